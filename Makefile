@@ -1,0 +1,51 @@
+# Every target sets up what it needs: Python packages into .venv, Node packages into node_modules.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: demo dev test lint bench migrate help lock
+
+demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=)
+	@python -m scripts demo $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
+
+dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers
+	@python -m scripts dev
+
+test: ready ## run every test (ARGS='-k name' narrows them)
+	@python -m pytest $(ARGS)
+
+lint: ready ## ruff (format and rules) and the type checker
+	@ruff format --check .
+	@ruff check .
+	@basedpyright
+
+bench: ready ## measure, each figure against a floor from the same run; writes .local/bench.json
+	@python -m scripts bench $(ARGS)
+
+migrate: ready ## push supabase/migrations to DATABASE_URL
+	@python -m scripts migrate
+
+lock: ready ## write requirements.lock and package-lock.json anew from pyproject.toml and package.json
+	@uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	  --no-header pyproject.toml -o requirements.lock
+	@npm install --package-lock-only
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: ready
+ready: .venv/installed node_modules/installed
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Installing Python packages into .venv (once) …"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "The venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; rm -rf .venv; exit 1; }
+	@pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+node_modules/installed: package-lock.json .venv/installed
+	@echo "Installing Node packages into node_modules (once) …"
+	@npm install --silent --ignore-scripts --no-save
+	@touch $@

@@ -1,0 +1,156 @@
+"""The contract of a voice provider: what a provider can do for a voice, and how it fails.
+
+An adapter translates its vendor's HTTP into these types and nothing else: it keeps no state, opens no
+transaction and never retries a create (an unknown outcome is the caller's to resolve, by label).
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+LABEL = re.compile(r"^[a-z0-9_]{1,16}$")
+
+
+def new_label() -> str:
+    """A label no other enrollment has (80 random bits), short enough for the tightest provider."""
+    return secrets.token_hex(8)
+
+
+class ErrorKind(StrEnum):
+    """What a provider's failure means for the attempt."""
+
+    REJECTED = "rejected"  # the user can fix it: another sample, another text
+    THROTTLED = "throttled"  # later
+    UNAVAILABLE = "unavailable"  # later; the call is known to have had no effect
+    FULL = "full"  # no voice slot is left: retrying changes nothing
+    MISCONFIGURED = "misconfigured"  # key, region, plan or model: page someone
+    UNKNOWN = "unknown"  # it may have happened: look the label up before anything else
+
+
+class ProviderError(Exception):
+    """A provider refused or failed.
+
+    `code` is ours and stable (snake_case); `message` is safe for the user; `provider_code` and
+    `request_id` are the provider's, for operators; `retry_after` is in seconds where the provider said so.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        code: str,
+        message: str,
+        *,
+        provider: str,
+        status: int | None = None,
+        provider_code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.message = message
+        self.provider = provider
+        self.status = status
+        self.provider_code = provider_code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.kind}: {self.code} (HTTP {self.status}, {self.provider_code}, {self.request_id})"
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a provider accepts. Seconds of audio, bytes of the encoded sample, hertz."""
+
+    min_seconds: float
+    max_seconds: float
+    max_bytes: int
+    min_sample_rate: int
+    min_voiced_seconds: float = 0.0
+    languages: frozenset[str] | None = None  # ISO 639-1; None accepts any
+    max_characters: int  # of one synthesis, counted as the provider counts them
+    slots: int | None = None  # voices an account may hold; None when the plan decides
+    listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
+
+
+class Sample(Protocol):
+    """The audio to enroll: WAV, 16-bit, mono. Both accessors may be called more than once."""
+
+    content_type: str
+    size: int  # bytes
+
+    async def signed_url(self, seconds: int) -> str:
+        """A URL that needs no header and expires. Never logged."""
+        ...
+
+    def stream(self) -> AsyncIterator[bytes]: ...
+
+
+class EnrollRequest(Struct, frozen=True, kw_only=True):
+    label: str  # unique for each enrollment; the only name `find` knows
+    name: str  # what the user typed; shown at the provider where it has room for it
+    language: str  # ISO 639-1
+    transcript: str | None
+    sample: Sample
+    remove_background_noise: bool = False
+
+
+class Enrolled(Struct, frozen=True, kw_only=True):
+    provider_voice_id: str
+    target_model: str  # the synthesis model this voice works with
+    request_id: str | None = None
+    requires_verification: bool = False
+
+
+class ProviderVoice(Struct, frozen=True, kw_only=True):
+    """A voice as its provider describes it."""
+
+    provider_voice_id: str
+    label: str | None  # None when the provider does not tell
+    target_model: str | None
+    created_at: datetime | None = None
+    requires_verification: bool = False
+    is_verified: bool = True
+
+
+class SpeechRequest(Struct, frozen=True, kw_only=True):
+    provider_voice_id: str
+    target_model: str
+    text: str
+    language: str
+
+
+class VoiceProvider(Protocol):
+    """Every method raises ProviderError and nothing else."""
+
+    name: str
+    region: str | None
+
+    @property
+    def limits(self) -> Limits: ...
+
+    async def enroll(self, request: EnrollRequest) -> Enrolled:
+        """Create the voice: exactly one create call, never repeated here."""
+        ...
+
+    async def find(self, label: str) -> ProviderVoice | None:
+        """The voice that was created under this label, if its provider lists it."""
+        ...
+
+    async def describe(self, provider_voice_id: str) -> ProviderVoice | None: ...
+
+    def list(self) -> AsyncIterator[ProviderVoice]: ...
+
+    async def delete(self, provider_voice_id: str) -> None:
+        """Idempotent: deleting a voice that is gone succeeds."""
+        ...
+
+    async def synthesize(self, request: SpeechRequest) -> bytes:
+        """One utterance as a WAV file: 16-bit PCM, mono."""
+        ...
