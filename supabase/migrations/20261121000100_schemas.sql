@@ -1,0 +1,37 @@
+-- The schemas and roles of the voice-clone lifecycle.
+--
+-- public       what clients see, under row level security
+-- voice_clone  transitions and everything internal; not exposed by the Data API
+-- operations   what operators call over the Data API, as service_role only
+
+create schema if not exists voice_clone;
+create schema if not exists operations;
+
+alter default privileges in schema voice_clone revoke execute on functions from public;
+alter default privileges in schema operations revoke execute on functions from public;
+alter default privileges revoke execute on functions from public;
+
+do $$
+begin
+  -- May execute the transitions; holds no table.
+  if to_regrole('voice_clone_backend') is null then
+    create role voice_clone_backend nologin;
+  end if;
+  -- What the service and the consumers log in as. Its password is set by the operator.
+  if to_regrole('voice_clone_service') is null then
+    create role voice_clone_service login;
+  end if;
+  -- Owns mirror_reflections and nothing else: the one role that may write the mirror's keys.
+  if to_regrole('voice_clone_mirror') is null then
+    create role voice_clone_mirror nologin;
+  end if;
+end
+$$;
+
+grant voice_clone_backend, authenticated to voice_clone_service;
+grant voice_clone_mirror to postgres;
+
+revoke all on schema voice_clone, operations from public, anon, authenticated;
+grant usage on schema voice_clone to voice_clone_backend, voice_clone_mirror;
+grant usage on schema operations to service_role;
+grant usage on schema public to voice_clone_mirror;

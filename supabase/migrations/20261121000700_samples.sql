@@ -1,0 +1,59 @@
+-- Samples: the reference audio, one Storage object each, never without a consent that covers it.
+
+create table public.samples (
+  id uuid primary key default gen_random_uuid(),
+  user_id uuid not null references auth.users (id),
+  consent_id uuid not null,
+  reflection_id uuid references public.reflections (id) on delete set null,
+  bucket text not null default 'voice-samples',
+  path text not null,
+  content_type text not null,
+  bytes bigint not null check (bytes > 0),
+  language text check (language ~ '^[a-z]{2}$'),
+  transcript text check (length(transcript) <= 4000),
+  measures jsonb,
+  inspected_at timestamptz,
+  created_at timestamptz not null default now(),
+  unique (bucket, path),
+  foreign key (consent_id, user_id) references public.consents (id, user_id),
+  check ((measures is null) = (inspected_at is null))
+);
+comment on column public.samples.measures is 'what inspection measured; null until the uploaded object was inspected';
+create index samples_user_id_idx on public.samples (user_id, created_at desc);
+create index samples_consent_id_idx on public.samples (consent_id, user_id);
+create index samples_reflection_id_idx on public.samples (reflection_id);
+
+alter table public.samples enable row level security;
+revoke all on public.samples from public, anon, authenticated;
+grant select on public.samples to authenticated, service_role;
+create policy "People read their own samples" on public.samples
+  for select to authenticated using (user_id = (select auth.uid()));
+
+-- Definer: the ledger is read whole, whoever asks.
+create function voice_clone.check_consent(p_consent uuid, p_user uuid, p_reflection uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not exists (
+    select from public.consents c
+    where c.id = p_consent and c.user_id = p_user and c.revokes is null
+      and (c.subject_kind = 'self' or c.subject_id = p_reflection)
+      and not exists (select from public.consents r where r.revokes = c.id)
+  ) then
+    raise exception 'a sample needs a signed, unrevoked consent for this subject'
+      using errcode = 'VC003', detail = '{"field": "consent_id"}',
+            hint = 'Sign one with POST /v1/consents and send its id.';
+  end if;
+end
+$$;
+
+create function voice_clone.require_consent() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.check_consent(new.consent_id, new.user_id, new.reflection_id);
+  return new;
+end
+$$;
+create trigger samples_require_consent before insert or update of consent_id, user_id on public.samples
+  for each row execute function voice_clone.require_consent();
