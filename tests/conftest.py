@@ -1,0 +1,135 @@
+"""A migrated cluster, built once and cached; for each test that asks, a database cloned from it."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from scripts.local.migrations import MIGRATIONS, ROOT, push_migrations
+from scripts.local.postgres import DEFAULT_VERSION, SUPERUSER, Cluster, bootstrap_version
+
+CACHE = ROOT / ".local" / "cache"
+SPEED = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}  # nobody pulls the plug on a test
+_numbers = itertools.count(1)
+
+
+class Database(msgspec.Struct, frozen=True):
+    """One migrated database; each field is a connection string."""
+
+    cluster: Cluster
+    name: str
+    superuser: str
+    postgres: str
+    service: str
+
+    def dsn(self, role: str) -> str:
+        """For any other login role: authenticator, supabase_auth_admin, supabase_storage_admin."""
+        return self.cluster.dsn(role, self.name)
+
+
+def template_key() -> str:
+    """Changes with whatever goes into the template: the version, the bootstrap, the migrations."""
+    digest = sha256(f"{DEFAULT_VERSION} {bootstrap_version()}".encode())
+    for migration in sorted(MIGRATIONS.glob("*.sql")):
+        digest.update(migration.name.encode())
+        digest.update(migration.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def template_directory() -> Path:
+    """A stopped cluster whose database `postgres` is bootstrapped and migrated. Never started: copied."""
+    key = template_key()
+    finished = CACHE / f"cluster-{key}"
+    if finished.exists():
+        os.utime(finished)
+        return finished
+    CACHE.mkdir(parents=True, exist_ok=True)
+    forget_old_templates()
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
+    cluster = Cluster(building)
+    try:
+        cluster.start(settings=SPEED)
+        push_migrations(cluster.dsn("postgres"))
+        cluster.set_passwords()
+        cluster.stop()
+        if template_key() != key:
+            pytest.exit("supabase/migrations changed while they were being pushed: run again", 1)
+        building.rename(finished)
+    except OSError:
+        if not finished.exists():  # else another run was faster
+            raise
+    finally:
+        cluster.stop(immediately=True)
+        shutil.rmtree(building, ignore_errors=True)
+    return finished
+
+
+def forget_old_templates(keep: int = 4) -> None:
+    found = sorted(CACHE.glob("cluster-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(template_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that this run's databases live in."""
+    started = copied_cluster(template_directory, tmp_path_factory.mktemp("cluster"))
+    started.start(settings=SPEED)
+    yield started
+    started.stop(immediately=True)
+    shutil.rmtree(started.directory)
+
+
+@pytest.fixture
+def own_cluster(template_directory: Path, tmp_path: Path) -> Iterator[Cluster]:
+    """A durable cluster for one test, which may stop, kill and restart it: `start(port=cluster.port)`."""
+    started = copied_cluster(template_directory, tmp_path / "cluster")
+    started.start()
+    yield started
+    started.stop(immediately=True)
+    shutil.rmtree(started.directory)
+
+
+def copied_cluster(template: Path, directory: Path) -> Cluster:
+    """As root the files belong to nobody, which shutil.copytree would not keep."""
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)
+    for path in (template, *template.rglob("*")):
+        target = directory / path.relative_to(template)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, target)
+        shutil.copymode(path, target)
+        if os.geteuid() == 0:
+            owner = path.stat()
+            os.chown(target, owner.st_uid, owner.st_gid)
+    return Cluster(directory)
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[Database]:
+    """A migrated database of its own, dropped afterwards whoever is still connected."""
+    name = f"test_{next(_numbers)}"
+    with cluster.connect(database="template1") as admin:
+        admin.execute(f"create database {name} template postgres owner postgres strategy file_copy".encode())
+    yield Database(
+        cluster=cluster,
+        name=name,
+        superuser=cluster.dsn(SUPERUSER, name),
+        postgres=cluster.dsn("postgres", name),
+        service=cluster.dsn("voice_clone_service", name),
+    )
+    with cluster.connect(database="template1") as admin:
+        admin.execute(f"drop database {name} with (force)".encode())
