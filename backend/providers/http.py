@@ -1,0 +1,269 @@
+"""What the remote providers share: one bounded HTTP call, and failures told apart by table.
+
+The question that matters is whether a call may have had an effect. A connection that never stood cannot
+have had one; an answer that was not heard may hide one, and on a create that is `unknown`.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from backend.providers.base import ErrorKind, ProviderError, Sample
+
+# httpx logs every URL at INFO, and a signed one is a secret.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+T = TypeVar("T")
+CONNECT_SECONDS = 5.0
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_OPAQUE = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class Failure(Struct, frozen=True):
+    """A row of an error table: what it means for the attempt, our code, and words for the user."""
+
+    kind: ErrorKind
+    code: str
+    message: str
+
+
+THROTTLED = Failure(ErrorKind.THROTTLED, "provider_throttled", "The voice provider is busy. Try again later.")
+UNAVAILABLE = Failure(
+    ErrorKind.UNAVAILABLE, "provider_unavailable", "The voice provider cannot be reached right now."
+)
+UNKNOWN = Failure(
+    ErrorKind.UNKNOWN,
+    "provider_outcome_unknown",
+    "The voice provider's answer was lost; it is being looked up.",
+)
+MISCONFIGURED = Failure(
+    ErrorKind.MISCONFIGURED, "provider_misconfigured", "The voice provider refuses this service's account."
+)
+REJECTED = Failure(ErrorKind.REJECTED, "provider_rejected", "The voice provider refused the request.")
+FULL = Failure(ErrorKind.FULL, "provider_full", "No voice slot is left at the voice provider.")
+VOICE_NOT_FOUND = Failure(
+    ErrorKind.REJECTED, "voice_not_found", "The voice provider does not know this voice."
+)
+TEXT_TOO_LONG = Failure(ErrorKind.REJECTED, "text_too_long", "The text is too long for one utterance.")
+TEXT_EMPTY = Failure(ErrorKind.REJECTED, "text_empty", "There is no text to speak.")
+SAMPLE_TOO_LARGE = Failure(
+    ErrorKind.REJECTED, "sample_too_large", "The sample is larger than the voice provider accepts."
+)
+INFERENCE_FAILED = Failure(
+    ErrorKind.UNAVAILABLE, "inference_failed", "The voice provider answered with no usable audio."
+)
+LABEL_INVALID = Failure(ErrorKind.REJECTED, "label_invalid", "A label is 1 to 16 of a-z, 0-9 and _.")
+SAMPLE_UNAVAILABLE = Failure(
+    ErrorKind.UNAVAILABLE, "sample_unavailable", "The sample could not be read from storage."
+)
+
+BY_STATUS = {
+    401: MISCONFIGURED,
+    402: MISCONFIGURED,
+    403: MISCONFIGURED,
+    404: MISCONFIGURED,
+    405: MISCONFIGURED,
+    408: UNAVAILABLE,
+    413: SAMPLE_TOO_LARGE,
+    425: THROTTLED,
+    429: THROTTLED,
+}
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """How one call is made: its provider, its hard deadline, and whether it can leave something behind."""
+
+    provider: str
+    seconds: float
+    commits: bool = False
+
+    def error(
+        self,
+        failure: Failure,
+        *,
+        status: int | None = None,
+        provider_code: object = None,
+        request_id: object = None,
+        retry_after: float | None = None,
+    ) -> ProviderError:
+        return ProviderError(
+            failure.kind,
+            failure.code,
+            failure.message,
+            provider=self.provider,
+            status=status,
+            provider_code=opaque(provider_code),
+            request_id=opaque(request_id),
+            retry_after=retry_after,
+        )
+
+    @property
+    def unheard(self) -> Failure:
+        """What it means that this call was sent and no usable answer came back."""
+        return UNKNOWN if self.commits else UNAVAILABLE
+
+
+class Answer(Struct, frozen=True):
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+def opaque(value: object) -> str | None:
+    """A provider's code or request id if it looks like one; anything else might quote a key or a URL."""
+    return value if isinstance(value, str) and _OPAQUE.fullmatch(value) else None
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Answer:
+    """Send once. Errors are raised without context: httpx's hold the request, its key and URL included."""
+    wait = httpx.Timeout(call.seconds, connect=min(CONNECT_SECONDS, call.seconds), pool=CONNECT_SECONDS)
+    request.extensions = {**request.extensions, "timeout": wait.as_dict()}
+    try:
+        async with asyncio.timeout(call.seconds):
+            response = await client.send(request, stream=True, follow_redirects=False, auth=None)
+            try:
+                return Answer(response.status_code, response.headers, await _body(response))
+            finally:
+                await response.aclose()
+    except _NEVER_SENT:
+        failure = UNAVAILABLE
+    except (httpx.HTTPError, httpx.StreamError, TimeoutError, _TooLargeError):
+        failure = call.unheard
+    raise call.error(failure)
+
+
+class _TooLargeError(Exception):
+    """The answer is longer than any honest one."""
+
+
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _TooLargeError
+    return bytes(body)
+
+
+def refusal(
+    call: Call,
+    answer: Answer,
+    known: Failure | None,
+    *,
+    provider_code: object = None,
+    request_id: object = None,
+) -> ProviderError:
+    """An answer that is not 2xx as an error: by the provider's table where it knows the code, else by status.
+
+    On a create a 5xx or 408 is unknown whatever the body says: a gateway may have given up on a commit.
+    """
+    if call.commits and (answer.status >= 500 or answer.status == 408):
+        failure = UNKNOWN
+    else:
+        failure = known or by_status(answer.status)
+    return call.error(
+        failure,
+        status=answer.status,
+        provider_code=provider_code,
+        request_id=request_id,
+        retry_after=retry_after(answer.headers),
+    )
+
+
+def by_status(status: int) -> Failure:
+    if status >= 500:
+        return UNAVAILABLE
+    return BY_STATUS.get(status, REJECTED if status >= 400 else MISCONFIGURED)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a Retry-After header, which may also be a date."""
+    value = headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def parse(call: Call, answer: Answer, shape: type[T]) -> T:
+    """The answer's JSON as `shape`; one that does not fit counts as not heard."""
+    try:
+        return msgspec.json.decode(answer.body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    raise call.error(call.unheard, status=answer.status)
+
+
+async def signed_url(call: Call, sample: Sample, seconds: int) -> str:
+    try:
+        return await sample.signed_url(seconds)
+    except Exception as error:  # whatever storage raises, nothing was sent to the provider
+        reason = type(error).__name__
+    raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason)
+
+
+async def read_sample(call: Call, sample: Sample) -> AsyncIterator[bytes]:
+    """The sample's bytes, exactly `size` of them: a short body must not look like a provider's failure."""
+    sent, reason = 0, None
+    try:
+        async for chunk in sample.stream():
+            sent += len(chunk)
+            yield chunk
+    except Exception as error:
+        reason = type(error).__name__
+    if reason or sent != sample.size:
+        raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason or "SizeMismatch")
+
+
+def multipart(
+    fields: Mapping[str, str], *, file: tuple[str, str, str, int], content: AsyncIterator[bytes]
+) -> tuple[dict[str, str], AsyncIterator[bytes]]:
+    """Headers and a streamed body with one file, `(field, name, content type, bytes)`, of known length."""
+    boundary = secrets.token_hex(16)
+    field, name, content_type, size = file
+    head = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in fields.items()
+    )
+    head += (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
+        f"Content-Type: {content_type}\r\n\r\n"
+    )
+    start, end = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield start
+        async for chunk in content:
+            yield chunk
+        yield end
+
+    headers = {
+        "content-type": f"multipart/form-data; boundary={boundary}",
+        "content-length": str(len(start) + size + len(end)),
+    }
+    return headers, body()

@@ -1,0 +1,60 @@
+"""WAV files as providers send them and as we hand them on: 16-bit PCM, mono."""
+
+import io
+import struct
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+_PCM, _EXTENSIBLE = 1, 0xFFFE
+
+
+def pcm_wav(pcm: bytes, sample_rate: int) -> bytes:
+    """16-bit mono samples under a 44-byte header. An odd last byte is half a sample: dropped."""
+    pcm = pcm[: len(pcm) & ~1]
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, _PCM, 1, sample_rate, sample_rate * 2, 2, 16),
+        *(b"data", len(pcm)),
+    )
+    return header + pcm
+
+
+def mono_wav(data: bytes) -> bytes:
+    """The same speech with a plain header, whatever WAV came. ValueError when it is none, or holds no audio.
+
+    A header written before its audio was known claims 0 or 4 GB of it: what is there counts.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError("not a WAV file")
+    layout, pcm = None, b""
+    at = 12
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if name == b"fmt " and size >= 16:
+            layout = struct.unpack_from("<HHIIHH", data.ljust(at + 24, b"\0"), at + 8)
+        elif name == b"data":
+            pcm = data[at + 8 :] if size in (0, 0xFFFFFFFF) else data[at + 8 : at + 8 + size]
+            break
+        at += 8 + size + (size & 1)
+    if layout is None or not pcm:
+        raise ValueError("a WAV file without audio")
+    kind, channels, sample_rate, _, _, bits = layout
+    if kind in (_PCM, _EXTENSIBLE) and channels == 1 and bits == 16 and sample_rate > 0:
+        return pcm_wav(pcm, sample_rate)
+    return _decoded(data)
+
+
+def _decoded(data: bytes) -> bytes:
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=stream.rate)
+            frames = [out for frame in container.decode(stream) for out in resampler.resample(frame)]
+            frames += resampler.resample(None)
+            pcm = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]).astype("<i2")
+            return pcm_wav(pcm.tobytes(), stream.rate)
+    except (FFmpegError, IndexError, ValueError):
+        pass
+    raise ValueError("a WAV file that does not decode")
