@@ -1,0 +1,99 @@
+"""The HTTP service, wired here and nowhere else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+from backend.auth import TokenVerifier, provide_caller
+from backend.database import Database
+from backend.problems import answer_problem
+from backend.routes.health import HealthController
+from backend.settings import Settings, load_settings
+from backend.storage import Storage
+from backend.telemetry import RequestLog, configure_logging
+
+ROUTES: list[ControllerRouterHandler] = [HealthController]
+
+BODY_OVERHEAD = 65_536  # bytes of a multipart body beside the sample in it
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    settings = settings or load_settings()
+    configure_logging(settings.server.log_level, settings.server.log_format)
+
+    http = httpx.AsyncClient(
+        timeout=httpx.Timeout(10.0, connect=3.0),
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=32, keepalive_expiry=30.0),
+        follow_redirects=False,
+    )
+    database = Database(settings.database)
+    storage = Storage(settings.supabase, http)
+    verifier = TokenVerifier(settings.supabase, http)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with http, database:
+            yield
+
+    app = Litestar(
+        ROUTES,
+        lifespan=[lifespan],
+        state=State(
+            {
+                "settings": settings,
+                "http": http,
+                "database": database,
+                "storage": storage,
+                "verifier": verifier,
+            }
+        ),
+        dependencies={
+            "settings": Provide(lambda: settings, sync_to_thread=False),
+            "http": Provide(lambda: http, sync_to_thread=False),
+            "database": Provide(lambda: database, sync_to_thread=False),
+            "storage": Provide(lambda: storage, sync_to_thread=False),
+            "caller": Provide(provide_caller, sync_to_thread=False),
+        },
+        exception_handlers={Exception: answer_problem},
+        request_max_body_size=settings.attempts.max_sample_bytes + BODY_OVERHEAD,
+        cors_config=cors(settings.server.allowed_origins),
+        openapi_config=OPENAPI,
+        logging_config=None,
+    )
+    app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has an id as well
+    return app
+
+
+def cors(origins: list[str]) -> CORSConfig | None:
+    """Tokens travel in a header, never in a cookie, so no credentials are allowed."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=origins,
+        allow_headers=["authorization", "content-type", "last-event-id", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
+        max_age=600,
+    )
+
+
+OPENAPI = OpenAPIConfig(
+    title="Likeness",
+    version="1",
+    description="Voice clones for a Supabase project: consent, sample, enrollment, launch gate, speech.",
+    render_plugins=[JsonRenderPlugin(path="/"), YamlRenderPlugin()],  # no page that would load from a CDN
+    components=Components(
+        security_schemes={
+            "user": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+            "internal": SecurityScheme(type="http", scheme="bearer"),
+        }
+    ),
+)
