@@ -1,0 +1,36 @@
+"""Key, region and base of the Qwen adapter must agree before it is used."""
+
+from typing import Any
+
+import pytest
+
+from backend.providers.qwen import QwenConfig
+
+GOOD: dict[str, Any] = {"api_key": "sk-abc", "region": "singapore"}
+CONFIGURATIONS = [
+    ({}, ""),
+    ({"workspace_id": "ws-1"}, ""),
+    ({"base_url": "https://dashscope-intl.aliyuncs.com/api/v1"}, ""),
+    ({"base_url": "https://ws-1.ap-southeast-1.maas.aliyuncs.com", "workspace_id": "ws-1"}, ""),
+    ({"base_url": "http://127.0.0.1:9/qwen/singapore"}, ""),
+    ({"api_key": ""}, "QWEN_API_KEY is missing"),
+    ({"api_key": "abc"}, "keys start with sk-"),
+    ({"region": ""}, "QWEN_REGION is missing"),
+    ({"region": "frankfurt"}, "QWEN_REGION 'frankfurt' is unknown"),
+    ({"base_url": "https://dashscope.aliyuncs.com"}, "is in Beijing, QWEN_REGION says Singapore"),
+    ({"base_url": "https://ws-1.cn-beijing.maas.aliyuncs.com"}, "is in Beijing"),
+    ({"base_url": "https://dashscope-us.aliyuncs.com"}, "in no region that clones"),
+    ({"base_url": "http://127.0.0.1:9/qwen/beijing"}, "is in Beijing"),
+    ({"base_url": "http://dashscope-intl.aliyuncs.com"}, "must be https"),
+    ({"base_url": "dashscope-intl.aliyuncs.com"}, "not a plain http(s) URL"),
+    ({"base_url": "https://[oops"}, "not a URL"),
+    ({"base_url": "https://a.ap-southeast-1.maas.aliyuncs.com", "workspace_id": "b"}, "another workspace"),
+    ({"target_model": "qwen3-tts-vc-realtime-2026-01-15"}, "does not speak over HTTP"),
+]
+
+
+@pytest.mark.parametrize(("changes", "problem"), CONFIGURATIONS)
+def test_key_region_and_base_are_checked_against_each_other(changes: dict[str, str], problem: str) -> None:
+    problems = QwenConfig(**{**GOOD, **changes}).problems()
+    assert bool(problems) == bool(problem)
+    assert problem in " ".join(problems)
