@@ -25,5 +25,5 @@ class Queries:
 
 
 def load_queries(package_file: str) -> Queries:
-    """`load_queries("voices")` reads voices.sql in here, `load_queries(__file__)` the .sql beside a module."""
+    """`load_queries("voices")` reads voices.sql in here, `load_queries(__file__)` the .sql beside it."""
     return Queries((Path(__file__).parent / package_file).with_suffix(".sql"))

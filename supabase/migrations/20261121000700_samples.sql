@@ -12,13 +12,16 @@ create table public.samples (
   language text check (language ~ '^[a-z]{2}$'),
   transcript text check (length(transcript) <= 4000),
   measures jsonb,
+  prepared_path text,
+  prepared_bytes bigint,
   inspected_at timestamptz,
   created_at timestamptz not null default now(),
   unique (bucket, path),
   foreign key (consent_id, user_id) references public.consents (id, user_id),
-  check ((measures is null) = (inspected_at is null))
+  check (num_nulls(measures, inspected_at, prepared_path, prepared_bytes) in (0, 4))
 );
 comment on column public.samples.measures is 'what inspection measured; null until the uploaded object was inspected';
+comment on column public.samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV in the same bucket: what a provider gets';
 create index samples_user_id_idx on public.samples (user_id, created_at desc);
 create index samples_consent_id_idx on public.samples (consent_id, user_id);
 create index samples_reflection_id_idx on public.samples (reflection_id);

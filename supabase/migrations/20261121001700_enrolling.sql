@@ -1,19 +1,20 @@
 -- Enrolling: intent first (committed), then the provider's call, then its result (committed).
 
 -- What a worker needs to know about the attempt it claimed, with the enrollment whose outcome is open, if any.
+-- Volatile, so that it sees the claim it is joined to.
 create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
   attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, provider text, region text, name text, language text,
   provider_voice_id text, target_model text, process_count int, sync_count int, preview_count int,
-  bucket text, path text, content_type text, bytes bigint, transcript text,
+  bucket text, path text, bytes bigint, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
   settles_in_seconds float8
 )
-language sql stable security definer set search_path = '' rows 1
+language sql security definer set search_path = '' rows 1
 as $$
   select a.id, a.user_id, a.reflection_id, a.voice_id, a.provider, a.region, a.name, a.language,
     a.provider_voice_id, a.target_model, a.process_count, a.sync_count, a.preview_count,
-    s.bucket, s.path, s.content_type, s.bytes, s.transcript,
+    s.bucket, s.prepared_path, s.prepared_bytes, s.transcript,
     e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
     extract(epoch from e.settles_at - now())::float8
   from public.attempts a

@@ -57,8 +57,8 @@ $$;
 -- The transitions are the backend's; nobody else may call them.
 grant execute on function
   voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int),
-  voice_clone.reopen_sample(uuid, uuid, uuid, uuid, text, text, boolean),
-  voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, int),
+  voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text),
+  voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, text, bigint, int),
   voice_clone.claim_attempt(uuid, text, int, int, boolean),
   voice_clone.renew_lease(uuid, int, int),
   voice_clone.claimed_work(uuid),

@@ -12,6 +12,13 @@ as $$
 $$;
 grant execute on function voice_clone.attempt_events(uuid, uuid, bigint) to voice_clone_backend;
 
+create function voice_clone.is_attempt_for(p_attempt uuid, p_reflection uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select from public.attempts a where a.id = p_attempt and a.reflection_id = p_reflection)
+$$;
+grant execute on function voice_clone.is_attempt_for(uuid, uuid) to voice_clone_backend;
+
 -- rpc('launch_gate'): the same answer as over HTTP, for the caller's own reflections; null for any other.
 create function public.launch_gate(reflection_id uuid) returns jsonb
 language sql stable security definer set search_path = ''

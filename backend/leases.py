@@ -1,0 +1,104 @@
+"""Leases: claiming a step of an attempt, keeping the claim alive, and what the step answers its consumer."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.attempts import Work
+from backend.errors import AppError
+from backend.parts import Parts
+from backend.providers.base import ProviderError
+from backend.sql import load_queries
+from backend.telemetry import log
+
+queries = load_queries("attempts")
+OWNER = f"{socket.gethostname()}:{os.getpid()}"
+UNCLAIMED_WAIT = {"busy", "owner_busy", "not_due"}
+RETRY_BASE_SECONDS = 1.0
+RETRY_CAP_SECONDS = 60.0
+
+
+class StepAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of one step. `archived` when its message went in the transaction of the effect."""
+
+    outcome: Literal["done", "retry", "cancel", "snooze"]
+    retry_after: float | None = None  # seconds
+    reason: str | None = None
+    archived: bool = False
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    outcome: str
+    retry_after_seconds: int | None
+    lease_epoch: int | None
+    work: Work | None
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A claimed step: every write it makes carries its epoch."""
+
+    parts: Parts
+    work: Work
+    epoch: int
+    message_id: int | None
+
+    def write(self, **values: Any) -> dict[str, Any]:
+        """The parameters that each of a worker's writes begins with."""
+        return {"attempt": self.work.attempt_id, "epoch": self.epoch, "message": self.message_id, **values}
+
+
+@asynccontextmanager
+async def claimed(
+    parts: Parts, statement: str, attempt_id: UUID, message_id: int | None, **values: Any
+) -> AsyncIterator[Step | StepAnswer]:
+    """The claimed step under a lease that is renewed until the block ends, or why there is none."""
+    lease = parts.settings.attempts.lease_seconds
+    parameters: Mapping[str, Any] = {"attempt": attempt_id, "owner": OWNER, "lease": lease, **values}
+    claim = await parts.database.fetch_one(statement, parameters, row=Claim)
+    if claim is None or claim.lease_epoch is None or claim.work is None:
+        yield unclaimed(claim)
+        return
+    step = Step(
+        parts=parts,
+        work=claim.work,
+        epoch=claim.lease_epoch,
+        message_id=message_id,
+    )
+    renewal = asyncio.create_task(renew(step, lease))
+    try:
+        yield step
+    finally:
+        renewal.cancel()
+
+
+def unclaimed(claim: Claim | None) -> StepAnswer:
+    """Somebody has it, it is not due, or there is nothing left to do."""
+    if claim is not None and claim.outcome in UNCLAIMED_WAIT:
+        return StepAnswer(outcome="snooze", retry_after=claim.retry_after_seconds, reason=claim.outcome)
+    return StepAnswer(outcome="done", reason=claim.outcome if claim else "gone")
+
+
+async def renew(step: Step, lease: int) -> None:
+    """A third of the lease apart. Once it has passed on the work goes on, and its last write is refused."""
+    held = True
+    while held:
+        await asyncio.sleep(lease / 3)
+        try:
+            held = bool(await step.parts.database.fetch_value(queries.renew, step.write(lease=lease), of=bool))
+        except AppError as error:  # the database may be back before the lease ends
+            log.warning("lease_not_renewed", attempt_id=str(step.work.attempt_id), code=error.code)
+
+
+def retry_delay(tries: int, error: ProviderError | None = None) -> float:
+    """Seconds until the next try: the provider's own word, or exponential with full jitter."""
+    if error is not None and error.retry_after is not None:
+        return error.retry_after
+    bound = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2 ** min(tries, 16))
+    return random.uniform(0, bound)  # noqa: S311 - spreads load, guards nothing

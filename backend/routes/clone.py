@@ -1,0 +1,119 @@
+"""Cloning by signed upload: /api/clone/upload-url, then /api/clone/finalize."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import jwt
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from backend import cloning
+from backend.attempts import Attempt, AttemptRow
+from backend.auth import Caller, require_user
+from backend.background import Background
+from backend.cloning import Naming, NewAttempt
+from backend.errors import Conflict, ProviderRejected
+from backend.parts import Parts
+from backend.routes.voices import Voice, find_voice
+from backend.texts import Language, clean_name, clean_transcript
+
+
+class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What will be uploaded. For a reflection, or for the owner's library without one."""
+
+    consent_id: UUID
+    content_type: str
+    bytes: Annotated[int, Meta(gt=0)]
+    reflection_id: UUID | None = None
+    provider: str | None = None
+
+
+class OpenUpload(Struct, frozen=True, kw_only=True):
+    """PUT the file to `upload_url` until `expires_at`, then finalize `voice_id`."""
+
+    voice_id: UUID
+    attempt_id: UUID
+    path: str
+    upload_url: str
+    token: str
+    expires_at: datetime
+
+
+class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    voice_id: UUID
+    name: str
+    language: Language
+    transcript: str | None = None
+
+
+class CloneController(Controller):
+    path = "/api/clone"
+    guards = (require_user,)
+    tags = ("clone",)
+
+    @post("/upload-url")
+    async def open_upload(
+        self, data: JSONBody[NewUpload], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> OpenUpload:
+        """Opens an attempt and signs its upload. Nothing is active yet: a voice that works goes on working."""
+        new = NewAttempt(
+            consent_id=data.consent_id,
+            reflection_id=data.reflection_id,
+            content_type=data.content_type,
+            bytes=data.bytes,
+            provider=data.provider,
+        )
+        attempt, path, signed = await cloning.open_upload(parts, caller, new)
+        claims = jwt.decode(signed.token, options={"verify_signature": False})  # Storage's own, read for its end
+        return OpenUpload(
+            voice_id=attempt.voice_id,
+            attempt_id=attempt.id,
+            path=path,
+            upload_url=signed.url,
+            token=signed.token,
+            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        )
+
+    @post("/finalize")
+    async def finalize(
+        self,
+        data: JSONBody[FinalizeUpload],
+        caller: NamedDependency[Caller],
+        parts: NamedDependency[Parts],
+        background: NamedDependency[Background],
+    ) -> Response[Voice | Attempt]:
+        """201 with the voice when it is made within the wait, else 202 with the attempt."""
+        naming = Naming(
+            name=clean_name(data.name),
+            language=data.language,
+            transcript=clean_transcript(data.transcript),
+        )
+        attempt = await cloning.finalize(parts, background, caller, data.voice_id, naming)
+        refuse_ended(attempt)
+        if attempt.status == "ready":
+            return Response(await find_voice(parts, caller, attempt.voice_id), status_code=201)
+        return Response(Attempt.of(attempt), status_code=202)
+
+
+def refuse_ended(attempt: AttemptRow) -> None:
+    """An attempt that came to nothing says why, each time it is asked."""
+    if attempt.status == "failed":
+        raise ProviderRejected(
+            attempt.error_message,
+            code=attempt.error_code,
+            extra={
+                "attemptId": attempt.id,
+                "provider": attempt.provider,
+                "providerRequestId": attempt.request_id,
+            },
+        )
+    if attempt.status in {"expired", "cancelled"}:
+        raise Conflict(
+            f"This attempt is {attempt.status}.",
+            code=f"attempt_{attempt.status}",
+            help="Open a new upload with POST /api/clone/upload-url.",
+            extra={"attemptId": attempt.id, "reason": attempt.cancel_reason},
+        )

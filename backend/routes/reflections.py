@@ -1,0 +1,160 @@
+"""A reflection's voice: mirror, clone, preview, launch gate, sessions, attempts."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from backend.attempts import Attempt, AttemptEvent, AttemptRow
+from backend.auth import Caller, require_user
+from backend.cloning import read_attempt
+from backend.errors import NotFound
+from backend.launch import PREVIEW_BUCKET
+from backend.leases import queries as attempts
+from backend.parts import Parts
+from backend.sql import load_queries
+
+queries = load_queries("reflections")
+PREVIEW_URL_SECONDS = 600
+ATTEMPTS_SHOWN = 50
+
+
+class LaunchGate(Struct, frozen=True, kw_only=True):
+    """May a session start? The blockers say what it waits for, such as `preview_rendered`."""
+
+    launchable: bool
+    blockers: list[str]
+
+
+class ReflectionVoice(Struct, frozen=True, kw_only=True):
+    """The mirror as the reflection carries it, the gate read from the attempt, and the clip to hear."""
+
+    voice: dict[str, Any]
+    gate: LaunchGate
+    preview_url: str | None
+
+
+class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
+    voice: dict[str, Any]
+    gate: LaunchGate
+    preview_path: str | None
+
+
+class AttemptTimeline(Struct, frozen=True, kw_only=True):
+    attempt: Attempt
+    events: list[AttemptEvent]
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A session that the gate let through."""
+
+    session_id: UUID
+    reflection_id: UUID
+    attempt_id: UUID
+    voice_id: UUID
+    created_at: datetime
+
+
+class ReflectionsController(Controller):
+    path = "/v1/reflections/{reflection_id:uuid}"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @get("/voice")
+    async def get_voice(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> ReflectionVoice:
+        mine = parts.database.as_caller(caller)
+        row = await mine.fetch_one(queries.voice, {"reflection": reflection_id}, row=ReflectionVoiceRow)
+        if row is None:
+            raise no_reflection()
+        url = None
+        if row.preview_path is not None:
+            url = await parts.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
+        return ReflectionVoice(voice=row.voice, gate=row.gate, preview_url=url)
+
+    @post("/voice/preview")
+    async def request_preview(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Response[Attempt]:
+        """Renders the clip, anew where there is one; `GET …/voice` has its URL once it is rendered."""
+        attempt = await owner_step(parts, caller, reflection_id, queries.request_preview)
+        return Response(Attempt.of(attempt), status_code=202)
+
+    @post("/voice/preview/complete", status_code=200)
+    async def complete_preview(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Attempt:
+        """The owner heard the clip: the last blocker of a launch is gone."""
+        return Attempt.of(await owner_step(parts, caller, reflection_id, queries.complete_preview))
+
+    @get("/launch-gate")
+    async def launch_gate(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> LaunchGate:
+        parameters = {"reflection": reflection_id, "user": caller.user_id}
+        gate = await parts.database.fetch_one(queries.launch_gate, parameters, row=LaunchGate)
+        if gate is None:
+            raise no_reflection()
+        return gate
+
+    @post("/sessions")
+    async def start_session(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Session:
+        """201, or 409 launch_blocked with the blockers."""
+        parameters = {"reflection": reflection_id, "user": caller.user_id}
+        session = await parts.database.fetch_one(queries.start_session, parameters, row=Session)
+        assert session is not None  # noqa: S101 - the function returns its row or raises
+        return session
+
+    @get("/voice-clone-attempts")
+    async def list_attempts(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        parts: NamedDependency[Parts],
+        limit: FromQuery[int] = ATTEMPTS_SHOWN,
+    ) -> list[Attempt]:
+        """Newest first."""
+        mine = parts.database.as_caller(caller)
+        await require_reflection(parts, caller, reflection_id)
+        parameters = {"reflection": reflection_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
+        return [Attempt.of(row) for row in await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)]
+
+    @get("/voice-clone-attempts/{attempt_id:uuid}")
+    async def get_attempt(
+        self,
+        reflection_id: FromPath[UUID],
+        attempt_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        parts: NamedDependency[Parts],
+    ) -> AttemptTimeline:
+        """One attempt with its timeline."""
+        attempt = await read_attempt(parts, caller, attempt_id)
+        if attempt.reflection_id != reflection_id:
+            raise NotFound("There is no such attempt.")
+        parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
+        events = await parts.database.fetch_all(attempts.events, parameters, row=AttemptEvent)
+        return AttemptTimeline(attempt=Attempt.of(attempt), events=events)
+
+
+async def owner_step(parts: Parts, caller: Caller, reflection_id: UUID, statement: str) -> AttemptRow:
+    parameters = {"reflection": reflection_id, "user": caller.user_id}
+    attempt = await parts.database.fetch_one(statement, parameters, row=AttemptRow)
+    assert attempt is not None  # noqa: S101 - the function returns its row or raises
+    return attempt
+
+
+async def require_reflection(parts: Parts, caller: Caller, reflection_id: UUID) -> None:
+    mine = parts.database.as_caller(caller)
+    if not await mine.fetch_value(queries.exists, {"reflection": reflection_id}, of=bool):
+        raise no_reflection()
+
+
+def no_reflection() -> NotFound:
+    return NotFound("There is no such reflection.")

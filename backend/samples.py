@@ -1,0 +1,141 @@
+"""Receiving a sample: inspected by content, measured against the provider's limits, prepared for enrollment.
+
+Whatever is refused leaves nothing behind: the uploaded object is removed, temporary files are gone.
+"""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+from msgspec import Struct, to_builtins
+
+from backend.audio.findings import check
+from backend.audio.inspect import AudioError, Inspection
+from backend.errors import AppError, InvalidFormat, InvalidInput, SampleRefused, SampleTooLarge
+from backend.parts import Parts
+from backend.providers.base import Limits, VoiceProvider
+
+SAMPLE_BUCKET = "voice-samples"
+# What a client may say it uploads; what the file really is, its content decides.
+EXTENSIONS = {
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+    "audio/mp4": "m4a",
+    "audio/m4a": "m4a",
+    "audio/x-m4a": "m4a",
+    "audio/webm": "webm",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+}
+
+
+class PreparedSample(Struct, frozen=True, kw_only=True):
+    """A sample that passed: its measures, and the WAV (24 kHz, mono, 16-bit) a provider gets."""
+
+    inspection: Inspection
+    content_type: str  # of the original, by content
+    bytes: int  # of the original
+    wav: Path
+    wav_bytes: int
+
+
+def sample_path(user_id: UUID, attempt_id: UUID, content_type: str) -> str:
+    return f"{user_id}/{attempt_id}/sample.{EXTENSIONS[content_type]}"
+
+
+def prepared_path(user_id: UUID, attempt_id: UUID) -> str:
+    return f"{user_id}/{attempt_id}/prepared.wav"
+
+
+def plain_content_type(content_type: str) -> str:
+    """Without parameters; refused when no provider could do anything with it."""
+    plain = content_type.partition(";")[0].strip().lower()
+    if plain not in EXTENSIONS:
+        raise InvalidInput(
+            f"{plain or 'Nothing'} is not a kind of audio that can be cloned.",
+            code="content_type_unsupported",
+            field="content_type",
+            help=f"One of {', '.join(EXTENSIONS)}.",
+        )
+    return plain
+
+
+def require_size(size: int, most: int, field: str) -> None:
+    if size > most:
+        raise SampleTooLarge(
+            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"maxBytes": most}
+        )
+
+
+def choose_provider(parts: Parts, name: str | None) -> VoiceProvider:
+    """The one that was asked for, or the one this project uses."""
+    wanted = name or parts.settings.providers.voice_provider
+    provider = parts.providers.get(wanted)
+    if provider is None:
+        raise InvalidInput(
+            f"There is no voice provider {wanted!r} here.",
+            code="provider_not_configured",
+            field="provider",
+            help=f"One of {', '.join(sorted(parts.providers))}.",
+        )
+    return provider
+
+
+@asynccontextmanager
+async def workspace() -> AsyncIterator[Path]:
+    """A folder for the files of one sample."""
+    folder = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="likeness-sample-")))
+    try:
+        yield folder
+    finally:
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+async def prepare(parts: Parts, original: Path, limits: Limits, language: str) -> PreparedSample:
+    """Inspect and prepare in one decoding; refuse with what was measured and what would pass."""
+    size = (await anyio.Path(original).stat()).st_size
+    if size == 0:
+        raise InvalidFormat("The file is empty.", field="sample")
+    if limits.languages is not None and language not in limits.languages:
+        raise InvalidInput(
+            f"This provider does not speak {language!r}.",
+            code="language_unsupported",
+            field="language",
+            help=f"One of {', '.join(sorted(limits.languages))}.",
+        )
+    wav = original.with_name("prepared.wav")
+    try:
+        inspection = await parts.inspector.inspect(original, prepared=wav)
+    except AudioError as error:
+        raise from_audio(error) from error
+    findings = check(inspection, limits)
+    if findings:
+        first = findings[0]
+        raise SampleRefused(
+            first.message,
+            code=first.code,
+            field=first.field,
+            help="Record the sample again and upload it to the same URL.",
+            extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
+        )
+    return PreparedSample(
+        inspection=inspection,
+        content_type=inspection.content_type,
+        bytes=size,
+        wav=wav,
+        wav_bytes=(await anyio.Path(wav).stat()).st_size,
+    )
+
+
+def from_audio(error: AudioError) -> AppError:
+    """Unreadable is 400, readable and unusable is 422."""
+    if error.code == "invalid_format":
+        return InvalidFormat(error.message, field="sample", extra=error.details)
+    return SampleRefused(error.message, code=error.code, field="sample", extra=error.details)

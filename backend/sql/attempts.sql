@@ -1,0 +1,99 @@
+-- open --
+-- the sample and its attempt, one round trip
+select * from voice_clone.open_attempt(
+  %(attempt)s, %(user)s, %(consent)s, %(reflection)s, %(provider)s, %(region)s,
+  %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s)
+
+-- clone_sample --
+-- opened and queued at once: the sample passed before
+select * from voice_clone.clone_sample(
+  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s)
+
+-- queue --
+-- activates and supersedes; the message comes after the delay, for whoever queues works inline
+select * from voice_clone.queue_attempt(
+  %(attempt)s, %(user)s, %(name)s, %(language)s, %(transcript)s, %(content_type)s, %(bytes)s,
+  %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(delay)s)
+
+-- upload_of_voice --
+-- what finalize needs to know of an upload, by the voice it will become
+select a.id, a.user_id, a.status, a.provider, s.bucket, s.path
+from public.attempts a
+join public.samples s on s.id = a.sample_id
+where a.voice_id = %(voice)s
+
+-- of_reflection --
+-- newest first, with the index on (reflection_id, created_at)
+select a.* from public.attempts a
+where a.reflection_id = %(reflection)s
+order by a.created_at desc
+limit %(limit)s
+
+-- by_id --
+-- under row level security: another's is not there
+select a.* from public.attempts a where a.id = %(attempt)s
+
+-- is_for_reflection --
+-- the longer address must be true as well
+select voice_clone.is_attempt_for(%(attempt)s, %(reflection)s)
+
+-- events --
+-- a timeline; definer, for schema voice_clone is not the client's
+select * from voice_clone.attempt_events(%(attempt)s, %(user)s, %(after)s)
+
+-- claim --
+-- the claim and what there is to do, one round trip
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_attempt(%(attempt)s, %(owner)s, %(lease)s, %(owner_cap)s, %(early)s) c
+left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
+
+-- claim_step --
+-- runtime sync or preview: the same lease, the same work row
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_step(%(attempt)s, %(step)s, %(owner)s, %(lease)s) c
+left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
+
+-- renew --
+-- false: the lease has passed on
+select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
+
+-- intend --
+-- committed before the provider's call
+select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(settle)s) as id
+
+-- settle --
+-- closed: nothing was made; unknown: look again
+select voice_clone.settle_enrollment(%(enrollment)s, %(epoch)s, %(status)s, %(code)s, %(request_id)s, %(settle)s)
+
+-- report --
+-- a voice whose maker lost the lease: kept for the next worker, or an orphan
+select voice_clone.report_enrollment(
+  %(enrollment)s, %(voice)s, %(target_model)s, %(requires_verification)s, %(request_id)s) as status
+
+-- attach --
+-- the voice and the ready attempt, with the archive of its message
+select * from voice_clone.attach_voice(
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
+
+-- await_verification --
+-- the voice is made and may not be used yet
+select * from voice_clone.await_verification(
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
+
+-- fail --
+-- for good, until the user tries again
+select * from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
+
+-- requeue --
+-- later, while the budget lasts
+select * from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
+
+-- mark_runtime --
+-- what the runtime said of the voice
+select * from voice_clone.mark_runtime(
+  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+
+-- mark_preview --
+-- the clip, or why there is none
+select * from voice_clone.mark_preview(
+  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)

@@ -1,0 +1,18 @@
+-- statements --
+-- the latest version of each, every locale
+select distinct on (s.statement, s.locale) s.statement, s.version, s.locale, s.body
+from public.consent_statements s
+order by s.statement, s.locale, s.version desc
+
+-- sign --
+-- the next entry of the person's chain
+select c.id as consent_id, s.statement, s.version, s.locale,
+  jsonb_build_object('kind', c.subject_kind, 'id', c.subject_id) as subject,
+  c.recorded_at as signed_at, encode(c.hash, 'hex') as hash
+from voice_clone.sign_consent(%(user)s, %(statement)s, %(locale)s, %(subject_kind)s, %(subject_id)s) c
+join public.consent_statements s on s.id = c.statement_id
+
+-- revoke --
+-- an entry like any other; cancels what the consent covered
+select c.revokes as consent_id, c.recorded_at as revoked_at, encode(c.hash, 'hex') as hash
+from voice_clone.revoke_consent(%(consent)s, %(user)s) c
