@@ -6,6 +6,7 @@ with simulator() as providers:
     providers.wait("qwen", "create", phase="committed", label=label)
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -34,8 +35,9 @@ SIGNED_TOKEN = "signed-and-secret"
 class Simulator:
     """Where the simulated providers are, and what they are to do wrong."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
         self.url = url
+        self._process = process
         self._control = httpx.Client(base_url=f"{url}/_control", trust_env=False, timeout=30)
 
     def qwen(self, region: str = "singapore", **settings: Any) -> QwenConfig:
@@ -96,6 +98,9 @@ class Simulator:
     def reset(self) -> None:
         self._control.post("/reset").raise_for_status()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def close(self) -> None:
         self._control.close()
 
@@ -113,7 +118,7 @@ def simulator(*options: str) -> Iterator[Simulator]:
     assert process.stdout is not None
     with process, process.stdout as lines:
         try:
-            started = Simulator(lines.readline().rsplit(" ", 1)[-1].strip())
+            started = Simulator(lines.readline().rsplit(" ", 1)[-1].strip(), process)
             yield started
             started.close()
         finally:
@@ -140,10 +145,10 @@ class BytesSample(Sample):
 
 
 @cache
-def spoken_sample(seconds: float = 10.0, rate: int = 24_000) -> bytes:
+def spoken_sample(seconds: float = 10.0, rate: int = 24_000, pitch: float = 150.0) -> bytes:
     """A WAV of speech, as long as asked."""
     text = "The quick brown fox jumps over the lazy dog, and then it rests for a while. " * 3
-    pcm = speak(text, "en", 150.0)
+    pcm = speak(text, "en", pitch)
     return pcm_wav((pcm * (1 + int(seconds * 48_000) // len(pcm)))[: int(seconds * rate) * 2], rate)
 
 

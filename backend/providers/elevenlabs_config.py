@@ -1,8 +1,8 @@
 """What the ElevenLabs adapter is told, and what is wrong with it."""
 
-from urllib.parse import urlsplit
-
 from msgspec import Struct
+
+from backend.providers.http import plain_base
 
 HOSTS = {  # host → where the data stays
     "api.elevenlabs.io": "global",
@@ -33,7 +33,8 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def region(self) -> str | None:
-        return HOSTS.get(urlsplit(self.base_url).hostname or "")
+        url = plain_base(self.base_url)
+        return HOSTS.get(url.hostname or "") if url else None
 
     def problems(self) -> list[str]:
         """Everything that would make each call fail, in words for whoever sets the environment."""
@@ -42,9 +43,9 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
             found.append("ELEVENLABS_API_KEY is missing")
         elif self.api_key != self.api_key.strip():
             found.append("ELEVENLABS_API_KEY has spaces around it")
-        url = urlsplit(self.base_url)
-        host = url.hostname or ""
-        if url.scheme not in ("http", "https") or not host or url.username or url.query:
+        url = plain_base(self.base_url)
+        host = (url and url.hostname) or ""
+        if url is None:
             found.append("ELEVENLABS_BASE_URL is not a plain http(s) URL")
         elif host.endswith("elevenlabs.io") and url.scheme != "https":
             found.append("ELEVENLABS_BASE_URL must be https: the key travels with each call")

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from backend.providers.http import plain_base
+
 TARGET_MODEL = "qwen3-tts-vc-2026-01-22"
 REGIONS = {  # region → the shared host, and the name its workspace hosts carry
     "beijing": ("dashscope.aliyuncs.com", "cn-beijing"),
@@ -77,14 +79,10 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
         return found
 
     def _base_problems(self, base_url: str) -> list[str]:
-        try:
-            url = urlsplit(base_url)
-            host = url.hostname or ""
-            url.port  # noqa: B018 (raises where it is no number)
-        except ValueError:
-            return ["QWEN_BASE_URL is not a URL"]
-        if url.scheme not in ("http", "https") or not host or url.username or url.query:
+        url = plain_base(base_url)
+        if url is None:
             return ["QWEN_BASE_URL is not a plain http(s) URL"]
+        host = url.hostname or ""
         found = []
         if host.endswith(".aliyuncs.com") and url.scheme != "https":
             found.append("QWEN_BASE_URL must be https: the key travels with each call")

@@ -23,7 +23,7 @@ CONFIGURATIONS = [
     ({"base_url": "http://127.0.0.1:9/qwen/beijing"}, "is in Beijing"),
     ({"base_url": "http://dashscope-intl.aliyuncs.com"}, "must be https"),
     ({"base_url": "dashscope-intl.aliyuncs.com"}, "not a plain http(s) URL"),
-    ({"base_url": "https://[oops"}, "not a URL"),
+    ({"base_url": "https://[oops"}, "not a plain http(s) URL"),
     ({"base_url": "https://a.ap-southeast-1.maas.aliyuncs.com", "workspace_id": "b"}, "another workspace"),
     ({"target_model": "qwen3-tts-vc-realtime-2026-01-15"}, "does not speak over HTTP"),
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, new_label
 from backend.providers.qwen import Qwen, QwenConfig
@@ -20,7 +21,7 @@ def providers() -> Iterator[Simulator]:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(trust_env=False) as opened:
         yield opened
@@ -110,7 +111,8 @@ UNKNOWN_OUTCOMES = [
 async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
     providers: Simulator, client: httpx.AsyncClient, fault: str, how: dict[str, bool], voices: int
 ) -> None:
-    qwen, label = Qwen(providers.qwen(**STREAMED, create_seconds=0.5), client), new_label()
+    patience = 0.3 if fault == "hang" else 10.0
+    qwen, label = Qwen(providers.qwen(**STREAMED, create_seconds=patience), client), new_label()
     providers.fault("qwen", "create", fault, match=label, **how)
     error = await failure_of_create(qwen, label)
     assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "provider_outcome_unknown")
