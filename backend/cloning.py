@@ -69,7 +69,9 @@ class NewAttempt(Struct, frozen=True, kw_only=True):
     provider: str | None
 
 
-async def open_attempt(parts: Parts, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt) -> AttemptRow:
+async def open_attempt(
+    parts: Parts, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt
+) -> AttemptRow:
     provider = choose_provider(parts, new.provider)
     parameters = {
         "attempt": attempt_id,

@@ -151,7 +151,12 @@ async def settle_error(
 
 
 async def settle(
-    step: Step, enrollment_id: UUID, status: str, code: str, request_id: str | None = None, settles_in: float = 0
+    step: Step,
+    enrollment_id: UUID,
+    status: str,
+    code: str,
+    request_id: str | None = None,
+    settles_in: float = 0,
 ) -> None:
     values = {"enrollment": enrollment_id, "status": status, "code": code, "request_id": request_id}
     await step.parts.database.execute(queries.settle, step.write(**values, settle=settles_in))

@@ -30,7 +30,9 @@ async def sync_runtime(parts: Parts, attempt_id: UUID, *, message_id: int | None
             return step
         provider = parts.providers.get(step.work.provider)
         if provider is None:
-            return await mark_runtime(step, "failed", "provider_not_configured", "This voice provider is not set up here.")
+            return await mark_runtime(
+                step, "failed", "provider_not_configured", "This voice provider is not set up here."
+            )
         try:
             problem = await runtime_problem(step, provider)
         except ProviderError as error:
@@ -48,7 +50,10 @@ async def runtime_problem(step: Step, provider: VoiceProvider) -> tuple[str, str
     if found is None:
         return "voice_missing", "The provider does not have this voice any more. Record a new sample."
     if found.target_model not in {None, step.work.target_model}:
-        return "target_model_mismatch", "The provider serves this voice with another model. Record a new sample."
+        return (
+            "target_model_mismatch",
+            "The provider serves this voice with another model. Record a new sample.",
+        )
     return None
 
 
@@ -60,7 +65,9 @@ async def render_preview(parts: Parts, attempt_id: UUID, *, message_id: int | No
         work = step.work
         provider = parts.providers.get(work.provider)
         if provider is None:
-            return await mark_preview(step, "failed", "provider_not_configured", "This voice provider is not set up here.")
+            return await mark_preview(
+                step, "failed", "provider_not_configured", "This voice provider is not set up here."
+            )
         try:
             clip = await provider.synthesize(
                 SpeechRequest(
@@ -77,7 +84,9 @@ async def render_preview(parts: Parts, attempt_id: UUID, *, message_id: int | No
             delay = retry_delay(work.preview_count, error)
             return await mark_preview(step, status, error.code, error.message, delay)
         except Unavailable as error:
-            return await mark_preview(step, "required", error.code, error.message, retry_delay(work.preview_count))
+            return await mark_preview(
+                step, "required", error.code, error.message, retry_delay(work.preview_count)
+            )
         return await mark_preview(step, "rendered", path=path)
 
 
@@ -101,7 +110,9 @@ async def mark_preview(
     delay: float = 0,
     path: str | None = None,
 ) -> StepAnswer:
-    return await mark(step, queries.mark_preview, status=status, code=code, error=message, delay=delay, path=path)
+    return await mark(
+        step, queries.mark_preview, status=status, code=code, error=message, delay=delay, path=path
+    )
 
 
 async def mark(step: Step, statement: str, **values: object) -> StepAnswer:
@@ -109,4 +120,6 @@ async def mark(step: Step, statement: str, **values: object) -> StepAnswer:
         await step.parts.database.execute(statement, step.write(**values))
     except StaleLease:
         return StepAnswer(outcome="done", reason="stale_lease")
-    return StepAnswer(outcome="done", archived=step.message_id is not None, reason=str(values["code"] or values["status"]))
+    return StepAnswer(
+        outcome="done", archived=step.message_id is not None, reason=str(values["code"] or values["status"])
+    )

@@ -91,7 +91,9 @@ async def renew(step: Step, lease: int) -> None:
     while held:
         await asyncio.sleep(lease / 3)
         try:
-            held = bool(await step.parts.database.fetch_value(queries.renew, step.write(lease=lease), of=bool))
+            held = bool(
+                await step.parts.database.fetch_value(queries.renew, step.write(lease=lease), of=bool)
+            )
         except AppError as error:  # the database may be back before the lease ends
             log.warning("lease_not_renewed", attempt_id=str(step.work.attempt_id), code=error.code)
 

@@ -67,7 +67,9 @@ class CloneController(Controller):
             provider=data.provider,
         )
         attempt, path, signed = await cloning.open_upload(parts, caller, new)
-        claims = jwt.decode(signed.token, options={"verify_signature": False})  # Storage's own, read for its end
+        claims = jwt.decode(
+            signed.token, options={"verify_signature": False}
+        )  # Storage's own, read for its end
         return OpenUpload(
             voice_id=attempt.voice_id,
             attempt_id=attempt.id,

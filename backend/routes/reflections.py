@@ -124,7 +124,10 @@ class ReflectionsController(Controller):
         mine = parts.database.as_caller(caller)
         await require_reflection(parts, caller, reflection_id)
         parameters = {"reflection": reflection_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
-        return [Attempt.of(row) for row in await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)]
+        return [
+            Attempt.of(row)
+            for row in await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)
+        ]
 
     @get("/voice-clone-attempts/{attempt_id:uuid}")
     async def get_attempt(

@@ -16,7 +16,7 @@ create table voice_clone.queues (
   purpose text not null
 );
 alter table voice_clone.queues enable row level security;
-revoke all on voice_clone.queues from public, anon, authenticated;
+revoke all on voice_clone.queues from public, anon, authenticated, service_role;
 
 insert into voice_clone.queues (name, purpose) values
   ('voice_clone_process', 'claim a queued attempt and enroll its sample'),

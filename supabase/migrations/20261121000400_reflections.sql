@@ -11,7 +11,7 @@ create table public.reflections (
 create index reflections_user_id_idx on public.reflections (user_id, created_at desc);
 
 alter table public.reflections enable row level security;
-revoke all on public.reflections from public, anon, authenticated;
+revoke all on public.reflections from public, anon, authenticated, service_role;
 grant select, delete, insert (id, name), update (name) on public.reflections to authenticated;
 grant select, insert, update, delete on public.reflections to service_role;
 grant select, update (voice) on public.reflections to voice_clone_mirror;

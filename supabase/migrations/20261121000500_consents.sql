@@ -9,7 +9,7 @@ create table public.consent_statements (
   unique (statement, version, locale)
 );
 alter table public.consent_statements enable row level security;
-revoke all on public.consent_statements from public, anon, authenticated;
+revoke all on public.consent_statements from public, anon, authenticated, service_role;
 grant select on public.consent_statements to anon, authenticated, service_role;
 create policy "Anyone reads the statements" on public.consent_statements
   for select to anon, authenticated using (true);
@@ -37,7 +37,7 @@ comment on column public.consents.revokes is 'the signature that this entry with
 create index consents_statement_id_idx on public.consents (statement_id);
 
 alter table public.consents enable row level security;
-revoke all on public.consents from public, anon, authenticated;
+revoke all on public.consents from public, anon, authenticated, service_role;
 grant select on public.consents to authenticated, service_role;
 create policy "People read their own consents" on public.consents
   for select to authenticated using (user_id = (select auth.uid()));

@@ -27,7 +27,7 @@ create index samples_consent_id_idx on public.samples (consent_id, user_id);
 create index samples_reflection_id_idx on public.samples (reflection_id);
 
 alter table public.samples enable row level security;
-revoke all on public.samples from public, anon, authenticated;
+revoke all on public.samples from public, anon, authenticated, service_role;
 grant select on public.samples to authenticated, service_role;
 create policy "People read their own samples" on public.samples
   for select to authenticated using (user_id = (select auth.uid()));

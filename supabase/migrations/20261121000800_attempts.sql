@@ -78,7 +78,7 @@ create index attempts_lease_expires_at_idx on public.attempts (lease_expires_at)
 create index attempts_not_before_idx on public.attempts (not_before) where status = 'queued';
 
 alter table public.attempts enable row level security;
-revoke all on public.attempts from public, anon, authenticated;
+revoke all on public.attempts from public, anon, authenticated, service_role;
 grant select on public.attempts to authenticated, service_role, voice_clone_mirror;
 create policy "Owners read their attempts" on public.attempts
   for select to authenticated using (user_id = (select auth.uid()));

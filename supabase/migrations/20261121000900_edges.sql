@@ -10,7 +10,7 @@ create table voice_clone.edges (
 );
 comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the move';
 alter table voice_clone.edges enable row level security;
-revoke all on voice_clone.edges from public, anon, authenticated;
+revoke all on voice_clone.edges from public, anon, authenticated, service_role;
 
 insert into voice_clone.edges (machine, from_status, to_status, event, follow_ups) values
   ('status', '', 'awaiting_upload', 'opened', '{}'),

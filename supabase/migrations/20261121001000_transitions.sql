@@ -17,7 +17,7 @@ create index events_attempt_id_idx on voice_clone.events (attempt_id, id);
 create unique index events_version_idx on voice_clone.events (attempt_id, version)
   where events <> '{lease_renewed}';
 alter table voice_clone.events enable row level security;
-revoke all on voice_clone.events from public, anon, authenticated;
+revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
   for each statement execute function voice_clone.refuse_change();
 

@@ -29,7 +29,7 @@ create index enrollments_orphaned_idx on voice_clone.enrollments (updated_at) wh
 create unique index enrollments_provider_voice_id_idx on voice_clone.enrollments (provider, region, provider_voice_id);
 
 alter table voice_clone.enrollments enable row level security;
-revoke all on voice_clone.enrollments from public, anon, authenticated;
+revoke all on voice_clone.enrollments from public, anon, authenticated, service_role;
 
 create function voice_clone.guard_enrollment() returns trigger
 language plpgsql security definer set search_path = ''

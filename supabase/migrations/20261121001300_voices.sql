@@ -20,7 +20,7 @@ create index voices_user_id_idx on public.voices (user_id, created_at desc) wher
 create index voices_owner_idx on public.voices (user_id);
 
 alter table public.voices enable row level security;
-revoke all on public.voices from public, anon, authenticated;
+revoke all on public.voices from public, anon, authenticated, service_role;
 grant select on public.voices to authenticated, service_role;
 create policy "Owners read their voices" on public.voices
   for select to authenticated using (user_id = (select auth.uid()) and deleted_at is null);

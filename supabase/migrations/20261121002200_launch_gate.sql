@@ -13,7 +13,7 @@ create index sessions_user_id_idx on public.sessions (user_id);
 create index sessions_attempt_id_idx on public.sessions (attempt_id);
 create index sessions_voice_id_idx on public.sessions (voice_id);
 alter table public.sessions enable row level security;
-revoke all on public.sessions from public, anon, authenticated;
+revoke all on public.sessions from public, anon, authenticated, service_role;
 grant select on public.sessions to authenticated, service_role;
 create policy "Owners read their sessions" on public.sessions
   for select to authenticated using (user_id = (select auth.uid()));

@@ -26,5 +26,5 @@ as $$
   select jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers)
   from voice_clone.launch_gate(launch_gate.reflection_id, auth.uid()) g
 $$;
-revoke all on function public.launch_gate(uuid) from public, anon;
+revoke all on function public.launch_gate(uuid) from public, anon, service_role;
 grant execute on function public.launch_gate(uuid) to authenticated;

@@ -1,0 +1,22 @@
+"""Every invariant holds; and its check fails once the invariant is taken away."""
+
+import psycopg
+import pytest
+
+from tests.database.conftest import World
+from tests.database.invariants import INVARIANTS
+
+
+@pytest.mark.parametrize("number", INVARIANTS)
+def test_the_invariant_holds(world: World, number: int) -> None:
+    check, _ = INVARIANTS[number]
+    check(world)
+    assert world.service.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize("number", INVARIANTS)
+def test_the_check_fails_without_the_invariant(world: World, number: int) -> None:
+    check, remove = INVARIANTS[number]
+    remove(world)
+    with pytest.raises((AssertionError, psycopg.Error, pytest.fail.Exception)):
+        check(world)
