@@ -1,8 +1,8 @@
 """One process step of an attempt: claim → intent → provider → attach.
 
-The intent is committed before the provider's call and the result after it, so a process that dies between the
-two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and adopts the
-voice; only when the provider had time to list it and did not, is the enrollment closed and another one made.
+The intent is committed before the provider's call and the result after it, so a process that dies between
+the two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and
+adopts the voice; only when the provider had time to list it and did not, is it closed and another one made.
 """
 
 from collections.abc import AsyncIterator

@@ -58,7 +58,7 @@ class CloneController(Controller):
     async def open_upload(
         self, data: JSONBody[NewUpload], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
     ) -> OpenUpload:
-        """Opens an attempt and signs its upload. Nothing is active yet: a voice that works goes on working."""
+        """Opens an attempt and signs its upload. Activates nothing: a voice that works goes on working."""
         new = NewAttempt(
             consent_id=data.consent_id,
             reflection_id=data.reflection_id,

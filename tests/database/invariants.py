@@ -18,7 +18,7 @@ Check = Callable[[World], None]
 Mutant = Callable[[World], None]
 
 
-def refused(world: World, sqlstate: str, sql: LiteralString, *parameters: object) -> None:
+def refused(world: World, sqlstate: str | None, sql: LiteralString, *parameters: object) -> None:
     """The superuser tries; the database refuses with this state."""
     with pytest.raises(psycopg.Error) as caught:
         world.superuser.execute(sql, parameters)
@@ -31,8 +31,8 @@ def at_most_one_active_attempt(world: World) -> None:
     first = world.queued(user, reflection)
     second = world.open(user, reflection)
     assert world.attempt(first)["is_active"], "opening an upload activates nothing"
-    refused(world, errors.UniqueViolation.sqlstate,
-            "update public.attempts set status = 'queued', is_active = true where id = %s", second)  # fmt: skip
+    activate = "update public.attempts set status = 'queued', is_active = true where id = %s"
+    refused(world, errors.UniqueViolation.sqlstate, activate, second)
     world.queue(second, user)
     assert (world.attempt(first)["status"], world.attempt(first)["cancel_reason"]) == (
         "cancelled",
