@@ -32,7 +32,10 @@ def simulator(
 
     Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
     """
-    uvloop.run(serve(host, port, World(path=state, instant=instant, slots=slots)))
+    try:
+        uvloop.run(serve(host, port, World(path=state, instant=instant, slots=slots)))
+    except OSError as error:
+        raise typer.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 async def serve(host: str, port: int, world: World) -> None:
