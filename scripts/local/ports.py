@@ -1,6 +1,7 @@
 """Free TCP ports on the loopback interface."""
 
 import socket
+import sys
 
 
 def free_port(preferred: int = 0) -> int:
@@ -10,7 +11,42 @@ def free_port(preferred: int = 0) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+                probe.listen()
             except OSError:
                 continue
             return probe.getsockname()[1]
     raise OSError("no free port on 127.0.0.1")
+
+
+class Ports:
+    """Ports of one stack, claimed against other stacks until closed.
+
+    A port is probed well before its server binds it, so two stacks that start together could choose the same
+    one. On Linux a claim is a name in the abstract socket space, which goes with the process.
+    """
+
+    def __init__(self) -> None:
+        self._claims: list[socket.socket] = []
+
+    def take(self, preferred: int = 0) -> int:
+        port = free_port(preferred)
+        while not self._claim(port):
+            port = free_port()
+        return port
+
+    def close(self) -> None:
+        for claim in self._claims:
+            claim.close()
+        self._claims.clear()
+
+    def _claim(self, port: int) -> bool:
+        if sys.platform != "linux":
+            return True
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0likeness-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._claims.append(claim)
+        return True

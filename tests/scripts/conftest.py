@@ -1,0 +1,55 @@
+"""One running Supabase for the tests of this folder, and people who signed up there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from scripts.local.postgres import DEFAULT_VERSION
+from scripts.local.stack import Stack, running_stack
+from tests.conftest import SPEED, copied_cluster
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A signed-up user."""
+
+    id: str
+    email: str
+    password: str
+    access_token: str
+
+
+@pytest.fixture(scope="session")
+async def stack(template_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A Supabase without the product on top; it starts from the migrated template."""
+    directory = tmp_path_factory.mktemp("stack")
+    copied_cluster(template_directory, directory / f"postgres-{DEFAULT_VERSION}")
+    async with running_stack(directory, postgres_settings=SPEED) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    """Plain HTTP to the gateway, with no key."""
+    async with httpx.AsyncClient(base_url=stack.supabase_url, trust_env=False) as client:
+        yield client
+
+
+async def sign_up(stack: Stack, http: httpx.AsyncClient) -> Person:
+    credentials = {"email": f"{uuid4().hex[:12]}@example.com", "password": uuid4().hex}
+    answer = await http.post("/auth/v1/signup", headers={"apikey": stack.publishable_key}, json=credentials)
+    body = answer.json()
+    return Person(body["user"]["id"], **credentials, access_token=body["access_token"])
+
+
+@pytest.fixture(scope="session")
+async def ada(stack: Stack, http: httpx.AsyncClient) -> Person:
+    return await sign_up(stack, http)
+
+
+@pytest.fixture(scope="session")
+async def bob(stack: Stack, http: httpx.AsyncClient) -> Person:
+    return await sign_up(stack, http)

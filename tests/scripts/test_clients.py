@@ -1,0 +1,175 @@
+"""The official clients work on the local stack as they come: supabase for Python, supabase-js."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from postgrest.exceptions import APIError
+from storage3._async.file_api import AsyncBucketProxy
+from storage3.exceptions import StorageApiError
+from supabase_auth.errors import AuthApiError
+
+from scripts.local.auth_and_data import node
+from scripts.local.stack import Stack
+from supabase import AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
+from tests.conftest import Database
+
+SOUND = bytes(range(200)) * 2
+# The client itself passes what its parts call deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*' parameter is deprecated")
+
+
+Connect = Callable[[str], Client]
+
+
+@pytest.fixture
+def connect(stack: Stack) -> Iterator[Connect]:
+    """A client with this key; all share connections that are closed in the end."""
+    with httpx.Client(trust_env=False) as shared:
+        yield lambda key: create_client(stack.supabase_url, key, ClientOptions(httpx_client=shared))
+
+
+@pytest.fixture
+def service(connect: Connect, stack: Stack) -> Client:
+    return connect(stack.secret_key)
+
+
+@pytest.fixture
+def client(connect: Connect, stack: Stack) -> Client:
+    return connect(stack.publishable_key)
+
+
+def sign_up(client: Client) -> str:
+    """The new user's id."""
+    answer = client.auth.sign_up({"email": f"{uuid4()}@example.com", "password": uuid4().hex})
+    assert answer.user is not None
+    return answer.user.id
+
+
+def insert_reflection(client: Client) -> dict[str, Any]:
+    rows: Any = client.table("reflections").insert({"name": "Ada"}).execute().data
+    return rows[0]
+
+
+def test_people_sign_up_sign_in_and_refresh(client: Client) -> None:
+    credentials = {"email": f"{uuid4()}@example.com", "password": uuid4().hex}
+    made = client.auth.sign_up({"email": credentials["email"], "password": credentials["password"]})
+    client.auth.sign_out()
+    with pytest.raises(AuthApiError, match="Invalid login credentials"):
+        client.auth.sign_in_with_password({"email": credentials["email"], "password": "wrong"})
+    client.auth.sign_in_with_password({"email": credentials["email"], "password": credentials["password"]})
+    refreshed = client.auth.refresh_session()
+    assert made.user is not None
+    assert refreshed.user is not None
+    assert refreshed.user.id == made.user.id
+    user = client.auth.get_user()
+    assert user is not None
+    assert user.user.created_at.tzinfo is not None
+
+
+def test_tables_are_read_and_written_under_rls(
+    connect: Connect, stack: Stack, client: Client, service: Client
+) -> None:
+    user = sign_up(client)
+    row = insert_reflection(client)
+    assert row["user_id"] == user
+    client.table("reflections").update({"name": "Eve"}).eq("id", row["id"]).execute()
+    assert client.table("reflections").select("name").execute().data == [{"name": "Eve"}]
+    stranger = connect(stack.publishable_key)
+    sign_up(stranger)
+    assert stranger.table("reflections").select("*").execute().data == []
+    found = service.table("reflections").select("name").eq("id", row["id"]).execute()
+    assert found.data == [{"name": "Eve"}]
+
+
+def test_a_client_writes_no_column_of_the_lifecycle(client: Client) -> None:
+    sign_up(client)
+    row = insert_reflection(client)
+    with pytest.raises(APIError) as refused:
+        client.table("reflections").update({"voice": {"cloneStatus": "ready"}}).eq("id", row["id"]).execute()
+    assert refused.value.code == "42501"
+
+
+def test_serving_requests_leaves_the_grants_as_the_migrations_made_them(
+    stack: Stack, client: Client, database: Database
+) -> None:
+    """Auth and Data API would grant everything to anon, were it let."""
+    sign_up(client)
+    client.table("reflections").select("*").execute()
+    granted = "select oid::regclass::text, relacl::text from pg_class where relacl is not null order by 1"
+    with stack.cluster.connect() as served, psycopg.connect(database.superuser) as untouched:
+        assert served.execute(granted).fetchall() == untouched.execute(granted).fetchall()
+
+
+def test_functions_are_called_by_rpc_in_each_exposed_schema(client: Client, service: Client) -> None:
+    sign_up(client)
+    row = insert_reflection(client)
+    gate: Any = client.rpc("launch_gate", {"reflection_id": row["id"]}).execute().data
+    assert gate["launchable"] is False
+    metrics: Any = service.schema("operations").rpc("queue_metrics", {}).execute().data
+    assert "voice_clone_process" in {entry["queue"] for entry in metrics}
+    with pytest.raises(APIError) as refused:
+        client.schema("operations").rpc("queue_metrics", {}).execute()
+    assert refused.value.code == "42501"
+    with pytest.raises(APIError) as unknown:
+        service.schema("voice_clone").rpc("queue_metrics", {}).execute()
+    assert unknown.value.code == "PGRST106"
+
+
+async def test_samples_go_up_and_come_down_by_signed_urls(stack: Stack) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        options = AsyncClientOptions(httpx_client=http)
+        service = await acreate_client(stack.supabase_url, stack.secret_key, options)
+        await take_a_sample_up_and_down(service.storage.from_("voice-samples"), http)
+
+
+async def take_a_sample_up_and_down(bucket: AsyncBucketProxy, http: httpx.AsyncClient) -> None:
+    path = f"{uuid4()}/take.wav"
+    upload = await bucket.create_signed_upload_url(path)
+    sent = await bucket.upload_to_signed_url(path, upload["token"], SOUND, {"content-type": "audio/wav"})
+    assert sent.path == path
+    with pytest.raises(StorageApiError, match="The resource already exists"):
+        await bucket.upload_to_signed_url(path, upload["token"], SOUND, {"content-type": "audio/wav"})
+    signed = await bucket.create_signed_url(path, 60)
+    part = await http.get(signed["signedURL"] or "", headers={"range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, SOUND[10:20])
+    assert part.headers["content-range"] == "bytes 10-19/400"
+    assert (await bucket.info(path))["size"] == 400
+    assert [entry["name"] for entry in await bucket.list(path.split("/")[0])] == ["take.wav"]
+    assert await bucket.download(path) == SOUND
+    assert [row["name"] for row in await bucket.remove([path])] == [path]
+    assert not await bucket.exists(path)
+    with pytest.raises(StorageApiError, match="Object not found"):
+        await bucket.create_signed_url(path, 60)
+
+
+def test_direct_uploads_and_many_signatures(service: Client) -> None:
+    bucket = service.storage.from_("voice-samples")
+    path = f"{uuid4()}/take.wav"
+    bucket.upload(path, SOUND, {"content-type": "audio/wav"})
+    bucket.update(path, SOUND[:100], {"content-type": "audio/wav"})
+    assert bucket.download(path) == SOUND[:100]
+    signed = bucket.create_signed_urls([path, "absent.wav"], 60)
+    assert [bool(entry["error"]) for entry in signed] == [False, True]
+    with pytest.raises(StorageApiError, match="mime type text/plain is not supported"):
+        bucket.upload(f"{uuid4()}/a.txt", b"text", {"content-type": "text/plain"})
+
+
+async def test_supabase_js_works_unchanged(stack: Stack) -> None:
+    script = Path(__file__).parent / "supabase_js.mjs"
+    process = await asyncio.create_subprocess_exec(
+        str(node()),
+        str(script),
+        stack.supabase_url,
+        stack.publishable_key,
+        stack.secret_key,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
