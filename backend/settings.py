@@ -102,7 +102,7 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         url = self.url.rstrip("/")
-        jwks_url = self.jwks_url or f"{url}/auth/v1/.well-known/jwks.json"
+        jwks_url = self.jwks_url or (url and f"{url}/auth/v1/.well-known/jwks.json")
         derive(
             self,
             url=url,
@@ -112,7 +112,7 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SUPABASE_URL", self.url)
-        if self.jwks_url:
+        if self.jwks_url and not self.jwks_url.startswith(self.url):
             yield from url_problems("SUPABASE_JWKS_URL", self.jwks_url)
         if not self.jwks_url and not self.jwt_secret:
             yield "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed, or no token can be verified"
@@ -166,6 +166,10 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     finalize_wait: Annotated[float, Meta(ge=0)] = field(name="FINALIZE_WAIT_SECONDS", default=10.0)
     max_sample_bytes: Count = field(name="MAX_SAMPLE_BYTES", default=10_485_760)
     lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
+    # how long after a create its voice may still appear at the provider: its call's timeout and its listing lag
+    enrollment_settle_seconds: Annotated[float, Meta(ge=0)] = field(
+        name="ENROLLMENT_SETTLE_SECONDS", default=150.0
+    )
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_owner: Count = field(name="MAX_JOBS_PER_OWNER", default=4)
 
@@ -193,34 +197,28 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(**sections)
 
 
-def setting_names() -> list[str]:
-    """Every environment variable that is read."""
-    return [
-        setting.encode_name
-        for section in msgspec.structs.fields(Settings)
-        for setting in msgspec.structs.fields(section.type)
-    ]
-
-
 def read_section(section: type[SectionT], environ: Mapping[str, str], problems: list[str]) -> SectionT | None:
     """One section, or None and its faults added to `problems`. Field by field: msgspec stops at the first."""
     values: dict[str, object] = {}
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     for setting in msgspec.structs.fields(section):
-        text = environ.get(setting.encode_name, "").strip()
+        name = setting.encode_name
+        text = environ.get(name, "").strip()
         try:
             if text:
                 values[setting.name] = msgspec.convert(text, setting.type, strict=False)
             elif setting.required:
-                faults.append(f"{setting.encode_name} is missing")
+                values[setting.name] = ""  # so that the others can still be checked against each other
+                faults[name] = f"{name} is missing"
         except msgspec.ValidationError as error:
             choices = (
                 f"; one of {', '.join(map(str, get_args(setting.type)))}" if is_choice(setting.type) else ""
             )
-            faults.append(f"{setting.encode_name}: {error}{choices}")
-    complete = None if faults else section(**values)
-    problems += faults if complete is None else complete.problems()
-    return complete
+            faults[name] = f"{name}: {error}{choices}"
+    complete = section(**values)
+    found = [problem for problem in complete.problems() if problem.split(" ", 1)[0] not in faults]
+    problems += [*faults.values(), *found]
+    return None if faults else complete
 
 
 def is_choice(kind: object) -> bool:

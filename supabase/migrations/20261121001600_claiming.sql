@@ -74,14 +74,14 @@ $$;
 
 -- Back to the queue while the budget lasts, else failed for the given reason. The one way out of processing
 -- that is neither ready nor verifying.
-create function voice_clone.give_back(p_attempt public.attempts, p_code text, p_message text, p_delay_seconds numeric)
+create function voice_clone.give_back(p_attempt public.attempts, p_code text, p_message text, p_delay_seconds float8)
 returns public.attempts
 language sql security definer set search_path = ''
 as $$
   update public.attempts a
   set status = case when a.process_count < a.process_budget then 'queued' else 'failed' end,
       not_before = case when a.process_count < a.process_budget
-        then now() + make_interval(secs => p_delay_seconds::float8) end,
+        then now() + make_interval(secs => p_delay_seconds) end,
       error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
   where a.id = p_attempt.id
   returning *

@@ -24,7 +24,7 @@ as $$
 $$;
 
 -- The intent. Refused while the outcome of an earlier one is open (invariant 5).
-create function voice_clone.intend_enrollment(p_attempt uuid, p_epoch int, p_label text, p_settle_seconds numeric)
+create function voice_clone.intend_enrollment(p_attempt uuid, p_epoch int, p_label text, p_settle_seconds float8)
 returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -33,7 +33,7 @@ declare
   v_id uuid;
 begin
   insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, label, settles_at)
-  values (a.id, p_epoch, a.provider, a.region, p_label, now() + make_interval(secs => p_settle_seconds::float8))
+  values (a.id, p_epoch, a.provider, a.region, p_label, now() + make_interval(secs => p_settle_seconds))
   returning id into v_id;
   return v_id;
 exception when unique_violation then
@@ -43,7 +43,7 @@ $$;
 
 -- What is known of an enrollment that brought no voice: closed (nothing was made) or unknown (look again).
 create function voice_clone.settle_enrollment(
-  p_enrollment uuid, p_epoch int, p_status text, p_code text, p_request_id text, p_settle_seconds numeric default 0
+  p_enrollment uuid, p_epoch int, p_status text, p_code text, p_request_id text, p_settle_seconds float8 default 0
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -54,7 +54,7 @@ begin
   perform voice_clone.hold_lease(e.attempt_id, p_epoch, 'processing');
   update voice_clone.enrollments x
   set status = p_status, error_code = p_code, request_id = coalesce(p_request_id, x.request_id),
-      settles_at = now() + make_interval(secs => p_settle_seconds::float8)
+      settles_at = now() + make_interval(secs => p_settle_seconds)
   where x.id = p_enrollment;
 end
 $$;

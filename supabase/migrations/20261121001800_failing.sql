@@ -20,7 +20,7 @@ $$;
 -- A failure that passes: again after the delay while the budget lasts, else failed with its reason.
 -- The edge back to queued sends the next message, so this one is archived.
 create function voice_clone.requeue_attempt(
-  p_attempt uuid, p_epoch int, p_delay_seconds numeric, p_code text, p_message text, p_archive bigint
+  p_attempt uuid, p_epoch int, p_delay_seconds float8, p_code text, p_message text, p_archive bigint
 ) returns setof public.attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -62,12 +62,12 @@ grant execute on function
   voice_clone.claim_attempt(uuid, text, int, int, boolean),
   voice_clone.renew_lease(uuid, int, int),
   voice_clone.claimed_work(uuid),
-  voice_clone.intend_enrollment(uuid, int, text, numeric),
-  voice_clone.settle_enrollment(uuid, int, text, text, text, numeric),
+  voice_clone.intend_enrollment(uuid, int, text, float8),
+  voice_clone.settle_enrollment(uuid, int, text, text, text, float8),
   voice_clone.report_enrollment(uuid, text, text, boolean, text),
   voice_clone.attach_voice(uuid, int, uuid, text, text, text, bigint),
   voice_clone.fail_attempt(uuid, int, text, text, text, bigint),
-  voice_clone.requeue_attempt(uuid, int, numeric, text, text, bigint),
+  voice_clone.requeue_attempt(uuid, int, float8, text, text, bigint),
   voice_clone.await_verification(uuid, int, uuid, text, text, text, bigint),
   voice_clone.delete_voice(uuid, uuid)
 to voice_clone_backend;

@@ -46,7 +46,7 @@ $$;
 
 -- Again after the delay while the step's budget lasts, else failed for the given reason.
 create function voice_clone.give_back_step(
-  p_attempt public.attempts, p_step text, p_code text, p_message text, p_delay_seconds numeric
+  p_attempt public.attempts, p_step text, p_code text, p_message text, p_delay_seconds float8
 ) returns public.attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -57,7 +57,7 @@ begin
   update public.attempts x
   set runtime_status = case when p_step <> 'runtime' then x.runtime_status when v_again then 'pending' else 'failed' end,
       preview_status = case when p_step <> 'preview' then x.preview_status when v_again then 'required' else 'failed' end,
-      not_before = case when v_again then now() + make_interval(secs => p_delay_seconds::float8) end,
+      not_before = case when v_again then now() + make_interval(secs => p_delay_seconds) end,
       error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
   where x.id = a.id
   returning * into a;
@@ -67,7 +67,7 @@ $$;
 
 -- The runtime knows the voice (synced), never will (failed), or may later (pending: the budget decides).
 create function voice_clone.mark_runtime(
-  p_attempt uuid, p_epoch int, p_status text, p_code text, p_message text, p_delay_seconds numeric, p_archive bigint
+  p_attempt uuid, p_epoch int, p_status text, p_code text, p_message text, p_delay_seconds float8, p_archive bigint
 ) returns setof public.attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -89,7 +89,7 @@ $$;
 
 -- The clip is rendered at p_path, cannot be (failed), or may be later (required: the budget decides).
 create function voice_clone.mark_preview(
-  p_attempt uuid, p_epoch int, p_status text, p_path text, p_code text, p_message text, p_delay_seconds numeric, p_archive bigint
+  p_attempt uuid, p_epoch int, p_status text, p_path text, p_code text, p_message text, p_delay_seconds float8, p_archive bigint
 ) returns setof public.attempts
 language plpgsql security definer set search_path = ''
 as $$

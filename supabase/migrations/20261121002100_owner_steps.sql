@@ -54,8 +54,8 @@ $$;
 
 grant execute on function
   voice_clone.claim_step(uuid, text, text, int),
-  voice_clone.mark_runtime(uuid, int, text, text, text, numeric, bigint),
-  voice_clone.mark_preview(uuid, int, text, text, text, text, numeric, bigint),
+  voice_clone.mark_runtime(uuid, int, text, text, text, float8, bigint),
+  voice_clone.mark_preview(uuid, int, text, text, text, text, float8, bigint),
   voice_clone.request_preview(uuid, uuid),
   voice_clone.complete_preview(uuid, uuid)
 to voice_clone_backend;

@@ -1,0 +1,182 @@
+"""A whole embedded Supabase for the session, the simulated providers, and the product's own processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg.rows import dict_row
+
+from scripts.local.migrations import ROOT
+from scripts.local.processes import Child
+from scripts.local.services import service_settings
+from scripts.local.stack import Stack, running_stack
+from scripts.sample import speak_sample
+from scripts.walk import Client
+from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
+
+HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
+QUICK = {"LEASE_SECONDS": "1", "ENROLLMENT_SETTLE_SECONDS": "1", "VISIBILITY_SECONDS": "2", "POLL_SECONDS": "0.5"}
+POLL_SECONDS = 0.02
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Durable: tests crash its Postgres."""
+    directory = tmp_path_factory.mktemp("stack")
+    for folder in (directory, *directory.parents):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)  # as root, Postgres runs as somebody else
+    async with running_stack(directory) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[Simulator]:
+    with simulator() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A human voice where there is one, else a spoken one."""
+    if HUMAN_SAMPLE.exists():
+        return HUMAN_SAMPLE
+    path = tmp_path_factory.mktemp("sample") / "sample.wav"
+    speak_sample(path)
+    return path
+
+
+class Product:
+    """The product's processes, started and killed as a test needs; and what its database says."""
+
+    def __init__(self, stack: Stack, providers: Simulator) -> None:
+        self.stack = stack
+        self.providers = providers
+        self._children: list[Child] = []
+
+    async def start(self, what: str, **settings: str) -> Child:
+        """`service` or `consumers`, ready to work."""
+        self.stack.simulator_url = self.providers.url
+        if what == "service":
+            self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
+        env = {
+            **service_settings(self.stack, "local"),
+            "QWEN_API_KEY": QWEN_KEY,
+            "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+            **QUICK,
+            **settings,
+        }
+        module = "backend" if what == "service" else "queue_consumers"
+        child = await self.stack.processes.start(what, [sys.executable, "-m", module], env, cwd=ROOT)
+        self._children.append(child)
+        if what == "service":
+            await child.await_url(f"{self.stack.api_url}/health/ready")
+        else:
+            await child.await_output("listening")
+        return child
+
+    async def kill(self, child: Child) -> None:
+        """SIGKILL, with its workers: nothing is finished, nothing is closed."""
+        os.killpg(child.pid, signal.SIGKILL)
+        await child.process.wait()
+        self.stack.processes.children.remove(child)
+        self._children.remove(child)
+
+    async def stop(self) -> None:
+        while self._children:
+            await self.stack.processes.stop(self._children.pop())
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """As the superuser, autocommit."""
+        return psycopg.Connection[dict[str, Any]].connect(
+            self.stack.cluster.dsn(), autocommit=True, row_factory=dict_row
+        )
+
+    def row(self, sql: str, *parameters: Any) -> dict[str, Any]:
+        with self.connect() as connection:
+            row = connection.execute(sql.encode(), parameters).fetchone()
+            assert row is not None
+            return row
+
+    def attempt(self, attempt_id: UUID | str) -> dict[str, Any]:
+        return self.row("select * from public.attempts where id = %s", attempt_id)
+
+    async def until(self, sql: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
+        """Wait until the query has a row; also while Postgres is away. TimeoutError where it never has."""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    with self.connect() as connection:
+                        row = connection.execute(sql.encode(), parameters).fetchone()
+                    if row is not None:
+                        return row
+                except psycopg.OperationalError:
+                    pass
+                await asyncio.sleep(POLL_SECONDS)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def product(stack: Stack, providers: Simulator) -> AsyncIterator[Product]:
+    providers.reset()
+    made = Product(stack, providers)
+    yield made
+    await made.stop()
+
+
+class Person:
+    """A signed-up user with a reflection and a consent."""
+
+    def __init__(self, client: Client, product: Product) -> None:
+        self.client = client
+        self.product = product
+        self.reflection = ""
+        self.consent = ""
+
+    async def prepare(self) -> None:
+        await self.client.sign_up()
+        answer = await self.client.gateway(
+            "POST", "/rest/v1/reflections", json={"name": "Ada"}, headers={"prefer": "return=representation"}
+        )
+        self.reflection = answer.json()[0]["id"]
+        self.consent = (await self.client.service("POST", "/v1/consents", json={})).json()["consent_id"]
+
+    async def open(self, **changes: Any) -> dict[str, Any]:
+        body = {
+            "consent_id": self.consent,
+            "content_type": "audio/wav",
+            "bytes": 1000,
+            "reflection_id": self.reflection,
+            **changes,
+        }
+        return (await self.client.service("POST", "/api/clone/upload-url", json=body)).json()
+
+    async def put(self, upload: dict[str, Any], content: bytes) -> None:
+        path = "/storage/v1" + upload["upload_url"].partition("/storage/v1")[2]
+        await self.client.gateway("PUT", path, content=content, headers={"content-type": "audio/wav"})
+
+    async def upload(self, content: bytes, **changes: Any) -> dict[str, Any]:
+        upload = await self.open(**changes)
+        await self.put(upload, content)
+        return upload
+
+    async def finalize(self, upload: dict[str, Any], **changes: Any) -> httpx.Response:
+        body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en", **changes}
+        return await self.client.service("POST", "/api/clone/finalize", json=body)
+
+
+@asynccontextmanager
+async def person(product: Product) -> AsyncIterator[Person]:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+        made = Person(Client(product.stack, http), product)
+        await made.prepare()
+        yield made

@@ -1,0 +1,88 @@
+"""A worker killed, or Postgres restarted, at each point of an enrollment: ready in the end, with exactly one voice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import LiteralString
+
+import httpx
+import pytest
+
+from scripts.local.processes import Child
+from tests.end_to_end.conftest import Product, person
+
+WAITING: LiteralString = """
+    select from pg_stat_activity where usename = 'voice_clone_service' and wait_event_type = 'Lock'
+"""
+POINTS = ("before the intent", "after the intent", "inside the call", "after the call")
+
+
+@asynccontextmanager
+async def stuck_at(product: Product, provider: str, point: str, attempt_id: str) -> AsyncIterator[None]:
+    """The service, asked to process the attempt, gets as far as this point and no further."""
+    url = f"{product.stack.api_url}/internal/voice-clone-attempts/{attempt_id}/process"
+    headers = {"authorization": f"Bearer {product.stack.internal_token}"}
+    table = {"before the intent": "voice_clone.enrollments", "after the call": "public.voices"}.get(point)
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+        with product.connect() as locker:
+            if table:
+                locker.execute(f"begin; lock table {table} in access exclusive mode".encode())
+            else:
+                product.providers.fault(provider, "create", "hang", after_commit=point == "inside the call")
+            asked = asyncio.create_task(http.post(url, headers=headers, json={}))
+            if table:
+                await product.until(WAITING)
+            else:
+                phase = "committed" if point == "inside the call" else "arrived"
+                await asyncio.to_thread(product.providers.wait, provider, "create", phase=phase)
+            yield
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+
+
+async def crash(product: Product, what: str, service: Child) -> None:
+    if what == "worker":
+        await product.kill(service)
+        return
+    cluster = product.stack.cluster
+    port = cluster.port
+    cluster.stop(immediately=True)
+    cluster.start(port=port)
+
+
+@pytest.mark.parametrize("what", ["worker", "postgres"])
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("provider", ["qwen", "elevenlabs"])
+async def test_a_crash_makes_no_second_voice(
+    product: Product, sample: Path, provider: str, point: str, what: str
+) -> None:
+    service = await product.start("service", FINALIZE_WAIT_SECONDS="0", MAX_JOBS_PER_OWNER="1")
+    async with person(product) as ada:
+        upload = await ada.upload(sample.read_bytes(), provider=provider)
+        attempt_id = upload["attempt_id"]
+        queue(product, upload)
+        async with stuck_at(product, provider, point, attempt_id):
+            await crash(product, what, service)
+        product.providers.release()
+        if what == "worker":
+            await product.start("service")
+        await product.start("consumers")
+        await product.until("select from public.attempts where id = %s and status = 'ready'", attempt_id)
+    attempt = product.attempt(attempt_id)
+    assert [voice["voice_id"] for voice in product.providers.voices(provider)] == [attempt["provider_voice_id"]]
+    assert attempt["process_count"] <= attempt["process_budget"]
+
+
+def queue(product: Product, upload: dict[str, str]) -> None:
+    """As finalize does, without its inline try: the sample was inspected, the attempt is queued."""
+    product.row(
+        """
+        select q.id from public.attempts a
+        join public.samples s on s.id = a.sample_id
+        cross join lateral voice_clone.queue_attempt(
+          a.id, a.user_id, 'Ada', 'en', null, s.content_type, s.bytes, '{}', s.path, s.bytes, 0) q
+        where a.id = %s
+        """,
+        upload["attempt_id"],
+    )

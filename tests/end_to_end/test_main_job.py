@@ -1,0 +1,60 @@
+"""From a sample to a reflection that may be launched, with each provider."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.walk import walk
+from tests.end_to_end.conftest import Product, person
+
+
+@pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs"])
+async def test_a_sample_becomes_a_voice_that_may_be_launched(
+    product: Product, sample: Path, tmp_path: Path, provider: str
+) -> None:
+    await product.start("service", LEASE_SECONDS="30")
+    await product.start("consumers")
+    speech = tmp_path / "speech.wav"
+    result = await walk(product.stack, provider, sample, None, speech)
+    assert (result.clone_status, result.runtime_status) == ("ready", "synced")
+    assert (result.preview_required, result.launchable, result.provider) == (False, True, provider)
+    with wave.open(str(speech)) as file:
+        assert (file.getsampwidth(), file.getnchannels()) == (2, 1)
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
+        assert len(samples) > file.getframerate(), "longer than a second"
+    assert np.sqrt(np.mean(samples**2)) > 300, "not silent"
+
+
+async def test_finalize_again_gives_the_same_answer(product: Product, sample: Path) -> None:
+    await product.start("service")
+    async with person(product) as ada:
+        upload = await ada.upload(sample.read_bytes())
+        first = await ada.finalize(upload)
+        again = await ada.finalize(upload)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert product.attempt(upload["attempt_id"])["process_count"] == 1
+
+
+async def test_a_late_completion_changes_nothing_and_is_listed_as_an_orphan(
+    product: Product, sample: Path
+) -> None:
+    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", LEASE_SECONDS="60")
+    product.providers.fault("qwen", "create", "hang", after_commit=True)
+    async with person(product) as ada:
+        late = await ada.upload(sample.read_bytes(), provider="qwen")
+        assert (await ada.finalize(late)).status_code == 202
+        product.providers.wait("qwen", "create", phase="committed")
+        newer = await ada.upload(sample.read_bytes(), provider="local")
+        await ada.finalize(newer)
+        await product.until("select from public.attempts where id = %s and status = 'ready'", newer["attempt_id"])
+        seen = product.attempt(newer["attempt_id"])
+        product.providers.release()
+        orphan = await product.until(
+            "select * from operations.orphans() where attempt_id = %s", late["attempt_id"]
+        )
+    assert orphan["provider_voice_id"] == product.providers.voices("qwen")[0]["voice_id"]
+    assert product.attempt(newer["attempt_id"]) == seen
+    assert product.attempt(late["attempt_id"])["status"] == "cancelled"
