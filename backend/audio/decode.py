@@ -1,0 +1,198 @@
+"""Decoding: what a file really is, and its samples in blocks. The content decides, never the name.
+
+Only formats that hold audio themselves are opened: a playlist or a script could name other files.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from msgspec import Struct
+
+from backend.audio.errors import AudioError
+
+DEMUXERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ogg,amr,mov,mp4,matroska,webm"
+DECODERS = (
+    "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_u8,pcm_s8,"
+    "pcm_mulaw,pcm_alaw,adpcm_ms,adpcm_ima_wav,gsm_ms,flac,alac,mp3,mp3float,aac,opus,libopus,vorbis,amrnb,"
+    "amrwb,libopencore_amrnb,libopencore_amrwb"
+)
+CONTENT_TYPES = {
+    "wav": "audio/wav",
+    "w64": "audio/x-w64",
+    "aiff": "audio/aiff",
+    "au": "audio/basic",
+    "caf": "audio/x-caf",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "aac": "audio/aac",
+    "ogg": "audio/ogg",
+    "amr": "audio/amr",
+    "mov": "audio/mp4",
+    "matroska": "audio/webm",
+}
+PROMISING = frozenset({"flac", "mov"})  # their header holds the true length; others' is guessed or missing
+STREAMED_BYTES = 0x7FFF_0000
+MAX_CHANNELS = 8
+SAMPLE_RATES = range(4_000, 384_001)
+BLOCK_SECONDS = 0.5
+FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
+NOT_AUDIO = "this file is not audio that we can read; WAV, MP3, M4A, FLAC, Ogg and WebM pass"
+
+
+class Source(Struct):
+    """An opened file. `samples`, `packets` and `damaged` count what was decoded so far."""
+
+    file: InputContainer
+    stream: AudioStream
+    container: str
+    codec: str
+    content_type: str
+    sample_rate: int
+    channels: int
+    declared_seconds: float | None
+    samples: int = 0
+    packets: int = 0
+    damaged: int = 0
+    cut_short: bool = False  # decoding stopped at the maximum: there may be more
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    def blocks(self, max_seconds: float) -> Iterator[np.ndarray]:
+        """float32, channels × samples, about half a second each; stops at `max_seconds`."""
+        pending: list[np.ndarray] = []
+        waiting = 0
+        for samples in self._decode():
+            room = round(max_seconds * self.sample_rate) - self.samples
+            self.cut_short = samples.shape[1] > room
+            pending.append(samples[:, :room])
+            self.samples += pending[-1].shape[1]
+            waiting += pending[-1].shape[1]
+            if self.cut_short:
+                break
+            if waiting >= BLOCK_SECONDS * self.sample_rate:
+                yield np.concatenate(pending, axis=1)
+                pending, waiting = [], 0
+        if waiting:
+            yield np.concatenate(pending, axis=1)
+
+    def _decode(self) -> Iterator[np.ndarray]:
+        """A damaged packet is counted and passed over, as players do."""
+        packets = self.file.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError:  # the container itself ends in a mess: what was read counts
+                self.damaged += 1
+                return
+            if packet is None:
+                return
+            self.packets += 1
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                self.damaged += 1
+                continue
+            for frame in frames:
+                if frame.sample_rate != self.sample_rate or frame.layout.nb_channels != self.channels:
+                    raise AudioError(
+                        "sample_damaged", "the sample changes its sample rate or channels on the way"
+                    )
+                yield _floats(frame, self.channels)
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """AudioError `invalid_format` when it is not audio of a kind and shape that we take."""
+    if path.stat().st_size == 0:
+        raise AudioError("invalid_format", "the file is empty")
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
+    try:
+        container = av.open(f"file:{path.absolute()}", mode="r", container_options=options)
+    except (FFmpegError, ValueError):
+        raise AudioError("invalid_format", NOT_AUDIO) from None
+    with container:
+        yield _source(container, path)
+
+
+def _source(container: InputContainer, path: Path) -> Source:
+    if not container.streams.audio:
+        raise AudioError("invalid_format", "the file has no audio in it")
+    stream = container.streams.audio[0]
+    try:
+        context = stream.codec_context
+        rate, channels, codec = context.sample_rate, context.channels, context.name
+    except (FFmpegError, AttributeError, ValueError):  # a codec that FFmpeg does not know at all
+        raise AudioError("invalid_format", NOT_AUDIO) from None
+    if codec not in DECODERS.split(","):
+        raise AudioError("invalid_format", f"audio of the kind {codec} is not taken", {"codec": codec})
+    if rate not in SAMPLE_RATES:
+        raise AudioError("invalid_format", f"a sample rate of {rate} Hz is not taken", {"sample_rate": rate})
+    if channels not in range(1, MAX_CHANNELS + 1):
+        raise AudioError(
+            "invalid_format", f"{channels} channels, at most {MAX_CHANNELS}", {"channels": channels}
+        )
+    name = container.format.name.split(",")[0]
+    content_type = CONTENT_TYPES.get(name, f"audio/{name}")
+    has_video = any(not each.disposition.attached_pic for each in container.streams.video)
+    return Source(
+        file=container,
+        stream=stream,
+        container=name,
+        codec=codec,
+        content_type=content_type.replace("audio/", "video/") if has_video else content_type,
+        sample_rate=rate,
+        channels=channels,
+        declared_seconds=_declared_seconds(name, stream, path),
+    )
+
+
+def _declared_seconds(container: str, stream: AudioStream, path: Path) -> float | None:
+    if container == "wav" and stream.codec_context.name.startswith(
+        "pcm_"
+    ):  # FFmpeg trims the promise to what is there
+        return wav_seconds(path)
+    if container in PROMISING and stream.duration and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None
+
+
+def wav_seconds(path: Path) -> float | None:
+    """The seconds of audio that the header of an uncompressed WAV promises.
+
+    None where it does not know: one written before the audio was there claims nothing, or 2 GB and more.
+    """
+    bytes_per_second = 0
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"data":
+                return size / bytes_per_second if bytes_per_second and 0 < size < STREAMED_BYTES else None
+            end = file.tell() + size + (size & 1)
+            if name == b"fmt " and len(layout := file.read(16)) == 16:
+                _, _, rate, _, width, _ = struct.unpack("<HHIIHH", layout)
+                bytes_per_second = rate * width
+            file.seek(end)
+    return None
+
+
+def _floats(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    """Full scale is 1.0. A float file may hold more, or no number at all."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, channels).T
+    kind = frame.format.name.removesuffix("p")
+    floats = samples.astype(np.float32)
+    if kind == "u8":
+        floats -= FULL_SCALE[kind]
+    floats /= FULL_SCALE[kind]
+    return np.clip(np.nan_to_num(floats, copy=False), -4.0, 4.0)

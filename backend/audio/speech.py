@@ -1,0 +1,81 @@
+"""Where the speech is, by level and periodicity of 20 ms frames, and how far it stands above the noise.
+
+Speech rises and falls, and some of it is periodic; a hum, a hiss and silence stay where they are.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from msgspec import Struct
+
+FRAME_SECONDS = 0.02
+LOWEST_DB = -96.0  # of 16 bits
+NOISE_SHARE = 0.1  # the quietest frames are taken for the noise
+ABOVE_NOISE_DB, BELOW_SPEECH_DB, FAINTEST_DB = 3.0, 30.0, -60.0
+CLOSURE = 10  # frames: a stop consonant, inside of speech
+PAUSE = 25  # frames: what continuous speech may pause
+SHORTEST, FEWEST_PERIODIC = 5, 3  # frames of a stretch that is more than a click
+
+
+class Speech(Struct, frozen=True, kw_only=True):
+    """Seconds and decibels (of full scale). `frames` marks the frames that are speech."""
+
+    frames: np.ndarray
+    voiced_seconds: float
+    longest_seconds: float
+    noise_floor_db: float
+    snr_db: float | None  # None without speech
+
+
+def find_speech(power: np.ndarray, periodic: np.ndarray) -> Speech:
+    """Of each frame: mean square, and whether it is periodic."""
+    level = decibels(power)
+    noise = _noise_floor(power)
+    loud = float(np.percentile(level, 95)) if len(level) else LOWEST_DB
+    threshold = max(noise + ABOVE_NOISE_DB, loud - BELOW_SPEECH_DB, FAINTEST_DB)
+    active = close_gaps(level > threshold, CLOSURE)
+    for start, end in runs(active):
+        if end - start < SHORTEST or np.count_nonzero(periodic[start:end]) < FEWEST_PERIODIC:
+            active[start:end] = False
+    longest = max((end - start for start, end in runs(close_gaps(active, PAUSE))), default=0)
+    return Speech(
+        frames=active,
+        voiced_seconds=int(np.count_nonzero(active)) * FRAME_SECONDS,
+        longest_seconds=longest * FRAME_SECONDS,
+        noise_floor_db=noise,
+        snr_db=_snr(power[active], noise),
+    )
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(np.maximum(power, 10 ** (LOWEST_DB / 10)))
+
+
+def runs(active: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past the last index of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], active, [False])).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def close_gaps(active: np.ndarray, longest: int) -> np.ndarray:
+    closed = active.copy()
+    stretches = runs(active)
+    for (_, end), (start, _) in pairwise(stretches):
+        if start - end <= longest:
+            closed[end:start] = True
+    return closed
+
+
+def _noise_floor(power: np.ndarray) -> float:
+    if not len(power):
+        return LOWEST_DB
+    quietest = np.sort(power)[: max(1, int(len(power) * NOISE_SHARE))]
+    return float(decibels(quietest.mean()))
+
+
+def _snr(speech: np.ndarray, noise_db: float) -> float | None:
+    """The noise is in the speech frames, too, and is taken off."""
+    if not len(speech):
+        return None
+    noise = 10 ** (noise_db / 10)
+    return float(10 * np.log10(max(float(speech.mean()) - noise, noise * 1e-3) / noise))
