@@ -1,0 +1,54 @@
+"""`python -m queue_consumers [queue …]`: consume these queues, or all of them, until told to stop."""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+import uvloop
+
+from backend.settings import SettingsError
+from backend.telemetry import configure_logging
+from queue_consumers.queue import Queue
+from queue_consumers.registry import QUEUES
+from queue_consumers.runtime import consume
+from queue_consumers.settings import Settings, load_settings
+
+
+def main(
+    queues: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[QUEUE]...", help=f"Of {', '.join(QUEUES)}; all where none is named."),
+    ] = None,
+) -> None:
+    """Consume queues. SIGTERM or SIGINT drains within GRACE_SECONDS; a second one exits at once."""
+    names = list(dict.fromkeys(queues or QUEUES))
+    if unknown := [name for name in names if name not in QUEUES]:
+        raise typer.BadParameter(f"no queue {', '.join(unknown)}; there are {', '.join(QUEUES)}")
+    chosen = [QUEUES[name] for name in names]
+    try:
+        settings = load_settings(chosen)
+    except SettingsError as error:
+        sys.exit(str(error))
+    configure_logging(settings.consumer.log_level, settings.consumer.log_format)
+    uvloop.run(consume_until_signalled(settings, chosen))
+
+
+async def consume_until_signalled(settings: Settings, queues: list[Queue]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await consume(settings, queues, stop)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,99 @@
+"""One step of an attempt, done by the service: its answer is the outcome.
+
+The provider keys live in the service alone. It archives the message in the transaction of the step's effect,
+and says so.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
+from queue_consumers.queue import Context, Message
+from queue_consumers.settings import ServiceSettings
+
+SNOOZE_SECONDS = 30.0  # where the service does not say how long
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Answer(Struct, rename="camel"):
+    outcome: Literal["done", "retry", "cancel", "snooze"]
+    retry_after: float | None = None
+    reason: str | None = None
+    archived: bool = False
+
+
+class Problem(Struct):
+    code: str = ""
+
+
+def open_client(service: ServiceSettings | None, connections: int) -> httpx.AsyncClient:
+    """Bound to the service. Reading has no timeout of its own: the runtime's deadline ends a step."""
+    return httpx.AsyncClient(
+        base_url=service.url if service else "",
+        headers={"authorization": f"Bearer {service.internal_token}"} if service else {},
+        timeout=httpx.Timeout(None, connect=5.0),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        trust_env=False,
+    )
+
+
+async def post_step(
+    context: Context, message: Message, step: Literal["process", "runtime-sync", "preview"]
+) -> Outcome:
+    trace = message.traceparent
+    try:
+        response = await context.http.post(
+            f"/internal/voice-clone-attempts/{message.id}/{step}",
+            json={"queue": context.queue, "msgId": context.msg_id},
+            headers={"traceparent": trace} if trace and TRACEPARENT.fullmatch(trace) else None,
+        )
+    except httpx.TransportError as error:
+        return Retry(reason=f"service_unreachable: {type(error).__name__}")
+    try:
+        return read_outcome(response)
+    except msgspec.MsgspecError as error:
+        return Retry(reason=f"bad_answer: {error}")
+
+
+def read_outcome(response: httpx.Response) -> Outcome:
+    if response.status_code == httpx.codes.OK:
+        return follow(msgspec.json.decode(response.content, type=Answer))
+    if response.status_code == httpx.codes.NOT_FOUND:
+        return Cancel("not_found")
+    code = problem_code(response)
+    if response.status_code == httpx.codes.CONFLICT and code == "illegal_transition":
+        return Cancel(code)  # the attempt moved on without this step
+    return Retry(after=retry_after(response), reason=code or f"http_{response.status_code}")
+
+
+def follow(answer: Answer) -> Outcome:
+    if answer.archived:
+        return Done(archived=True)
+    match answer.outcome:
+        case "done":
+            return Done()
+        case "cancel":
+            return Cancel(answer.reason or "cancelled")
+        case "snooze":
+            seconds = SNOOZE_SECONDS if answer.retry_after is None else answer.retry_after
+            return Snooze(datetime.now(UTC) + timedelta(seconds=seconds))
+        case "retry":
+            return Retry(after=answer.retry_after, reason=answer.reason or "retry")
+
+
+def problem_code(response: httpx.Response) -> str:
+    try:
+        return msgspec.json.decode(response.content, type=Problem).code
+    except msgspec.MsgspecError:
+        return ""
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """The header's seconds. Ours are never dates."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,68 @@
+"""The queue operations, on any connection. Each batch is one statement."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+
+from backend.sql import load_queries
+
+queries = load_queries(__file__)
+
+
+class Snoozed(Struct, frozen=True):
+    """A message that is to be sent anew: its text, the tries to keep, seconds until it is visible."""
+
+    msg_id: int
+    body: str
+    tries: int
+    delay: int
+
+
+async def read_messages(
+    connection: AsyncConnection, queue: str, visibility: int, quantity: int
+) -> list[tuple[int, int, str | None]]:
+    """(msg_id, read_ct, body), oldest first; invisible to others for `visibility` seconds."""
+    cursor = await connection.execute(
+        queries.read_messages, {"queue": queue, "visibility": visibility, "quantity": quantity}
+    )
+    return await cursor.fetchall()
+
+
+async def archive_messages(connection: AsyncConnection, queue: str, ids: Sequence[int]) -> None:
+    await connection.execute(queries.archive_messages, {"queue": queue, "ids": list(ids)})
+
+
+async def postpone_messages(connection: AsyncConnection, queue: str, delays: Mapping[int, int]) -> None:
+    """Invisible for so many seconds from now."""
+    ids = sorted(delays)
+    await connection.execute(
+        queries.postpone_messages, {"queue": queue, "ids": ids, "delays": [delays[msg_id] for msg_id in ids]}
+    )
+
+
+async def release_messages(connection: AsyncConnection, queue: str, ids: Sequence[int]) -> None:
+    """Visible at once, and consumers are told."""
+    await connection.execute(
+        queries.release_messages, {"queue": queue, "ids": list(ids), "delays": [0] * len(ids)}
+    )
+
+
+async def dead_letter_messages(connection: AsyncConnection, queue: str, reasons: Mapping[int, str]) -> None:
+    await connection.execute(
+        queries.dead_letter_messages,
+        {"queue": queue, "ids": list(reasons), "reasons": list(reasons.values())},
+    )
+
+
+async def snooze_messages(connection: AsyncConnection, queue: str, snoozed: Sequence[Snoozed]) -> None:
+    await connection.execute(
+        queries.snooze_messages,
+        {
+            "queue": queue,
+            "ids": [each.msg_id for each in snoozed],
+            "bodies": [each.body for each in snoozed],
+            "tries": [each.tries for each in snoozed],
+            "delays": [each.delay for each in snoozed],
+        },
+    )

@@ -1,0 +1,60 @@
+"""One process, any queues: what they share, from start to drain."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from queue_consumers.consumer import Consumer
+from queue_consumers.database import listen, open_pool
+from queue_consumers.internal_http import open_client
+from queue_consumers.queue import Queue
+from queue_consumers.settings import Settings
+
+log = structlog.get_logger("queue_consumers")
+
+RESERVE = 0.2  # the share of the grace kept for settling and putting back
+
+
+async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Event) -> None:
+    """Consume these queues until `stop` is set, then drain within the grace time."""
+    loop = asyncio.get_running_loop()
+    jobs = asyncio.Semaphore(settings.consumer.max_jobs)
+    pool = open_pool(settings.database, len(queues))
+    http = open_client(settings.service, settings.consumer.max_jobs)
+    consumers = [
+        Consumer(
+            queue,
+            settings.consumer,
+            pool,
+            http,
+            jobs if queue.calls_service else asyncio.Semaphore(queue.concurrency),
+        )
+        for queue in queues
+    ]
+
+    def wake_all() -> None:
+        for consumer in consumers:
+            consumer.wake.set()
+
+    await pool.open()
+    try:
+        async with http, asyncio.TaskGroup() as tasks:
+            url = settings.consumer.listen_url or settings.database.url
+            running = [tasks.create_task(listen(url, settings.database, wake_all))]
+            running += [tasks.create_task(consumer.run()) for consumer in consumers]
+            log.info("consuming", queues=[queue.name for queue in queues])
+            await stop.wait()
+            stopped_at, grace = loop.time(), settings.consumer.grace_seconds
+            log.info("draining", grace_seconds=grace)
+            try:
+                async with asyncio.timeout_at(stopped_at + grace * (1 - RESERVE / 4)):
+                    handlers_until = stopped_at + grace * (1 - RESERVE)
+                    await asyncio.gather(*(consumer.drain(handlers_until) for consumer in consumers))
+            except TimeoutError:
+                log.warning("grace is over; what is unsettled becomes visible again by itself")
+            for task in running:
+                task.cancel()
+    finally:
+        await pool.close(timeout=settings.consumer.grace_seconds * RESERVE / 4)
+    log.info("drained")
