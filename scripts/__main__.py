@@ -1,17 +1,32 @@
-"""`python -m scripts …`: operator commands."""
+"""`python -m scripts …`: operator commands. Only the one that is called is imported, to start at once."""
+
+import sys
+from importlib import import_module
 
 import typer
 
-from scripts.demo import demo
-from scripts.dev import dev
-from scripts.migrate import migrate
-from scripts.simulator.command import simulator
+COMMANDS = {  # name → the module that has a function of this name
+    "demo": "scripts.demo",
+    "dev": "scripts.dev",
+    "migrate": "scripts.migrate",
+    "simulator": "scripts.simulator.command",
+}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(demo)
-app.command()(dev)
-app.command()(migrate)
-app.command()(simulator)
+
+
+@app.callback()
+def main() -> None:
+    """Operator commands of Likeness."""
+
+
+def register(arguments: list[str]) -> None:
+    """The command of these arguments, or all of them for help and for a name that is none."""
+    called = [name for name in COMMANDS if name in arguments[:1]]
+    for name in called or COMMANDS:
+        app.command(name)(getattr(import_module(COMMANDS[name]), name))
+
 
 if __name__ == "__main__":
+    register(sys.argv[1:])
     app()

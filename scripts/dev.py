@@ -10,13 +10,12 @@ from typing import Annotated, Any, TypeVar
 import httpx
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from scripts.local.migrations import MigrationError
 from scripts.local.postgres import PostgresError
 from scripts.local.processes import ProcessError
-from scripts.local.services import running_services
-from scripts.local.stack import Stack, StackError, running_stack
+from scripts.local.services import running_everything
+from scripts.local.stack import Stack, StackError
 
 T = TypeVar("T")
 DEMO_EMAIL = "demo@likeness.local"
@@ -57,7 +56,7 @@ async def cancelled_by_signal(work: Coroutine[Any, Any, T]) -> T | None:
 
 
 async def run(provider: str) -> None:
-    async with running_stack() as stack, running_services(stack, provider=provider):
+    async with running_everything(provider=provider) as stack:
         await ensure_demo_user(stack)
         announce(stack)
         await stack.processes.wait_for_failure()
@@ -82,18 +81,16 @@ async def ensure_demo_user(stack: Stack) -> None:
 
 
 def announce(stack: Stack) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
+    console = Console(soft_wrap=True, highlight=False)
     for what, where in (
         ("Page and API", stack.api_url),
         ("Supabase", stack.supabase_url),
-        ("Publishable key", stack.secrets.publishable_key),
+        ("Publishable key", stack.publishable_key),
         ("Sign in as", f"{DEMO_EMAIL}  password {stack.secrets.demo_password}"),
         ("Postgres", stack.cluster.dsn("postgres")),
         ("Simulator", stack.simulator_url),
-        ("Keys and addresses", str(stack.file)),
+        ("All of it, as JSON", str(stack.file)),
         ("Logs", str(stack.processes.logs)),
     ):
-        table.add_row(f"[bold]{what}[/bold]", where)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(table)
+        console.print(f"[bold]{what:<20}[/bold]{where}")
     console.print("Ctrl-C stops everything.")

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from scripts.local.migrations import ROOT
-from scripts.storage.buckets import parse_size
-from scripts.storage.server import DeclaredBucket
+from scripts.storage.server import DeclaredBucket, StorageSettings
+from scripts.storage.sizes import parse_size
 
 CONFIG = ROOT / "supabase" / "config.toml"
 
@@ -20,6 +20,14 @@ class ProjectConfig(msgspec.Struct, frozen=True):
     jwt_expiry: int
     site_url: str
     buckets: list[DeclaredBucket]
+
+
+class GatewaySettings(msgspec.Struct):
+    """Of the gateway's process; `upstream` is where Auth and Data API listen."""
+
+    port: int
+    upstream: str
+    storage: StorageSettings
 
 
 def load_config(path: Path = CONFIG) -> ProjectConfig:

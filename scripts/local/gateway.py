@@ -16,17 +16,11 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from scripts.local.config import GatewaySettings
 from scripts.storage.app import create_storage
-from scripts.storage.server import StorageSettings
 
 HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 UPSTREAM_DOWN = b'{"message":"An invalid response was received from the upstream server"}'
-
-
-class GatewaySettings(msgspec.Struct):
-    port: int
-    upstream: str
-    storage: StorageSettings
 
 
 def create_gateway(settings: GatewaySettings) -> ASGIApp:

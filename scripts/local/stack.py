@@ -12,8 +12,7 @@ from typing import IO
 import msgspec
 
 from scripts.local.auth_and_data import start_auth_and_data
-from scripts.local.config import load_config
-from scripts.local.gateway import GatewaySettings
+from scripts.local.config import GatewaySettings, load_config
 from scripts.local.keys import Secrets, load_secrets
 from scripts.local.migrations import ROOT, is_migrated, push_migrations
 from scripts.local.ports import Ports
@@ -38,6 +37,7 @@ class Stack(msgspec.Struct):
     ports: Ports
     api_url: str = ""
     simulator_url: str = ""
+    serving: tuple[Child, Child] | None = None  # Auth and Data API, gateway
 
     @property
     def database_url(self) -> str:
@@ -59,6 +59,13 @@ class Stack(msgspec.Struct):
     @property
     def file(self) -> Path:
         return self.directory / "stack.json"
+
+    async def until_ready(self) -> None:
+        """Until Auth, Data API and Storage answer; raises ProcessError where one does not."""
+        if self.serving:
+            lite, gateway = self.serving
+            status = f"{self.supabase_url}/storage/v1/status"
+            await asyncio.gather(lite.await_output("listening"), gateway.await_url(status))
 
     def describe(self) -> dict[str, str]:
         """The content of stack.json."""
@@ -85,8 +92,11 @@ async def running_stack(
     *,
     version: int = DEFAULT_VERSION,
     postgres_settings: Mapping[str, str] | None = None,
+    wait: bool = True,
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
+
+    Without `wait` only Postgres is ready, and `until_ready` tells when the rest is.
 
     Raises:
         StackError: the directory is in use.
@@ -121,9 +131,9 @@ async def running_stack(
             processes, upstream, cluster.dsn("supabase_auth_admin"), supabase_url, config, secrets
         )
         gateway = await start_gateway(stack, upstream)
-        await asyncio.gather(
-            lite.await_output("listening"), gateway.await_url(f"{supabase_url}/storage/v1/status")
-        )
+        stack.serving = (lite, gateway)
+        if wait:
+            await stack.until_ready()
         yield stack
 
 

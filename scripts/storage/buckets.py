@@ -12,10 +12,10 @@ from scripts.storage.database import Row, run
 from scripts.storage.errors import StorageError
 from scripts.storage.objects import read_json, require
 from scripts.storage.server import DeclaredBucket, Server
+from scripts.storage.sizes import parse_size
 from scripts.storage.tokens import SERVICE, Caller
 
 VALID_NAME = re.compile(r"[A-Za-z0-9_!.*'() &$=@;:+,?-]{1,100}")
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", re.IGNORECASE)
 
 
 class NewBucket(msgspec.Struct):
@@ -75,17 +75,6 @@ class BucketsController(Controller):
         if not found:
             raise StorageError("NoSuchBucket")
         return found[0]
-
-
-def parse_size(text: str) -> int:
-    """Bytes of `10MiB`, or of `20MB`, which is decimal; a bare number is bytes."""
-    if text.isdecimal():
-        return int(text)
-    match = SIZE.fullmatch(text.strip())
-    if not match:
-        raise StorageError("InvalidRequest", "Invalid file size format, hint: use 20GB / 20MB / 30KB / 3B")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
 async def declare_buckets(server: Server, buckets: list[DeclaredBucket]) -> None:

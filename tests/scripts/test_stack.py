@@ -1,0 +1,176 @@
+"""Stacks start side by side, stop whole, and recover from being killed."""
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from scripts.local.migrations import ROOT
+from scripts.local.postgres import DEFAULT_VERSION
+from scripts.local.stack import Stack, StackError, running_stack
+from tests.conftest import SPEED, copied_cluster
+from tests.scripts.conftest import Person
+
+
+@pytest.fixture
+def directory(template_directory: Path, tmp_path: Path) -> Path:
+    """A LOCAL_DIR in which the database is migrated already."""
+    copied_cluster(template_directory, tmp_path / f"postgres-{DEFAULT_VERSION}")
+    return tmp_path
+
+
+def processes_of(directory: Path) -> set[int]:
+    """Whoever names the directory: as an argument, in its environment, or as where it works."""
+    wanted, found = str(directory).encode(), set[int]()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            cwd = os.readlink(process / "cwd").encode()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it ended meanwhile
+            continue
+        if (wanted in told or cwd.startswith(wanted)) and state != "Z":
+            found.add(int(process.name))
+    return found
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110, what other processes do raises no event here
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def supervisor(*command: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A supervisor of its own session; killed at the end if it is still there."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *command,
+        cwd=ROOT,
+        env=os.environ | env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+    assert process.stdout is not None
+    seen: list[str] = []
+    while line := (await process.stdout.readline()).decode():
+        seen.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"ended before {text!r}:\n{''.join(seen)}")
+
+
+async def test_two_stacks_run_side_by_side(stack: Stack, ada: Person, directory: Path) -> None:
+    async with running_stack(directory, postgres_settings=SPEED) as other, httpx.AsyncClient() as http:
+        assert other.supabase_url != stack.supabase_url
+        assert other.cluster.port != stack.cluster.port
+        credentials = {"email": ada.email, "password": ada.password}
+        answers = [
+            await http.post(
+                f"{each.supabase_url}/auth/v1/token?grant_type=password",
+                headers={"apikey": each.publishable_key},
+                json=credentials,
+            )
+            for each in (stack, other)
+        ]
+    assert [answer.status_code for answer in answers] == [200, 400]
+
+
+async def test_one_directory_holds_one_stack(stack: Stack) -> None:
+    with pytest.raises(StackError, match=f"is in use by process {os.getpid()}; set LOCAL_DIR"):
+        async with running_stack(stack.directory):
+            pass
+
+
+async def test_a_signal_stops_every_process(directory: Path) -> None:
+    async with supervisor("tests.scripts.supervisor", str(directory)) as process:
+        await line_with(process, "ready")
+        assert len(processes_of(directory)) > 3
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    assert not processes_of(directory)
+
+
+@pytest.mark.parametrize("milestone", ["postgres-*/data/postmaster.pid", "logs/gateway.log"])
+async def test_a_signal_during_the_start_leaves_nothing_broken(directory: Path, milestone: str) -> None:
+    async with supervisor("tests.scripts.supervisor", str(directory)) as process:
+        await until(lambda: list(directory.glob(milestone)))
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    assert not processes_of(directory)
+    async with running_stack(directory, postgres_settings=SPEED) as again:
+        assert again.supabase_url
+
+
+async def test_a_first_start_makes_everything_from_nothing(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, postgres_settings=SPEED) as fresh:
+        with fresh.cluster.connect("voice_clone_service") as connection:
+            assert connection.execute("select to_regclass('public.attempts') is not null").fetchone() == (
+                True,
+            )
+        async with httpx.AsyncClient(base_url=fresh.supabase_url) as http:
+            headers = {"authorization": f"Bearer {fresh.secret_key}"}
+            buckets = await http.get("/storage/v1/bucket/", headers=headers)
+    limits = {bucket["id"]: bucket["file_size_limit"] for bucket in buckets.json()}
+    assert limits["voice-samples"] == 10 * 1024 * 1024
+    assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+
+
+async def test_a_child_that_fails_is_named_with_the_end_of_its_log(stack: Stack) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    child = await stack.processes.start("unlucky", command, {}, cwd=ROOT)
+    with pytest.raises(Exception, match=r"(?s)unlucky ended with code 1.*no such luck"):
+        await child.await_output("never said")
+    await stack.processes.stop(child)
+
+
+async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path) -> None:
+    async with supervisor("scripts", "dev", LOCAL_DIR=str(directory), COLUMNS="200") as process:
+        password = (await line_with(process, "Sign in as")).split("password")[1].strip()
+        await line_with(process, "Ctrl-C")
+        told = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
+        assert stat.S_IMODE((directory / "stack.json").stat().st_mode) == 0o600
+        async with httpx.AsyncClient() as http:
+            signed_in = await http.post(
+                f"{told['supabase_url']}/auth/v1/token?grant_type=password",
+                headers={"apikey": told["publishable_key"]},
+                json={"email": "demo@likeness.local", "password": password},
+            )
+            headers = {"authorization": f"Bearer {signed_in.json()['access_token']}"}
+            voices = await http.get(f"{told['api_url']}/api/voices", headers=headers)
+            assert voices.status_code == 200, voices.text
+            assert (await http.get(f"{told['simulator_url']}/_control/state")).status_code < 500
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    assert not processes_of(directory)
+
+
+async def test_a_killed_dev_leaves_no_process_and_starts_again(directory: Path) -> None:
+    async with supervisor("scripts", "dev", LOCAL_DIR=str(directory)) as process:
+        await line_with(process, "Ctrl-C")
+        storage = directory / "storage"
+        (storage / "unfinished.part").write_bytes(b"left by an upload")
+        process.kill()
+        await process.wait()
+        await until(lambda: not processes_of(directory))
+    async with running_stack(directory, postgres_settings=SPEED):
+        assert not list(storage.iterdir())
