@@ -1,0 +1,117 @@
+"""A real queue to consume, and what its tables say afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from backend.settings import DatabaseSettings
+from queue_consumers.queue import Queue
+from queue_consumers.runtime import consume
+from queue_consumers.settings import ConsumerSettings, ServiceSettings, Settings
+from tests.conftest import Database
+
+PATIENCE = 30  # seconds before a test gives up; no test waits for them to pass
+
+
+class Queued:
+    """One queue of a migrated database, sent to as the service does and looked into as the superuser."""
+
+    def __init__(self, database: str, superuser: str, name: str = "voice_preview") -> None:
+        self.database = database
+        self.superuser = superuser
+        self.name = name
+
+    def send(self, *bodies: object, delay: int = 0) -> list[int]:
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            sent = connection.execute(
+                "select voice_clone.send_messages(%s, %s, %s)",
+                [self.name, [Jsonb(body) for body in bodies], delay],
+            ).fetchone()
+        assert sent is not None
+        return sent[0]
+
+    def send_many(self, count: int) -> list[UUID]:
+        ids = [uuid4() for _ in range(count)]
+        self.send(*(body(each) for each in ids))
+        return ids
+
+    def rows(self, query: LiteralString, *parameters: object) -> list[Any]:
+        """`{queue}`, `{archive}` and `{dead}` stand for the tables of this queue."""
+        tables = {
+            "queue": sql.Identifier("pgmq", f"q_{self.name}"),
+            "archive": sql.Identifier("pgmq", f"a_{self.name}"),
+            "dead": sql.Identifier("pgmq", f"q_{self.name}_dead"),
+        }
+        with psycopg.connect(self.superuser, autocommit=True) as connection:
+            return connection.execute(sql.SQL(query).format(**tables), parameters or None).fetchall()
+
+    def live(self) -> list[int]:
+        return [row[0] for row in self.rows("select msg_id from {queue} order by msg_id")]
+
+    def archived(self) -> list[int]:
+        return [row[0] for row in self.rows("select msg_id from {archive} order by msg_id")]
+
+    def dead(self) -> dict[int, str]:
+        """Reasons by the message's id in its own queue."""
+        return dict(
+            self.rows("select (message ->> 'deadMessageId')::bigint, message ->> 'deadReason' from {dead}")
+        )
+
+
+@pytest.fixture
+def queued(database: Database) -> Queued:
+    return Queued(database.service, database.superuser)
+
+
+def body(id_: UUID | None = None, **more: object) -> dict[str, object]:
+    message: dict[str, object] = {
+        "event": "tested",
+        "id": str(id_ or uuid4()),
+        "version": 1,
+        "enqueuedAt": "2026-11-21T00:00:00+00:00",
+        "traceparent": None,
+    }
+    return message | more
+
+
+@asynccontextmanager
+async def consuming(
+    database_url: str, *queues: Queue, service: ServiceSettings | None = None, **settings: Any
+) -> AsyncIterator[None]:
+    """The runtime in this process; drained when the block ends."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        consume(
+            Settings(
+                database=DatabaseSettings(url=database_url),
+                service=service,
+                consumer=ConsumerSettings(**settings),
+            ),
+            queues,
+            stop,
+        )
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """For what only the database knows, which sends no event."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def soon(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await event.wait()

@@ -1,0 +1,188 @@
+"""What becomes of a message: each outcome, a handler that fails, and a message nobody can read."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
+from queue_consumers.queue import Context, Message, Queue
+from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
+
+
+async def test_messages_are_read_and_archived_in_batches(queued: Queued) -> None:
+    sent = set(queued.send_many(1_000))
+    handled: list[object] = []
+    all_handled = asyncio.Event()
+
+    async def handle(_: Context, message: Message) -> Outcome:
+        handled.append(message.id)
+        if len(handled) == len(sent):
+            all_handled.set()
+        return Done()
+
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
+        await soon(all_handled)
+    assert set(handled) == sent
+    assert len(handled) == len(sent)
+    assert queued.live() == []
+    assert len(queued.archived()) == len(sent)
+
+
+async def test_a_retry_that_used_up_the_budget_is_a_dead_letter_with_its_reason(queued: Queued) -> None:
+    tries: list[int] = []
+    used_up = asyncio.Event()
+
+    async def handle(context: Context, _: Message) -> Outcome:
+        tries.append(context.tries)
+        if len(tries) == 3:
+            used_up.set()
+        return Retry(after=0, reason="provider_away")
+
+    (msg_id,) = queued.send(body())
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=3):
+        await soon(used_up)
+    assert tries == [1, 2, 3]
+    assert queued.dead() == {msg_id: "provider_away (tried 3 times)"}
+    assert queued.live() == []
+    assert queued.archived() == [msg_id]
+
+
+async def test_a_handler_that_raises_is_tried_again(queued: Queued) -> None:
+    done = asyncio.Event()
+
+    async def handle(context: Context, _: Message) -> Outcome:
+        if context.tries < 3:
+            raise ZeroDivisionError("a fault of ours")
+        done.set()
+        return Done()
+
+    (msg_id,) = queued.send(body())
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle), retry_base_seconds=0):
+        await soon(done)
+    assert queued.archived() == [msg_id]
+    assert queued.dead() == {}
+
+
+async def test_a_message_that_ends_its_readers_is_a_dead_letter_unhandled(queued: Queued) -> None:
+    """Read more often than the budget allows and never settled: whoever read it did not live to say why."""
+    handled: list[int] = []
+
+    async def handle(context: Context, _: Message) -> Outcome:
+        handled.append(context.msg_id)
+        return Done()
+
+    (poison,) = queued.send(body())
+    queued.rows("update {queue} set read_ct = 5 returning 1")
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=5):
+        await until(queued.dead)
+    assert handled == []
+    assert queued.dead() == {poison: "budget_used: read 6 times, never settled"}
+
+
+async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(queued: Queued) -> None:
+    handled = asyncio.Event()
+
+    async def handle(_: Context, __: Message) -> Outcome:
+        handled.set()
+        return Done()
+
+    malformed = queued.send(
+        "text",
+        None,
+        [1],
+        {},
+        body(id="not-a-uuid"),
+        body(version="one"),
+        body(enqueuedAt="yesterday"),
+        {"nested": "\N{SNOWMAN}" * 1_000},
+    )
+    (well_formed,) = queued.send(body(surplus="ignored"))
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
+        await soon(handled)
+        await until(lambda: not queued.live())
+    dead = queued.rows("select message from {dead}")
+    assert len(dead) == len(malformed)
+    assert set(queued.archived()) == {*malformed, well_formed}
+    assert all("malformed: " in str(row[0]) for row in dead)
+
+
+async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> None:
+    seen: list[tuple[int, Message]] = []
+    done = asyncio.Event()
+
+    async def handle(context: Context, message: Message) -> Outcome:
+        seen.append((context.tries, message))
+        if len(seen) < 6:
+            return Snooze(until=datetime.now(UTC))
+        done.set()
+        return Done()
+
+    queued.send(body(traceparent="00-trace", ours="kept"))
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=2):
+        await soon(done)
+    assert [tries for tries, _ in seen] == [1] * 6
+    assert {message.id for _, message in seen} == {seen[0][1].id}
+    assert queued.live() == []
+    assert queued.dead() == {}
+    bodies = queued.rows("select message - 'tries' from {archive}")
+    assert len(bodies) == 6
+    assert all(row == bodies[0] for row in bodies)
+    assert bodies[0][0]["ours"] == "kept"
+
+
+async def test_tries_before_a_snooze_are_remembered(queued: Queued) -> None:
+    tries: list[int] = []
+    buried = asyncio.Event()
+
+    async def handle(context: Context, _: Message) -> Outcome:
+        tries.append(context.tries)
+        if len(tries) % 2:
+            return Snooze(until=datetime.now(UTC))
+        if context.tries == 3:
+            buried.set()
+        return Retry(after=0, reason="away")
+
+    queued.send(body())
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=3):
+        await soon(buried)
+    assert tries == [1, 1, 2, 2, 3, 3][: len(tries)]
+    assert list(queued.dead().values()) == ["away (tried 3 times)"]
+
+
+async def test_a_cancelled_message_is_archived_and_never_seen_again(queued: Queued) -> None:
+    seen: list[int] = []
+    second = asyncio.Event()
+
+    async def handle(context: Context, message: Message) -> Outcome:
+        seen.append(context.msg_id)
+        if message.event == "second":
+            second.set()
+            return Done()
+        return Cancel("superseded")
+
+    (cancelled,) = queued.send(body())
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
+        await until(lambda: cancelled in queued.archived())
+        queued.send(body(event="second"))
+        await soon(second)
+    assert seen.count(cancelled) == 1
+    assert queued.dead() == {}
+
+
+async def test_what_the_handler_archived_itself_is_left_alone(queued: Queued) -> None:
+    handled = asyncio.Event()
+
+    async def handle(_: Context, __: Message) -> Outcome:
+        handled.set()
+        return Done(archived=True)
+
+    (msg_id,) = queued.send(body())
+    async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
+        await soon(handled)
+    assert queued.live() == [msg_id]  # this handler lied; the runtime believed it
+
+
+def test_a_queue_has_one_kind_of_handler() -> None:
+    with pytest.raises(ValueError, match="either handle or handle_batch"):
+        Queue(name="voice_preview")
