@@ -8,9 +8,11 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import httpx
 import msgspec
+import uvloop
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
@@ -20,23 +22,22 @@ from scripts.local.config import GatewaySettings
 from scripts.storage.app import create_storage
 
 HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+BODILESS = {"GET", "HEAD", "OPTIONS"}
+TIMEOUT = httpx.Timeout(60, connect=5)
 UPSTREAM_DOWN = b'{"message":"An invalid response was received from the upstream server"}'
 
 
 def create_gateway(settings: GatewaySettings) -> ASGIApp:
     storage = create_storage(settings.storage)
-    client = httpx.AsyncClient(
-        base_url=settings.upstream,
-        timeout=httpx.Timeout(60, connect=5),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=100),
-        trust_env=False,
-    )
+    # Node closes an idle connection after 5 s; one that is about to go must not carry a request.
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=3)
+    client = httpx.AsyncClient(limits=limits, trust_env=False)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_preflight(scope):
             await answer_preflight(scope, send)
         elif scope["type"] == "http" and scope["path"].startswith(("/auth/v1/", "/rest/v1/")):
-            await forward(client, scope, receive, send)
+            await forward(client, settings.upstream, scope, receive, send)
         else:
             await storage(scope, receive, send)
 
@@ -62,14 +63,19 @@ async def answer_preflight(scope: HTTPScope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def forward(client: httpx.AsyncClient, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Pass a request on and its answer back, both as they come."""
+async def forward(
+    client: httpx.AsyncClient, upstream: str, scope: HTTPScope, receive: Receive, send: Send
+) -> None:
+    """Pass a request on and its answer back, both as they come, with no header of the gateway's own."""
     headers = [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP]
-    names = {name for name, _ in headers}
-    has_body = scope["method"] not in ("GET", "HEAD", "OPTIONS") or b"content-length" in names
-    url = httpx.URL(path=scope["path"], query=scope["query_string"])
-    content = request_body(receive) if has_body else None
-    request = client.build_request(scope["method"], url, headers=headers, content=content)
+    has_body = scope["method"] not in BODILESS or b"content-length" in {name for name, _ in headers}
+    request = httpx.Request(
+        scope["method"],
+        httpx.URL(upstream).copy_with(raw_path=target(scope)),
+        headers=headers,
+        content=request_body(receive) if has_body else None,
+        extensions={"timeout": TIMEOUT.as_dict()},
+    )
     try:
         response = await client.send(request, stream=True)
     except httpx.TransportError:
@@ -86,6 +92,12 @@ async def forward(client: httpx.AsyncClient, scope: HTTPScope, receive: Receive,
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         await response.aclose()
+
+
+def target(scope: HTTPScope) -> bytes:
+    """Path and query as the client wrote them."""
+    path = scope["raw_path"] or quote(scope["path"]).encode()
+    return path + b"?" + scope["query_string"] if scope["query_string"] else path
 
 
 async def request_body(receive: Receive) -> AsyncIterator[bytes]:
@@ -117,4 +129,4 @@ async def serve(settings: GatewaySettings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(serve(msgspec.json.decode(os.environ["GATEWAY_SETTINGS"], type=GatewaySettings)))
+    uvloop.run(serve(msgspec.json.decode(os.environ["GATEWAY_SETTINGS"], type=GatewaySettings)))
