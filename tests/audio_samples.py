@@ -23,7 +23,7 @@ def recording() -> Path:
 @cache
 def spoken() -> Path:
     SPOKEN.parent.mkdir(parents=True, exist_ok=True)
-    speak_sample(SPOKEN)
+    speak_sample(SPOKEN, pitch=95)  # between men and women, to be moved either way
     return SPOKEN
 
 

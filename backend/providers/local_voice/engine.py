@@ -12,25 +12,9 @@ import espeakng_loader
 import numpy as np
 from msgspec import Struct
 
+from backend.providers.local_voice.jobs import VOICES
+
 SAMPLE_RATE = 22_050
-# ISO 639-1 → espeak-ng's voice.
-VOICES = {
-    "de": "de",
-    "en": "en-us",
-    "es": "es",
-    "fr": "fr",
-    "it": "it",
-    "ja": "ja",
-    "ko": "ko",
-    "nl": "nl",
-    "pl": "pl",
-    "pt": "pt",
-    "ru": "ru",
-    "sv": "sv",
-    "tr": "tr",
-    "uk": "uk",
-    "zh": "cmn",
-}
 MIN_RATE, DEFAULT_RATE, MAX_RATE = 80, 175, 450  # words a minute
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
@@ -40,6 +24,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Utterance(Struct, frozen=True, kw_only=True):
     text: str
     language: str
+    variant: str = ""  # of the voice, such as +f2
     rate: int = DEFAULT_RATE
     pitch: int = 50  # of 0 to 99, as is the next
     pitch_range: int = 50
@@ -51,6 +36,7 @@ def _library() -> ctypes.CDLL:
     path = espeakng_loader.get_data_path().encode()
     if library.espeak_Initialize(_SYNCHRONOUS, 0, path, 0) != SAMPLE_RATE:
         raise RuntimeError("espeak-ng cannot be initialised")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else the time of day, heard in a voice's breath
     return library
 
 
@@ -91,8 +77,9 @@ def speak_here(utterance: Utterance) -> bytes:
 
     callback = _Callback(take)
     library.espeak_SetSynthCallback(callback)
-    if library.espeak_SetVoiceByName(VOICES[utterance.language].encode()):
-        raise RuntimeError(f"espeak-ng has no voice for {utterance.language}")
+    voice = VOICES[utterance.language] + utterance.variant
+    if library.espeak_SetVoiceByName(voice.encode()):
+        raise RuntimeError(f"espeak-ng has no voice {voice}")
     for parameter, value in (
         (_RATE, utterance.rate),
         (_PITCH, utterance.pitch),

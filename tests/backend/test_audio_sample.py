@@ -1,0 +1,25 @@
+"""The sample that is spoken when no human one is at hand."""
+
+from pathlib import Path
+
+from backend.audio.findings import report
+from backend.audio.inspect import AudioInspector
+from backend.providers.base import Limits
+from scripts.sample import TEXT, speak_sample
+
+STRICT = Limits(
+    min_seconds=8,
+    max_seconds=60,
+    max_bytes=10 << 20,
+    min_sample_rate=24_000,
+    min_voiced_seconds=5,
+    max_characters=1,
+)
+
+
+async def test_a_spoken_sample_passes_as_a_recording_and_is_the_same_each_time(tmp_path: Path) -> None:
+    assert speak_sample(tmp_path / "one.wav") == speak_sample(tmp_path / "two.wav") == TEXT
+    assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
+    inspector = AudioInspector(workers=1)
+    assert report(await inspector.inspect(tmp_path / "one.wav"), {"strict": STRICT}) == {"strict": []}
+    await inspector.aclose()
