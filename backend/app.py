@@ -1,6 +1,6 @@
 """The HTTP service, wired here and nowhere else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -13,20 +13,42 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
+from backend.audio.inspect import AudioInspector
 from backend.auth import TokenVerifier, provide_caller
+from backend.background import Background
 from backend.database import Database
+from backend.parts import Parts
 from backend.problems import answer_problem
+from backend.providers.configured import configured_providers
+from backend.routes.clone import CloneController
+from backend.routes.consents import ConsentsController
 from backend.routes.health import HealthController
+from backend.routes.internal import InternalController
+from backend.routes.reflections import ReflectionsController
+from backend.routes.speech import SpeechController
+from backend.routes.voice_clone import VoiceCloneController
+from backend.routes.voices import VoicesController
 from backend.settings import Settings, load_settings
 from backend.storage import Storage
 from backend.telemetry import RequestLog, configure_logging
 
-ROUTES: list[ControllerRouterHandler] = [HealthController]
+ROUTES: list[ControllerRouterHandler] = [
+    CloneController,
+    ConsentsController,
+    HealthController,
+    InternalController,
+    ReflectionsController,
+    SpeechController,
+    VoiceCloneController,
+    VoicesController,
+]
 
 BODY_OVERHEAD = 65_536  # bytes of a multipart body beside the sample in it
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
+def create_app(
+    settings: Settings | None = None, routes: Sequence[ControllerRouterHandler] = ROUTES
+) -> Litestar:
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
@@ -38,14 +60,24 @@ def create_app(settings: Settings | None = None) -> Litestar:
     database = Database(settings.database)
     storage = Storage(settings.supabase, http)
     verifier = TokenVerifier(settings.supabase, http)
+    background = Background()
+    parts = Parts(
+        settings=settings,
+        database=database,
+        storage=storage,
+        providers=configured_providers(settings.providers, http, storage),
+        inspector=AudioInspector(),
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with http, database:
             yield
+            await background.drain()
+            await parts.inspector.aclose()
 
     app = Litestar(
-        ROUTES,
+        routes,
         lifespan=[lifespan],
         state=State(
             {
@@ -61,6 +93,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "http": Provide(lambda: http, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
+            "parts": Provide(lambda: parts, sync_to_thread=False),
+            "background": Provide(lambda: background, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
         exception_handlers={Exception: answer_problem},

@@ -75,7 +75,9 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, row: AttemptRow) -> "Attempt":
-        shared = {name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"attempt_id", "error"}}
+        shared = {
+            name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"attempt_id", "error"}
+        }
         error = None
         if row.error_code is not None:
             error = AttemptError(

@@ -3,6 +3,7 @@
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -52,9 +53,14 @@ class TokenVerifier:
     A token names its algorithm, but each key counts for one algorithm only: there is nothing to confuse.
     """
 
-    def __init__(self, settings: SupabaseSettings, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        settings: SupabaseSettings,
+        http: httpx.AsyncClient,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
-        self._keys = JwksKeys(settings.jwks_url, http) if settings.jwks_url else None
+        self._keys = JwksKeys(settings.jwks_url, http, clock=clock) if settings.jwks_url else None
         self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
     async def verify(self, token: str) -> Caller:

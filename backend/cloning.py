@@ -1,4 +1,4 @@
-"""The main job as the routes see it: open an upload, finalize it, or clone at once from a file or a sample."""
+"""The main job as the routes see it: open an upload, finalize it, or clone a file or a sample at once."""
 
 import asyncio
 from math import ceil

@@ -8,7 +8,7 @@ adopts the voice; only when the provider had time to list it and did not, is it 
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from backend.errors import StaleLease, Unavailable
+from backend.errors import AppError, StaleLease, StorageUnavailable
 from backend.leases import Step, StepAnswer, claimed, queries, retry_delay
 from backend.parts import Parts
 from backend.providers.base import (
@@ -58,8 +58,14 @@ async def process_attempt(
             return await enroll(step, provider)
         except ProviderError as error:
             return await settle_error(step, error)
-        except Unavailable as error:  # Storage: nothing is known to be wrong with the sample
+        except StorageUnavailable as error:  # nothing is known to be wrong with the sample
             return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
+        except AppError:  # the database: only the lease's end can tell what became of the step
+            raise
+        except Exception:  # a fault of ours: the budget bounds it, and an open enrollment is looked up
+            log.exception("process_step_crashed", attempt_id=str(attempt_id))
+            delay = retry_delay(step.work.process_count)
+            return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
 
 
 async def enroll(step: Step, provider: VoiceProvider) -> StepAnswer:

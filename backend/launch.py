@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from backend.errors import StaleLease, Unavailable
+from backend.errors import StaleLease, StorageUnavailable
 from backend.leases import Step, StepAnswer, claimed, queries, retry_delay
 from backend.parts import Parts
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider
@@ -83,7 +83,7 @@ async def render_preview(parts: Parts, attempt_id: UUID, *, message_id: int | No
             status = "required" if may_pass(error) else "failed"
             delay = retry_delay(work.preview_count, error)
             return await mark_preview(step, status, error.code, error.message, delay)
-        except Unavailable as error:
+        except StorageUnavailable as error:
             return await mark_preview(
                 step, "required", error.code, error.message, retry_delay(work.preview_count)
             )

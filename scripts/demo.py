@@ -1,207 +1,55 @@
-"""The main job, once, as an application would do it: over HTTP, signed in, with nothing but the public keys."""
+"""`python -m scripts demo`: bring everything up, walk through the main job once, stop."""
 
 import asyncio
 import shutil
 import sys
 import time
-import wave
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Annotated, Literal
 
-import httpx
 import msgspec
+import typer
 
-from scripts.local.stack import Stack
-
-WAIT_SECONDS = 120
-POLL_SECONDS = 0.05
-TEXT = "Hello. This is my new voice. It was made from a short recording, with my consent, and now it can speak any text."
-
-
-class DemoError(Exception):
-    """The demo could not go on; the message says where and why."""
+from scripts.dev import FAULTS, cancelled_by_signal
+from scripts.local.services import running_services
+from scripts.local.stack import running_stack
+from scripts.sample import speak_sample
+from scripts.walk import DemoError, Result, walk
 
 
-class Result(msgspec.Struct, rename="camel"):
-    """The demo's last line."""
+def demo(
+    provider: Annotated[
+        Literal["local", "qwen", "elevenlabs"], typer.Option(help="qwen and elevenlabs are simulated.")
+    ] = "local",
+    sample: Annotated[
+        Path | None, typer.Option(help="A WAV recording of 3 to 60 seconds; spoken here where none is given.")
+    ] = None,
+) -> None:
+    """The main job once, from a spoken sample to a reflection that may be launched.
 
-    clone_status: str
-    runtime_status: str
-    preview_required: bool
-    launchable: bool
-    provider: str
-    attempt_id: str
-    voice_id: str
-    sample: str
-    speech: str
-    seconds: float
-
-
-class Client:
-    """One user's HTTP: the Data API through the gateway, the service beside it."""
-
-    def __init__(self, stack: Stack, http: httpx.AsyncClient) -> None:
-        self._stack = stack
-        self._http = http
-        self._headers = {"apikey": stack.publishable_key}
-
-    async def sign_up(self) -> None:
-        body = {"email": f"demo-{uuid4().hex[:12]}@likeness.local", "password": uuid4().hex}
-        answer = await self.gateway("POST", "/auth/v1/signup", json=body)
-        self._headers["authorization"] = f"Bearer {answer.json()['access_token']}"
-
-    async def gateway(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return await self._send(method, self._stack.supabase_url + path, **more)
-
-    async def service(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return await self._send(method, self._stack.api_url + path, **more)
-
-    async def _send(
-        self, method: str, url: str, headers: dict[str, str] | None = None, **more: Any
-    ) -> httpx.Response:
-        answer = await self._http.request(method, url, headers={**self._headers, **(headers or {})}, **more)
-        if answer.is_error:
-            address = url.partition("?")[0]
-            raise DemoError(f"{method} {address} answered {answer.status_code}: {answer.text}")
-        return answer
+    The last line is one JSON object; `speech` in it is a WAV in which the new voice speaks.
+    """
+    try:
+        result = asyncio.run(cancelled_by_signal(run(provider, sample)))
+    except (*FAULTS, DemoError) as error:
+        sys.exit(str(error))
+    if result is None:
+        sys.exit(130)
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 
 
-class Steps:
-    """Prints each step with the time it took."""
-
-    def __init__(self) -> None:
-        self.started = self._last = time.monotonic()
-
-    def done(self, what: str) -> None:
-        now = time.monotonic()
-        sys.stdout.write(f"{now - self._last:7.2f} s  {what}\n")
-        sys.stdout.flush()
-        self._last = now
-
-    @property
-    def seconds(self) -> float:
-        return round(time.monotonic() - self.started, 2)
+async def run(provider: str, sample: Path | None) -> Result:
+    started = time.monotonic()
+    async with running_stack() as stack, running_services(stack, provider=provider):
+        sys.stdout.write(f"{time.monotonic() - started:7.2f} s  everything started, at {stack.api_url}\n")
+        folder = stack.directory / "demo"
+        await asyncio.to_thread(folder.mkdir, exist_ok=True)
+        recording, transcript = await asyncio.to_thread(take_sample, sample, folder / "sample.wav")
+        return await walk(stack, provider, recording, transcript, folder / f"speech-{provider}.wav")
 
 
-async def run_demo(
-    stack: Stack, provider: str, sample: Path, transcript: str | None, speech: Path, root: Path
-) -> Result:
-    """Sample → consent → upload → finalize → mirror → preview → launch gate → session → speech."""
-    steps = Steps()
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
-        client = Client(stack, http)
-        await client.sign_up()
-        reflection = await add_reflection(client)
-        steps.done("signed up, a reflection made")
-        consent = (await client.service("POST", "/v1/consents", json={})).json()
-        steps.done(f"consent signed: {consent['statement']} v{consent['version']}, {consent['locale']}")
-        upload = await upload_sample(client, sample, consent["consent_id"], reflection, provider)
-        steps.done(f"sample uploaded: {sample.stat().st_size} bytes to {upload['path'].rpartition('/')[2]}")
-        body = {
-            "voice_id": upload["voice_id"],
-            "name": "My voice",
-            "language": "en",
-            "transcript": transcript,
-        }
-        answer = await client.service("POST", "/api/clone/finalize", json=body)
-        steps.done(f"finalized: HTTP {answer.status_code}")
-        voice = f"/v1/reflections/{reflection}/voice"
-        shown = await until(
-            lambda: read_voice(client, voice), lambda v: v["voice"].get("previewStatus") == "rendered"
-        )
-        steps.done("mirrored, synced to the runtime, preview rendered")
-        clip = await http.get(shown["preview_url"])
-        steps.done(f"preview heard: {len(clip.content)} bytes")
-        await client.service("POST", f"{voice}/preview/complete")
-        shown = await until(
-            lambda: read_voice(client, voice),
-            lambda v: v["gate"]["launchable"] and v["voice"].get("previewRequired") is False,
-        )
-        steps.done("launch gate open")
-        session = (await client.service("POST", f"/v1/reflections/{reflection}/sessions")).json()
-        steps.done(f"session {session['session_id']} started")
-        body = {"voice_id": upload["voice_id"], "text": TEXT}
-        speech.write_bytes((await client.service("POST", "/api/generate", json=body)).content)
-        steps.done(f"speech written: {speech_seconds(speech):.1f} s")
-    mirror = shown["voice"]
-    return Result(
-        clone_status=mirror["cloneStatus"],
-        runtime_status=mirror["runtimeStatus"],
-        preview_required=mirror["previewRequired"],
-        launchable=shown["gate"]["launchable"],
-        provider=mirror["provider"],
-        attempt_id=mirror["attemptId"],
-        voice_id=mirror["voiceId"],
-        sample=shown_path(sample, root),
-        speech=shown_path(speech, root),
-        seconds=steps.seconds,
-    )
-
-
-async def add_reflection(client: Client) -> str:
-    """Through the Data API, as the application's own table."""
-    answer = await client.gateway(
-        "POST", "/rest/v1/reflections", json={"name": "Ada"}, headers={"prefer": "return=representation"}
-    )
-    return answer.json()[0]["id"]
-
-
-async def upload_sample(
-    client: Client, sample: Path, consent: str, reflection: str, provider: str
-) -> dict[str, Any]:
-    content = sample.read_bytes()
-    body = {
-        "consent_id": consent,
-        "content_type": "audio/wav",
-        "bytes": len(content),
-        "reflection_id": reflection,
-        "provider": provider,
-    }
-    upload = (await client.service("POST", "/api/clone/upload-url", json=body)).json()
-    path = upload["upload_url"].partition("/storage/v1")[2]
-    await client.gateway("PUT", f"/storage/v1{path}", content=content, headers={"content-type": "audio/wav"})
-    return upload
-
-
-async def read_voice(client: Client, path: str) -> dict[str, Any]:
-    return (await client.service("GET", path)).json()
-
-
-async def until(
-    read: Callable[[], Awaitable[dict[str, Any]]], good: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any]:
-    """What `read` gives once it is good. A failure on the way is told at once."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        shown = await read()
-        voice = shown["voice"]
-        if good(shown):
-            return shown
-        if "failed" in {voice.get("cloneStatus"), voice.get("runtimeStatus"), voice.get("previewStatus")}:
-            raise DemoError(f"The clone failed: {voice['error']}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"Nothing more happened within {WAIT_SECONDS} s. The mirror: {voice}")
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def speech_seconds(path: Path) -> float:
-    with wave.open(str(path)) as file:
-        return file.getnframes() / file.getframerate()
-
-
-def shown_path(path: Path, root: Path) -> str:
-    """Relative to the project's root where it lies in it."""
-    path = path.resolve()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def take_sample(sample: Path | None, folder: Path) -> tuple[Path, str | None]:
-    """The given recording, or one that is spoken here; a copy either way, and its transcript if it is known."""
-    from scripts.sample import speak_sample
-
-    target = folder / "sample.wav"
+def take_sample(sample: Path | None, target: Path) -> tuple[Path, str | None]:
+    """A copy of the given recording, or one that is spoken here; and its transcript where it is known."""
     if sample is None:
         return target, speak_sample(target)
     if not sample.is_file():

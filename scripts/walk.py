@@ -48,12 +48,12 @@ class Client:
     def __init__(self, stack: Stack, http: httpx.AsyncClient) -> None:
         self._stack = stack
         self._http = http
-        self._headers = {"apikey": stack.publishable_key}
+        self.headers = {"apikey": stack.publishable_key}
 
     async def sign_up(self) -> None:
         body = {"email": f"demo-{uuid4().hex[:12]}@likeness.local", "password": uuid4().hex}
         answer = await self.gateway("POST", "/auth/v1/signup", json=body)
-        self._headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+        self.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
 
     async def gateway(self, method: str, path: str, **more: Any) -> httpx.Response:
         return await self._send(method, self._stack.supabase_url + path, **more)
@@ -64,7 +64,7 @@ class Client:
     async def _send(
         self, method: str, url: str, headers: dict[str, str] | None = None, **more: Any
     ) -> httpx.Response:
-        answer = await self._http.request(method, url, headers={**self._headers, **(headers or {})}, **more)
+        answer = await self._http.request(method, url, headers={**self.headers, **(headers or {})}, **more)
         if answer.is_error:
             address = url.partition("?")[0]
             raise DemoError(f"{method} {address} answered {answer.status_code}: {answer.text}")

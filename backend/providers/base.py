@@ -62,7 +62,8 @@ class ProviderError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return f"{self.provider} {self.kind}: {self.code} (HTTP {self.status}, {self.provider_code}, {self.request_id})"
+        told = f"HTTP {self.status}, {self.provider_code}, {self.request_id}"
+        return f"{self.provider} {self.kind}: {self.code} ({told})"
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from psycopg.rows import dict_row
 
+from backend.audio.inspect import AudioInspector
 from scripts.local.migrations import ROOT
 from scripts.local.processes import Child
 from scripts.local.services import service_settings
@@ -25,7 +26,12 @@ from scripts.walk import Client
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
-QUICK = {"LEASE_SECONDS": "1", "ENROLLMENT_SETTLE_SECONDS": "1", "VISIBILITY_SECONDS": "2", "POLL_SECONDS": "0.5"}
+QUICK = {
+    "LEASE_SECONDS": "1",
+    "ENROLLMENT_SETTLE_SECONDS": "1",
+    "VISIBILITY_SECONDS": "2",
+    "POLL_SECONDS": "0.5",
+}
 POLL_SECONDS = 0.02
 
 
@@ -54,6 +60,16 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sample") / "sample.wav"
     speak_sample(path)
     return path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a provider gets of the sample: 24 kHz, mono, 16-bit."""
+    path = tmp_path_factory.mktemp("prepared") / "prepared.wav"
+    inspector = AudioInspector()
+    await inspector.inspect(sample, prepared=path)
+    await inspector.aclose()
+    return path.read_bytes()
 
 
 class Product:
@@ -165,7 +181,7 @@ class Person:
         await self.client.gateway("PUT", path, content=content, headers={"content-type": "audio/wav"})
 
     async def upload(self, content: bytes, **changes: Any) -> dict[str, Any]:
-        upload = await self.open(**changes)
+        upload = await self.open(bytes=len(content), **changes)
         await self.put(upload, content)
         return upload
 

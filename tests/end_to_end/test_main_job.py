@@ -27,10 +27,10 @@ async def test_a_sample_becomes_a_voice_that_may_be_launched(
     assert np.sqrt(np.mean(samples**2)) > 300, "not silent"
 
 
-async def test_finalize_again_gives_the_same_answer(product: Product, sample: Path) -> None:
+async def test_finalize_again_gives_the_same_answer(product: Product, prepared: bytes) -> None:
     await product.start("service")
     async with person(product) as ada:
-        upload = await ada.upload(sample.read_bytes())
+        upload = await ada.upload(prepared)
         first = await ada.finalize(upload)
         again = await ada.finalize(upload)
     assert (first.status_code, again.status_code) == (201, 201)
@@ -39,17 +39,19 @@ async def test_finalize_again_gives_the_same_answer(product: Product, sample: Pa
 
 
 async def test_a_late_completion_changes_nothing_and_is_listed_as_an_orphan(
-    product: Product, sample: Path
+    product: Product, prepared: bytes
 ) -> None:
     await product.start("service", FINALIZE_WAIT_SECONDS="0.1", LEASE_SECONDS="60")
     product.providers.fault("qwen", "create", "hang", after_commit=True)
     async with person(product) as ada:
-        late = await ada.upload(sample.read_bytes(), provider="qwen")
+        late = await ada.upload(prepared, provider="qwen")
         assert (await ada.finalize(late)).status_code == 202
         product.providers.wait("qwen", "create", phase="committed")
-        newer = await ada.upload(sample.read_bytes(), provider="local")
+        newer = await ada.upload(prepared, provider="local")
         await ada.finalize(newer)
-        await product.until("select from public.attempts where id = %s and status = 'ready'", newer["attempt_id"])
+        await product.until(
+            "select from public.attempts where id = %s and status = 'ready'", newer["attempt_id"]
+        )
         seen = product.attempt(newer["attempt_id"])
         product.providers.release()
         orphan = await product.until(

@@ -1,0 +1,144 @@
+"""Settings: every fault is named at once, and .env.example documents each of them."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import queue_consumers.settings as consumer_settings
+from backend.settings import Section, SettingsError, load_settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+COMPLETE = {
+    "DATABASE_URL": "postgresql://voice_clone_service:secret@127.0.0.1:5432/postgres",
+    "SUPABASE_URL": "https://project.supabase.co/",
+    "SUPABASE_SECRET_KEY": "sb_secret_0123456789",
+    "INTERNAL_TOKEN": "t" * 32,
+}
+QWEN = {"QWEN_API_KEY": "sk-0123456789", "QWEN_REGION": "singapore"}
+
+
+def problems(**changes: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({**COMPLETE, **changes})
+    return raised.value.problems
+
+
+def documented() -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+
+
+def read_by_code() -> dict[str, list[msgspec.structs.FieldInfo]]:
+    assert consumer_settings.Section is Section
+    names: dict[str, list[msgspec.structs.FieldInfo]] = {}
+    for section in Section.__subclasses__():
+        for setting in msgspec.structs.fields(section):
+            names.setdefault(setting.encode_name, []).append(setting)
+    return names
+
+
+def test_example_documents_every_setting_and_nothing_else() -> None:
+    assert set(documented()) == set(read_by_code())
+
+
+def test_example_shows_the_defaults() -> None:
+    for name, text in documented().items():
+        for setting in read_by_code()[name]:
+            if text:
+                shown = msgspec.convert(text, setting.type, strict=False)
+                assert shown == setting.default, name
+            else:
+                assert setting.required or setting.default in ("", None), name
+
+
+def test_what_follows_from_the_project_is_filled_in() -> None:
+    settings = load_settings(COMPLETE)
+    assert settings.supabase.url == "https://project.supabase.co"
+    assert settings.supabase.jwks_url == "https://project.supabase.co/auth/v1/.well-known/jwks.json"
+    assert settings.supabase.jwt_issuer == "https://project.supabase.co/auth/v1"
+    assert settings.server.service_url == "http://127.0.0.1:8000"
+    assert settings.providers.qwen is None
+    assert settings.providers.elevenlabs is None
+
+
+def test_an_empty_value_counts_as_absent() -> None:
+    assert load_settings({**COMPLETE, "PORT": " ", "PREVIEW_REQUIRED": ""}).server.port == 8000
+    assert "SUPABASE_SECRET_KEY is missing" in problems(SUPABASE_SECRET_KEY="")
+
+
+def test_text_becomes_numbers_switches_and_lists() -> None:
+    settings = load_settings(
+        {
+            **COMPLETE,
+            "PORT": "9000",
+            "PREVIEW_REQUIRED": "false",
+            "DATABASE_PREPARE_THRESHOLD": "5",
+            "CORS_ORIGINS": "https://a.example, https://b.example",
+        }
+    )
+    assert settings.server.port == 9000
+    assert settings.attempts.preview_required is False
+    assert settings.database.prepare_threshold == 5
+    assert settings.server.allowed_origins == ["https://a.example", "https://b.example"]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    found = problems(
+        DATABASE_URL="postgresql://postgres:secret@db.example/postgres",
+        SUPABASE_URL="project.supabase.co",
+        SUPABASE_SECRET_KEY="",
+        SUPABASE_JWT_SECRET="short",
+        INTERNAL_TOKEN="too-short",
+        VOICE_PROVIDER="parrot",
+        PORT="many",
+        QWEN_API_KEY="sk-0123456789",
+        LOG_FORMAT="xml",
+    )
+    for name in (
+        *("DATABASE_URL", "SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "INTERNAL_TOKEN"),
+        *("VOICE_PROVIDER", "PORT", "LOG_FORMAT", "QWEN_REGION"),
+    ):
+        assert any(name in problem for problem in found), (name, found)
+    assert any("local, qwen, elevenlabs" in problem for problem in found)
+    assert len(found) == 9, found
+
+
+def test_without_a_project_no_token_can_be_verified() -> None:
+    found = problems(SUPABASE_URL="")
+    assert len(found) == 2, found
+    assert found[1].startswith("SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"QWEN_API_KEY": "sk-0123456789"}, "QWEN_REGION is missing"),
+        ({"QWEN_REGION": "beijing"}, "QWEN_API_KEY is missing"),
+        ({**QWEN, "QWEN_REGION": "paris"}, "QWEN_REGION 'paris' is unknown"),
+        ({**QWEN, "QWEN_BASE_URL": "https://dashscope.aliyuncs.com"}, "QWEN_BASE_URL is in Beijing"),
+        ({"VOICE_PROVIDER": "qwen"}, "QWEN_API_KEY is missing"),
+        ({"VOICE_PROVIDER": "elevenlabs"}, "ELEVENLABS_API_KEY is missing"),
+        ({"INTERNAL_TOKEN": "t" * 31}, "INTERNAL_TOKEN is weak"),
+        ({"SUPABASE_JWT_SECRET": "s" * 31}, "SUPABASE_JWT_SECRET is weak"),
+        ({"SUPABASE_JWKS_URL": "off"}, "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed"),
+        (
+            {"DATABASE_URL": "host=db user=postgres.abcdef"},
+            "DATABASE_URL logs in as postgres.abcdef, an owner",
+        ),
+        ({"DATABASE_URL": "postgresql//nonsense"}, "DATABASE_URL is not a Postgres connection string"),
+        ({"MAX_JOBS": "0"}, "MAX_JOBS: Expected `int` >= 1"),
+        ({"MAX_JOBS": "2"}, "MAX_JOBS_PER_OWNER is more than MAX_JOBS"),
+        ({"CORS_ORIGINS": "example.com"}, "CORS_ORIGINS is not an http(s) URL"),
+    ],
+)
+def test_one_fault_is_named(changes: dict[str, str], fault: str) -> None:
+    assert any(problem.startswith(fault) for problem in problems(**changes)), problems(**changes)
+
+
+def test_faults_and_representations_show_no_secret() -> None:
+    secrets = {"SUPABASE_SECRET_KEY": "sb_secret_shown", "INTERNAL_TOKEN": "shown", "QWEN_API_KEY": "shown"}
+    assert "shown" not in str(problems(**secrets))
+    settings = load_settings({**COMPLETE, **QWEN, "SUPABASE_JWT_SECRET": "s" * 32})
+    for secret in (*COMPLETE.values(), *QWEN.values(), "s" * 32):
+        assert secret not in repr(settings)

@@ -1,0 +1,204 @@
+"""What careless, rude and hostile users send: a clear error with a stable code, and nothing left behind."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+import pytest_asyncio
+
+from tests.end_to_end.bad_files import BAD_FILES
+from tests.end_to_end.conftest import Person, Product, person
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ada(product: Product) -> AsyncIterator[Person]:
+    await product.start("service")
+    async with person(product) as made:
+        yield made
+
+
+async def answer(person: Person, method: str, path: str, **more: Any) -> httpx.Response:
+    """Whatever the service answers, errors too; `token` takes the place of the person's own."""
+    token = more.pop("token", None)
+    headers = {**person.client.headers, **({"authorization": f"Bearer {token}"} if token else {})}
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        return await http.request(method, person.product.stack.api_url + path, headers=headers, **more)
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["content-type"].startswith("application/problem+json"), response.text
+    return response.status_code, response.json()["code"]
+
+
+def objects(product: Product) -> int:
+    return product.row("select count(*) from storage.objects")["count"]
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+async def test_a_bad_file_is_refused_and_removed(ada: Person, name: str) -> None:
+    make, status, code = BAD_FILES[name]
+    content = make()
+    before = objects(ada.product)
+    upload = await ada.open(bytes=len(content) or 1)
+    await ada.put(upload, content)
+    body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en"}
+    refused = await answer(ada, "POST", "/api/clone/finalize", json=body)
+    assert problem(refused) == (status, code)
+    assert objects(ada.product) == before
+    assert ada.product.attempt(upload["attempt_id"])["status"] == "awaiting_upload"
+
+
+async def test_a_short_sample_is_told_what_would_pass(ada: Person) -> None:
+    upload = await ada.upload(BAD_FILES["1.8 seconds"][0]())
+    body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en"}
+    refused = (await answer(ada, "POST", "/api/clone/finalize", json=body)).json()
+    assert refused["detail"] == "sample too short: 1.8 s, at least 3 s"
+    assert refused["findings"][0]["required"] == 3
+
+
+UPLOAD = "/api/clone/upload-url"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"bytes": "many"}, (422, "invalid_input")),
+        ({"bytes": 0}, (422, "invalid_input")),
+        ({"bytes": 200_000_000}, (413, "sample_too_large")),
+        ({"content_type": "text/plain"}, (422, "content_type_unsupported")),
+        ({"consent_id": str(uuid4())}, (422, "consent_required")),
+        ({"consent_id": 7}, (422, "invalid_input")),
+        ({"reflection_id": str(uuid4())}, (404, "not_found")),
+        ({"provider": "nobody"}, (422, "provider_not_configured")),
+        ({"surprise": True}, (422, "invalid_input")),
+    ],
+)
+async def test_an_upload_that_makes_no_sense_is_refused(
+    ada: Person, changes: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    body = {
+        "consent_id": ada.consent,
+        "content_type": "audio/wav",
+        "bytes": 9,
+        "reflection_id": ada.reflection,
+    }
+    before = ada.product.row("select count(*) from public.attempts")
+    assert problem(await answer(ada, "POST", UPLOAD, json={**body, **changes})) == expected
+    assert ada.product.row("select count(*) from public.attempts") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "a\x00b"}, (422, "invalid_name")),
+        ({"name": "a\nb"}, (422, "invalid_name")),
+        ({"name": "a\u202eb"}, (422, "invalid_name")),
+        ({"name": "x" * 10_000}, (422, "invalid_name")),
+        ({"name": "   "}, (422, "invalid_name")),
+        ({"name": 5}, (422, "invalid_input")),
+        ({"language": "english"}, (422, "invalid_input")),
+        ({"transcript": "x" * 5000}, (422, "invalid_transcript")),
+        ({"voice_id": "nonsense"}, (422, "invalid_input")),
+        ({"voice_id": str(uuid4())}, (404, "not_found")),
+        ({}, (409, "upload_missing")),
+    ],
+)
+async def test_a_finalize_that_makes_no_sense_is_refused(
+    ada: Person, changes: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    upload = await ada.open()
+    body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en", **changes}
+    assert problem(await answer(ada, "POST", "/api/clone/finalize", json=body)) == expected
+    assert ada.product.attempt(upload["attempt_id"])["status"] == "awaiting_upload"
+
+
+async def test_what_is_anothers_is_not_there(ada: Person, prepared: bytes) -> None:
+    upload = await ada.upload(prepared, provider="qwen")
+    voice = (await ada.finalize(upload)).json()
+    async with person(ada.product) as eve:
+        for method, path, body in [
+            ("GET", f"/v1/reflections/{ada.reflection}/voice", None),
+            ("GET", f"/v1/reflections/{ada.reflection}/launch-gate", None),
+            ("POST", f"/v1/reflections/{ada.reflection}/sessions", None),
+            ("POST", f"/v1/reflections/{ada.reflection}/voice/preview", None),
+            ("GET", f"/v1/reflections/{ada.reflection}/voice-clone-attempts", None),
+            ("GET", f"/v1/reflections/{ada.reflection}/voice-clone-attempts/{upload['attempt_id']}", None),
+            ("GET", f"/api/voices/{voice['voice_id']}", None),
+            ("DELETE", f"/api/voices/{voice['voice_id']}", None),
+            ("DELETE", f"/v1/consents/{ada.consent}", None),
+            ("POST", "/api/generate", {"voice_id": voice["voice_id"], "text": "Hello."}),
+            ("POST", "/api/clone/finalize", {"voice_id": voice["voice_id"], "name": "E", "language": "en"}),
+        ]:
+            assert problem(await answer(eve, method, path, json=body)) == (404, "not_found"), path
+        storage = f"{ada.product.stack.supabase_url}/storage/v1/object/voice-samples/{upload['path']}"
+        async with httpx.AsyncClient(trust_env=False) as http:
+            stolen = await http.get(storage, headers=eve.client.headers)
+            overwritten = await http.post(storage, headers=eve.client.headers, content=b"x")
+        assert (stolen.status_code, overwritten.status_code) == (400, 400)
+    assert (await answer(ada, "GET", f"/api/voices/{voice['voice_id']}")).status_code == 200
+
+
+async def test_forged_tokens_are_refused(ada: Person) -> None:
+    stack = ada.product.stack
+    claims = {
+        "sub": str(uuid4()),
+        "role": "authenticated",
+        "aud": "authenticated",
+        "iss": f"{stack.supabase_url}/auth/v1",
+        "exp": int(time.time()) + 600,
+    }
+    secret = stack.secrets.jwt_secret
+
+    def unsigned() -> str:
+        parts = ({"alg": "none", "typ": "JWT"}, claims)
+        head, body = (
+            base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in parts
+        )
+        return f"{head}.{body}."
+
+    tokens = {
+        "alg none": (unsigned(), "token_algorithm_refused"),
+        "another project's": (jwt.encode(claims, "x" * 40), "token_signature_refused"),
+        "another issuer's": (jwt.encode({**claims, "iss": "https://other"}, secret), "token_issuer_refused"),
+        "expired": (jwt.encode({**claims, "exp": 1}, secret), "token_expired"),
+        "anonymous": (jwt.encode({**claims, "role": "anon"}, secret), "token_role_refused"),
+        "nonsense": ("nonsense", "token_malformed"),
+    }
+    found = {
+        name: problem(await answer(ada, "GET", "/api/voices", token=token))
+        for name, (token, _) in tokens.items()
+    }
+    assert found == {name: (401, code) for name, (_, code) in tokens.items()}
+    assert (await answer(ada, "GET", "/api/voices", token=jwt.encode(claims, secret))).status_code == 200
+
+
+async def test_a_used_upload_token_writes_nothing_again(ada: Person, prepared: bytes) -> None:
+    upload = await ada.upload(prepared)
+    path = "/storage/v1" + upload["upload_url"].partition("/storage/v1")[2]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        again = await http.put(
+            ada.product.stack.supabase_url + path, content=b"other", headers={"content-type": "audio/wav"}
+        )
+    assert again.json()["error"] == "Duplicate"
+
+
+async def test_no_secret_and_no_signed_url_is_logged(ada: Person, prepared: bytes) -> None:
+    upload = await ada.upload(prepared, provider="qwen")
+    await ada.finalize(upload)
+    stack = ada.product.stack
+    log = (stack.processes.logs / "service.log").read_text()
+    assert upload["attempt_id"] in log or '"/api/clone/finalize"' in log
+    for secret in (
+        stack.secret_key,
+        stack.internal_token,
+        upload["token"],
+        ada.client.headers["authorization"],
+    ):
+        assert secret not in log
+    assert "token=" not in log
