@@ -19,7 +19,8 @@ from backend.background import Background
 from backend.database import Database
 from backend.parts import Parts
 from backend.problems import answer_problem
-from backend.providers.configured import configured_providers
+from backend.providers.local import LocalProvider
+from backend.providers.remote import remote_providers
 from backend.routes.clone import CloneController
 from backend.routes.consents import ConsentsController
 from backend.routes.health import HealthController
@@ -29,7 +30,7 @@ from backend.routes.speech import SpeechController
 from backend.routes.voice_clone import VoiceCloneController
 from backend.routes.voices import VoicesController
 from backend.settings import Settings, load_settings
-from backend.storage import Storage
+from backend.storage import Storage, StorageProfiles
 from backend.telemetry import RequestLog, configure_logging
 
 ROUTES: list[ControllerRouterHandler] = [
@@ -61,11 +62,12 @@ def create_app(
     storage = Storage(settings.supabase, http)
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
+    local = LocalProvider(StorageProfiles(storage))
     parts = Parts(
         settings=settings,
         database=database,
         storage=storage,
-        providers=configured_providers(settings.providers, http, storage),
+        providers={local.name: local, **remote_providers(settings.providers, http)},
         inspector=AudioInspector(),
     )
 
@@ -75,6 +77,7 @@ def create_app(
             yield
             await background.drain()
             await parts.inspector.aclose()
+            await local.aclose()
 
     app = Litestar(
         routes,

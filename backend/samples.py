@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 
 from backend.audio.findings import check
 from backend.audio.inspect import AudioError, Inspection
-from backend.errors import AppError, InvalidFormat, InvalidInput, SampleRefused, SampleTooLarge
+from backend.errors import AppError, InvalidFormat, InvalidInput, SampleRefused, SampleTooLarge, Unavailable
 from backend.parts import Parts
 from backend.providers.base import Limits, VoiceProvider
 
@@ -135,7 +135,10 @@ async def prepare(parts: Parts, original: Path, limits: Limits, language: str) -
 
 
 def from_audio(error: AudioError) -> AppError:
-    """Unreadable is 400, readable and unusable is 422."""
-    if error.code == "invalid_format":
-        return InvalidFormat(error.message, field="sample", extra=error.details)
-    return SampleRefused(error.message, code=error.code, field="sample", extra=error.details)
+    """Unreadable is 400, readable and unusable is 422; only a shutdown is ours."""
+    if error.code == "inspector_closed":
+        return Unavailable(error.message)
+    kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(
+        error.code, SampleRefused
+    )
+    return kind(error.message, code=error.code, field="sample", extra=error.details)

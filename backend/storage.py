@@ -188,7 +188,7 @@ class StorageProfiles:
 
     async def put(self, key: str, data: bytes) -> None:
         """Raises StorageError (409) when the key is taken."""
-        await self._storage.upload(self._bucket, key, data, "application/octet-stream")
+        await self._storage.upload(self._bucket, key, data, "application/json")
 
     async def get(self, key: str) -> bytes | None:
         try:

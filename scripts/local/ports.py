@@ -1,21 +1,35 @@
 """Free TCP ports on the loopback interface."""
 
+import secrets
 import socket
 import sys
 
 
+# Below the range from which outgoing connections take theirs: none of them can take a port between the
+# probe and the server's own bind.
+FIRST, LAST = 20_000, 32_000
+
+
 def free_port(preferred: int = 0) -> int:
     """`preferred` when nothing listens there, else any free port."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.listen()
-            except OSError:
-                continue
-            return probe.getsockname()[1]
+    if preferred and is_free(preferred):
+        return preferred
+    for _ in range(1_000):
+        port = FIRST + secrets.randbelow(LAST - FIRST)
+        if is_free(port):
+            return port
     raise OSError("no free port on 127.0.0.1")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
 
 
 class Ports:

@@ -113,7 +113,8 @@ async def test_a_signal_stops_every_process(directory: Path) -> None:
 @pytest.mark.parametrize("milestone", ["postgres-*/data/postmaster.pid", "logs/gateway.log"])
 async def test_a_signal_during_the_start_leaves_nothing_broken(directory: Path, milestone: str) -> None:
     async with supervisor("tests.scripts.supervisor", str(directory)) as process:
-        await until(lambda: list(directory.glob(milestone)))
+        await until(lambda: list(directory.glob(milestone)) or process.returncode is not None)
+        assert process.returncode is None, (await process.communicate())[0].decode()
         process.send_signal(signal.SIGINT)
         await process.wait()
     assert not processes_of(directory)

@@ -1,20 +1,15 @@
-"""The providers that the settings configure, by name."""
+"""The remote providers whose keys are set, by name."""
 
 import httpx
 
 from backend.providers.base import VoiceProvider
 from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
-from backend.providers.local import LocalProvider
 from backend.providers.qwen import Qwen, QwenConfig
 from backend.settings import ProviderSettings
-from backend.storage import Storage, StorageProfiles
 
 
-def configured_providers(
-    settings: ProviderSettings, http: httpx.AsyncClient, storage: Storage
-) -> dict[str, VoiceProvider]:
-    """The embedded one always; the others where their key is set."""
-    providers: dict[str, VoiceProvider] = {"local": LocalProvider(StorageProfiles(storage))}
+def remote_providers(settings: ProviderSettings, http: httpx.AsyncClient) -> dict[str, VoiceProvider]:
+    providers: dict[str, VoiceProvider] = {}
     if settings.qwen_api_key:
         providers["qwen"] = Qwen(
             QwenConfig(
