@@ -4,7 +4,6 @@ import secrets
 import socket
 import sys
 
-
 # Below the range from which outgoing connections take theirs: none of them can take a port between the
 # probe and the server's own bind.
 FIRST, LAST = 20_000, 32_000
