@@ -6,6 +6,7 @@ from importlib import import_module
 import typer
 
 COMMANDS = {  # name → the module that has a function of this name
+    "bench": "scripts.bench.command",
     "demo": "scripts.demo",
     "dev": "scripts.dev",
     "migrate": "scripts.migrate",

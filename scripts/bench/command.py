@@ -1,0 +1,136 @@
+"""`python -m scripts bench`: every figure of the service, beside a floor from the same run."""
+
+import asyncio
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+
+from scripts.bench import measures
+from scripts.bench.figures import Figure, at_most, show, slower, write
+from scripts.bench.measures import Bench, queries
+from scripts.dev import FAULTS, cancelled_by_signal
+from scripts.local.migrations import ROOT
+from scripts.local.processes import Child
+from scripts.local.services import service_settings
+from scripts.local.stack import Stack, running_stack
+from scripts.sample import speak_sample
+
+ATTEMPTS = 1_000_000
+DELAYED = 200_000
+SERVICE_MB = 400
+CONSUMER_MB = 150
+
+
+def bench(
+    full: Annotated[
+        bool, typer.Option(help="Again with a million attempts and 200,000 delayed messages.")
+    ] = True,
+) -> None:
+    """Measure, print, and write .local/bench.json. Takes some minutes."""
+    try:
+        asyncio.run(cancelled_by_signal(run(full)))
+    except FAULTS as error:
+        sys.exit(str(error))
+
+
+async def run(full: bool) -> None:
+    folder = ROOT / ".local" / "bench"
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    figures: list[Figure] = []
+    async with running_stack(folder) as stack:
+        service, consumers = await start(stack)
+        sample = folder / "sample.wav"
+        await asyncio.to_thread(speak_sample, sample)
+        prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
+        bench = Bench(stack, prepared)
+        first = await measure(bench, consumers, figures)
+        figures += [
+            at_most("resident memory, service", resident_mb(service), "MB", SERVICE_MB),
+            at_most("resident memory, consumers", resident_mb(consumers), "MB", CONSUMER_MB),
+        ]
+        for figure in figures[-2:]:
+            show(figure)
+        if full:
+            await asyncio.to_thread(fill, bench)
+            again: list[Figure] = []
+            await measure(bench, consumers, again, quiet=True)
+            for before, after in zip(first, again, strict=True):
+                figures.append(slower(before, after, higher_is_better=before.unit.endswith("/s")))
+                show(figures[-1])
+    write(figures, ROOT / ".local" / "bench.json")
+    sys.stdout.write("written to .local/bench.json\n")
+
+
+async def measure(
+    bench: Bench, consumers: Child, figures: list[Figure], *, quiet: bool = False
+) -> list[Figure]:
+    """The consumers stand still while messages and mirrors are measured in this process."""
+    measured: list[Figure] = [await measures.launch_gate(bench), await measures.upload_url(bench)]
+    measured.append(await measures.lifecycles(bench))
+    with stopped(consumers):
+        measured += await measures.messages(bench)
+        measured.append(await measures.mirrors(bench))
+    figures += measured
+    if not quiet:
+        for figure in measured:
+            show(figure)
+    return measured
+
+
+class stopped:  # noqa: N801 - reads as a clause
+    """SIGSTOP, and SIGCONT afterwards."""
+
+    def __init__(self, child: Child) -> None:
+        self._pid = child.pid
+
+    def __enter__(self) -> None:
+        os.kill(self._pid, 19)
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(self._pid, 18)
+
+
+async def start(stack: Stack) -> tuple[Child, Child]:
+    """Simulator that answers at once, service with the floor's route, consumers."""
+    python, processes = sys.executable, stack.processes
+    stack.simulator_url = f"http://127.0.0.1:{stack.ports.take()}"
+    stack.api_url = f"http://127.0.0.1:{stack.ports.take()}"
+    port = stack.simulator_url.rsplit(":", 1)[1]
+    env = {**service_settings(stack, "qwen"), "LOG_LEVEL": "warning", "PREVIEW_REQUIRED": "false"}
+    command = [python, "-m", "scripts.simulator", "--port", port, "--instant"]
+    simulator = await processes.start("simulator", command, {}, cwd=ROOT)
+    service = await processes.start("service", [python, "-m", "scripts.bench.server"], env, cwd=ROOT)
+    env["LOG_LEVEL"] = "info"  # it says when it listens
+    consumers = await processes.start("consumers", [python, "-m", "queue_consumers"], env, cwd=ROOT)
+    await simulator.await_output("provider simulator:")
+    await service.await_url(f"{stack.api_url}/health/ready")
+    await consumers.await_output("listening")
+    return service, consumers
+
+
+def fill(bench: Bench) -> None:
+    sys.stdout.write(f"filling the database: {ATTEMPTS:,} attempts, {DELAYED:,} delayed messages …\n")
+    users = bench.users(1000)
+    bench.run(queries.fill_attempts, {"users": users, "count": ATTEMPTS}, past_triggers=True)
+    bench.run(queries.fill_delayed, {"count": DELAYED})
+    with psycopg.connect(bench.stack.cluster.dsn(), autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+
+
+def resident_mb(child: Child) -> float:
+    """Of the process and its descendants."""
+    total, waiting = 0, [child.pid]
+    while waiting:
+        pid = waiting.pop()
+        with suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += int(status.split("VmRSS:", 1)[1].split()[0]) if "VmRSS:" in status else 0
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return total / 1024

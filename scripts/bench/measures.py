@@ -1,0 +1,240 @@
+"""The measurements, each with its floor."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import psycopg
+from msgspec import Struct
+from psycopg.rows import scalar_row
+
+from backend.settings import DatabaseSettings
+from backend.sql import load_queries
+from queue_consumers.registry import QUEUES
+from queue_consumers.runtime import consume
+from queue_consumers.settings import ConsumerSettings, Settings
+from scripts.bench.figures import Figure, against_floor, at_least, at_most
+from scripts.bench.load import milliseconds, request_bytes, requests_per_second
+from scripts.bench.messages import measure_messages_per_second, measure_pick_up
+from scripts.local.stack import Stack
+
+queries = load_queries(__file__.replace("measures.py", "seed"))
+ROUNDS = 3
+SECONDS = 2.0
+CONNECTIONS = 32
+UPLOADS = 100
+MIRRORS = 10_000
+LIFECYCLES = 400
+POLL_SECONDS = 0.01
+
+
+class Bench(Struct):
+    """A running stack, seen by its superuser."""
+
+    stack: Stack
+    prepared: tuple[str, int]  # a path in voice-samples, and its bytes
+
+    def run(self, statement: str, parameters: Mapping[str, object], *, past_triggers: bool = False) -> list:
+        """The first column."""
+        with psycopg.connect(self.stack.cluster.dsn(), row_factory=scalar_row) as connection:
+            if past_triggers:
+                connection.execute("set local session_replication_role = replica")
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def users(self, count: int) -> list[UUID]:
+        return self.run(queries.users, {"tag": uuid4().hex[:8], "count": count})
+
+    def token(self, user: UUID) -> str:
+        claims = {
+            "sub": str(user),
+            "role": "authenticated",
+            "aud": "authenticated",
+            "iss": f"{self.stack.supabase_url}/auth/v1",
+            "exp": int(time.time()) + 3600,
+        }
+        return jwt.encode(claims, self.stack.secrets.jwt_secret)
+
+
+async def launch_gate(bench: Bench) -> Figure:
+    """Over HTTP at 32 connections, beside the same server doing one `select 1`."""
+    user = bench.users(1)
+    reflection = bench.run(queries.launchable, {"users": user}, past_triggers=True)[0]
+    url = bench.stack.api_url
+    token = {"authorization": f"Bearer {bench.token(user[0])}"}
+    gate = request_bytes(f"{url}/v1/reflections/{reflection}/launch-gate", token)
+    floor = request_bytes(f"{url}/bench/select-1", {})
+    gates, floors = [], []
+    for _ in range(ROUNDS):
+        floors.append(await requests_per_second(url, floor, connections=CONNECTIONS, seconds=SECONDS))
+        gates.append(await requests_per_second(url, gate, connections=CONNECTIONS, seconds=SECONDS))
+    return against_floor(
+        "launch gate, 32 connections", middle(gates), "requests/s", middle(floors), at_least=0.8
+    )
+
+
+async def upload_url(bench: Bench) -> Figure:
+    """Opening an upload, beside Storage's own signing call; one connection each."""
+    users = bench.users(UPLOADS // 10)
+    consents = bench.run(queries.consents, {"users": users})
+    url, secret = bench.stack.api_url, bench.stack.secret_key
+    opens = []
+    for user, consent in zip(users, consents, strict=True):
+        body = json.dumps({"consent_id": str(consent), "content_type": "audio/wav", "bytes": 1000}).encode()
+        token = {"authorization": f"Bearer {bench.token(user)}"}
+        opens += [request_bytes(f"{url}/api/clone/upload-url", token, body)] * 10
+    storage = bench.stack.supabase_url
+    keys = {"apikey": secret, "authorization": f"Bearer {secret}"}
+    sign = f"{storage}/storage/v1/object/upload/sign/voice-samples/bench"
+    signs = [request_bytes(f"{sign}/{uuid4()}.wav", keys, b"{}") for _ in range(UPLOADS)]
+    await milliseconds(storage, signs[:10])
+    floor = await milliseconds(storage, signs)
+    value = await milliseconds(url, opens)
+    return against_floor("upload-url, one connection", value, "ms", floor, at_most=1.5)
+
+
+async def messages(bench: Bench) -> list[Figure]:
+    per_second = await measure_messages_per_second(bench.stack.database_url)
+    p50, p99 = await measure_pick_up(bench.stack.database_url)
+    floor = notify_round_trip(bench)
+    return [
+        at_least(
+            "messages through the consumer runtime", per_second, "messages/s", 10_000, one_at_a_time(bench)
+        ),
+        at_most("idle pick-up, p50", p50 * 1000, "ms", 5, floor),
+        at_most("idle pick-up, p99", p99 * 1000, "ms", 50, floor),
+    ]
+
+
+def one_at_a_time(bench: Bench, count: int = 1000) -> float:
+    """Messages/s of a plain loop: read one, archive it."""
+    with psycopg.connect(bench.stack.database_url, autocommit=True) as connection:
+        body = json.dumps({"id": str(uuid4())})
+        connection.execute(
+            "select voice_clone.send_messages('voice_preview', array_fill(%s::jsonb, %s), 0)", [body, [count]]
+        )
+        started = time.perf_counter()
+        for _ in range(count):
+            row = connection.execute(
+                "select msg_id from voice_clone.read_messages('voice_preview', 30, 1)"
+            ).fetchone()
+            assert row is not None  # noqa: S101 - we sent as many
+            connection.execute("select voice_clone.archive_messages('voice_preview', %s)", [[row[0]]])
+        return count / (time.perf_counter() - started)
+
+
+def notify_round_trip(bench: Bench, count: int = 200) -> float:
+    """Milliseconds from NOTIFY on one connection to its arrival on another."""
+    taken = []
+    with (
+        psycopg.connect(bench.stack.database_url, autocommit=True) as listener,
+        psycopg.connect(bench.stack.database_url, autocommit=True) as sender,
+    ):
+        listener.execute("listen bench_round_trip")
+        for _ in range(count):
+            started = time.perf_counter()
+            sender.execute("notify bench_round_trip")
+            next(listener.notifies(stop_after=1))
+            taken.append((time.perf_counter() - started) * 1000)
+    return middle(taken)
+
+
+async def mirrors(bench: Bench) -> Figure:
+    """Reflections brought up to date by the consumer, beside a plain update of the same rows."""
+    reflections = bench.run(queries.launchable, {"users": bench.users(MIRRORS)}, past_triggers=True)
+    wanted = {"reflections": reflections}
+    started = time.perf_counter()
+    bench.run(queries.plain_update, wanted, past_triggers=True)
+    floor = MIRRORS / (time.perf_counter() - started)
+    bench.run(
+        "update public.reflections set voice = '{}' where id = any(%(reflections)s)",
+        wanted,
+        past_triggers=True,
+    )
+    bench.run(queries.mirror_messages, wanted)
+    settings = Settings(
+        database=DatabaseSettings(url=bench.stack.database_url),
+        service=None,
+        consumer=ConsumerSettings(poll_seconds=3600),
+    )
+    stop = asyncio.Event()
+    started = time.perf_counter()
+    consumer = asyncio.create_task(consume(settings, [QUEUES["voice_mirror"]], stop))
+    while bench.run("select count(*) from pgmq.q_voice_mirror", {})[0]:  # noqa: ASYNC110 - in another process
+        await asyncio.sleep(POLL_SECONDS)
+    taken = time.perf_counter() - started
+    stop.set()
+    await consumer
+    return at_least("reflections mirrored", MIRRORS / taken, "reflections/s", 5_000, floor)
+
+
+async def lifecycles(bench: Bench, count: int = LIFECYCLES) -> Figure:
+    """Queued to launchable and mirrored, by service and consumers, with a simulator that answers at once."""
+    floor = transitions_alone(bench)
+    users = bench.users(count)
+    bench.run(queries.consents, {"users": users})
+    reflections = bench.run(queries.reflections, {"users": users})
+    path, size = bench.prepared
+    started = time.perf_counter()
+    attempts = bench.run(queries.queued, {"reflections": reflections, "path": path, "bytes": size})
+    while bench.run(queries.launched, {"attempts": attempts})[0] < count:
+        await asyncio.sleep(POLL_SECONDS * 5)
+        if time.perf_counter() - started > 120:
+            raise RuntimeError(
+                "the lifecycles did not end within two minutes; see the logs of service and consumers"
+            )
+    taken = time.perf_counter() - started
+    return at_least("whole lifecycles", count / taken, "lifecycles/s", 100, floor)
+
+
+def transitions_alone(bench: Bench, count: int = 50) -> float:
+    """Lifecycles/s of the same transitions, called one after the other on one connection."""
+    users = bench.users(count)
+    bench.run(queries.consents, {"users": users})
+    with psycopg.connect(bench.stack.cluster.dsn(), autocommit=True, row_factory=scalar_row) as connection:
+        reflections = bench.run(queries.reflections, {"users": users})
+        started = time.perf_counter()
+        with connection.transaction(force_rollback=True):
+            parameters = {"reflections": reflections, "path": "p", "bytes": 1}
+            for attempt in connection.execute(queries.queued.encode(), parameters).fetchall():
+                epoch = connection.execute(
+                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9)", [attempt]
+                ).fetchone()
+                enrollment = connection.execute(
+                    "select voice_clone.intend_enrollment(%s, %s, %s, 60)", [attempt, epoch, uuid4().hex[:16]]
+                ).fetchone()
+                connection.execute(
+                    "select from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null)",
+                    [attempt, epoch, enrollment, str(attempt)],
+                )
+                epoch = connection.execute(
+                    "select lease_epoch from voice_clone.claim_step(%s, 'runtime', 'bench', 60)", [attempt]
+                ).fetchone()
+                connection.execute(
+                    "select from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
+                    [attempt, epoch],
+                )
+            return count / (time.perf_counter() - started)
+
+
+async def upload_prepared(stack: Stack, content: bytes) -> tuple[str, int]:
+    """The object that every lifecycle of the benchmark enrolls."""
+    path = "bench/prepared.wav"
+    headers = {
+        "apikey": stack.secret_key,
+        "authorization": f"Bearer {stack.secret_key}",
+        "content-type": "audio/wav",
+        "x-upsert": "true",
+    }
+    async with httpx.AsyncClient(trust_env=False) as http:
+        url = f"{stack.supabase_url}/storage/v1/object/voice-samples/{path}"
+        (await http.post(url, content=content, headers=headers)).raise_for_status()
+    return path, len(content)
+
+
+def middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -1,0 +1,84 @@
+-- users --
+-- people of this round, told apart by its tag
+insert into auth.users (id, email)
+select gen_random_uuid(), %(tag)s || '-' || n || '@bench.local' from generate_series(1, %(count)s) n
+returning id
+
+-- launchable --
+-- one reflection each, whose active attempt is ready, synced and heard; past triggers, as a restored dump would be
+with r as (
+  insert into public.reflections (user_id, name) select u, 'bench' from unnest(%(users)s::uuid[]) u
+  returning id, user_id
+)
+insert into public.attempts (
+  id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
+  provider, provider_voice_id, target_model, activated_at)
+select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'bench', 'en', 'ready', 'synced', 'completed', true, 9,
+  'local', gen_random_uuid(), 'm', now()
+from r
+returning reflection_id
+
+-- touch --
+-- a version more, so that each mirror is behind
+update public.attempts set version = version + 1 where reflection_id = any(%(reflections)s)
+
+-- plain_update --
+-- the floor of a mirror: the same rows, the same size, nothing checked
+update public.reflections r set voice = r.voice || a.state
+from (select reflection_id, to_jsonb(a) - 'user_id' as state from public.attempts a where reflection_id = any(%(reflections)s)) a
+where r.id = a.reflection_id
+
+-- mirror_messages --
+-- one for each reflection
+select voice_clone.send_messages('voice_mirror',
+  (select array_agg(voice_clone.message('mirror', r, 1)) from unnest(%(reflections)s::uuid[]) r), 0)
+
+-- consents --
+-- one each
+select c.id from unnest(%(users)s::uuid[]) u
+cross join lateral voice_clone.sign_consent(u, 'voice_clone', 'en', 'self', null) c
+
+-- reflections --
+-- one each, without a voice
+insert into public.reflections (user_id, name) select u, 'bench' from unnest(%(users)s::uuid[]) u returning id
+
+-- queued --
+-- a queued attempt each, through the transitions; all share one prepared object
+with opened as materialized (
+  select r.user_id, o.id as attempt
+  from public.reflections r
+  join public.consents c on c.user_id = r.user_id
+  cross join lateral (select gen_random_uuid() as id) new
+  cross join lateral voice_clone.open_attempt(
+    new.id, r.user_id, c.id, r.id, 'qwen', 'singapore', r.user_id || '/' || new.id || '.wav', 'audio/wav', 1000, false) o
+  where r.id = any(%(reflections)s)
+)
+select q.id from opened
+cross join lateral voice_clone.queue_attempt(
+  opened.attempt, opened.user_id, 'bench', 'en', null, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s, 0) q
+
+-- launched --
+-- how many of these attempts are launchable and mirrored
+select count(*) from public.attempts a join public.reflections r on r.id = a.reflection_id
+where a.id = any(%(attempts)s) and a.status = 'ready' and a.runtime_status = 'synced'
+  and (r.voice ->> 'version')::bigint = a.version
+
+-- fill_attempts --
+-- old attempts of old reflections, a tenth of them active; past triggers, in one go
+with r as (
+  insert into public.reflections (user_id, name)
+  select (%(users)s::uuid[])[1 + n %% cardinality(%(users)s::uuid[])], 'old' from generate_series(1, %(count)s / 10) n
+  returning id, user_id
+)
+insert into public.attempts (
+  id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
+  provider, provider_voice_id, target_model, activated_at, cancel_reason)
+select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
+  case when n = 10 then 'ready' else 'cancelled' end, 'synced', 'completed', n = 10, n,
+  'local', gen_random_uuid(), 'm', now(), case when n < 10 then 'superseded' end
+from r, generate_series(1, 10) n
+
+-- fill_delayed --
+-- messages that nobody may see for a day
+select cardinality(voice_clone.send_messages('voice_clone_process',
+  (select array_agg(voice_clone.message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
