@@ -180,20 +180,22 @@ class Consumer:
         each = 1 if self._queue.handle else self._queue.batch_size
         wanted = -(-len(self._waiting) // each)
         for _ in range(min(wanted, self._queue.concurrency - len(self._workers))):
-            worker = self._tasks.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(self._tasks.create_task(self._work()))
 
     async def _work(self) -> None:
         """Handle what waits, then end."""
-        while True:
-            async with self._slots:
-                if self._stopping or not self._waiting:
-                    return
-                if self._queue.handle:
-                    await self._handle_one(self._begin(1)[0])
-                else:
-                    await self._handle_set(self._begin(self._queue.batch_size))
+        try:
+            while True:
+                async with self._slots:
+                    if self._stopping or not self._waiting:
+                        return
+                    if self._queue.handle:
+                        await self._handle_one(self._begin(1)[0])
+                    else:
+                        await self._handle_set(self._begin(self._queue.batch_size))
+        finally:
+            # In the very step that found nothing to do: a batch that comes next starts a new one.
+            self._workers.discard(current_task())
 
     def _begin(self, most: int) -> list[Job]:
         jobs = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
@@ -254,4 +256,5 @@ class Consumer:
         self._held.pop(job.msg_id, None)
         with suppress(ValueError):
             self._waiting.remove(job)
+        self._update_room()
         job.lose()

@@ -208,14 +208,14 @@ def transitions_alone(bench: Bench, count: int = 50) -> float:
                     "select voice_clone.intend_enrollment(%s, %s, %s, 60)", [attempt, epoch, uuid4().hex[:16]]
                 ).fetchone()
                 connection.execute(
-                    "select from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null)",
+                    "select id from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null)",
                     [attempt, epoch, enrollment, str(attempt)],
                 )
                 epoch = connection.execute(
                     "select lease_epoch from voice_clone.claim_step(%s, 'runtime', 'bench', 60)", [attempt]
                 ).fetchone()
                 connection.execute(
-                    "select from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
+                    "select id from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
                     [attempt, epoch],
                 )
             return count / (time.perf_counter() - started)

@@ -44,14 +44,16 @@ insert into public.reflections (user_id, name) select u, 'bench' from unnest(%(u
 
 -- queued --
 -- a queued attempt each, through the transitions; all share one prepared object
-with opened as materialized (
-  select r.user_id, o.id as attempt
-  from public.reflections r
-  join public.consents c on c.user_id = r.user_id
-  cross join lateral (select gen_random_uuid() as id) new
-  cross join lateral voice_clone.open_attempt(
-    new.id, r.user_id, c.id, r.id, 'qwen', 'singapore', r.user_id || '/' || new.id || '.wav', 'audio/wav', 1000, false) o
+with wanted as materialized (
+  select r.id, r.user_id, c.id as consent, gen_random_uuid() as attempt
+  from public.reflections r join public.consents c on c.user_id = r.user_id
   where r.id = any(%(reflections)s)
+), opened as materialized (
+  select w.user_id, w.attempt
+  from wanted w
+  cross join lateral voice_clone.open_attempt(
+    w.attempt, w.user_id, w.consent, w.id, 'qwen', 'singapore', w.user_id || '/' || w.attempt || '.wav',
+    'audio/wav', 1000, false) o
 )
 select q.id from opened
 cross join lateral voice_clone.queue_attempt(

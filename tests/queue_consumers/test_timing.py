@@ -2,7 +2,10 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+
+from psycopg import AsyncConnection
 
 from queue_consumers.outcomes import Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message, Queue
@@ -92,35 +95,41 @@ async def test_a_handlers_own_timeout_is_not_the_deadline(queued: Queued) -> Non
     assert queued.dead()[msg_id].startswith("TimeoutError")
 
 
-async def test_a_handler_whose_heartbeat_is_lost_is_stopped_and_its_message_read_again(
+async def test_a_handler_whose_heartbeat_is_lost_is_stopped_and_all_it_kept_waiting_is_read_again(
     own_cluster: Cluster,
 ) -> None:
     queued = Queued(own_cluster.dsn("voice_clone_service"), own_cluster.dsn())
-    begun, stopped, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    tries: list[int] = []
+    begun, stopped = asyncio.Event(), asyncio.Event()
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        tries.append(context.tries)
-        if stopped.is_set():
-            done.set()
-            return Done()
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
+    async def handle(_: Context, __: Message) -> Outcome:
+        if not stopped.is_set():
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
         return Done()
 
-    (msg_id,) = queued.send(body())
-    queue = Queue(name=queued.name, handle=handle)
+    queued.send_many(5)
+    queue = Queue(name=queued.name, handle=handle, batch_size=5, concurrency=1)
     async with consuming(queued.database, queue, visibility_seconds=1, poll_seconds=0.1):
         await soon(begun)
         own_cluster.stop(immediately=True)
         await soon(stopped)
         own_cluster.start(port=own_cluster.port)
-        await soon(done)
-    assert tries == [1, 2]
-    assert queued.archived() == [msg_id]
+        await until(lambda: not queued.live())
+    assert queued.rows("select read_ct from {archive}") == [(2,)] * 5
+
+
+async def test_a_worker_that_ends_as_the_next_batch_comes_is_replaced(queued: Queued) -> None:
+    async def handle_batch(connection: AsyncConnection, messages: Sequence[Message]) -> list[Outcome]:
+        await connection.execute("select 1")
+        return [Done() for _ in messages]
+
+    queued.send_many(1_000)
+    queue = Queue(name=queued.name, handle_batch=handle_batch, batch_size=1, concurrency=1)
+    async with consuming(queued.database, queue, poll_seconds=AN_HOUR):
+        await until(lambda: not queued.live())
 
 
 async def test_a_notification_wakes_an_idle_consumer_that_will_not_poll(queued: Queued) -> None:
