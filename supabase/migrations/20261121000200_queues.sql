@@ -56,16 +56,23 @@ $$;
 
 create function voice_clone.read_messages(p_queue text, p_visibility_seconds int, p_quantity int)
 returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, message jsonb)
-language sql security definer set search_path = '' rows 50
+language plpgsql security definer set search_path = '' rows 50
 as $$
-  select m.msg_id, m.read_ct, m.enqueued_at, m.message
-  from pgmq.read(voice_clone.known_queue(p_queue), p_visibility_seconds, p_quantity) m
+begin
+  perform voice_clone.known_queue(p_queue);
+  return query
+    select m.msg_id, m.read_ct, m.enqueued_at, m.message
+    from pgmq.read(p_queue, p_visibility_seconds, p_quantity) m;
+end
 $$;
 
 create function voice_clone.archive_messages(p_queue text, p_msg_ids bigint[]) returns bigint[]
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select coalesce(array_agg(a), '{}') from pgmq.archive(voice_clone.known_queue(p_queue), p_msg_ids) a
+begin
+  perform voice_clone.known_queue(p_queue);
+  return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_msg_ids) a);
+end
 $$;
 
 create function voice_clone.postpone_messages(p_queue text, p_msg_ids bigint[], p_delays_seconds int[]) returns void

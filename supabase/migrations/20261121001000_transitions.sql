@@ -74,11 +74,13 @@ $$;
 
 -- Renewing a lease is no transition: only its expiry moved.
 create function voice_clone.is_renewal(p_old public.attempts, p_new public.attempts) returns boolean
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select p_new.lease_expires_at > p_old.lease_expires_at and p_new.lease_epoch = p_old.lease_epoch
+begin
+  return p_new.lease_expires_at > p_old.lease_expires_at and p_new.lease_epoch = p_old.lease_epoch
     and (p_new.status, p_new.runtime_status, p_new.preview_status, p_new.is_active)
-      = (p_old.status, p_old.runtime_status, p_old.preview_status, p_old.is_active)
+      = (p_old.status, p_old.runtime_status, p_old.preview_status, p_old.is_active);
+end
 $$;
 
 create trigger attempts_guard before insert or update on public.attempts

@@ -1,11 +1,13 @@
 -- Events: what a transition leaves behind, in its own transaction: the event, the follow-ups, the wake-up.
 
 create function voice_clone.message(p_event text, p_id uuid, p_version bigint) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'event', p_event, 'id', p_id, 'version', p_version, 'enqueuedAt', clock_timestamp(),
-    'traceparent', nullif(current_setting('voice_clone.traceparent', true), ''))
+    'traceparent', nullif(current_setting('voice_clone.traceparent', true), ''));
+end
 $$;
 
 create function voice_clone.record_event() returns trigger
@@ -55,13 +57,15 @@ $$;
 
 -- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
 create function voice_clone.is_wanted(p_queue text, p_attempt public.attempts) returns boolean
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case p_queue
+begin
+  return case p_queue
     when 'voice_runtime_sync' then p_attempt.is_active and p_attempt.reflection_id is not null
     when 'voice_preview' then p_attempt.is_active and p_attempt.preview_status = 'required'
     else true
-  end
+  end;
+end
 $$;
 
 create trigger attempts_record_event after insert or update on public.attempts

@@ -25,8 +25,12 @@ end
 $$;
 
 create function voice_clone.seconds_until(p_when timestamptz) returns int
-language sql stable set search_path = ''
-as $$ select greatest(1, ceil(extract(epoch from p_when - now())))::int $$;
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return greatest(1, ceil(extract(epoch from p_when - now())))::int;
+end
+$$;
 
 -- Takes a queued attempt for processing; also one whose worker's lease ran out, while the budget lasts.
 -- p_early ignores not_before: whoever queues an attempt may process it at once.
@@ -89,13 +93,12 @@ $$;
 
 -- Extends a lease, whatever work it is for. False when it has passed on: stop working.
 create function voice_clone.renew_lease(p_attempt uuid, p_epoch int, p_lease_seconds int) returns boolean
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  with renewed as (
-    update public.attempts a
-    set lease_expires_at = greatest(a.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
-    where a.id = p_attempt and a.lease_epoch = p_epoch and a.lease_owner is not null and a.is_active
-    returning 1
-  )
-  select exists (select from renewed)
+begin
+  update public.attempts a
+  set lease_expires_at = greatest(a.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
+  where a.id = p_attempt and a.lease_epoch = p_epoch and a.lease_owner is not null and a.is_active;
+  return found;
+end
 $$;

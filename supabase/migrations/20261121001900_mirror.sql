@@ -2,9 +2,10 @@
 
 -- The mirror of one attempt, as clients read it.
 create function voice_clone.mirror_of(p_attempt public.attempts) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'cloneStatus', p_attempt.status,
     'runtimeStatus', p_attempt.runtime_status,
     'previewStatus', p_attempt.preview_status,
@@ -16,17 +17,20 @@ as $$
     'error', case when p_attempt.error_code is not null
       then jsonb_build_object('code', p_attempt.error_code, 'message', p_attempt.error_message) end,
     'version', p_attempt.version,
-    'updatedAt', p_attempt.updated_at)
+    'updatedAt', p_attempt.updated_at);
+end
 $$;
 
 -- The mirror where no attempt is active any more, at the version of the last one that was.
 create function voice_clone.mirror_of_none(p_last public.attempts) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'cloneStatus', 'none', 'runtimeStatus', 'pending', 'previewStatus', 'not_required', 'previewRequired', false,
     'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null, 'error', null,
-    'version', p_last.version, 'updatedAt', p_last.updated_at)
+    'version', p_last.version, 'updatedAt', p_last.updated_at);
+end
 $$;
 
 -- Brings the mirrors of these reflections up to date, and returns how many changed. Called as often and in

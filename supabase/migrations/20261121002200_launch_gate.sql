@@ -22,30 +22,35 @@ create policy "Owners read their sessions" on public.sessions
 create function voice_clone.launch_blockers(
   p_status text, p_runtime_status text, p_preview_status text
 ) returns text[]
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case
+begin
+  return case
     when p_status is null then '{no_voice}'
     when p_status <> 'ready' then array['clone_' || p_status]
     else array_remove(array[
       case when p_runtime_status <> 'synced' then 'runtime_' || p_runtime_status end,
       case when p_preview_status not in ('not_required', 'completed') then 'preview_' || p_preview_status end
     ], null)
-  end
+  end;
+end
 $$;
 
 -- No row when the reflection is not this user's.
 create function voice_clone.launch_gate(p_reflection uuid, p_user uuid)
 returns table (launchable boolean, blockers text[])
-language sql stable security definer set search_path = '' rows 1
+language plpgsql stable security definer set search_path = '' rows 1
 as $$
-  select b.blockers = '{}', b.blockers
+begin
+  select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) into blockers
   from public.reflections r
   left join public.attempts a on a.reflection_id = r.id and a.is_active
-  cross join lateral (
-    select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) as blockers
-  ) b
-  where r.id = p_reflection and r.user_id = p_user
+  where r.id = p_reflection and r.user_id = p_user;
+  if found then
+    launchable := blockers = '{}';
+    return next;
+  end if;
+end
 $$;
 
 -- Starts a session, or VC005 with the blockers. The attempt is locked: no reset slips in between.
