@@ -114,8 +114,9 @@ class WorkerPool:
         return worker
 
     async def _end(self, worker: Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            worker.kill()
+        if worker.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)  # worker.kill() may reap it, and its exit code would be lost
         if worker.stdin is not None:
             worker.stdin.close()
         await worker.wait()

@@ -74,7 +74,7 @@ async def test_a_refusal_arrives_whole_and_the_worker_stays(pool: WorkerPool) ->
 async def test_a_job_that_misbehaves_fails_alone(request_: bytes, reason: Reason, pool: WorkerPool) -> None:
     with pytest.raises(WorkerFailure) as failed:
         await pool.run(request_)
-    assert failed.value.reason == reason
+    assert failed.value.reason == reason, failed.value
     assert await pool.run(b"echo still here") == b"still here"
 
 
