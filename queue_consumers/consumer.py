@@ -195,7 +195,7 @@ class Consumer:
                         await self._handle_set(self._begin(self._queue.batch_size))
         finally:
             # In the very step that found nothing to do: a batch that comes next starts a new one.
-            self._workers.discard(current_task())
+            self._workers -= {asyncio.current_task()}
 
     def _begin(self, most: int) -> list[Job]:
         jobs = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
