@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,24 +82,31 @@ def forget_old_templates(keep: int = 4) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """For a cluster: as root, Postgres runs as nobody, whom every start of pytest shuts out of tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
 @pytest.fixture(scope="session")
-def cluster(template_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(template_directory: Path) -> Iterator[Cluster]:
     """The cluster that this run's databases live in."""
-    started = copied_cluster(template_directory, tmp_path_factory.mktemp("cluster"))
-    started.start(settings=SPEED)
-    yield started
-    started.stop(immediately=True)
-    shutil.rmtree(started.directory)
+    with temporary_directory() as directory:
+        started = copied_cluster(template_directory, directory)
+        started.start(settings=SPEED)
+        yield started
+        started.stop(immediately=True)
 
 
 @pytest.fixture
-def own_cluster(template_directory: Path, tmp_path: Path) -> Iterator[Cluster]:
+def own_cluster(template_directory: Path) -> Iterator[Cluster]:
     """A durable cluster for one test, which may stop, kill and restart it: `start(port=cluster.port)`."""
-    started = copied_cluster(template_directory, tmp_path / "cluster")
-    started.start()
-    yield started
-    started.stop(immediately=True)
-    shutil.rmtree(started.directory)
+    with temporary_directory() as directory:
+        started = copied_cluster(template_directory, directory)
+        started.start()
+        yield started
+        started.stop(immediately=True)
 
 
 def copied_cluster(template: Path, directory: Path) -> Cluster:

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.local.postgres import DEFAULT_VERSION
 from scripts.local.stack import Stack, running_stack
-from tests.conftest import SPEED, copied_cluster
+from tests.conftest import SPEED, copied_cluster, temporary_directory
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -23,12 +23,12 @@ class Person(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="session")
-async def stack(template_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack(template_directory: Path) -> AsyncIterator[Stack]:
     """A Supabase without the product on top; it starts from the migrated template."""
-    directory = tmp_path_factory.mktemp("stack")
-    copied_cluster(template_directory, directory / f"postgres-{DEFAULT_VERSION}")
-    async with running_stack(directory, postgres_settings=SPEED) as running:
-        yield running
+    with temporary_directory() as directory:
+        copied_cluster(template_directory, directory / f"postgres-{DEFAULT_VERSION}")
+        async with running_stack(directory, postgres_settings=SPEED) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,15 +16,21 @@ import pytest
 from scripts.local.migrations import ROOT
 from scripts.local.postgres import DEFAULT_VERSION
 from scripts.local.stack import Stack, StackError, running_stack
-from tests.conftest import SPEED, copied_cluster
+from tests.conftest import SPEED, copied_cluster, temporary_directory
 from tests.scripts.conftest import Person
 
 
 @pytest.fixture
-def directory(template_directory: Path, tmp_path: Path) -> Path:
+def empty_directory() -> Iterator[Path]:
+    with temporary_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def directory(template_directory: Path, empty_directory: Path) -> Path:
     """A LOCAL_DIR in which the database is migrated already."""
-    copied_cluster(template_directory, tmp_path / f"postgres-{DEFAULT_VERSION}")
-    return tmp_path
+    copied_cluster(template_directory, empty_directory / f"postgres-{DEFAULT_VERSION}")
+    return empty_directory
 
 
 def processes_of(directory: Path) -> set[int]:
@@ -122,8 +128,8 @@ async def test_a_signal_during_the_start_leaves_nothing_broken(directory: Path, 
         assert again.supabase_url
 
 
-async def test_a_first_start_makes_everything_from_nothing(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, postgres_settings=SPEED) as fresh:
+async def test_a_first_start_makes_everything_from_nothing(empty_directory: Path) -> None:
+    async with running_stack(empty_directory, postgres_settings=SPEED) as fresh:
         with fresh.cluster.connect("voice_clone_service") as connection:
             assert connection.execute("select to_regclass('public.attempts') is not null").fetchone() == (
                 True,
@@ -133,7 +139,7 @@ async def test_a_first_start_makes_everything_from_nothing(tmp_path: Path) -> No
             buckets = await http.get("/storage/v1/bucket/", headers=headers)
     limits = {bucket["id"]: bucket["file_size_limit"] for bucket in buckets.json()}
     assert limits["voice-samples"] == 10 * 1024 * 1024
-    assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((empty_directory / "secrets.json").stat().st_mode) == 0o600
 
 
 async def test_a_child_that_fails_is_named_with_the_end_of_its_log(stack: Stack) -> None:
