@@ -1,0 +1,1 @@
+"""Consumers of the queues, one runtime for all: `python -m queue_consumers [queue …]`."""

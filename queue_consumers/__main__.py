@@ -44,6 +44,8 @@ async def consume_until_signalled(settings: Settings, queues: list[Queue]) -> No
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
+        # Whatever a handler does with its cancellation: nothing is lost, for what is unsettled is read again.
+        loop.call_later(settings.consumer.grace_seconds, os._exit, 0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

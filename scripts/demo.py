@@ -11,8 +11,7 @@ import msgspec
 import typer
 
 from scripts.dev import FAULTS, cancelled_by_signal
-from scripts.local.services import running_services
-from scripts.local.stack import running_stack
+from scripts.local.services import running_everything
 from scripts.sample import speak_sample
 from scripts.walk import DemoError, Result, walk
 
@@ -40,7 +39,7 @@ def demo(
 
 async def run(provider: str, sample: Path | None) -> Result:
     started = time.monotonic()
-    async with running_stack() as stack, running_services(stack, provider=provider):
+    async with running_everything(provider=provider) as stack:
         sys.stdout.write(f"{time.monotonic() - started:7.2f} s  everything started, at {stack.api_url}\n")
         folder = stack.directory / "demo"
         await asyncio.to_thread(folder.mkdir, exist_ok=True)

@@ -116,7 +116,7 @@ class WorkerPool:
     async def _end(self, worker: Process) -> None:
         if worker.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)  # worker.kill() may reap it, and its exit code would be lost
+                os.kill(worker.pid, signal.SIGKILL)  # worker.kill() may reap it: no exit code
         if worker.stdin is not None:
             worker.stdin.close()
         await worker.wait()

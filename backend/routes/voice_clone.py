@@ -60,7 +60,7 @@ class VoiceCloneController(Controller):
         await require_reflection(parts, caller, reflection_id)
         kind = request.content_type[0]
         if kind == "application/json":
-            data = msgspec.json.decode(await request.body(), type=CloneSample)
+            data = read_json(await request.body())
             name = clean_name(data.name)
             attempt = await cloning.clone_sample(
                 parts, caller, reflection_id, data.sample_id, data.provider, name
@@ -78,7 +78,10 @@ class VoiceCloneController(Controller):
         sample = form.pop("sample", None)
         if not isinstance(sample, UploadFile):
             raise InvalidInput("The form has no file named sample.", code="sample_missing", field="sample")
-        fields = msgspec.convert(form, CloneForm, strict=False)
+        try:
+            fields = msgspec.convert(form, CloneForm, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(str(error)) from error
         naming = Naming(
             name=clean_name(fields.name),
             language=fields.language,
@@ -95,6 +98,15 @@ class VoiceCloneController(Controller):
                 provider=fields.provider,
             )
             return await cloning.clone_file(parts, caller, original, new, naming)
+
+
+def read_json(body: bytes) -> CloneSample:
+    try:
+        return msgspec.json.decode(body, type=CloneSample)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"The body is not JSON: {error}.") from error
 
 
 async def spool(sample: UploadFile, target: Path, most: int) -> int:

@@ -23,6 +23,7 @@ from scripts.sample import speak_sample
 
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
+SAMPLE_TEXT = "This is a short sample, spoken for a benchmark, and a little longer than it must be."
 SERVICE_MB = 400
 CONSUMER_MB = 150
 
@@ -46,7 +47,7 @@ async def run(full: bool) -> None:
     async with running_stack(folder) as stack:
         service, consumers = await start(stack)
         sample = folder / "sample.wav"
-        await asyncio.to_thread(speak_sample, sample)
+        await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)
         prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
         bench = Bench(stack, prepared)
         first = await measure(bench, consumers, figures)

@@ -52,7 +52,7 @@ with wanted as materialized (
   select w.user_id, w.attempt
   from wanted w
   cross join lateral voice_clone.open_attempt(
-    w.attempt, w.user_id, w.consent, w.id, 'qwen', 'singapore', w.user_id || '/' || w.attempt || '.wav',
+    w.attempt, w.user_id, w.consent, w.id, 'elevenlabs', '', w.user_id || '/' || w.attempt || '.wav',
     'audio/wav', 1000, false) o
 )
 select q.id from opened

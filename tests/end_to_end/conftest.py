@@ -23,6 +23,7 @@ from scripts.local.services import service_settings
 from scripts.local.stack import Stack, running_stack
 from scripts.sample import speak_sample
 from scripts.walk import Client
+from tests.conftest import temporary_directory
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
@@ -36,14 +37,11 @@ POLL_SECONDS = 0.02
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack() -> AsyncIterator[Stack]:
     """Durable: tests crash its Postgres."""
-    directory = tmp_path_factory.mktemp("stack")
-    for folder in (directory, *directory.parents):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)  # as root, Postgres runs as somebody else
-    async with running_stack(directory) as started:
-        yield started
+    with temporary_directory() as directory:
+        async with running_stack(directory) as started:
+            yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+"""Each hot query finds its rows by an index, however many rows there are."""
+
+from typing import LiteralString
+
+import pytest
+
+from tests.database.conftest import World
+
+FILL: LiteralString = """
+with r as (
+  insert into public.reflections (user_id, name)
+  select %(user)s, 'old' from generate_series(1, 2000) returning id
+)
+insert into public.attempts (
+  id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active,
+  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_expires_at)
+select gen_random_uuid(), %(user)s, r.id, 'custom_voice', 'old', 'en',
+  (array['cancelled', 'cancelled', 'ready', 'processing'])[n], 'synced', 'completed', n = 3, n,
+  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then now() end
+from r, generate_series(1, 4) n
+"""
+HOT: dict[str, tuple[LiteralString, str]] = {
+    "the launch gate": (
+        "select from public.reflections r"
+        " left join public.attempts a on a.reflection_id = r.id and a.is_active"
+        " where r.id = %(id)s and r.user_id = %(id)s",
+        "attempts_active_reflection_idx",
+    ),
+    "an attempt to claim": ("select * from public.attempts a where a.id = %(id)s", "attempts_pkey"),
+    "the owner's running attempts": (
+        "select count(*) from public.attempts a where a.user_id = %(id)s and a.status = 'processing'"
+        " and a.lease_expires_at > now()",
+        "attempts_processing_idx",
+    ),
+    "the owner's open uploads": (
+        "select count(*) from public.attempts a where a.user_id = %(id)s and a.status = 'awaiting_upload'",
+        "attempts_awaiting_idx",
+    ),
+    "the mirror's attempt": (
+        "select * from public.attempts a where a.reflection_id = %(id)s and a.activated_at is not null"
+        " order by a.version desc limit 1",
+        "attempts_reflection_version_idx",
+    ),
+    "a reflection's attempts": (
+        "select * from public.attempts a where a.reflection_id = %(id)s order by a.created_at desc limit 50",
+        "attempts_reflection_id_idx",
+    ),
+    "an upload by its voice": (
+        "select * from public.attempts a where a.voice_id = %(id)s",
+        "attempts_voice_id_key",
+    ),
+    "an attempt's events": (
+        "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
+        "events_attempt_id_idx",
+    ),
+    "an open enrollment": (
+        "select * from voice_clone.enrollments e"
+        " where e.attempt_id = %(id)s and e.status in ('intended', 'unknown')",
+        "enrollments_open_idx",
+    ),
+    "the voices of a person": (
+        "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
+        " order by v.created_at desc limit 100",
+        "voices_user_id_idx",
+    ),
+}
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    user = world.user()
+    with world.superuser.transaction():
+        world.superuser.execute("set local session_replication_role = replica")
+        world.superuser.execute(FILL, {"user": user})
+    world.superuser.execute("analyze")
+    world.superuser.execute("set enable_seqscan = off")  # tables that stay empty here are not in production
+    return world
+
+
+def test_every_hot_query_uses_its_index(filled: World) -> None:
+    missing = {}
+    for name, (query, index) in HOT.items():
+        rows = filled.superuser.execute(
+            b"explain (costs off) " + query.encode(), {"id": "00000000-0000-4000-8000-000000000000"}
+        ).fetchall()
+        plan = "\n".join(row["QUERY PLAN"] for row in rows)
+        if index not in plan or "Seq Scan" in plan:
+            missing[name] = plan
+    assert missing == {}
+
+
+def test_the_guard_sees_a_missing_index(filled: World) -> None:
+    filled.superuser.execute("drop index public.attempts_reflection_version_idx")
+    with pytest.raises(AssertionError, match="the mirror's attempt"):
+        test_every_hot_query_uses_its_index(filled)
