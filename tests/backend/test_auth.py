@@ -54,8 +54,11 @@ class KeyServer:
 
 
 def public(kid: str, key: Any) -> dict[str, Any]:
-    algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
-    return {**algorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig"}
+    if isinstance(key, rsa.RSAPrivateKey):
+        document = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    else:
+        document = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**document, "kid": kid, "use": "sig"}
 
 
 @pytest.fixture
