@@ -45,12 +45,12 @@ begin
       end if;
     end loop;
   end loop;
-  if new.reflection_id is not null and new.version > coalesce((v_old -> 'version')::bigint, 0)
-    and (new.is_active or (v_old -> 'is_active')::boolean)
-  then
-    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+  if new.version > coalesce((v_old -> 'version')::bigint, 0) then -- a renewed lease wakes nobody
+    if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
+      perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    end if;
+    perform pg_notify('voice_clone_wake', '');
   end if;
-  perform pg_notify('voice_clone_wake', '');
   return null;
 end
 $$;
