@@ -47,6 +47,10 @@ class Caller(Struct, frozen=True):
         return f"<Caller {self.user_id}>"
 
 
+# A request past `require_user`. Hot routes read `request.user`: a second dependency costs a task group.
+UserRequest = Request[Caller, Any, Any]
+
+
 class TokenVerifier:
     """HS256 by the project's secret, ES256 and RS256 by its published keys.
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from backend import cloning
 from backend.attempts import Attempt, AttemptRow
-from backend.auth import Caller, require_user
+from backend.auth import Caller, UserRequest, require_user
 from backend.background import Background
 from backend.cloning import Naming, NewAttempt
 from backend.errors import Conflict, ProviderRejected
@@ -56,7 +56,7 @@ class CloneController(Controller):
 
     @post("/upload-url")
     async def open_upload(
-        self, data: JSONBody[NewUpload], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+        self, data: JSONBody[NewUpload], request: UserRequest, parts: NamedDependency[Parts]
     ) -> OpenUpload:
         """Opens an attempt and signs its upload. Activates nothing: a voice that works goes on working."""
         new = NewAttempt(
@@ -66,7 +66,7 @@ class CloneController(Controller):
             bytes=data.bytes,
             provider=data.provider,
         )
-        attempt, path, signed = await cloning.open_upload(parts, caller, new)
+        attempt, path, signed = await cloning.open_upload(parts, request.user, new)
         claims = jwt.decode(
             signed.token, options={"verify_signature": False}
         )  # Storage's own, read for its end

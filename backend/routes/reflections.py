@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from backend.attempts import Attempt, AttemptEvent, AttemptRow
-from backend.auth import Caller, require_user
+from backend.auth import Caller, UserRequest, require_user
 from backend.cloning import read_attempt
 from backend.errors import NotFound
 from backend.launch import PREVIEW_BUCKET
@@ -94,9 +94,9 @@ class ReflectionsController(Controller):
 
     @get("/launch-gate")
     async def launch_gate(
-        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+        self, reflection_id: FromPath[UUID], request: UserRequest, parts: NamedDependency[Parts]
     ) -> LaunchGate:
-        parameters = {"reflection": reflection_id, "user": caller.user_id}
+        parameters = {"reflection": reflection_id, "user": request.user.user_id}
         gate = await parts.database.fetch_one(queries.launch_gate, parameters, row=LaunchGate)
         if gate is None:
             raise no_reflection()
