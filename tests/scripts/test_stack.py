@@ -49,7 +49,7 @@ def processes_of(directory: Path) -> set[int]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not condition():  # noqa: ASYNC110, what other processes do raises no event here
             await asyncio.sleep(0.01)
 
