@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import httpx
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
@@ -17,6 +16,7 @@ from backend.audio.inspect import AudioInspector
 from backend.auth import TokenVerifier, provide_caller
 from backend.background import Background
 from backend.database import Database
+from backend.http_client import HttpClient
 from backend.parts import Parts
 from backend.problems import answer_problem
 from backend.providers.local import LocalProvider
@@ -53,11 +53,7 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
-    http = httpx.AsyncClient(
-        timeout=httpx.Timeout(10.0, connect=3.0),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=32, keepalive_expiry=30.0),
-        follow_redirects=False,
-    )
+    http = HttpClient()
     database = Database(settings.database)
     storage = Storage(settings.supabase, http)
     verifier = TokenVerifier(settings.supabase, http)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import httpx
 import jwt
 import msgspec
 from jwt.types import Options
@@ -17,6 +16,7 @@ from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
 from backend.errors import Unauthenticated
+from backend.http_client import HttpClient
 from backend.keys import JwksKeys
 from backend.settings import SupabaseSettings
 
@@ -60,7 +60,7 @@ class TokenVerifier:
     def __init__(
         self,
         settings: SupabaseSettings,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import httpx
 import jwt
+import msgspec
 
 from backend.errors import KeysUnavailable
+from backend.http_client import FAILURES, HttpClient
 from backend.telemetry import log
 
 FRESH_SECONDS = 600.0
@@ -26,7 +27,7 @@ class JwksKeys:
     def __init__(
         self,
         url: str,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         *,
         fresh: float = FRESH_SECONDS,
         window: float = WINDOW_SECONDS,
@@ -57,10 +58,11 @@ class JwksKeys:
 
     async def _fetch(self, now: float) -> None:
         try:
-            response = await self._http.get(self._url)
-            self._keys = read_keys(response.raise_for_status().json())
+            async with self._http.request("GET", self._url) as response:
+                response.raise_for_status()
+                self._keys = read_keys(msgspec.json.decode(await response.read()))
             self._fetched_at = now
-        except (httpx.HTTPError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except (*FAILURES, ValueError, TypeError, AttributeError, KeyError) as error:
             log.warning("The token keys could not be fetched.", reason=repr(error))
 
 

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio
-import httpx
 import msgspec
 from msgspec import Struct
 
 from backend.errors import AppError, SampleTooLarge, StorageUnavailable
+from backend.http_client import FAILURES, Body, HttpClient
 from backend.settings import SupabaseSettings
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Listed(Struct, frozen=True):
 class Storage:
     """Raises StorageError when the storage refuses and StorageUnavailable when it does not answer."""
 
-    def __init__(self, settings: SupabaseSettings, http: httpx.AsyncClient) -> None:
+    def __init__(self, settings: SupabaseSettings, http: HttpClient) -> None:
         self._http = http
         self._base = f"{settings.url}/storage/v1"
         self._headers = {"apikey": settings.secret_key, "Authorization": f"Bearer {settings.secret_key}"}
@@ -71,40 +71,36 @@ class Storage:
     async def create_signed_upload_url(self, bucket: str, path: str, *, upsert: bool = False) -> SignedUpload:
         """Where a client may put this one object, for two hours. The url is absolute."""
         headers = {"x-upsert": "true"} if upsert else {}
-        response = await self._call(
-            "POST", f"/object/upload/sign/{address(bucket, path)}", json={}, headers=headers
-        )
-        signed = decode(response, SignedUpload)
+        path = f"/object/upload/sign/{address(bucket, path)}"
+        signed = decode(await self._call("POST", path, json={}, headers=headers), SignedUpload)
         return SignedUpload(self._base + signed.url, signed.token)
 
     async def signed_url(self, bucket: str, path: str, seconds: int) -> str:
         """An absolute URL that reads the object and expires."""
-        response = await self._call(
+        answer = await self._call(
             "POST", f"/object/sign/{address(bucket, path)}", json={"expiresIn": seconds}
         )
-        return self._base + decode(response, SignedUrl).url
+        return self._base + decode(answer, SignedUrl).url
 
     async def info(self, bucket: str, path: str) -> ObjectInfo | None:
         try:
-            response = await self._call("GET", f"/object/info/{address(bucket, path)}")
+            answer = await self._call("GET", f"/object/info/{address(bucket, path)}")
         except StorageError as error:
             if error.storage_status == 404:
                 return None
             raise
-        return decode(response, ObjectInfo)
+        return decode(answer, ObjectInfo)
 
     async def stream(self, bucket: str, path: str) -> AsyncIterator[bytes]:
+        url = f"{self._base}/object/{address(bucket, path)}"
         try:
-            async with self._http.stream(
-                "GET", f"{self._base}/object/{address(bucket, path)}", headers=self._headers
-            ) as response:
-                if response.is_error:
-                    await response.aread()
-                    check(response)
-                async for chunk in response.aiter_bytes(CHUNK):
+            async with self._http.request("GET", url, headers=self._headers) as response:
+                if not response.ok:
+                    check(response.status, await response.read())
+                async for chunk in response.content.iter_chunked(CHUNK):
                     yield chunk
-        except httpx.TransportError as error:
-            raise StorageUnavailable(internal=repr(error)) from error
+        except FAILURES as error:
+            raise unavailable(error) from error
 
     async def download_to(self, bucket: str, path: str, target: Path, max_bytes: int) -> int:
         """Copy the object into a file; its size. Past `max_bytes`, SampleTooLarge, and no file is left."""
@@ -127,7 +123,7 @@ class Storage:
         self,
         bucket: str,
         path: str,
-        content: bytes | AsyncIterator[bytes],
+        content: Body,
         content_type: str,
         *,
         upsert: bool = False,
@@ -137,8 +133,8 @@ class Storage:
 
     async def remove(self, bucket: str, paths: Sequence[str]) -> int:
         """How many were there."""
-        response = await self._call("DELETE", f"/object/{quote(bucket)}", json={"prefixes": list(paths)})
-        return len(decode(response, list[Any]))
+        answer = await self._call("DELETE", f"/object/{quote(bucket)}", json={"prefixes": list(paths)})
+        return len(decode(answer, list[Any]))
 
     async def list(self, bucket: str, folder: str = "") -> list[str]:
         """The names of the objects in a folder, all of them; not of the folders in it."""
@@ -167,16 +163,15 @@ class Storage:
 
     async def _call(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **body: Any
-    ) -> httpx.Response:
-        url = self._base + path
+    ) -> bytes:
+        headers = {**self._headers, **(headers or {})}
         try:
-            response = await self._http.request(
-                method, url, headers={**self._headers, **(headers or {})}, **body
-            )
-        except httpx.TransportError as error:
-            raise StorageUnavailable(internal=repr(error)) from error
-        check(response)
-        return response
+            async with self._http.request(method, self._base + path, headers=headers, **body) as response:
+                answer = await response.read()
+        except FAILURES as error:
+            raise unavailable(error) from error
+        check(response.status, answer)
+        return answer
 
 
 class StorageProfiles:
@@ -213,24 +208,29 @@ def address(bucket: str, path: str) -> str:
     return f"{quote(bucket, safe='')}/{quote(path)}"
 
 
-def decode(response: httpx.Response, kind: type[T]) -> T:
+def unavailable(error: BaseException) -> StorageUnavailable:
+    """Names the failure alone: an error's text may quote a URL that is signed."""
+    return StorageUnavailable(internal=type(error).__name__)
+
+
+def decode(answer: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(answer, type=kind)
     except msgspec.DecodeError as error:
         raise StorageUnavailable(internal=f"not what the storage answers: {error}") from error
 
 
-def check(response: httpx.Response) -> None:
+def check(http_status: int, answer: bytes) -> None:
     """Raise what a refusal means. What is not the storage's own answer (a proxy's page) is an outage."""
-    if response.is_success:
+    if http_status < 300:
         return
     try:
-        refusal = msgspec.json.decode(response.content, type=Refusal)
+        refusal = msgspec.json.decode(answer, type=Refusal)
     except msgspec.DecodeError:
         refusal = Refusal()
     status = int(refusal.status) if str(refusal.status).isdecimal() else 0
-    status = status or response.status_code
-    internal = f"HTTP {response.status_code}, {status} {refusal.code or refusal.error}: {refusal.message}"
+    status = status or http_status
+    internal = f"HTTP {http_status}, {status} {refusal.code or refusal.error}: {refusal.message}"
     if status >= 500 or status == 429:
         raise StorageUnavailable(internal=internal)
     raise StorageError(status, refusal.code or refusal.error, internal)

@@ -27,7 +27,7 @@ SECRET_TEXT = re.compile(
     re.IGNORECASE,
 )
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-QUIET = ("httpx", "httpcore", "psycopg.pool", "_granian")
+QUIET = ("aiohttp", "psycopg.pool", "_granian")
 
 EventDict = MutableMapping[str, Any]
 

@@ -9,12 +9,12 @@ import random
 from collections import deque
 from contextlib import suppress
 
-import httpx
 import msgspec
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from backend.http_client import HttpClient
 from queue_consumers.backoff import Backoff
 from queue_consumers.database import is_transient
 from queue_consumers.heartbeat import keep_invisible
@@ -37,7 +37,7 @@ class Consumer:
         queue: Queue,
         settings: ConsumerSettings,
         pool: AsyncConnectionPool,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         slots: asyncio.Semaphore,
     ) -> None:
         self.wake = asyncio.Event()

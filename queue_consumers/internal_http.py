@@ -5,13 +5,15 @@ and says so.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Literal
 
-import httpx
 import msgspec
 from msgspec import Struct
 
+from backend.http_client import FAILURES, HttpClient
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message
 from queue_consumers.settings import ServiceSettings
@@ -31,14 +33,13 @@ class Problem(Struct):
     code: str = ""
 
 
-def open_client(service: ServiceSettings | None, connections: int) -> httpx.AsyncClient:
+def open_client(service: ServiceSettings | None, connections: int) -> HttpClient:
     """Bound to the service. Reading has no timeout of its own: the runtime's deadline ends a step."""
-    return httpx.AsyncClient(
-        base_url=service.url if service else "",
+    return HttpClient(
+        service.url if service else "",
         headers={"authorization": f"Bearer {service.internal_token}"} if service else {},
-        timeout=httpx.Timeout(None, connect=5.0),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        trust_env=False,
+        connections=connections,
+        read_seconds=None,
     )
 
 
@@ -47,28 +48,30 @@ async def post_step(
 ) -> Outcome:
     trace = message.traceparent
     try:
-        response = await context.http.post(
+        async with context.http.request(
+            "POST",
             f"/internal/voice-clone-attempts/{message.id}/{step}",
             json={"queue": context.queue, "msgId": context.msg_id},
             headers={"traceparent": trace} if trace and TRACEPARENT.fullmatch(trace) else None,
-        )
-    except httpx.TransportError as error:
+        ) as response:
+            body = await response.read()
+    except FAILURES as error:
         return Retry(reason=f"service_unreachable: {type(error).__name__}")
     try:
-        return read_outcome(response)
+        return read_outcome(response.status, response.headers, body)
     except msgspec.MsgspecError as error:
         return Retry(reason=f"bad_answer: {error}")
 
 
-def read_outcome(response: httpx.Response) -> Outcome:
-    if response.status_code == httpx.codes.OK:
-        return follow(msgspec.json.decode(response.content, type=Answer))
-    if response.status_code == httpx.codes.NOT_FOUND:
+def read_outcome(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    if status == HTTPStatus.OK:
+        return follow(msgspec.json.decode(body, type=Answer))
+    if status == HTTPStatus.NOT_FOUND:
         return Cancel("not_found")
-    code = problem_code(response)
-    if response.status_code == httpx.codes.CONFLICT and code == "illegal_transition":
+    code = problem_code(body)
+    if status == HTTPStatus.CONFLICT and code == "illegal_transition":
         return Cancel(code)  # the attempt moved on without this step
-    return Retry(after=retry_after(response), reason=code or f"http_{response.status_code}")
+    return Retry(after=retry_after(headers), reason=code or f"http_{status}")
 
 
 def follow(answer: Answer) -> Outcome:
@@ -86,14 +89,14 @@ def follow(answer: Answer) -> Outcome:
             return Retry(after=answer.retry_after, reason=answer.reason or "retry")
 
 
-def problem_code(response: httpx.Response) -> str:
+def problem_code(body: bytes) -> str:
     try:
-        return msgspec.json.decode(response.content, type=Problem).code
+        return msgspec.json.decode(body, type=Problem).code
     except msgspec.MsgspecError:
         return ""
 
 
-def retry_after(response: httpx.Response) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """The header's seconds. Ours are never dates."""
-    text = response.headers.get("retry-after", "")
+    text = headers.get("retry-after", "")
     return float(text) if text.isdecimal() else None

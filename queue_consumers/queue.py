@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 from msgspec import Struct
 from psycopg import AsyncConnection
 
+from backend.http_client import HttpClient
 from queue_consumers.outcomes import Outcome
 
 
@@ -29,7 +29,7 @@ class Context(Struct, frozen=True):
     queue: str
     msg_id: int
     tries: int  # this one included
-    http: httpx.AsyncClient
+    http: HttpClient
 
 
 Handle = Callable[[Context, Any], Awaitable[Outcome]]

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import msgspec
 from msgspec import Struct
 
+from backend.http_client import HttpClient
 from backend.providers.base import (
     LABEL,
     Enrolled,
@@ -86,7 +86,7 @@ class _Subscription(Struct):
 class ElevenLabs:
     name = "elevenlabs"
 
-    def __init__(self, config: ElevenLabsConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: ElevenLabsConfig, client: HttpClient) -> None:
         self._config = config
         self._client = client
         self._headers = {"xi-api-key": config.api_key}
@@ -219,8 +219,7 @@ class ElevenLabs:
 
     async def _ask(self, call: Call, method: str, path: str, **parts: Any) -> Answer:
         headers = {**self._headers, **parts.pop("headers", {})}
-        request = self._client.build_request(method, self._config.base + path, headers=headers, **parts)
-        answer = await send(self._client, request, call)
+        answer = await send(self._client, call, method, self._config.base + path, headers=headers, **parts)
         if not answer.ok:
             raise _refused(call, answer)
         return answer

@@ -5,34 +5,23 @@ have had one; an answer that was not heard may hide one, and on a create that is
 """
 
 import asyncio
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
 import msgspec
+from aiohttp import ClientResponse
 from msgspec import Struct
 
+from backend.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.providers.base import ErrorKind, ProviderError, Sample
 
-# httpx logs every URL at INFO, and a signed one is a secret.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-
 T = TypeVar("T")
-CONNECT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 _OPAQUE = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -122,7 +111,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 class Answer(Struct, frozen=True):
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]  # names in any case
     body: bytes
 
     @property
@@ -135,31 +124,30 @@ def opaque(value: object) -> str | None:
     return value if isinstance(value, str) and _OPAQUE.fullmatch(value) else None
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request, call: Call) -> Answer:
-    """Send once. Errors are raised without context: httpx's hold the request, its key and URL included."""
-    wait = httpx.Timeout(call.seconds, connect=min(CONNECT_SECONDS, call.seconds), pool=CONNECT_SECONDS)
-    request.extensions = {**request.extensions, "timeout": wait.as_dict()}
+async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> Answer:
+    """Send once. Errors are raised without context: the driver's hold the URL, which may be signed."""
     try:
-        async with asyncio.timeout(call.seconds):
-            response = await client.send(request, stream=True, follow_redirects=False, auth=None)
-            try:
-                return Answer(response.status_code, response.headers, await _body(response))
-            finally:
-                await response.aclose()
-    except _NEVER_SENT:
-        failure = UNAVAILABLE
-    except (httpx.HTTPError, httpx.StreamError, TimeoutError, _TooLargeError):
-        failure = call.unheard
-    raise call.error(failure)
+        async with (
+            asyncio.timeout(call.seconds),
+            client.request(method, url, read_seconds=call.seconds, **parts) as response,
+        ):
+            return Answer(response.status, response.headers, await _body(response))
+    except ProviderError as error:  # of the sample's stream
+        failed = error
+    except NEVER_SENT:
+        failed = call.error(UNAVAILABLE)
+    except (*FAILURES, _TooLargeError) as error:
+        failed = error.__cause__ if isinstance(error.__cause__, ProviderError) else call.error(call.unheard)
+    raise failed
 
 
 class _TooLargeError(Exception):
     """The answer is longer than any honest one."""
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _body(response: ClientResponse) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise _TooLargeError

@@ -5,11 +5,12 @@ import base64
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import msgspec
 from msgspec import Struct, field
 
+from backend.http_client import HttpClient
 from backend.providers import qwen_errors as errors
 from backend.providers.base import (
     LABEL,
@@ -54,6 +55,7 @@ LANGUAGE_UNSUPPORTED = Failure(
 )
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _VOICE = re.compile(r"qwen-tts-vc-(\w{1,16})-voice-.+", re.ASCII)
+_PRINTABLE = re.compile(r"[!-~]+")
 _RESULT_HOST = re.compile(r"dashscope-[a-z0-9-]+\.oss-[a-z0-9-]+\.aliyuncs\.com")
 
 
@@ -98,7 +100,7 @@ class _Error(Struct):
 class Qwen:
     name = "qwen"
 
-    def __init__(self, config: QwenConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: QwenConfig, client: HttpClient) -> None:
         self._config = config
         self._client = client
         self._headers = {"authorization": f"Bearer {config.api_key}"}
@@ -233,9 +235,7 @@ class Qwen:
         self, call: Call, path: str, body: dict[str, Any], shape: type[T]
     ) -> tuple[T, str | None]:
         url = self._config.base + path
-        answer = await send(
-            self._client, self._client.build_request("POST", url, json=body, headers=self._headers), call
-        )
+        answer = await send(self._client, call, "POST", url, json=body, headers=self._headers)
         if not answer.ok:
             raise _refused(call, answer)
         envelope = parse(call, answer, _Envelope[shape])
@@ -246,7 +246,7 @@ class Qwen:
         where = self._result_url(url)
         if where is None:
             raise call.error(INFERENCE_FAILED, provider_code="ResultHost", request_id=request_id)
-        answer = await send(self._client, self._client.build_request("GET", where), call)
+        answer = await send(self._client, call, "GET", where)
         if answer.ok:
             try:
                 return await asyncio.to_thread(mono_wav, answer.body)
@@ -254,16 +254,21 @@ class Qwen:
                 pass
         raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
 
-    def _result_url(self, url: str) -> httpx.URL | None:
-        try:
-            where = httpx.URL(url)
-        except httpx.InvalidURL:
+    def _result_url(self, url: str) -> str | None:
+        """The address as it came, over TLS; None where it is not one of Qwen's hosts."""
+        if not _PRINTABLE.fullmatch(url):
             return None
-        base = httpx.URL(self._config.base)
+        try:
+            where = urlsplit(url)
+            port = where.port
+        except ValueError:
+            return None
+        base = urlsplit(self._config.base)
         if self._config.base_url and (where.scheme, where.netloc) == (base.scheme, base.netloc):
-            return where
-        if _RESULT_HOST.fullmatch(where.host) and where.port in (None, 80, 443) and not where.userinfo:
-            return where.copy_with(scheme="https", port=None)
+            return url
+        sound = where.scheme in ("http", "https") and port in (None, 80, 443) and "@" not in where.netloc
+        if sound and _RESULT_HOST.fullmatch(where.hostname or ""):
+            return urlunsplit(("https", where.hostname, where.path, where.query, ""))
         return None
 
     def _call(self, seconds: float, *, commits: bool = False) -> Call:

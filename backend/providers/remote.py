@@ -1,14 +1,13 @@
 """The remote providers whose keys are set, by name."""
 
-import httpx
-
+from backend.http_client import HttpClient
 from backend.providers.base import VoiceProvider
 from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
 from backend.providers.qwen import Qwen, QwenConfig
 from backend.settings import ProviderSettings
 
 
-def remote_providers(settings: ProviderSettings, http: httpx.AsyncClient) -> dict[str, VoiceProvider]:
+def remote_providers(settings: ProviderSettings, http: HttpClient) -> dict[str, VoiceProvider]:
     providers: dict[str, VoiceProvider] = {}
     if settings.qwen_api_key:
         providers["qwen"] = Qwen(

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -18,6 +17,7 @@ from jwt.utils import base64url_encode
 
 from backend.auth import TokenVerifier
 from backend.errors import KeysUnavailable, Unauthenticated
+from backend.http_client import HttpClient
 from backend.keys import JwksKeys
 from backend.settings import SupabaseSettings
 
@@ -78,7 +78,7 @@ async def verifier(keys: KeyServer) -> AsyncIterator[TokenVerifier]:
     settings = SupabaseSettings(
         url="https://project.example", secret_key="sb_secret_x", jwt_secret=SECRET, jwks_url=keys.url
     )
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with HttpClient() as http:
         yield TokenVerifier(settings, http)
 
 
@@ -156,7 +156,7 @@ async def test_each_forgery_is_refused_by_its_name(verifier: TokenVerifier, keys
 
 async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer) -> None:
     now = 0.0
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with HttpClient() as http:
         known = JwksKeys(keys.url, http, window=10, clock=lambda: now)
         assert await known.find("elliptic") is not None
         keys.keys = {"next": ec.generate_private_key(ec.SECP256R1())}
@@ -171,7 +171,7 @@ async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer)
 async def test_keys_that_were_never_seen_are_an_outage_not_a_refusal(keys: KeyServer) -> None:
     await keys.stop()
     settings = SupabaseSettings(url="https://project.example", secret_key="sb_secret_x", jwks_url=keys.url)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with HttpClient() as http:
         verifier = TokenVerifier(settings, http)
         token = jwt.encode(claims(), keys.keys["elliptic"], "ES256", {"kid": "elliptic"})
         with pytest.raises(KeysUnavailable) as outage:

@@ -4,10 +4,10 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 import pytest_asyncio
 
+from backend.http_client import HttpClient
 from backend.providers.base import Enrolled, EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
 from tests.simulators import BytesSample, Simulator, assert_is_speech, simulator, spoken_sample
@@ -20,13 +20,13 @@ def providers() -> Iterator[Simulator]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as opened:
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as opened:
         yield opened
 
 
 @pytest.fixture
-def elevenlabs(providers: Simulator, client: httpx.AsyncClient) -> ElevenLabs:
+def elevenlabs(providers: Simulator, client: HttpClient) -> ElevenLabs:
     providers.reset()
     return ElevenLabs(providers.elevenlabs(), client)
 
@@ -80,15 +80,13 @@ async def test_the_name_that_the_user_typed_is_the_description(
     [("eleven_flash_v2_5", "pcm_24000"), ("eleven_v3", "wav_24000"), ("eleven_multilingual_v2", "pcm_16000")],
 )
 async def test_every_model_and_format_gives_a_wav(
-    providers: Simulator, client: httpx.AsyncClient, model: str, output_format: str
+    providers: Simulator, client: HttpClient, model: str, output_format: str
 ) -> None:
     adapter = ElevenLabs(providers.elevenlabs(model_id=model, output_format=output_format), client)
     assert_is_speech(await adapter.synthesize(speech(await adapter.enroll(request(new_label())))))
 
 
-async def test_a_label_is_matched_exactly_and_on_every_page(
-    providers: Simulator, client: httpx.AsyncClient
-) -> None:
+async def test_a_label_is_matched_exactly_and_on_every_page(providers: Simulator, client: HttpClient) -> None:
     adapter = ElevenLabs(providers.elevenlabs(page_size=2), client)
     voices = {}
     for label in ("abc", "abcd", "xabc", "abc_", "ab"):
@@ -163,7 +161,7 @@ async def test_text_is_measured_before_it_is_sent(
 
 
 async def test_the_key_is_never_told(
-    providers: Simulator, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    providers: Simulator, client: HttpClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     config = providers.elevenlabs(create_seconds=0.3)

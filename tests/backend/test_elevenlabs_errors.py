@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
 import msgspec
 import pytest
 import pytest_asyncio
 
+from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from scripts.simulator.http import Request, Response, Server
@@ -20,13 +20,13 @@ def providers() -> Iterator[Simulator]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as opened:
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as opened:
         yield opened
 
 
 @pytest.fixture
-def elevenlabs(providers: Simulator, client: httpx.AsyncClient) -> ElevenLabs:
+def elevenlabs(providers: Simulator, client: HttpClient) -> ElevenLabs:
     providers.reset()
     return ElevenLabs(providers.elevenlabs(), client)
 
@@ -106,7 +106,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("status", "detail", "ours"), SHAPES)
 async def test_every_shape_of_refusal_is_read(
-    providers: Simulator, client: httpx.AsyncClient, status: int, detail: object, ours: str
+    providers: Simulator, client: HttpClient, status: int, detail: object, ours: str
 ) -> None:
     async def answer(_: Request) -> Response:
         return Response(status=status, body=msgspec.json.encode({"detail": detail}))
@@ -151,7 +151,7 @@ UNKNOWN_OUTCOMES = [
 
 @pytest.mark.parametrize(("fault", "how", "voices"), UNKNOWN_OUTCOMES)
 async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
-    providers: Simulator, client: httpx.AsyncClient, fault: str, how: dict[str, bool], voices: int
+    providers: Simulator, client: HttpClient, fault: str, how: dict[str, bool], voices: int
 ) -> None:
     patience = 0.3 if fault == "hang" else 10.0
     adapter, label = ElevenLabs(providers.elevenlabs(create_seconds=patience), client), new_label()
@@ -163,9 +163,7 @@ async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
     assert len(providers.voices("elevenlabs", label)) == voices
 
 
-async def test_a_connection_that_never_stood_had_no_effect(
-    providers: Simulator, client: httpx.AsyncClient
-) -> None:
+async def test_a_connection_that_never_stood_had_no_effect(providers: Simulator, client: HttpClient) -> None:
     adapter = ElevenLabs(providers.elevenlabs(base_url="http://127.0.0.1:1"), client)
     assert (await failure_of_create(adapter)).kind is ErrorKind.UNAVAILABLE
 
@@ -184,7 +182,7 @@ async def test_full_slots_are_full(providers: Simulator, elevenlabs: ElevenLabs)
     assert (await failure_of_create(elevenlabs)).kind is ErrorKind.FULL
 
 
-async def test_an_unknown_key_is_misconfigured(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_an_unknown_key_is_misconfigured(providers: Simulator, client: HttpClient) -> None:
     adapter = ElevenLabs(providers.elevenlabs(api_key=f"not-{ELEVENLABS_KEY}"), client)
     assert (await failure_of_create(adapter)).kind is ErrorKind.MISCONFIGURED
 

@@ -4,10 +4,10 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
+from backend.http_client import HttpClient
 from backend.providers.base import Enrolled, EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.qwen import Qwen, QwenConfig, count_characters
 from tests.simulators import (
@@ -31,13 +31,13 @@ def providers() -> Iterator[Simulator]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as opened:
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as opened:
         yield opened
 
 
 @pytest.fixture
-def qwen(providers: Simulator, client: httpx.AsyncClient) -> Qwen:
+def qwen(providers: Simulator, client: HttpClient) -> Qwen:
     providers.reset()
     return Qwen(providers.qwen(**STREAMED), client)
 
@@ -75,7 +75,7 @@ async def test_a_voice_is_enrolled_found_described_listed_spoken_and_deleted(qwe
         await qwen.synthesize(speech(enrolled))
 
 
-async def test_a_voice_is_found_on_a_later_page(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_a_voice_is_found_on_a_later_page(providers: Simulator, client: HttpClient) -> None:
     providers.reset()
     qwen = Qwen(providers.qwen(**STREAMED, page_size=2), client)
     labels = [new_label() for _ in range(5)]
@@ -94,14 +94,14 @@ async def test_a_lagging_list_shows_the_voice_later(providers: Simulator, qwen: 
     assert [await qwen.find(label) is not None for _ in range(3)] == [False, False, True]
 
 
-async def test_a_sample_is_fetched_by_its_signed_url(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_a_sample_is_fetched_by_its_signed_url(providers: Simulator, client: HttpClient) -> None:
     async with sample_host(spoken_sample()) as host:
         enrolled = await Qwen(providers.qwen(), client).enroll(by_url(host.sample))
     assert enrolled.provider_voice_id
     assert (host.downloads, host.sample.signed) == (1, 1)
 
 
-async def test_a_stale_url_is_signed_again_once(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_a_stale_url_is_signed_again_once(providers: Simulator, client: HttpClient) -> None:
     label = new_label()
     async with sample_host(spoken_sample(), 400) as host:
         await Qwen(providers.qwen(), client).enroll(by_url(host.sample, label))
@@ -109,7 +109,7 @@ async def test_a_stale_url_is_signed_again_once(providers: Simulator, client: ht
     assert len(providers.voices("qwen", label)) == 1
 
 
-async def test_a_url_that_stays_stale_is_unavailable(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_a_url_that_stays_stale_is_unavailable(providers: Simulator, client: HttpClient) -> None:
     providers.fault("qwen", "create", "expired_url", times=2)
     async with sample_host(spoken_sample()) as host:
         with pytest.raises(ProviderError) as raised:
@@ -125,7 +125,7 @@ def by_url(sample: BytesSample, label: str | None = None) -> EnrollRequest:
 
 
 async def test_neither_key_nor_signed_url_is_ever_told(
-    providers: Simulator, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    providers: Simulator, client: HttpClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     config = providers.qwen(create_seconds=0.3)
@@ -153,7 +153,7 @@ async def test_neither_key_nor_signed_url_is_ever_told(
 
 
 async def test_a_sample_that_storage_does_not_give_is_no_fault_of_the_vendor(
-    providers: Simulator, client: httpx.AsyncClient
+    providers: Simulator, client: HttpClient
 ) -> None:
     short = BytesSample(spoken_sample())
     short.size += 1
@@ -195,10 +195,10 @@ async def test_speech_that_does_not_arrive_is_unavailable(
         assert raised.value.kind is ErrorKind.UNAVAILABLE
 
 
-async def test_spoken_files_are_fetched_only_from_the_vendors_hosts(client: httpx.AsyncClient) -> None:
+async def test_spoken_files_are_fetched_only_from_the_vendors_hosts(client: HttpClient) -> None:
     qwen = Qwen(QwenConfig(api_key="sk-1", region="beijing"), client)
     allowed = "http://dashscope-result-bj.oss-cn-beijing.aliyuncs.com/a.wav?Expires=1"
-    assert str(qwen._result_url(allowed)) == allowed.replace("http:", "https:")  # noqa: SLF001
+    assert qwen._result_url(allowed) == allowed.replace("http:", "https:")  # noqa: SLF001
     for url in (
         "http://127.0.0.1/a.wav",
         "http://169.254.169.254/latest",

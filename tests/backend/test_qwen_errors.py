@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
+from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, new_label
 from backend.providers.qwen import Qwen, QwenConfig
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
@@ -22,13 +22,13 @@ def providers() -> Iterator[Simulator]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as opened:
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as opened:
         yield opened
 
 
 @pytest.fixture
-def qwen(providers: Simulator, client: httpx.AsyncClient) -> Qwen:
+def qwen(providers: Simulator, client: HttpClient) -> Qwen:
     providers.reset()
     return Qwen(providers.qwen(**STREAMED), client)
 
@@ -109,7 +109,7 @@ UNKNOWN_OUTCOMES = [
 
 @pytest.mark.parametrize(("fault", "how", "voices"), UNKNOWN_OUTCOMES)
 async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
-    providers: Simulator, client: httpx.AsyncClient, fault: str, how: dict[str, bool], voices: int
+    providers: Simulator, client: HttpClient, fault: str, how: dict[str, bool], voices: int
 ) -> None:
     patience = 0.3 if fault == "hang" else 10.0
     qwen, label = Qwen(providers.qwen(**STREAMED, create_seconds=patience), client), new_label()
@@ -124,7 +124,7 @@ async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
         assert (found.label, found.target_model) == (label, MODEL)
 
 
-async def test_a_connection_that_never_stood_had_no_effect(client: httpx.AsyncClient) -> None:
+async def test_a_connection_that_never_stood_had_no_effect(client: HttpClient) -> None:
     config = QwenConfig(api_key=QWEN_KEY, region="singapore", base_url="http://127.0.0.1:1", **STREAMED)
     error = await failure_of_create(Qwen(config, client))
     assert error.kind is ErrorKind.UNAVAILABLE
@@ -144,9 +144,7 @@ async def test_full_slots_are_full_and_not_throttled(providers: Simulator, qwen:
     assert (await failure_of_create(qwen)).kind is ErrorKind.FULL
 
 
-async def test_a_key_of_another_region_is_misconfigured(
-    providers: Simulator, client: httpx.AsyncClient
-) -> None:
+async def test_a_key_of_another_region_is_misconfigured(providers: Simulator, client: HttpClient) -> None:
     config = providers.qwen("singapore", api_key="sk-sim-beijing-1", **STREAMED)
     assert (await failure_of_create(Qwen(config, client))).kind is ErrorKind.MISCONFIGURED
     config = providers.qwen("beijing", api_key="sk-sim-beijing-1", **STREAMED)

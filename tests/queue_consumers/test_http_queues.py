@@ -119,7 +119,8 @@ async def test_an_answer_nobody_understands_is_a_retry(service: Service, content
 
 async def test_a_service_that_is_away_is_a_retry() -> None:
     away = ServiceSettings(url=f"http://127.0.0.1:{free_port()}", internal_token=TOKEN)
-    assert await outcome_of(voice_preview.QUEUE, away) == Retry(reason="service_unreachable: ConnectError")
+    outcome = await outcome_of(voice_preview.QUEUE, away)
+    assert outcome == Retry(reason="service_unreachable: ClientConnectorError")
 
 
 async def test_all_three_queues_are_consumed_together(queued: Queued, service: Service) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from backend.providers.qwen import Qwen
@@ -37,13 +38,20 @@ def providers() -> Iterator[Simulator]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[HttpClient]:
+    """What the adapters speak with."""
+    async with HttpClient() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(trust_env=False) as opened:
         yield opened
 
 
 @pytest.fixture
-def elevenlabs(providers: Simulator, client: httpx.AsyncClient) -> ElevenLabs:
+def elevenlabs(providers: Simulator, client: HttpClient) -> ElevenLabs:
     providers.reset()
     return ElevenLabs(providers.elevenlabs(), client)
 
@@ -105,7 +113,7 @@ async def test_a_fault_meets_only_the_calls_it_was_meant_for(
     await elevenlabs.enroll(request(new_label()))
 
 
-async def test_latency_delays_the_commit(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_latency_delays_the_commit(providers: Simulator, client: HttpClient) -> None:
     adapter, label = ElevenLabs(providers.elevenlabs(create_seconds=0.2), client), new_label()
     providers.fault("elevenlabs", "create", "latency", seconds=0.4)
     with pytest.raises(ProviderError, match=ErrorKind.UNKNOWN):
@@ -117,12 +125,12 @@ async def test_latency_delays_the_commit(providers: Simulator, client: httpx.Asy
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b'{"provider":"qwen","fault":"explode"}'])
 async def test_a_fault_that_makes_no_sense_is_refused(
-    providers: Simulator, client: httpx.AsyncClient, body: bytes
+    providers: Simulator, http: httpx.AsyncClient, body: bytes
 ) -> None:
-    assert (await client.post(f"{providers.url}/_control/faults", content=body)).status_code == 400
+    assert (await http.post(f"{providers.url}/_control/faults", content=body)).status_code == 400
 
 
-async def test_voices_outlive_a_killed_simulator(tmp_path: Path, client: httpx.AsyncClient) -> None:
+async def test_voices_outlive_a_killed_simulator(tmp_path: Path, client: HttpClient) -> None:
     kept, dropped = new_label(), new_label()
     with simulator("--state", str(tmp_path / "voices.jsonl")) as first:
         adapter = ElevenLabs(first.elevenlabs(), client)
@@ -134,7 +142,7 @@ async def test_voices_outlive_a_killed_simulator(tmp_path: Path, client: httpx.A
         assert [voice.label async for voice in adapter.list()] == [kept]
 
 
-async def test_an_instant_simulator_fetches_and_decodes_nothing(client: httpx.AsyncClient) -> None:
+async def test_an_instant_simulator_fetches_and_decodes_nothing(client: HttpClient) -> None:
     with simulator("--instant") as instant:
         qwen = Qwen(instant.qwen(), client)
         sample = BytesSample(b"not audio at all", "http://127.0.0.1:1/nowhere")
@@ -150,7 +158,7 @@ async def test_an_instant_simulator_fetches_and_decodes_nothing(client: httpx.As
         assert_is_speech(await qwen.synthesize(said))
 
 
-async def test_slots_run_out(client: httpx.AsyncClient) -> None:
+async def test_slots_run_out(client: HttpClient) -> None:
     with simulator("--slots", "1") as small:
         for adapter in (
             ElevenLabs(small.elevenlabs(), client),
@@ -161,10 +169,12 @@ async def test_slots_run_out(client: httpx.AsyncClient) -> None:
                 await adapter.enroll(request(new_label()))
 
 
-async def test_qwen_speech_comes_in_parts_as_events(providers: Simulator, client: httpx.AsyncClient) -> None:
+async def test_qwen_speech_comes_in_parts_as_events(
+    providers: Simulator, client: HttpClient, http: httpx.AsyncClient
+) -> None:
     qwen = Qwen(providers.qwen(send_sample_as="data_url"), client)
     voice = (await qwen.enroll(request(new_label()))).provider_voice_id
-    answer = await client.post(
+    answer = await http.post(
         f"{providers.url}/qwen/singapore/api/v1/services/aigc/multimodal-generation/generation",
         headers={"authorization": f"Bearer {QWEN_KEY}", "x-dashscope-sse": "enable"},
         json={**SPEECH, "input": {**SPEECH["input"], "voice": voice}},
@@ -175,19 +185,19 @@ async def test_qwen_speech_comes_in_parts_as_events(providers: Simulator, client
     ]
     assert [part["finish_reason"] for part in parts] == ["null"] * (len(parts) - 1) + ["stop"]
     streamed = b"".join(base64.b64decode(part["audio"]["data"]) for part in parts)
-    whole = await client.get(parts[-1]["audio"]["url"])
+    whole = await http.get(parts[-1]["audio"]["url"])
     assert mono_wav(whole.content) == pcm_wav(streamed, 24_000)
-    unsigned = await client.get(parts[-1]["audio"]["url"].partition("?")[0])
+    unsigned = await http.get(parts[-1]["audio"]["url"].partition("?")[0])
     assert unsigned.status_code == 403
 
 
 @pytest.mark.parametrize("wanted", ["mp3_44100_128", "opus_48000_64", "ulaw_8000", "pcm_16000", "wav_44100"])
 async def test_elevenlabs_speaks_in_every_format(
-    providers: Simulator, elevenlabs: ElevenLabs, client: httpx.AsyncClient, wanted: str
+    providers: Simulator, elevenlabs: ElevenLabs, http: httpx.AsyncClient, wanted: str
 ) -> None:
     voice = (await elevenlabs.enroll(request(new_label()))).provider_voice_id
     answers = [
-        await client.post(
+        await http.post(
             f"{providers.url}/elevenlabs/v1/text-to-speech/{voice}{suffix}",
             params={"output_format": wanted},
             headers={"xi-api-key": ELEVENLABS_KEY},
