@@ -1,8 +1,10 @@
 """The main job as the routes see it: open an upload, finalize it, or clone a file or a sample at once."""
 
 import asyncio
+from datetime import datetime
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import anyio
@@ -34,8 +36,8 @@ from backend.samples import (
     workspace,
 )
 from backend.sql import load_queries
-from backend.storage import SignedUpload
 
+T = TypeVar("T")
 queries = load_queries("attempts")
 MESSAGE_MARGIN_SECONDS = 5  # beyond the wait, before a consumer looks after an inline attempt
 
@@ -49,6 +51,17 @@ class Upload(Struct, frozen=True, kw_only=True):
     provider: str
     bucket: str
     path: str
+
+
+class OpenUpload(Struct, frozen=True, kw_only=True):
+    """PUT the file to `upload_url` until `expires_at`, then finalize `voice_id`."""
+
+    voice_id: UUID
+    attempt_id: UUID
+    path: str
+    upload_url: str
+    token: str
+    expires_at: datetime
 
 
 class Naming(Struct, frozen=True, kw_only=True):
@@ -69,9 +82,8 @@ class NewAttempt(Struct, frozen=True, kw_only=True):
     provider: str | None
 
 
-async def open_attempt(
-    parts: Parts, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt
-) -> AttemptRow:
+async def open_attempt(parts: Parts, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt) -> UUID:
+    """The id of the voice that it may become."""
     provider = choose_provider(parts, new.provider)
     parameters = {
         "attempt": attempt_id,
@@ -85,21 +97,27 @@ async def open_attempt(
         "bytes": new.bytes,
         "preview_required": parts.settings.attempts.preview_required,
     }
-    return required(await parts.database.fetch_one(queries.open, parameters, row=AttemptRow))
+    return required(await parts.database.fetch_value(queries.open, parameters, of=UUID))
 
 
-async def open_upload(parts: Parts, caller: Caller, new: NewAttempt) -> tuple[AttemptRow, str, SignedUpload]:
-    """The attempt, the path in the bucket, and where to put the file."""
+async def open_upload(parts: Parts, caller: Caller, new: NewAttempt) -> OpenUpload:
     content_type = plain_content_type(new.content_type)
     require_size(new.bytes, parts.settings.attempts.max_sample_bytes, "bytes")
     attempt_id = uuid4()
     path = sample_path(caller.user_id, attempt_id, content_type)
-    # Both at once: a signature that nobody gets to see harms nobody.
-    attempt, signed = await asyncio.gather(
-        open_attempt(parts, caller, attempt_id, path, structs.replace(new, content_type=content_type)),
+    # Both at once, the slower one first: a signature that nobody gets to see harms nobody.
+    signed, voice_id = await asyncio.gather(
         parts.storage.create_signed_upload_url(SAMPLE_BUCKET, path),
+        open_attempt(parts, caller, attempt_id, path, structs.replace(new, content_type=content_type)),
     )
-    return attempt, path, signed
+    return OpenUpload(
+        voice_id=voice_id,
+        attempt_id=attempt_id,
+        path=path,
+        upload_url=signed.url,
+        token=signed.token,
+        expires_at=signed.expires_at,
+    )
 
 
 async def finalize(
@@ -213,7 +231,7 @@ async def read_attempt(parts: Parts, caller: Caller, attempt_id: UUID) -> Attemp
     return attempt
 
 
-def required(row: AttemptRow | None) -> AttemptRow:
-    """The row of a function that returns one or raises."""
+def required(row: T | None) -> T:
+    """The row, or value, of a function that returns one or raises."""
     assert row is not None  # noqa: S101
     return row

@@ -1,6 +1,8 @@
 """Supabase Storage, spoken to with the project's secret key over one pool of kept-alive connections."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -42,6 +44,17 @@ class Refusal(Struct):
 class SignedUpload(Struct, frozen=True):
     url: str
     token: str
+
+    @property
+    def expires_at(self) -> datetime:
+        """Read from the token, whose signature is Storage's to check."""
+        _, claims, _ = self.token.split(".")
+        ends = msgspec.json.decode(urlsafe_b64decode(claims + "=="), type=Ends)
+        return datetime.fromtimestamp(ends.exp, UTC)
+
+
+class Ends(Struct):
+    exp: int
 
 
 class SignedUrl(Struct, frozen=True):

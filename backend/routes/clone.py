@@ -1,10 +1,8 @@
 """Cloning by signed upload: /api/clone/upload-url, then /api/clone/finalize."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-import jwt
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -14,7 +12,7 @@ from backend import cloning
 from backend.attempts import Attempt, AttemptRow
 from backend.auth import Caller, UserRequest, require_user
 from backend.background import Background
-from backend.cloning import Naming, NewAttempt
+from backend.cloning import Naming, NewAttempt, OpenUpload
 from backend.errors import Conflict, ProviderRejected
 from backend.parts import Parts
 from backend.routes.voices import Voice, find_voice
@@ -29,17 +27,6 @@ class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes: Annotated[int, Meta(gt=0)]
     reflection_id: UUID | None = None
     provider: str | None = None
-
-
-class OpenUpload(Struct, frozen=True, kw_only=True):
-    """PUT the file to `upload_url` until `expires_at`, then finalize `voice_id`."""
-
-    voice_id: UUID
-    attempt_id: UUID
-    path: str
-    upload_url: str
-    token: str
-    expires_at: datetime
 
 
 class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,18 +53,7 @@ class CloneController(Controller):
             bytes=data.bytes,
             provider=data.provider,
         )
-        attempt, path, signed = await cloning.open_upload(parts, request.user, new)
-        claims = jwt.decode(
-            signed.token, options={"verify_signature": False}
-        )  # Storage's own, read for its end
-        return OpenUpload(
-            voice_id=attempt.voice_id,
-            attempt_id=attempt.id,
-            path=path,
-            upload_url=signed.url,
-            token=signed.token,
-            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-        )
+        return await cloning.open_upload(parts, request.user, new)
 
     @post("/finalize")
     async def finalize(

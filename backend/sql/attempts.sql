@@ -1,6 +1,6 @@
 -- open --
 -- the sample and its attempt, one round trip
-select * from voice_clone.open_attempt(
+select voice_id from voice_clone.open_attempt(
   %(attempt)s, %(user)s, %(consent)s, %(reflection)s, %(provider)s, %(region)s,
   %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s)
 
