@@ -10,8 +10,11 @@ from backend.sql import load_queries
 queries = load_queries(__file__)
 
 
-class Snoozed(Struct, frozen=True):
-    """A message that is to be sent anew: its text, the tries to keep, seconds until it is visible."""
+QUEUE_DELAY_SECONDS = 5  # as voice_clone.queue_delay_seconds(): what waits longer is no queue's to keep
+
+
+class SentAnew(Struct, frozen=True):
+    """A message that is to be sent anew: its text, the tries it had, seconds until it is visible."""
 
     msg_id: int
     body: str
@@ -55,14 +58,14 @@ async def dead_letter_messages(connection: AsyncConnection, queue: str, reasons:
     )
 
 
-async def snooze_messages(connection: AsyncConnection, queue: str, snoozed: Sequence[Snoozed]) -> None:
+async def send_anew(connection: AsyncConnection, queue: str, anew: Sequence[SentAnew]) -> None:
     await connection.execute(
-        queries.snooze_messages,
+        queries.send_anew,
         {
             "queue": queue,
-            "ids": [each.msg_id for each in snoozed],
-            "bodies": [each.body for each in snoozed],
-            "tries": [each.tries for each in snoozed],
-            "delays": [each.delay for each in snoozed],
+            "ids": [each.msg_id for each in anew],
+            "bodies": [each.body for each in anew],
+            "tries": [each.tries for each in anew],
+            "delays": [each.delay for each in anew],
         },
     )

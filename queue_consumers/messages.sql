@@ -20,13 +20,13 @@ select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify(
 -- Malformed, or out of budget.
 select voice_clone.dead_letter_messages(%(queue)s, %(ids)s, %(reasons)s)
 
--- snooze_messages --
--- read_ct counts reads, so a snoozed message is sent anew with its true tries, unless another reader archived it.
+-- send_anew --
+-- Snoozed, or to wait longer than a queue keeps: sent with its true tries, unless another reader archived it.
 with archived as materialized (
   select unnest(voice_clone.archive_messages(%(queue)s, %(ids)s)) as id
 )
 select voice_clone.send_messages(
-  %(queue)s, array[snoozed.body || jsonb_build_object('tries', snoozed.tries)], snoozed.delay)
+  %(queue)s, array[anew.body || jsonb_build_object('tries', anew.tries)], anew.delay)
 from archived
 join unnest(%(ids)s::bigint[], %(bodies)s::jsonb[], %(tries)s::int[], %(delays)s::int[])
-  as snoozed (id, body, tries, delay) using (id)
+  as anew (id, body, tries, delay) using (id)

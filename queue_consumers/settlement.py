@@ -1,4 +1,4 @@
-"""Settling: outcomes become archived, postponed, snoozed and dead messages, a batch at a time."""
+"""Settling: outcomes become archived, postponed, deferred and dead messages, a batch at a time."""
 
 import asyncio
 import math
@@ -30,7 +30,7 @@ class Settlement:
         self._archived: list[int] = []
         self._postponed: dict[int, int] = {}
         self._dead: dict[int, str] = {}
-        self._snoozed: list[messages.Snoozed] = []
+        self._anew: list[messages.SentAnew] = []
 
     def __bool__(self) -> bool:
         return bool(self.jobs or self._dead)
@@ -46,7 +46,7 @@ class Settlement:
                 self._archived.append(job.msg_id)
             case Snooze(until=until):
                 delay = max(0, math.ceil((until - datetime.now(UTC)).total_seconds()))
-                self._snoozed.append(messages.Snoozed(job.msg_id, job.body, job.tries - 1, delay))
+                self._anew.append(messages.SentAnew(job.msg_id, job.body, job.tries - 1, delay))
             case Retry():
                 self._retry(job, outcome)
 
@@ -61,11 +61,15 @@ class Settlement:
             return
         base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
         after = full_jitter(job.tries, base, cap) if outcome.after is None else min(outcome.after, cap)
-        self._postponed[job.msg_id] = math.ceil(after)
+        delay = math.ceil(after)
+        if delay <= messages.QUEUE_DELAY_SECONDS:
+            self._postponed[job.msg_id] = delay
+        else:
+            self._anew.append(messages.SentAnew(job.msg_id, job.body, job.tries, delay))
 
     def delays(self) -> set[int]:
         """Seconds after which messages of these become visible again."""
-        return {*self._postponed.values(), *(each.delay for each in self._snoozed)}
+        return {*self._postponed.values(), *(each.delay for each in self._anew)}
 
     async def write(self, connection: AsyncConnection) -> None:
         if self._archived:
@@ -74,8 +78,8 @@ class Settlement:
             await messages.postpone_messages(connection, self._queue, self._postponed)
         if self._dead:
             await messages.dead_letter_messages(connection, self._queue, self._dead)
-        if self._snoozed:
-            await messages.snooze_messages(connection, self._queue, self._snoozed)
+        if self._anew:
+            await messages.send_anew(connection, self._queue, self._anew)
 
 
 class Settler:

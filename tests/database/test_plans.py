@@ -58,6 +58,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " where e.attempt_id = %(id)s and e.status in ('intended', 'unknown')",
         "enrollments_open_idx",
     ),
+    "what is due in a queue": (
+        "select from voice_clone.deferred_messages d where d.queue = 'voice_preview' and d.due_at <= now()"
+        " order by d.due_at limit 1000",
+        "deferred_messages_queue_due_at_idx",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " order by v.created_at desc limit 100",
