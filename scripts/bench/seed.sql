@@ -81,6 +81,7 @@ select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
 from r, generate_series(1, 10) n
 
 -- fill_delayed --
--- messages that nobody may see for a day
-select cardinality(voice_clone.send_messages('voice_clone_process',
+-- messages that nobody may see for a day, in each queue that is measured
+select cardinality(voice_clone.send_messages(queue,
   (select array_agg(voice_clone.message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
+from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
