@@ -20,7 +20,7 @@ from backend.telemetry import log
 
 queries = load_queries("attempts")
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
-UNCLAIMED_WAIT = {"busy", "owner_busy", "not_due"}
+UNCLAIMED_WAIT = {"busy", "owner_busy"}  # not_due: its message comes when it is due
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 60.0
 

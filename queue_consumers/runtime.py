@@ -10,6 +10,7 @@ from queue_consumers.database import listen, open_pool
 from queue_consumers.internal_http import open_client
 from queue_consumers.queue import Queue
 from queue_consumers.settings import Settings
+from queue_consumers.sweep import sweep_by_timer
 
 log = structlog.get_logger("queue_consumers")
 
@@ -43,6 +44,8 @@ async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Eve
             url = settings.consumer.listen_url or settings.database.url
             running = [tasks.create_task(listen(url, settings.database, wake_all))]
             running += [tasks.create_task(consumer.run()) for consumer in consumers]
+            if settings.consumer.sweep_seconds:
+                running.append(tasks.create_task(sweep_by_timer(pool, settings.consumer.sweep_seconds)))
             log.info("consuming", queues=[queue.name for queue in queues])
             await stop.wait()
             stopped_at, grace = loop.time(), settings.consumer.grace_seconds

@@ -33,6 +33,8 @@ class ConsumerSettings(Section, frozen=True, kw_only=True):
     listen_url: str = field(name="LISTEN_DATABASE_URL", default="")
     max_jobs: Count = field(name="MAX_JOBS", default=50)  # at once, over all queues that call the service
     poll_seconds: Seconds = field(name="POLL_SECONDS", default=5.0)
+    # about so often; 0 leaves the sweep to another timer, as pg_cron's
+    sweep_seconds: Annotated[float, Meta(ge=0)] = field(name="SWEEP_SECONDS", default=1.0)
     visibility_seconds: Count = field(name="VISIBILITY_SECONDS", default=30)
     deadline_seconds: Seconds = field(name="DEADLINE_SECONDS", default=300.0)  # for one message
     budget: Count = field(name="MESSAGE_BUDGET", default=16)  # tries before a message is a dead letter

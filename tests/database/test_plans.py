@@ -53,6 +53,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
         "events_attempt_id_idx",
     ),
+    "the sweep": (
+        "select * from public.attempts a where a.sweep_at <= now() order by a.sweep_at limit 100"
+        " for no key update skip locked",
+        "attempts_sweep_at_idx",
+    ),
     "an open enrollment": (
         "select * from voice_clone.enrollments e"
         " where e.attempt_id = %(id)s and e.status in ('intended', 'unknown')",

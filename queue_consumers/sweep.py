@@ -1,0 +1,45 @@
+"""The sweep's timer: what has waited too long, in this process or any other, is moved on."""
+
+import asyncio
+import random
+from typing import Never
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from backend.sql import load_queries
+from queue_consumers.backoff import Backoff
+from queue_consumers.jobs import describe
+
+log = structlog.get_logger("queue_consumers")
+queries = load_queries(__file__)
+
+LIMIT = 500  # attempts in one transaction; where as many were due, the next follows at once
+
+
+async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
+    """One statement about every so many seconds, jittered, so that many processes take turns."""
+    backoff = Backoff(cap=60.0)
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+        try:
+            while await sweep(pool) >= LIMIT:
+                pass
+            backoff.reset()
+        except psycopg.Error as error:
+            delay = backoff.next_delay()
+            log.warning("not sweeping", error=describe(error), again_in=round(delay, 2))
+            await asyncio.sleep(delay)
+
+
+async def sweep(pool: AsyncConnectionPool) -> int:
+    """How many were moved on; what was troubled stays due."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(queries.recover_stale, {"limit": LIMIT})
+        done = dict(await cursor.fetchall())
+    if "troubled" in done:
+        log.error("not recovered", **done, help="Postgres's log names each attempt and its error.")
+    elif done:
+        log.info("swept", **done)
+    return sum(count for what, count in done.items() if what != "troubled")

@@ -1,0 +1,102 @@
+-- Recovering: what has waited too long is moved on. Run it as often and as many at once as you like: each row
+-- is taken by one sweep, which reads it again under its lock.
+
+insert into voice_clone.edges (machine, from_status, to_status, event) values
+  ('enrollment', 'attached', 'orphaned', 'orphaned');
+
+-- Not verified, and over. The voice is no longer the attempt's: see orphan_unverified.
+create function voice_clone.fail_verification(a public.attempts, p_code text, p_message text) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.attempts x
+  set status = 'failed', error_code = p_code, error_message = p_message, not_before = null,
+      provider_voice_id = case when x.source = 'custom_voice' then x.provider_voice_id end,
+      target_model = case when x.source = 'custom_voice' then x.target_model end
+  where x.id = a.id and x.status = 'verifying'
+$$;
+
+-- A voice whose verification was never completed has no row in voices, so nothing owns it any more.
+create function voice_clone.orphan_unverified() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update voice_clone.enrollments e set status = 'orphaned' where e.attempt_id = new.id and e.status = 'attached';
+  return null;
+end
+$$;
+create trigger attempts_orphan_unverified after update on public.attempts
+  for each row when (old.status = 'verifying' and new.status in ('failed', 'cancelled'))
+  execute function voice_clone.orphan_unverified();
+
+-- One attempt whose time has come, locked by the caller: what was done.
+create function voice_clone.recover_attempt(a public.attempts) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_lost boolean := a.lease_expires_at <= now();
+  v_queue text := voice_clone.awaited_queue(a);
+  v_code text := case when v_lost then 'worker_lost' else 'deadline_exceeded' end;
+  v_message text := case when v_lost then 'The work stopped midway more often than is allowed.'
+    else 'The work took longer than is allowed, more often than is allowed.' end;
+begin
+  if v_lost or a.leased_at + voice_clone.time_of('step') <= now() then
+    if a.status = 'processing' then
+      a := voice_clone.give_back(a, v_code, v_message, 0);
+    else
+      a := voice_clone.give_back_step(
+        a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0);
+    end if;
+    return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'given_back' end;
+  elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.time_of('upload') <= now() then
+    update public.attempts x set status = 'expired' where x.id = a.id;
+    return 'expired';
+  elsif a.status = 'verifying' and a.verifying_at + voice_clone.time_of('verification') <= now() then
+    perform voice_clone.fail_verification(a, 'verification_timeout',
+      'The provider asked for a verification of this voice, and nobody completed it in time. '
+      'Try again and complete it, or record another sample.');
+    return 'failed';
+  end if;
+  update public.attempts x set sweep_at = now() where x.id = a.id; -- the guard sets the next time
+  if v_queue is null then
+    return 'postponed';
+  end if;
+  perform pgmq.send(v_queue, voice_clone.message('swept', a.id, a.version), 0);
+  perform pg_notify('voice_clone_wake', '');
+  return 'sent';
+end
+$$;
+
+-- Counts by what was done, and nothing where nothing was due. At most p_limit attempts and p_limit enrollments.
+create function voice_clone.recover_stale(p_limit int) returns table (what text, count int)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  a public.attempts;
+  v_done text[] := '{}';
+begin
+  for a in
+    select * from public.attempts x where x.sweep_at <= now()
+    order by x.sweep_at limit p_limit
+    for no key update skip locked
+  loop
+    begin
+      v_done := v_done || voice_clone.recover_attempt(a);
+    exception when others then -- one row that cannot be moved keeps no other from it
+      raise warning 'attempt % cannot be recovered: % (%)', a.id, sqlerrm, sqlstate;
+      v_done := v_done || 'troubled'::text;
+    end;
+  end loop;
+  if to_regprocedure('voice_clone.sweep_enrollments(int)') is not null then
+    execute 'select $1 || array_fill(''enrollments''::text, array[voice_clone.sweep_enrollments($2)])'
+      into v_done using v_done, p_limit;
+  end if;
+  return query select d, count(*)::int from unnest(v_done) d group by d;
+end
+$$;
+
+create function operations.recover_stale(p_limit int default 1000) returns table (what text, count int)
+language sql security definer set search_path = ''
+as $$ select * from voice_clone.recover_stale(p_limit) $$;
+
+grant execute on function voice_clone.recover_stale(int) to voice_clone_backend;
+grant execute on function operations.recover_stale(int) to service_role;

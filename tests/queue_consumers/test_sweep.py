@@ -1,0 +1,92 @@
+"""The consumers' timer sweeps, through outages, and not at all where it is told so."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from queue_consumers.outcomes import Done, Outcome
+from queue_consumers.queue import Context, Message, Queue
+from tests.conftest import Cluster, Database
+from tests.database.conftest import World
+from tests.queue_consumers.conftest import body, consuming
+
+QUEUE = "voice_clone_process"
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
+
+
+@pytest.fixture
+def own_world(own_cluster: Cluster) -> Iterator[World]:
+    with closing(world_of(own_cluster)) as made:
+        yield made
+
+
+def world_of(cluster: Cluster) -> World:
+    service = cluster.dsn("voice_clone_service")
+    return World(
+        Database(cluster=cluster, name="postgres", superuser=cluster.dsn(), postgres="", service=service)
+    )
+
+
+def lose_message(world: World) -> None:
+    world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
+    world.superuser.execute("update voice_clone.times set value = '0.1 s' where name = 'lost_message'")
+    world.superuser.execute("update public.attempts set sweep_at = now() where status = 'queued'")
+
+
+class Handled:
+    """A queue whose handler tells what it got."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.queue = Queue(name=QUEUE, handle=self._handle)
+
+    async def _handle(self, _: Context, message: Message) -> Outcome:
+        self.messages.put_nowait(message)
+        return Done()
+
+    async def next(self) -> Message:
+        async with asyncio.timeout(30):
+            return await self.messages.get()
+
+
+async def test_what_lost_its_message_is_handled_all_the_same(world: World) -> None:
+    attempt = world.queued(world.user(), None)
+    lose_message(world)
+    handled = Handled()
+    async with consuming(world.database.service, handled.queue, sweep_seconds=0.02, poll_seconds=3600):
+        message = await handled.next()
+    assert (message.event, message.id) == ("swept", attempt)
+
+
+async def test_the_sweep_outlives_an_outage_of_postgres(own_world: World, own_cluster: Cluster) -> None:
+    attempt = own_world.queued(own_world.user(), None)
+    handled = Handled()
+    async with consuming(own_world.database.service, handled.queue, sweep_seconds=0.02, poll_seconds=0.1):
+        assert (await handled.next()).event == "queued"
+        own_cluster.stop(immediately=True)
+        own_cluster.start(port=own_cluster.port)
+        with closing(world_of(own_cluster)) as again:
+            lose_message(again)
+        while (message := await handled.next()).event != "swept":
+            pass
+    assert message.id == attempt
+
+
+async def test_a_consumer_may_leave_the_sweep_to_another_timer(world: World) -> None:
+    attempt = world.open(world.user(), None)
+    world.superuser.execute("update voice_clone.times set value = '0' where name = 'upload'")
+    world.superuser.execute("update public.attempts set sweep_at = now()")
+    handled = Handled()
+    async with consuming(world.database.service, handled.queue, sweep_seconds=0, poll_seconds=0.01):
+        for _ in range(20):
+            world.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", QUEUE, [json.dumps(body())])
+            await handled.next()
+    assert world.attempt(attempt)["status"] == "awaiting_upload"
