@@ -22,6 +22,8 @@ from backend.providers.base import ProviderError
 from backend.telemetry import log, request_id
 
 NAMED_FIELD = re.compile(r"field `(.+?)`")
+MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
+NO_BODY = "'data'"  # a parameter that got nothing, which is all that Litestar says of an absent body
 
 
 class RouterError(AppError):
@@ -95,14 +97,18 @@ def from_framework(exception: HTTPException) -> AppError:
             return RouterError(status, dict(exception.headers or {}))
 
 
-def from_validation(exception: ValidationException) -> InvalidInput:
+def from_validation(exception: ValidationException) -> AppError:
     """Litestar names the parameter, msgspec the path below it; what is missing or unknown is in its words."""
     errors = []
     for each in exception.extra if isinstance(exception.extra, list) else []:
         message = str(each.get("message", ""))
+        if message == NO_BODY:
+            return MalformedBody("The body is missing.")
         path = [part for part in str(each.get("key", "")).split(".") if part != "data"]
         if named := NAMED_FIELD.search(message):
             path.append(named[1])
-        errors.append({"field": ".".join(path), "message": message})
+        errors.append({"field": ".".join(path) or None, "message": message})
+    if not errors and (missing := MISSING_PARAMETER.match(exception.detail)):
+        errors.append({"field": missing[1], "message": missing[0]})
     first = errors[0] if errors else {"field": None, "message": None}
     return InvalidInput(first["message"], field=first["field"], extra={"errors": errors})

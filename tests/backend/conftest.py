@@ -1,0 +1,60 @@
+"""The application as a process of its own, with any database behind it, and what it logged."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from scripts.local.migrations import ROOT
+from scripts.local.ports import free_port
+from scripts.local.processes import Child, Processes
+
+NOBODY = "http://127.0.0.1:1"  # where nothing listens
+INTERNAL_TOKEN = "internal-token-of-forty-letters-or-so-00"
+
+
+class Served(msgspec.Struct):
+    """The running application: a client for it, and its process."""
+
+    http: httpx.AsyncClient
+    child: Child
+
+    async def log(self, request_id: str) -> list[dict[str, object]]:
+        """What it logged about one request, the line that sums it up last: that comes after the answer."""
+        about: list[dict[str, object]] = []
+        async with asyncio.timeout(30):
+            while not about or about[-1]["event"] != "request":
+                await asyncio.sleep(0.01)
+                lines = [msgspec.json.decode(line) for line in self.child.output().splitlines() if line]
+                about = [line for line in lines if line.get("request_id") == request_id]
+        return about
+
+
+@asynccontextmanager
+async def served(logs: Path, database_url: str, supabase_url: str = NOBODY) -> AsyncIterator[Served]:
+    """tests.backend.faults on a free port, until the block ends."""
+    port = free_port()
+    env = {
+        "DATABASE_URL": database_url,
+        "DATABASE_TIMEOUT_SECONDS": "0.5",
+        "SUPABASE_URL": supabase_url,
+        "SUPABASE_SECRET_KEY": "sb_secret_of_this_very_test",
+        "SUPABASE_JWT_SECRET": "a secret of more than thirty-two letters",
+        "SUPABASE_JWKS_URL": "off",
+        "INTERNAL_TOKEN": INTERNAL_TOKEN,
+        "MAX_SAMPLE_BYTES": "100000",
+    }
+    processes = Processes(logs)
+    command = [sys.executable, "-m", "tests.backend.faults", str(port)]
+    child = await processes.start("faults", command, env, cwd=ROOT)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await child.await_url(f"{url}/health/live")
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+            yield Served(http, child)
+    finally:
+        await processes.stop_all()
