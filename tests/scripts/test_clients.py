@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import jwt
 import psycopg
 import pytest
 from postgrest.exceptions import APIError
@@ -14,6 +15,9 @@ from storage3._async.file_api import AsyncBucketProxy
 from storage3.exceptions import StorageApiError
 from supabase_auth.errors import AuthApiError
 
+from backend.http_client import HttpClient
+from backend.settings import SupabaseSettings
+from backend.storage import Storage
 from scripts.local.auth_and_data import node
 from scripts.local.stack import Stack
 from supabase import AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
@@ -173,3 +177,24 @@ async def test_supabase_js_works_unchanged(stack: Stack) -> None:
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
+
+
+async def test_an_upload_token_signed_by_the_service_opens_storage(stack: Stack) -> None:
+    settings = SupabaseSettings(
+        url=stack.supabase_url, secret_key=stack.secret_key, jwt_secret=stack.secrets.jwt_secret
+    )
+    async with HttpClient() as client, httpx.AsyncClient(trust_env=False) as http:
+        storage = Storage(settings, client)
+        signed = [
+            await storage.create_signed_upload_url("voice-samples", f"{uuid4()}/take one.wav") for _ in (1, 2)
+        ]
+        kinds = [
+            {**jwt.decode(each.token, options={"verify_signature": False}), "url": "", "iat": 0, "exp": 0}
+            for each in signed
+        ]
+        assert kinds[0] == kinds[1], "the second was signed by the service, and is what Storage signs"
+        for each in signed:
+            answer = await http.put(each.url, content=b"RIFF", headers={"content-type": "audio/wav"})
+            assert answer.status_code == 200, answer.text
+        elsewhere = signed[1].url.replace("take%20one", "take%20two")
+        assert (await http.put(elsewhere, content=b"RIFF")).status_code == 400

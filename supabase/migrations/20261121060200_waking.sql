@@ -1,0 +1,53 @@
+-- Waking, anew: consumers are woken where a message was sent, and not by an upload that was merely opened.
+
+create or replace function voice_clone.record_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else '{}' end;
+  v_changes jsonb;
+  v_edges voice_clone.edges[] := '{}';
+  v_queue text := voice_clone.awaited_queue(new);
+  v_sent boolean := false;
+begin
+  select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
+  where n.value is distinct from v_old -> n.key and (tg_op = 'UPDATE' or n.value <> 'null');
+  if v_changes is null then
+    return null;
+  end if;
+  select coalesce(array_agg(e), '{}') into v_edges
+  from voice_clone.edges e
+  where (e.machine = 'status' and e.to_status = new.status
+      and e.from_status = coalesce(v_old ->> 'status', ''))
+    or (e.machine = 'runtime' and e.to_status = new.runtime_status and e.from_status = v_old ->> 'runtime_status')
+    or (e.machine = 'preview' and e.to_status = new.preview_status and e.from_status = v_old ->> 'preview_status');
+
+  insert into voice_clone.events (attempt_id, version, events, changes)
+  select new.id, new.version,
+    case
+      when cardinality(v_edges) > 0 then (select array_agg(e.event order by e.machine desc) from unnest(v_edges) e)
+      when v_changes ? 'version' then '{updated}'
+      when v_changes ? 'lease_expires_at' then '{lease_renewed}'
+      when v_changes ? 'verify_count' then '{verification_pending}'
+      else '{swept}'
+    end,
+    v_changes;
+  if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
+    return null;
+  end if;
+  if not voice_clone.is_long_wait(new.not_before) then
+    perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
+                      greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
+    from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
+    v_sent := found;
+  end if;
+  if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
+    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    v_sent := true;
+  end if;
+  if v_sent then
+    perform pg_notify('voice_clone_wake', '');
+  end if;
+  return null;
+end
+$$;
