@@ -9,6 +9,7 @@ COMMANDS = {  # name → the module that has a function of this name
     "bench": "scripts.bench.command",
     "demo": "scripts.demo",
     "dev": "scripts.dev",
+    "lifecycle": "scripts.lifecycle",
     "migrate": "scripts.migrate",
     "simulator": "scripts.simulator.command",
 }
