@@ -4,7 +4,8 @@ import asyncio
 import os
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,14 @@ from scripts.sample import speak_sample
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
 SAMPLE_TEXT = "This is a short sample, spoken for a benchmark, and a little longer than it must be."
+# What each measures, and whether it plays the consumer, so that the real ones must stand still meanwhile.
+MEASURES: dict[str, tuple[Callable[[Bench], Awaitable[list[Figure]]], bool]] = {
+    "launch-gate": (measures.launch_gate, False),
+    "upload-url": (measures.upload_url, False),
+    "lifecycles": (measures.lifecycles, False),
+    "messages": (measures.messages, True),
+    "mirrors": (measures.mirrors, True),
+}
 SERVICE_MB = 400
 CONSUMER_MB = 150
 
@@ -32,15 +41,18 @@ def bench(
     full: Annotated[
         bool, typer.Option(help="Again with a million attempts and 200,000 delayed messages.")
     ] = True,
+    only: Annotated[str, typer.Option(help=f"One of: {', '.join(MEASURES)}; memory is left out then.")] = "",
 ) -> None:
     """Measure, print, and write .local/bench.json. Takes some minutes."""
+    if only and only not in MEASURES:
+        sys.exit(f"there is no measure {only!r}; there are {', '.join(MEASURES)}")
     try:
-        asyncio.run(cancelled_by_signal(run(full)))
+        asyncio.run(cancelled_by_signal(run(full, [only] if only else list(MEASURES))))
     except FAULTS as error:
         sys.exit(str(error))
 
 
-async def run(full: bool) -> None:
+async def run(full: bool, names: Sequence[str]) -> None:
     folder = ROOT / ".local" / "bench"
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     figures: list[Figure] = []
@@ -50,38 +62,33 @@ async def run(full: bool) -> None:
         await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)
         prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
         bench = Bench(stack, prepared)
-        first = await measure(bench, consumers, figures)
-        figures += [
-            at_most("resident memory, service", resident_mb(service), "MB", SERVICE_MB),
-            at_most("resident memory, consumers", resident_mb(consumers), "MB", CONSUMER_MB),
-        ]
-        for figure in figures[-2:]:
+        first = [figure async for figure in measured(names, bench, consumers)]
+        figures += first
+        if list(names) == list(MEASURES):
+            figures += [
+                at_most("resident memory, service", resident_mb(service), "MB", SERVICE_MB),
+                at_most("resident memory, consumers", resident_mb(consumers), "MB", CONSUMER_MB),
+            ]
+        for figure in figures:
             show(figure)
         if full:
             await asyncio.to_thread(fill, bench)
-            again: list[Figure] = []
-            await measure(bench, consumers, again, quiet=True)
-            for before, after in zip(first, again, strict=True):
+            again = measured(names, bench, consumers)
+            for before in first:
+                after = await anext(again)
                 figures.append(slower(before, after, higher_is_better=before.unit.endswith("/s")))
                 show(figures[-1])
     write(figures, ROOT / ".local" / "bench.json")
     sys.stdout.write("written to .local/bench.json\n")
 
 
-async def measure(
-    bench: Bench, consumers: Child, figures: list[Figure], *, quiet: bool = False
-) -> list[Figure]:
-    """The consumers stand still while messages and mirrors are measured in this process."""
-    measured: list[Figure] = [await measures.launch_gate(bench), await measures.upload_url(bench)]
-    measured.append(await measures.lifecycles(bench))
-    with stopped(consumers):
-        measured += await measures.messages(bench)
-        measured.append(await measures.mirrors(bench))
-    figures += measured
-    if not quiet:
-        for figure in measured:
-            show(figure)
-    return measured
+async def measured(names: Sequence[str], bench: Bench, consumers: Child) -> AsyncIterator[Figure]:
+    """In the order of MEASURES."""
+    for name in names:
+        measure, consumes_itself = MEASURES[name]
+        with stopped(consumers) if consumes_itself else nullcontext():
+            for figure in await measure(bench):
+                yield figure
 
 
 class stopped:  # noqa: N801 - reads as a clause
