@@ -10,10 +10,14 @@ declare
   v_queue text := voice_clone.awaited_queue(new);
   v_sent boolean := false;
 begin
-  select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
-  where n.value is distinct from v_old -> n.key and (tg_op = 'UPDATE' or n.value <> 'null');
-  if v_changes is null then
-    return null;
+  if tg_op = 'INSERT' then
+    v_changes := jsonb_strip_nulls(to_jsonb(new));
+  else
+    select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
+    where n.value is distinct from v_old -> n.key;
+    if v_changes is null then
+      return null;
+    end if;
   end if;
   select coalesce(array_agg(e), '{}') into v_edges
   from voice_clone.edges e
@@ -35,7 +39,7 @@ begin
   if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
     return null;
   end if;
-  if not voice_clone.is_long_wait(new.not_before) then
+  if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
     perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
     from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
