@@ -19,6 +19,7 @@ from backend.upload_tokens import UploadTokens
 T = TypeVar("T")
 CHUNK = 1 << 18  # bytes
 PAGE = 1000  # objects of one listing
+KEY_REFUSED = (401, 403)
 
 
 class StorageError(AppError):
@@ -240,16 +241,19 @@ def decode(answer: bytes, kind: type[T]) -> T:
 
 
 def check(http_status: int, answer: bytes) -> None:
-    """Raise what a refusal means. What is not the storage's own answer (a proxy's page) is an outage."""
+    """Raise what a refusal means. What is not the storage's own answer (a proxy's page) is an outage.
+
+    Only a gateway's refusal of our key is taken at its word: that no waiting will cure.
+    """
     if http_status < 300:
         return
     try:
         refusal = msgspec.json.decode(answer, type=Refusal)
     except msgspec.DecodeError:
         refusal = Refusal()
-    status = int(refusal.status) if str(refusal.status).isdecimal() else 0
-    status = status or http_status
+    own = int(refusal.status) if str(refusal.status).isdecimal() else 0
+    status = own or http_status
     internal = f"HTTP {http_status}, {status} {refusal.code or refusal.error}: {refusal.message}"
-    if status >= 500 or status == 429:
+    if status >= 500 or status == 429 or not (own or http_status in KEY_REFUSED):
         raise StorageUnavailable(internal=internal)
     raise StorageError(status, refusal.code or refusal.error, internal)

@@ -126,9 +126,9 @@ def copied_cluster(template: Path, directory: Path) -> Cluster:
     return Cluster(directory)
 
 
-@pytest.fixture
-def database(cluster: Cluster) -> Iterator[Database]:
-    """A migrated database of its own, dropped afterwards whoever is still connected."""
+@contextmanager
+def cloned_database(cluster: Cluster) -> Iterator[Database]:
+    """A migrated database, dropped afterwards whoever is still connected."""
     name = f"test_{next(_numbers)}"
     with cluster.connect(database="template1") as admin:
         admin.execute(f"create database {name} template postgres owner postgres strategy file_copy".encode())
@@ -141,3 +141,10 @@ def database(cluster: Cluster) -> Iterator[Database]:
     )
     with cluster.connect(database="template1") as admin:
         admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[Database]:
+    """A database of the test's own."""
+    with cloned_database(cluster) as cloned:
+        yield cloned

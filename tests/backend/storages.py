@@ -1,0 +1,105 @@
+"""Storage for tests of its client: the embedded one as a process, and one that fails as it is told."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from backend.settings import SupabaseSettings
+from scripts.local.config import GatewaySettings, load_config
+from scripts.local.migrations import ROOT
+from scripts.local.ports import free_port
+from scripts.local.processes import Child, Processes
+from scripts.storage.server import StorageSettings
+from scripts.storage.tokens import Keys
+from tests.backend.conftest import NOBODY
+
+SECRET_KEY = "sb_secret_of_this_very_test"
+JWT_SECRET = "a secret of more than thirty-two letters"
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class EmbeddedStorage(msgspec.Struct):
+    url: str
+    child: Child
+
+
+@asynccontextmanager
+async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[EmbeddedStorage]:
+    """With the buckets of supabase/config.toml; `directory` takes its objects and logs."""
+    port = free_port()
+    settings = GatewaySettings(
+        port=port,
+        upstream=NOBODY,
+        storage=StorageSettings(
+            database_url=database_url,
+            root=str(directory / "objects"),
+            keys=Keys("sb_publishable", SECRET_KEY, "anon", "service", JWT_SECRET),
+            buckets=load_config().buckets,
+        ),
+    )
+    env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}
+    processes = Processes(directory)
+    command = [sys.executable, "-m", "scripts.local.gateway"]
+    child = await processes.start("storage", command, env, cwd=ROOT)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await child.await_url(f"{url}/storage/v1/status")
+        yield EmbeddedStorage(url, child)
+    finally:
+        await processes.stop_all()
+
+
+def supabase(url: str, secret_key: str = SECRET_KEY) -> SupabaseSettings:
+    return SupabaseSettings(url=url, secret_key=secret_key, jwt_secret=JWT_SECRET, jwks_url="off")
+
+
+@asynccontextmanager
+async def failing_storage(answer: Answer) -> AsyncIterator[str]:
+    """Its URL; every request gets this answer."""
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def saying(status: int, body: bytes, content_type: str = "application/json") -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, content_type=content_type)
+
+    return answer
+
+
+async def cut_before(request: web.Request) -> web.StreamResponse:
+    """The connection ends with no answer."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def cut_midway(request: web.Request) -> web.StreamResponse:
+    """The connection ends within the body."""
+    response = web.StreamResponse(headers={"content-length": "1000000"})
+    await response.prepare(request)
+    await response.write(b'{"url":')
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def silent(_: web.Request) -> web.StreamResponse:
+    """The connection stands, and nothing comes."""
+    await asyncio.Event().wait()
+    raise AssertionError("never reached")

@@ -1,0 +1,108 @@
+"""Liveness asks nothing of anybody; readiness names the part that is missing, and recovers by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from scripts.local.ports import free_port
+from scripts.local.postgres import Cluster
+from tests.backend.conftest import NOBODY, Served, served
+from tests.backend.storages import Answer, embedded_storage, failing_storage, saying
+from tests.conftest import Database, temporary_directory
+
+
+@pytest.fixture
+async def storage_url(database: Database) -> AsyncIterator[str]:
+    with temporary_directory() as directory:
+        async with embedded_storage(directory, database.dsn("supabase_storage_admin")) as running:
+            yield running.url
+
+
+async def ready(service: Served) -> tuple[int, dict[str, Any]]:
+    answer = await service.http.get("/health/ready")
+    return answer.status_code, answer.json()
+
+
+def state(database: str, storage: str) -> tuple[int, dict[str, Any]]:
+    good = (database, storage) == ("ok", "ok")
+    told = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
+    return 200 if good else 503, told
+
+
+async def test_with_its_database_and_storage_it_is_ready(
+    database: Database, storage_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with served(tmp_path_factory.mktemp("whole"), database.service, storage_url) as service:
+        assert await ready(service) == state("ok", "ok")
+
+
+async def test_alone_it_is_alive_and_not_ready(tmp_path_factory: pytest.TempPathFactory) -> None:
+    nowhere = f"postgresql://voice_clone_service:secret@127.0.0.1:{free_port()}/postgres"
+    async with served(tmp_path_factory.mktemp("alone"), nowhere, NOBODY) as service:
+        live = await service.http.get("/health/live")
+        assert (live.status_code, live.json()) == (200, {"status": "ok"})
+        assert await ready(service) == state("unreachable", "unreachable")
+
+
+async def test_a_database_that_was_never_migrated_is_named_so(
+    database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with psycopg.connect(database.superuser, autocommit=True) as connection:
+        connection.execute("drop schema voice_clone cascade")
+    async with served(tmp_path_factory.mktemp("bare"), database.service) as service:
+        assert await ready(service) == state("not_migrated", "unreachable")
+
+
+async def test_it_is_ready_again_when_its_database_is_back(
+    own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dsn = own_cluster.dsn("voice_clone_service")
+    async with (
+        failing_storage(saying(400, NO_BUCKET)) as url,
+        served(tmp_path_factory.mktemp("back"), dsn, url) as service,
+    ):
+        assert await ready(service) == state("ok", "ok")
+        own_cluster.stop(immediately=True)
+        assert await ready(service) == state("unreachable", "ok")
+        own_cluster.start(port=own_cluster.port)
+        async with asyncio.timeout(30):
+            while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer asks
+                await asyncio.sleep(0.05)
+
+
+NO_BUCKET = (
+    b'{"statusCode":"404","error":"Bucket not found","message":"Bucket not found","code":"NoSuchBucket"}'
+)
+REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","code":"AccessDenied"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (saying(400, REFUSED), "AccessDenied"),
+        (saying(401, b'{"message":"No API key found in request"}'), "refused"),
+        (saying(502, b"<html>Bad Gateway</html>"), "unreachable"),
+    ],
+)
+async def test_a_storage_that_does_not_serve_us_is_named(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Answer, told: str
+) -> None:
+    dsn = cluster.dsn("voice_clone_service")
+    async with (
+        failing_storage(answer) as url,
+        served(tmp_path_factory.mktemp("unserved"), dsn, url) as service,
+    ):
+        assert await ready(service) == state("ok", told)
+
+
+async def test_readiness_asks_for_no_token_and_tells_no_secret(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with served(tmp_path_factory.mktemp("open"), cluster.dsn("voice_clone_service")) as service:
+        answer: httpx.Response = await service.http.get("/health/ready")
+        assert set(answer.json()) == {"status", "database", "storage"}
+        assert cluster.password not in answer.text + service.child.output()
