@@ -44,7 +44,7 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
 
 
 async def post_step(
-    context: Context, message: Message, step: Literal["process", "runtime-sync", "preview"]
+    context: Context, message: Message, step: Literal["process", "verify", "runtime-sync", "preview"]
 ) -> Outcome:
     trace = message.traceparent
     try:

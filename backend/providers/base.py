@@ -118,6 +118,7 @@ class ProviderVoice(Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     requires_verification: bool = False
     is_verified: bool = True
+    verification_refused: bool = False  # the provider judged, and will not let it speak
 
 
 class SpeechRequest(Struct, frozen=True, kw_only=True):

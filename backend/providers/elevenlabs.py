@@ -62,6 +62,7 @@ class _Created(Struct):
 class _Verification(Struct):
     requires_verification: bool = False
     is_verified: bool = False
+    verification_failures: list[Any] | None = None
 
 
 class _Voice(Struct):
@@ -230,6 +231,7 @@ class ElevenLabs:
 
 def _described(voice: _Voice) -> ProviderVoice:
     check = voice.voice_verification or _Verification()
+    is_verified = check.is_verified or not check.requires_verification
     label = (voice.labels or {}).get("likeness")
     made = voice.created_at_unix
     return ProviderVoice(
@@ -238,7 +240,8 @@ def _described(voice: _Voice) -> ProviderVoice:
         target_model=None,
         created_at=datetime.fromtimestamp(made, UTC) if made is not None else None,
         requires_verification=check.requires_verification,
-        is_verified=check.is_verified or not check.requires_verification,
+        is_verified=is_verified,
+        verification_refused=bool(check.verification_failures) and not is_verified,
     )
 
 

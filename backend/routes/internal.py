@@ -7,12 +7,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
+from backend.attempts import Attempt
 from backend.auth import require_internal
 from backend.enrollment import process_attempt
 from backend.errors import NotFound
 from backend.launch import render_preview, sync_runtime
 from backend.leases import StepAnswer, queries
 from backend.parts import Parts
+from backend.verification import settle_verification, verify_attempt
 
 
 class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -20,6 +22,17 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
 
     queue: str | None = None
     msg_id: int | None = None
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """How a verification ended, learned outside; the reason is shown to the user.
+
+    `provider_voice_id`, where given, must be the attempt's voice today: the answer is about that one alone.
+    """
+
+    verified: bool
+    reason: str | None = None
+    provider_voice_id: str | None = None
 
 
 class InternalController(Controller):
@@ -46,6 +59,24 @@ class InternalController(Controller):
         ):
             raise NotFound("There is no such attempt for this reflection.")
         return await process_attempt(parts, attempt_id, message_id=data.msg_id)
+
+    @post("/voice-clone-attempts/{attempt_id:uuid}/verify", status_code=200)
+    async def verify(
+        self, attempt_id: FromPath[UUID], data: JSONBody[Delivery], parts: NamedDependency[Parts]
+    ) -> StepAnswer:
+        return await verify_attempt(parts, attempt_id, message_id=data.msg_id)
+
+    @post("/voice-clone-attempts/{attempt_id:uuid}/verification", status_code=200)
+    async def settle_verification(
+        self, attempt_id: FromPath[UUID], data: JSONBody[Verification], parts: NamedDependency[Parts]
+    ) -> Attempt:
+        return await settle_verification(
+            parts,
+            attempt_id,
+            verified=data.verified,
+            reason=data.reason,
+            provider_voice_id=data.provider_voice_id,
+        )
 
     @post("/voice-clone-attempts/{attempt_id:uuid}/runtime-sync", status_code=200)
     async def sync_runtime(

@@ -97,3 +97,23 @@ select * from voice_clone.mark_runtime(
 -- the clip, or why there is none
 select * from voice_clone.mark_preview(
   %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+
+-- verification_work --
+-- no row: no such attempt
+select * from voice_clone.verification_work(%(attempt)s)
+
+-- complete_verification --
+-- a look found the speaker verified: the voice and the ready attempt
+select voice_clone.complete_verification(%(attempt)s, %(epoch)s, %(count)s, %(message)s)
+
+-- reject_verification --
+-- a look found that the speaker will not be verified
+select voice_clone.reject_verification(%(attempt)s, %(epoch)s, %(count)s, %(code)s, %(error)s, %(message)s)
+
+-- postpone_verification --
+-- a look found neither: the wait doubles
+select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s)
+
+-- settle_verification --
+-- said from outside, and once
+select * from voice_clone.settle_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)

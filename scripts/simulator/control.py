@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from scripts.simulator.faults import Fault
 from scripts.simulator.http import Request, Response, json_response
-from scripts.simulator.world import Phase, World
+from scripts.simulator.world import REFUSAL, Phase, World
 
 
 class Wait(Struct, kw_only=True):
@@ -25,7 +25,7 @@ class Verification(Struct, kw_only=True):
     voice_id: str
     outcome: Literal["verified", "failed"]
     provider: str = "elevenlabs"
-    reason: str = "The recording does not match the voice."
+    reason: str = REFUSAL
 
 
 class Control:
@@ -79,10 +79,7 @@ class Control:
     def _verify(self, given: Verification) -> Response:
         for voice in self._world.all_voices():
             if (voice.provider, voice.voice_id) == (given.provider, given.voice_id):
-                voice.verification_attempts += 1
-                voice.is_verified = given.outcome == "verified"
-                if not voice.is_verified:
-                    voice.verification_failures.append(given.reason)
+                voice.verify(given.reason if given.outcome == "failed" else None)
                 self._world.keep(voice)
                 return json_response(voice)
         return json_response({"error": "no such voice"}, 404)

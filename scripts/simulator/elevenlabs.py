@@ -13,7 +13,7 @@ from scripts.simulator.forms import Form, json_object, parse_form
 from scripts.simulator.http import Request, Response, json_response
 from scripts.simulator.perform import Call, RefusedError, perform
 from scripts.simulator.speech import utter
-from scripts.simulator.world import Voice, World
+from scripts.simulator.world import REFUSAL, Voice, World
 
 SLOTS = 660
 MAX_FILE_BYTES = 11 * 1024 * 1024
@@ -94,6 +94,7 @@ class ElevenLabs:
                 message = f"You have reached your maximum amount of custom voices ({used} / {slots})."
                 raise RefusedError(400, "voice_limit_reached", message)
         now, lag = time.time(), call.fault("list_lag")
+        check = call.fault("verification_required")
         voice = Voice(
             provider=self.name,
             voice_id=secrets.token_hex(10),
@@ -106,7 +107,9 @@ class ElevenLabs:
             sample_seconds=sum(one.seconds for one in heard),
             visible_at=now + lag.seconds if lag else 0.0,
             hidden_lists=lag.lists if lag else 0,
-            requires_verification=call.fault("verification_required") is not None,
+            requires_verification=check is not None,
+            looks_left=check.looks if check else None,
+            will_be_refused=check is not None and check.refused,
         )
         self._world.keep(voice)
         self._world.commit(call.record)
@@ -167,7 +170,12 @@ class ElevenLabs:
         return json_response({"voices": [shown(voice) for voice in voices]})
 
     async def _get(self, voice_id: str) -> Response:
-        return json_response(shown(self._voice(voice_id)))
+        voice = self._voice(voice_id)
+        if voice.looks_left == 0:
+            voice.verify(REFUSAL if voice.will_be_refused else None)
+        elif voice.looks_left:
+            voice.looks_left -= 1
+        return json_response(shown(voice))
 
     async def _delete(self, call: Call, voice_id: str) -> Response:
         self._world.drop(self._voice(voice_id))

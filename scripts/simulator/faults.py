@@ -16,7 +16,7 @@ FaultName = Literal[
     "garbled",  # 200 with a body that is no JSON and no audio
     "list_lag",  # a new voice is listed only after `seconds`, or after `lists` list calls
     "slots_full",
-    "verification_required",
+    "verification_required",  # with `looks`, decided by itself after so many; else by the control endpoint
     "expired_url",
     "wrong_key",
     "wrong_region",
@@ -27,7 +27,8 @@ FaultName = Literal[
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     """Meets calls to `operation` whose label, voice id or text holds `match`; `times` null means always.
 
-    `after_commit` lets the call have its effect first, for those faults that hide an answer.
+    `after_commit` lets the call have its effect first, for those faults that hide an answer. `refused` is
+    how a verification that decides itself ends.
     """
 
     provider: str
@@ -39,6 +40,8 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     after_commit: bool = False
     seconds: float = 0.0
     lists: int = 0
+    looks: int | None = None
+    refused: bool = False
     retry_after: float | None = None
     status: int = 400
     code: str = ""

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from scripts.simulator.faults import Fault, Faults
 from scripts.simulator.http import Request
 
+REFUSAL = "The recording does not match the voice."
 Phase = Literal["arrived", "committed", "finished"]
 
 
@@ -33,6 +34,16 @@ class Voice(Struct, kw_only=True):
     is_verified: bool = False
     verification_failures: list[str] = field(default_factory=list)
     verification_attempts: int = 0
+    looks_left: int | None = None  # at the voice, until its verification is decided by itself
+    will_be_refused: bool = False
+
+    def verify(self, refusal: str | None = None) -> None:
+        """Decide the verification: the speaker is verified, or refused for this reason."""
+        self.verification_attempts += 1
+        self.is_verified = refusal is None
+        self.looks_left = None
+        if refusal is not None:
+            self.verification_failures.append(refusal)
 
 
 class CallRecord(Struct, kw_only=True):

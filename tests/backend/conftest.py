@@ -35,7 +35,9 @@ class Served(msgspec.Struct):
 
 
 @asynccontextmanager
-async def served(logs: Path, database_url: str, supabase_url: str = NOBODY) -> AsyncIterator[Served]:
+async def served(
+    logs: Path, database_url: str, supabase_url: str = NOBODY, **settings: str
+) -> AsyncIterator[Served]:
     """tests.backend.faults on a free port, until the block ends."""
     port = free_port()
     env = {
@@ -47,6 +49,7 @@ async def served(logs: Path, database_url: str, supabase_url: str = NOBODY) -> A
         "SUPABASE_JWKS_URL": "off",
         "INTERNAL_TOKEN": INTERNAL_TOKEN,
         "MAX_SAMPLE_BYTES": "100000",
+        **settings,
     }
     processes = Processes(logs)
     command = [sys.executable, "-m", "tests.backend.faults", str(port)]
