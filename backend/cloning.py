@@ -5,7 +5,7 @@ from datetime import datetime
 from math import ceil
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 from msgspec import Struct, structs, to_builtins
@@ -23,6 +23,7 @@ from backend.errors import (
     SampleRefused,
     SampleTooLarge,
 )
+from backend.idempotency import new_id, once
 from backend.parts import Parts
 from backend.samples import (
     SAMPLE_BUCKET,
@@ -51,6 +52,10 @@ class Upload(Struct, frozen=True, kw_only=True):
     provider: str
     bucket: str
     path: str
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    voice_id: UUID
 
 
 class OpenUpload(Struct, frozen=True, kw_only=True):
@@ -97,13 +102,13 @@ async def open_attempt(parts: Parts, caller: Caller, attempt_id: UUID, path: str
         "bytes": new.bytes,
         "preview_required": parts.settings.attempts.preview_required,
     }
-    return required(await parts.database.fetch_value(queries.open, parameters, of=UUID))
+    return required(await once(parts.database, queries.open, parameters, row=Opened)).voice_id
 
 
 async def open_upload(parts: Parts, caller: Caller, new: NewAttempt) -> OpenUpload:
     content_type = plain_content_type(new.content_type)
     require_size(new.bytes, parts.settings.attempts.max_sample_bytes, "bytes")
-    attempt_id = uuid4()
+    attempt_id = new_id()
     path = sample_path(caller.user_id, attempt_id, content_type)
     # Both at once, the slower one first: a signature that nobody gets to see harms nobody.
     signed, voice_id = await asyncio.gather(
@@ -196,12 +201,15 @@ async def clone_file(
     provider = choose_provider(parts, new.provider)
     require_size(new.bytes, parts.settings.attempts.max_sample_bytes, "sample")
     prepared = await prepare(parts, original, provider.limits, naming.language)
-    attempt_id = uuid4()
+    attempt_id = new_id()
     path = sample_path(caller.user_id, attempt_id, content_type)
     await open_attempt(parts, caller, attempt_id, path, structs.replace(new, content_type=content_type))
     content = await anyio.Path(original).read_bytes()
-    await parts.storage.upload(SAMPLE_BUCKET, path, content, content_type)
-    return await queue(parts, caller.user_id, attempt_id, naming, prepared, delay=0)
+    await parts.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
+    try:
+        return await queue(parts, caller.user_id, attempt_id, naming, prepared, delay=0)
+    except IllegalTransition:  # an earlier call with the same key got as far as this
+        return await read_attempt(parts, caller, attempt_id)
 
 
 async def clone_sample(
@@ -210,7 +218,7 @@ async def clone_sample(
     """Another attempt with a sample that passed before; its language and transcript are known."""
     provider = choose_provider(parts, provider_name)
     parameters = {
-        "attempt": uuid4(),
+        "attempt": new_id(),
         "user": caller.user_id,
         "sample": sample_id,
         "reflection": reflection_id,
@@ -219,7 +227,7 @@ async def clone_sample(
         "preview_required": parts.settings.attempts.preview_required,
         "name": name,
     }
-    return required(await parts.database.fetch_one(queries.clone_sample, parameters, row=AttemptRow))
+    return required(await once(parts.database, queries.clone_sample, parameters, row=AttemptRow))
 
 
 async def read_attempt(parts: Parts, caller: Caller, attempt_id: UUID) -> AttemptRow:

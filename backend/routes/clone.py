@@ -14,6 +14,7 @@ from backend.auth import Caller, UserRequest, require_user
 from backend.background import Background
 from backend.cloning import Naming, NewAttempt, OpenUpload
 from backend.errors import Conflict, ProviderRejected
+from backend.idempotency import IDEMPOTENT
 from backend.parts import Parts
 from backend.routes.voices import Voice, find_voice
 from backend.texts import Language, clean_name, clean_transcript
@@ -41,7 +42,7 @@ class CloneController(Controller):
     guards = (require_user,)
     tags = ("clone",)
 
-    @post("/upload-url")
+    @post("/upload-url", middleware=IDEMPOTENT)
     async def open_upload(
         self, data: JSONBody[NewUpload], request: UserRequest, parts: NamedDependency[Parts]
     ) -> OpenUpload:
@@ -55,7 +56,7 @@ class CloneController(Controller):
         )
         return await cloning.open_upload(parts, request.user, new)
 
-    @post("/finalize")
+    @post("/finalize", middleware=IDEMPOTENT)
     async def finalize(
         self,
         data: JSONBody[FinalizeUpload],

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from backend.auth import Caller, require_user
 from backend.errors import InvalidInput
+from backend.idempotency import IDEMPOTENT, once
 from backend.parts import Parts
 from backend.sql import load_queries
 
@@ -66,7 +67,7 @@ class ConsentsController(Controller):
         """The latest version of each, in every language there is."""
         return await parts.database.fetch_all(queries.statements, row=ConsentStatement)
 
-    @post("/consents", guards=[require_user])
+    @post("/consents", guards=[require_user], middleware=IDEMPOTENT)
     async def sign_consent(
         self, data: JSONBody[NewConsent], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
     ) -> Consent:
@@ -82,7 +83,7 @@ class ConsentsController(Controller):
             "subject_kind": data.subject.kind,
             "subject_id": data.subject.id,
         }
-        consent = await parts.database.fetch_one(queries.sign, parameters, row=Consent)
+        consent = await once(parts.database, queries.sign, parameters, row=Consent)
         assert consent is not None  # noqa: S101 - the function returns its row or raises
         return consent
 

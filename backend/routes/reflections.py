@@ -13,6 +13,7 @@ from backend.attempts import Attempt, AttemptEvent, AttemptRow
 from backend.auth import Caller, UserRequest, require_user
 from backend.cloning import read_attempt
 from backend.errors import NotFound
+from backend.idempotency import IDEMPOTENT, once
 from backend.launch import PREVIEW_BUCKET
 from backend.leases import queries as attempts
 from backend.parts import Parts
@@ -77,7 +78,7 @@ class ReflectionsController(Controller):
             url = await parts.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
         return ReflectionVoice(voice=row.voice, gate=row.gate, preview_url=url)
 
-    @post("/voice/preview")
+    @post("/voice/preview", middleware=IDEMPOTENT)
     async def request_preview(
         self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
     ) -> Response[Attempt]:
@@ -85,7 +86,7 @@ class ReflectionsController(Controller):
         attempt = await owner_step(parts, caller, reflection_id, queries.request_preview)
         return Response(Attempt.of(attempt), status_code=202)
 
-    @post("/voice/preview/complete", status_code=200)
+    @post("/voice/preview/complete", status_code=200, middleware=IDEMPOTENT)
     async def complete_preview(
         self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
     ) -> Attempt:
@@ -102,13 +103,13 @@ class ReflectionsController(Controller):
             raise no_reflection()
         return gate
 
-    @post("/sessions")
+    @post("/sessions", middleware=IDEMPOTENT)
     async def start_session(
         self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
     ) -> Session:
         """201, or 409 launch_blocked with the blockers."""
         parameters = {"reflection": reflection_id, "user": caller.user_id}
-        session = await parts.database.fetch_one(queries.start_session, parameters, row=Session)
+        session = await once(parts.database, queries.start_session, parameters, row=Session)
         assert session is not None  # noqa: S101 - the function returns its row or raises
         return session
 
@@ -148,7 +149,7 @@ class ReflectionsController(Controller):
 
 async def owner_step(parts: Parts, caller: Caller, reflection_id: UUID, statement: str) -> AttemptRow:
     parameters = {"reflection": reflection_id, "user": caller.user_id}
-    attempt = await parts.database.fetch_one(statement, parameters, row=AttemptRow)
+    attempt = await once(parts.database, statement, parameters, row=AttemptRow)
     assert attempt is not None  # noqa: S101 - the function returns its row or raises
     return attempt
 

@@ -17,6 +17,7 @@ from backend.attempts import Attempt
 from backend.auth import Caller, require_user
 from backend.cloning import Naming, NewAttempt
 from backend.errors import InvalidInput, MalformedBody
+from backend.idempotency import IDEMPOTENT
 from backend.parts import Parts
 from backend.routes.reflections import require_reflection
 from backend.samples import require_size, workspace
@@ -48,7 +49,7 @@ class VoiceCloneController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/clone")
+    @post("/clone", middleware=IDEMPOTENT)
     async def clone_voice(
         self,
         reflection_id: FromPath[UUID],

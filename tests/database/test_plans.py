@@ -68,6 +68,15 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " order by d.due_at limit 1000",
         "deferred_messages_queue_due_at_idx",
     ),
+    "a call's idempotency key": (
+        "select * from voice_clone.idempotency_keys k where k.user_id = %(id)s and k.key = 'k'",
+        "idempotency_keys_user_id_key_key",
+    ),
+    "the idempotency keys to forget": (
+        "select k.id from voice_clone.idempotency_keys k where k.created_at <= now()"
+        " order by k.created_at limit 100 for update skip locked",
+        "idempotency_keys_created_at_idx",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " order by v.created_at desc limit 100",
