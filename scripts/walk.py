@@ -1,6 +1,7 @@
 """The main job as an application does it: over HTTP, signed in, with nothing but the publishable key."""
 
 import asyncio
+import os
 import sys
 import time
 import wave
@@ -202,6 +203,5 @@ def speech_seconds(path: Path) -> float:
 
 
 def shown_path(path: Path) -> str:
-    """Relative to the project's root where it lies in it."""
-    path = path.resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    """Relative to the project's root."""
+    return os.path.relpath(path.resolve(), ROOT)
