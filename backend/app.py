@@ -28,6 +28,7 @@ from backend.routes.internal import InternalController
 from backend.routes.reflections import ReflectionsController
 from backend.routes.speech import SpeechController
 from backend.routes.voice_clone import VoiceCloneController
+from backend.routes.voice_moves import VoiceMovesController
 from backend.routes.voices import VoicesController
 from backend.settings import Settings, load_settings
 from backend.storage import Storage, StorageProfiles
@@ -41,6 +42,7 @@ ROUTES: list[ControllerRouterHandler] = [
     ReflectionsController,
     SpeechController,
     VoiceCloneController,
+    VoiceMovesController,
     VoicesController,
 ]
 

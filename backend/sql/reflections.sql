@@ -25,3 +25,11 @@ select * from voice_clone.complete_preview(%(reflection)s, %(user)s)
 -- exists --
 -- under row level security: another's does not
 select exists (select from public.reflections r where r.id = %(reflection)s)
+
+-- retry --
+-- what failed, again
+select * from voice_clone.retry_attempt(%(reflection)s, %(user)s)
+
+-- reset --
+-- no voice from now on
+select * from voice_clone.reset_attempt(%(reflection)s, %(user)s)

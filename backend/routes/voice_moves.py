@@ -1,0 +1,40 @@
+"""What the owner of a reflection decides about its voice: try again, take it away."""
+
+from uuid import UUID
+
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from backend.attempts import Attempt
+from backend.auth import Caller, require_user
+from backend.idempotency import IDEMPOTENT
+from backend.parts import Parts
+from backend.routes.reflections import owner_step, queries
+
+
+class VoiceMovesController(Controller):
+    path = "/v1/reflections/{reflection_id:uuid}/voice"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @post("/retry", middleware=IDEMPOTENT)
+    async def retry(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Response[Attempt]:
+        """202: the step that failed (enrollment, runtime or preview) starts again.
+
+        409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
+        """
+        attempt = await owner_step(parts, caller, reflection_id, queries.retry)
+        return Response(Attempt.of(attempt), status_code=202)
+
+    @post("/reset", status_code=200, middleware=IDEMPOTENT)
+    async def reset(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Attempt:
+        """The reflection has no voice from now on; its attempts stay on record. Twice is once.
+
+        The answer is the attempt that was active last. 409 `nothing_to_reset` where none ever was.
+        """
+        return Attempt.of(await owner_step(parts, caller, reflection_id, queries.reset))
