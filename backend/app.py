@@ -23,6 +23,7 @@ from backend.providers.local import LocalProvider
 from backend.providers.remote import remote_providers
 from backend.routes.clone import CloneController
 from backend.routes.consents import ConsentsController
+from backend.routes.enrollments import EnrollmentsController
 from backend.routes.health import HealthController
 from backend.routes.internal import InternalController
 from backend.routes.reflections import ReflectionsController
@@ -37,6 +38,7 @@ from backend.telemetry import RequestLog, configure_logging
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
     ConsentsController,
+    EnrollmentsController,
     HealthController,
     InternalController,
     ReflectionsController,

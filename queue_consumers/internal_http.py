@@ -1,4 +1,4 @@
-"""One step of an attempt, done by the service: its answer is the outcome.
+"""One step of an attempt or an enrollment, done by the service: its answer is the outcome.
 
 The provider keys live in the service alone. It archives the message in the transaction of the step's effect,
 and says so.
@@ -46,11 +46,15 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
 async def post_step(
     context: Context, message: Message, step: Literal["process", "verify", "runtime-sync", "preview"]
 ) -> Outcome:
+    return await post_internal(context, message, f"/internal/voice-clone-attempts/{message.id}/{step}")
+
+
+async def post_internal(context: Context, message: Message, path: str) -> Outcome:
     trace = message.traceparent
     try:
         async with context.http.request(
             "POST",
-            f"/internal/voice-clone-attempts/{message.id}/{step}",
+            path,
             json={"queue": context.queue, "msgId": context.msg_id},
             headers={"traceparent": trace} if trace and TRACEPARENT.fullmatch(trace) else None,
         ) as response:

@@ -58,6 +58,16 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " for no key update skip locked",
         "attempts_sweep_at_idx",
     ),
+    "the sweep of enrollments": (
+        "select * from voice_clone.enrollments e where e.sweep_at <= now() order by e.sweep_at limit 100"
+        " for no key update skip locked",
+        "enrollments_sweep_at_idx",
+    ),
+    "who owns a provider voice": (
+        "select from public.voices v"
+        " where v.provider = 'local' and v.region = '' and v.provider_voice_id = 'v'",
+        "voices_provider",
+    ),
     "an open enrollment": (
         "select * from voice_clone.enrollments e"
         " where e.attempt_id = %(id)s and e.status in ('intended', 'unknown')",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from queue_consumers import voice_clone_process, voice_preview, voice_runtime_sync
+from queue_consumers import voice_cleanup, voice_clone_process, voice_preview, voice_runtime_sync
 from queue_consumers.internal_http import open_client
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message, Queue
@@ -35,20 +35,21 @@ async def outcome_of(queue: Queue, service: ServiceSettings, **more: object) -> 
 
 
 @pytest.mark.parametrize(
-    ("queue", "step"),
+    ("queue", "path"),
     [
-        (voice_clone_process.QUEUE, "process"),
-        (voice_runtime_sync.QUEUE, "runtime-sync"),
-        (voice_preview.QUEUE, "preview"),
+        (voice_clone_process.QUEUE, "voice-clone-attempts/{}/process"),
+        (voice_runtime_sync.QUEUE, "voice-clone-attempts/{}/runtime-sync"),
+        (voice_preview.QUEUE, "voice-clone-attempts/{}/preview"),
+        (voice_cleanup.QUEUE, "enrollments/{}/clean-up"),
     ],
 )
 async def test_a_step_is_asked_of_the_service_with_the_internal_token(
-    service: Service, queue: Queue, step: str
+    service: Service, queue: Queue, path: str
 ) -> None:
-    attempt = uuid4()
-    assert await outcome_of(queue, service.settings, id=str(attempt), traceparent=TRACE) == Done()
+    id_ = uuid4()
+    assert await outcome_of(queue, service.settings, id=str(id_), traceparent=TRACE) == Done()
     (asked,) = service.asked
-    assert asked.path == f"/internal/voice-clone-attempts/{attempt}/{step}"
+    assert asked.path == f"/internal/{path.format(id_)}"
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
     assert asked.headers["traceparent"] == TRACE
     assert asked.body == {"queue": queue.name, "msgId": 12}

@@ -1,0 +1,270 @@
+"""Cleaning up at the simulated providers: what is found, what was never made, and what is removed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+
+from backend.http_client import HttpClient
+from backend.providers.base import EnrollRequest, VoiceProvider, new_label
+from backend.providers.elevenlabs import ElevenLabs
+from backend.providers.qwen import Qwen
+from scripts.local.postgres import Cluster
+from tests.backend.conftest import INTERNAL_TOKEN, Served, served
+from tests.conftest import cloned_database
+from tests.database.conftest import Row, World
+from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+
+PROVIDERS = ["qwen", "elevenlabs"]
+REGIONS = {"qwen": "singapore", "elevenlabs": ""}
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster) -> Iterator[World]:
+    with cloned_database(cluster) as database:
+        made = World(database)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def all_providers() -> Iterator[Simulator]:
+    with simulator("--instant") as started:
+        yield started
+
+
+@pytest.fixture
+def providers(all_providers: Simulator) -> Simulator:
+    all_providers.reset()
+    return all_providers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    world: World, all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Served]:
+    settings = {
+        "QWEN_API_KEY": QWEN_KEY,
+        "QWEN_REGION": REGIONS["qwen"],
+        "QWEN_BASE_URL": f"{all_providers.url}/qwen/{REGIONS['qwen']}",
+        "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+        "ELEVENLABS_BASE_URL": f"{all_providers.url}/elevenlabs",
+    }
+    logs = tmp_path_factory.mktemp("cleanup")
+    async with served(logs, world.database.service, **settings) as running:
+        yield running
+
+
+class Scene:
+    """One enrollment at a provider, and whoever cleans up after it."""
+
+    def __init__(self, world: World, service: Served, providers: Simulator, provider: str) -> None:
+        self.world = world
+        self.service = service
+        self.providers = providers
+        self.provider = provider
+        self.user = world.user()
+        self.consent = world.consent(self.user)
+        self.attempt = world.open(self.user, None, self.consent)
+        world.superuser.execute(
+            "update public.attempts set provider = %s, region = %s where id = %s",
+            (provider, REGIONS[provider], self.attempt),
+        )
+        world.queue(self.attempt, self.user)
+        self.epoch = world.claim(self.attempt)["lease_epoch"]
+        self.label = new_label()
+        self.enrollment: UUID = world.one(
+            "select voice_clone.intend_enrollment(%s, %s, %s, 60) as id",
+            self.attempt, self.epoch, self.label,
+        )["id"]  # fmt: skip
+
+    async def make_voice(self) -> str:
+        """As the worker's create call did, whose answer was lost."""
+        async with HttpClient() as http:
+            adapters: dict[str, VoiceProvider] = {
+                "qwen": Qwen(self.providers.qwen(send_sample_as="data_url"), http),
+                "elevenlabs": ElevenLabs(self.providers.elevenlabs(), http),
+            }
+            sample = BytesSample(spoken_sample(4.0))
+            request = EnrollRequest(
+                label=self.label, name="Ada", language="en", transcript=None, sample=sample
+            )
+            return (await adapters[self.provider].enroll(request)).provider_voice_id
+
+    def cancel(self) -> None:
+        self.world.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+
+    def settle(self) -> None:
+        self.past("settles_at = now()")
+
+    def end_grace(self) -> None:
+        self.past("orphaned_at = orphaned_at - interval '25 h'")
+
+    def past(self, change: LiteralString) -> None:
+        """Past the triggers, as only time can."""
+        update: LiteralString = f"update voice_clone.enrollments set {change} where id = %s"  # noqa: S608
+        with self.world.superuser.transaction():
+            self.world.superuser.execute("set local session_replication_role = replica")
+            self.world.superuser.execute(update, (self.enrollment,))
+
+    async def clean_up(self, message: int | None = None) -> dict[str, Any]:
+        answer = await self.service.http.post(
+            f"/internal/enrollments/{self.enrollment}/clean-up",
+            headers={"authorization": f"Bearer {INTERNAL_TOKEN}"},
+            json={"queue": "voice_cleanup", "msgId": message},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def orphan(self) -> str:
+        voice = await self.make_voice()
+        self.cancel()
+        assert (await self.clean_up())["reason"] == "orphaned"
+        return voice
+
+    @property
+    def row(self) -> Row:
+        return self.world.truth("select * from voice_clone.enrollments where id = %s", self.enrollment)
+
+    def listed(self) -> list[str]:
+        return [voice["voice_id"] for voice in self.providers.voices(self.provider)]
+
+
+@pytest.fixture(params=PROVIDERS)
+def scene(world: World, service: Served, providers: Simulator, request: pytest.FixtureRequest) -> Scene:
+    return Scene(world, service, providers, request.param)
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_voice_that_was_made_after_all_is_an_orphan_and_stays_for_its_grace(scene: Scene) -> None:
+    voice = await scene.orphan()
+    assert (scene.row["status"], scene.row["provider_voice_id"]) == ("orphaned", voice)
+    assert (await scene.clean_up())["reason"] == "in_grace"
+    assert scene.listed() == [voice]
+
+
+async def test_an_orphan_is_removed_at_the_provider_after_its_grace(scene: Scene) -> None:
+    await scene.orphan()
+    scene.end_grace()
+    answer = await scene.clean_up()
+    assert (answer["outcome"], answer["reason"]) == ("done", "removed")
+    assert scene.listed() == []
+    assert (await scene.clean_up())["reason"] == "removed", "the same message again"
+    assert len(scene.providers.calls(scene.provider, "delete")) == 1
+
+
+async def test_its_message_goes_with_the_effect(scene: Scene) -> None:
+    await scene.orphan()
+    scene.end_grace()
+    sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[]) as ids"
+    (message,) = scene.world.one(sent)["ids"]
+    assert (await scene.clean_up(message))["archived"]
+    archived = "select count(*) from pgmq.a_voice_cleanup where msg_id = %s"
+    assert scene.world.truth(archived, message)["count"] == 1
+
+
+async def test_what_the_provider_lists_late_is_waited_for(scene: Scene) -> None:
+    scene.providers.fault(scene.provider, "create", "list_lag", lists=2)
+    voice = await scene.make_voice()
+    scene.cancel()
+    for _ in range(2):
+        assert (await scene.clean_up())["reason"] == "not_settled"
+    assert scene.row["status"] == "intended"
+    assert (await scene.clean_up())["reason"] == "orphaned"
+    assert scene.row["provider_voice_id"] == voice
+
+
+async def test_what_was_never_made_is_closed_once_it_is_settled(scene: Scene) -> None:
+    scene.cancel()
+    assert (await scene.clean_up())["reason"] == "not_settled"
+    scene.settle()
+    assert (await scene.clean_up())["reason"] == "closed"
+    assert scene.row["error_code"] == "never_made"
+
+
+async def test_what_a_worker_has_in_hand_is_left_to_it(scene: Scene) -> None:
+    await scene.make_voice()
+    assert (await scene.clean_up())["reason"] == "worked_on"
+    assert scene.providers.calls(scene.provider, "list") == []
+
+
+@pytest.mark.parametrize("scene", ["elevenlabs"], indirect=True)
+async def test_a_voice_that_is_adopted_while_it_is_looked_up_is_no_orphan(scene: Scene) -> None:
+    voice = await scene.make_voice()
+    activate = b"update public.attempts set is_active = %s where id = %s"
+    scene.providers.fault(scene.provider, "list", "hang", after_commit=True)
+    scene.world.superuser.execute(activate, (False, scene.attempt))
+    cleaning = asyncio.create_task(scene.clean_up())
+    await asyncio.to_thread(scene.providers.wait, scene.provider, "list")
+    scene.world.superuser.execute(activate, (True, scene.attempt))
+    scene.world.one(
+        "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        scene.attempt, scene.epoch, scene.enrollment, voice,
+    )  # fmt: skip
+    scene.providers.release()
+    assert (await cleaning)["reason"] == "attached"
+    assert scene.row["status"] == "attached"
+
+
+@pytest.mark.parametrize("after_commit", [True, False])
+async def test_a_removal_whose_answer_was_lost_is_looked_up_before_it_is_repeated(
+    scene: Scene, after_commit: bool
+) -> None:
+    await scene.orphan()
+    scene.end_grace()
+    scene.providers.fault(scene.provider, "delete", "bad_gateway", after_commit=after_commit)
+    assert (await scene.clean_up())["reason"] == "provider_unavailable"
+    assert scene.row["status"] == "removing"
+    assert (await scene.clean_up())["reason"] == "removed"
+    deletes = scene.providers.calls(scene.provider, "delete")
+    assert len(deletes) == (1 if after_commit else 2)
+    assert scene.listed() == []
+
+
+async def test_an_orphan_that_is_not_listed_is_removed_all_the_same(scene: Scene) -> None:
+    scene.providers.fault(scene.provider, "create", "list_lag", lists=100)
+    voice = await scene.make_voice()
+    scene.cancel()
+    report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r') as status"
+    assert scene.world.one(report, scene.enrollment, voice)["status"] == "orphaned"
+    scene.end_grace()
+    assert (await scene.clean_up())["reason"] == "removed"
+    assert scene.listed() == []
+
+
+async def test_a_voice_that_is_gone_already_counts_as_removed(scene: Scene) -> None:
+    await scene.orphan()
+    scene.end_grace()
+    scene.providers.reset()
+    assert (await scene.clean_up())["reason"] == "removed"
+
+
+async def test_a_provider_that_is_away_changes_nothing(scene: Scene) -> None:
+    await scene.make_voice()
+    scene.cancel()
+    scene.settle()
+    scene.providers.fault(scene.provider, "list", "unavailable")
+    assert (await scene.clean_up())["reason"] == "provider_unavailable"
+    assert scene.row["status"] == "intended"
+    assert (await scene.clean_up())["reason"] == "orphaned"
+
+
+async def test_a_region_that_is_not_set_up_here_is_not_looked_into(scene: Scene) -> None:
+    scene.cancel()
+    scene.settle()
+    scene.past("region = 'beijing'")
+    assert (await scene.clean_up())["reason"] == "provider_not_configured"
+    assert scene.row["status"] == "intended"
+
+
+async def test_an_unknown_enrollment_is_not_found_and_a_stranger_is_not_let_in(service: Served) -> None:
+    path = f"/internal/enrollments/{uuid4()}/clean-up"
+    assert (await service.http.post(path, json={})).status_code == 401
+    headers = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
+    missing = await service.http.post(path, headers=headers, json={})
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
