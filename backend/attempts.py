@@ -103,6 +103,7 @@ class Work(Struct, frozen=True, kw_only=True):
     user_id: UUID
     reflection_id: UUID | None
     voice_id: UUID
+    source: str
     provider: str
     region: str
     name: str
@@ -112,9 +113,9 @@ class Work(Struct, frozen=True, kw_only=True):
     process_count: int
     sync_count: int
     preview_count: int
-    bucket: str
-    path: str  # of the prepared WAV
-    bytes: int
+    bucket: str | None  # of the prepared WAV; null without a sample
+    path: str | None
+    bytes: int | None
     transcript: str | None
     enrollment_id: UUID | None  # the one whose outcome is open
     label: str | None

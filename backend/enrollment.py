@@ -3,12 +3,14 @@
 The intent is committed before the provider's call and the result after it, so a process that dies between
 the two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and
 adopts the voice; only when the provider had time to list it and did not, is it closed and another one made.
+A custom voice is at its provider already: claim → describe → attach.
 """
 
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from backend.errors import AppError, StaleLease, StorageUnavailable
+from backend.custom_voices import describe_voice, speakable_model
+from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
 from backend.leases import Step, StepAnswer, claimed, queries, retry_delay
 from backend.parts import Parts
 from backend.providers.base import (
@@ -55,6 +57,8 @@ async def process_attempt(
         if provider is None:
             return await fail(step, "provider_not_configured", "This voice provider is not set up here.")
         try:
+            if step.work.source == "custom_voice":
+                return await attach_custom(step, provider)
             return await enroll(step, provider)
         except ProviderError as error:
             return await settle_error(step, error)
@@ -81,6 +85,19 @@ async def enroll(step: Step, provider: VoiceProvider) -> StepAnswer:
     return await create(step, provider)
 
 
+async def attach_custom(step: Step, provider: VoiceProvider) -> StepAnswer:
+    """Ready, where the provider still has the voice and lets it speak. Nothing is made, nothing is lost."""
+    try:
+        found = await describe_voice(provider, step.work.provider_voice_id or "")
+        speakable_model(provider, found)
+        await step.parts.database.execute(queries.attach_custom_voice, step.write(label=found.label))
+    except InvalidInput as refused:
+        return await fail(step, refused.code, refused.message)
+    except StaleLease:
+        return StepAnswer(outcome="done", reason="stale_lease")
+    return StepAnswer(outcome="done", archived=step.message_id is not None)
+
+
 async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
     """The voice of the open enrollment: reported by the worker that made it, or listed under its label."""
     work = step.work
@@ -104,6 +121,8 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
 async def create(step: Step, provider: VoiceProvider) -> StepAnswer:
     """The intent, the one create call, its result."""
     work = step.work
+    if work.bucket is None or work.path is None or work.bytes is None:
+        return await fail(step, "sample_missing", "This attempt has no sample to clone. Record one.")
     request = EnrollRequest(
         label=new_label(),
         name=work.name,

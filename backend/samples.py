@@ -74,6 +74,16 @@ def require_size(size: int, most: int, field: str) -> None:
         )
 
 
+def require_language(limits: Limits, language: str) -> None:
+    if limits.languages is not None and language not in limits.languages:
+        raise InvalidInput(
+            f"This provider does not speak {language!r}.",
+            code="language_unsupported",
+            field="language",
+            help=f"One of {', '.join(sorted(limits.languages))}.",
+        )
+
+
 def choose_provider(parts: Parts, name: str | None) -> VoiceProvider:
     """The one that was asked for, or the one this project uses."""
     wanted = name or parts.settings.providers.voice_provider
@@ -103,13 +113,7 @@ async def prepare(parts: Parts, original: Path, limits: Limits, language: str) -
     size = (await anyio.Path(original).stat()).st_size
     if size == 0:
         raise InvalidFormat("The file is empty.", field="sample")
-    if limits.languages is not None and language not in limits.languages:
-        raise InvalidInput(
-            f"This provider does not speak {language!r}.",
-            code="language_unsupported",
-            field="language",
-            help=f"One of {', '.join(sorted(limits.languages))}.",
-        )
+    require_language(limits, language)
     wav = original.with_name("prepared.wav")
     try:
         inspection = await parts.inspector.inspect(original, prepared=wav)

@@ -116,6 +116,7 @@ class ProviderVoice(Struct, frozen=True, kw_only=True):
     label: str | None  # None when the provider does not tell
     target_model: str | None
     created_at: datetime | None = None
+    language: str | None = None  # ISO 639-1
     requires_verification: bool = False
     is_verified: bool = True
     verification_refused: bool = False  # the provider judged, and will not let it speak
@@ -133,6 +134,7 @@ class VoiceProvider(Protocol):
 
     name: str
     region: str | None
+    target_model: str  # what voices are made for and spoken with; a voice of another is not served
 
     @property
     def limits(self) -> Limits: ...

@@ -115,6 +115,7 @@ class LocalProvider:
 
     name = "local"
     region: str | None = None
+    target_model = TARGET_MODEL
     limits = Limits(
         min_seconds=3.0,
         max_seconds=60.0,

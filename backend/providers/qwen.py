@@ -70,6 +70,7 @@ class _Deleted(Struct):
 
 class _Listed(Struct):
     voice: str
+    language: str | None = None
     target_model: str | None = None  # gmt_create is left alone: its time zone is not documented
 
 
@@ -107,6 +108,7 @@ class Qwen:
         if config.workspace_id:
             self._headers["x-dashscope-workspace"] = config.workspace_id
         self.region: str | None = config.region
+        self.target_model = config.target_model
 
     @property
     def limits(self) -> Limits:
@@ -287,7 +289,10 @@ def _primary(language: str) -> str:
 def _voice(listed: _Listed) -> ProviderVoice:
     named = _VOICE.fullmatch(listed.voice)
     return ProviderVoice(
-        provider_voice_id=listed.voice, label=named[1] if named else None, target_model=listed.target_model
+        provider_voice_id=listed.voice,
+        label=named[1] if named else None,
+        target_model=listed.target_model,
+        language=listed.language if listed.language in LANGUAGES else None,
     )
 
 

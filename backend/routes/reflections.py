@@ -1,23 +1,25 @@
-"""A reflection's voice: mirror, clone, preview, launch gate, sessions, attempts."""
+"""A reflection's voice: mirror, custom voice, preview, launch gate, sessions, attempts."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
-from msgspec import Struct
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
 
 from backend.attempts import Attempt, AttemptEvent, AttemptRow
 from backend.auth import Caller, UserRequest, require_user
 from backend.cloning import read_attempt
+from backend.custom_voices import NewCustomVoice, use_custom_voice
 from backend.errors import NotFound
 from backend.idempotency import IDEMPOTENT, once
 from backend.launch import PREVIEW_BUCKET
 from backend.leases import queries as attempts
 from backend.parts import Parts
 from backend.sql import load_queries
+from backend.texts import Language, clean_name
 
 queries = load_queries("reflections")
 PREVIEW_URL_SECONDS = 600
@@ -43,6 +45,15 @@ class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
     voice: dict[str, Any]
     gate: LaunchGate
     preview_path: str | None
+
+
+class CustomVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A voice that is at its provider already. Without a name it has its reflection's."""
+
+    provider: str
+    provider_voice_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: str | None = None
+    language: Language | None = None
 
 
 class AttemptTimeline(Struct, frozen=True, kw_only=True):
@@ -77,6 +88,27 @@ class ReflectionsController(Controller):
         if row.preview_path is not None:
             url = await parts.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
         return ReflectionVoice(voice=row.voice, gate=row.gate, preview_url=url)
+
+    @patch("/voice", status_code=202)
+    async def use_custom_voice(
+        self,
+        reflection_id: FromPath[UUID],
+        data: JSONBody[CustomVoice],
+        caller: NamedDependency[Caller],
+        parts: NamedDependency[Parts],
+    ) -> Attempt:
+        """The queued attempt, once the provider confirmed the voice; for the same voice again the same one.
+
+        Whatever is refused leaves the voice that worked before as it is.
+        """
+        await require_reflection(parts, caller, reflection_id)
+        new = NewCustomVoice(
+            provider=data.provider,
+            provider_voice_id=data.provider_voice_id,
+            name=None if data.name is None else clean_name(data.name),
+            language=data.language,
+        )
+        return Attempt.of(await use_custom_voice(parts, caller, reflection_id, new))
 
     @post("/voice/preview", middleware=IDEMPOTENT)
     async def request_preview(

@@ -75,6 +75,20 @@ select voice_clone.report_enrollment(
 select * from voice_clone.attach_voice(
   %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
 
+-- is_usable_voice --
+-- false: an enrollment of somebody else made it, or one whose voice is gone
+select is_usable from voice_clone.find_custom_voice(%(user)s, %(provider)s, %(voice)s, %(label)s)
+
+-- use_custom_voice --
+-- opened and queued at once: the provider was asked before
+select * from voice_clone.use_custom_voice(
+  %(attempt)s, %(user)s, %(reflection)s, %(provider)s, %(region)s, %(voice)s, %(label)s, %(target_model)s,
+  %(name)s, %(language)s, %(preview_required)s)
+
+-- attach_custom_voice --
+-- ready without an enrollment, with the archive of its message
+select * from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s)
+
 -- await_verification --
 -- the voice is made and may not be used yet
 select * from voice_clone.await_verification(

@@ -73,6 +73,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " where e.attempt_id = %(id)s and e.status in ('intended', 'unknown')",
         "enrollments_open_idx",
     ),
+    "what made a voice, by its provider's id": (
+        "select * from voice_clone.enrollments e"
+        " where (e.provider = 'local' and e.provider_voice_id = 'x') or e.label = 'y'",
+        "enrollments_provider_voice_id_idx",
+    ),
     "what is due in a queue": (
         "select from voice_clone.deferred_messages d where d.queue = 'voice_preview' and d.due_at <= now()"
         " order by d.due_at limit 1000",

@@ -18,24 +18,29 @@ POINTS = ("before the intent", "after the intent", "inside the call", "after the
 
 
 @asynccontextmanager
-async def stuck_at(product: Product, provider: str, point: str, attempt_id: str) -> AsyncIterator[None]:
+async def stuck_at(
+    product: Product, provider: str, point: str, attempt_id: str, operation: str = "create"
+) -> AsyncIterator[None]:
     """The service, asked to process the attempt, gets as far as this point and no further."""
     url = f"{product.stack.api_url}/internal/voice-clone-attempts/{attempt_id}/process"
     headers = {"authorization": f"Bearer {product.stack.internal_token}"}
+    seen = len(product.providers.calls(provider, operation))
     table = {"before the intent": "voice_clone.enrollments", "after the call": "public.voices"}.get(point)
     async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
         locker = product.connect()
         if table:
             locker.execute(f"begin; lock table {table} in access exclusive mode".encode())
         else:
-            product.providers.fault(provider, "create", "hang", after_commit=point == "inside the call")
+            product.providers.fault(provider, operation, "hang", after_commit=point == "inside the call")
         asked = asyncio.create_task(http.post(url, headers=headers, json={}))
         try:
             if table:
                 await product.until(WAITING)
             else:
                 phase = "committed" if point == "inside the call" else "arrived"
-                await asyncio.to_thread(product.providers.wait, provider, "create", phase=phase)
+                await asyncio.to_thread(
+                    product.providers.wait, provider, operation, count=seen + 1, phase=phase
+                )
             yield
         finally:
             locker.close()  # and with it the lock

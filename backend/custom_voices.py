@@ -1,0 +1,95 @@
+"""Custom voices: one that is at its provider already, checked there before anything changes here."""
+
+from uuid import UUID, uuid4
+
+from msgspec import Struct
+
+from backend.attempts import AttemptRow
+from backend.auth import Caller
+from backend.errors import InvalidInput
+from backend.parts import Parts
+from backend.providers.base import ProviderVoice, VoiceProvider
+from backend.samples import choose_provider, require_language
+from backend.sql import load_queries
+
+queries = load_queries("attempts")
+DEFAULT_LANGUAGE = "en"  # where neither the caller nor the provider says what the voice speaks
+
+
+class NewCustomVoice(Struct, frozen=True, kw_only=True):
+    """A voice by its provider's id. Without a name it has its reflection's."""
+
+    provider: str
+    provider_voice_id: str
+    name: str | None
+    language: str | None
+
+
+async def use_custom_voice(
+    parts: Parts, caller: Caller, reflection_id: UUID, new: NewCustomVoice
+) -> AttemptRow:
+    """The queued attempt, which supersedes the active one; whatever is refused changes nothing."""
+    provider = choose_provider(parts, new.provider)
+    found = await describe_voice(provider, new.provider_voice_id)
+    # Whose voice it is comes first: of another's, no answer tells as much as that it exists.
+    whose = {
+        "user": caller.user_id,
+        "provider": provider.name,
+        "voice": new.provider_voice_id,
+        "label": found.label,
+    }
+    if not await parts.database.fetch_value(queries.is_usable_voice, whose, of=bool):
+        raise no_such_voice()
+    target_model = speakable_model(provider, found)
+    language = new.language or found.language or DEFAULT_LANGUAGE
+    require_language(provider.limits, language)
+    parameters = {
+        **whose,
+        "attempt": uuid4(),
+        "reflection": reflection_id,
+        "region": provider.region or "",
+        "target_model": target_model,
+        "name": new.name,
+        "language": language,
+        "preview_required": parts.settings.attempts.preview_required,
+    }
+    attempt = await parts.database.fetch_one(queries.use_custom_voice, parameters, row=AttemptRow)
+    assert attempt is not None  # noqa: S101 - the function returns its row or raises
+    return attempt
+
+
+async def describe_voice(provider: VoiceProvider, provider_voice_id: str) -> ProviderVoice:
+    found = await provider.describe(provider_voice_id)
+    if found is None:
+        raise no_such_voice()
+    return found
+
+
+def speakable_model(provider: VoiceProvider, found: ProviderVoice) -> str:
+    """The model this service would speak with, or why it cannot."""
+    if found.requires_verification and not found.is_verified:
+        raise InvalidInput(
+            "The provider has not verified the speaker of this voice yet.",
+            code="voice_not_verified",
+            field="provider_voice_id",
+            help="Complete the verification at the provider, then send the id again.",
+        )
+    if found.target_model not in {None, provider.target_model}:
+        raise InvalidInput(
+            f"The voice was made for {found.target_model}, which is not spoken with here.",
+            code="target_model_unsupported",
+            field="provider_voice_id",
+            help=f"Choose a voice that was made for {provider.target_model}.",
+            extra={"targetModel": found.target_model, "supported": [provider.target_model]},
+        )
+    return provider.target_model
+
+
+def no_such_voice() -> InvalidInput:
+    """The same for an id that does not exist and for one that is another user's."""
+    return InvalidInput(
+        "There is no such voice at this provider.",
+        code="voice_not_found",
+        field="provider_voice_id",
+        help="Send the id of a voice that this service's account at the provider may speak with.",
+    )
