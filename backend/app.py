@@ -16,11 +16,13 @@ from backend.audio.inspect import AudioInspector
 from backend.auth import TokenVerifier, provide_caller
 from backend.background import Background
 from backend.database import Database
+from backend.draining import Drainer
 from backend.http_client import HttpClient
 from backend.parts import Parts
 from backend.problems import answer_problem
 from backend.providers.local import LocalProvider
 from backend.providers.remote import remote_providers
+from backend.routes.clock import ClockController
 from backend.routes.clone import CloneController
 from backend.routes.consents import ConsentsController
 from backend.routes.enrollments import EnrollmentsController
@@ -36,6 +38,7 @@ from backend.storage import Storage, StorageProfiles
 from backend.telemetry import RequestLog, configure_logging
 
 ROUTES: list[ControllerRouterHandler] = [
+    ClockController,
     CloneController,
     ConsentsController,
     EnrollmentsController,
@@ -70,6 +73,7 @@ def create_app(
         providers={local.name: local, **remote_providers(settings.providers, http)},
         inspector=AudioInspector(),
     )
+    drainer = Drainer(parts, background)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -98,6 +102,7 @@ def create_app(
             "storage": Provide(lambda: storage, sync_to_thread=False),
             "parts": Provide(lambda: parts, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
+            "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
         exception_handlers={Exception: answer_problem},

@@ -170,6 +170,9 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     enrollment_settle_seconds: Seconds = field(name="ENROLLMENT_SETTLE_SECONDS", default=150.0)
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_owner: Count = field(name="MAX_JOBS_PER_OWNER", default=4)
+    message_budget: Count = field(
+        name="MESSAGE_BUDGET", default=16
+    )  # tries before a message is a dead letter
 
     def problems(self) -> Iterator[str]:
         if self.max_jobs_per_owner > self.max_jobs:

@@ -5,12 +5,13 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = {  # name → the module that has a function of this name
+COMMANDS = {  # name → the module that has a function of this name, with _ for -
     "bench": "scripts.bench.command",
     "demo": "scripts.demo",
     "dev": "scripts.dev",
     "lifecycle": "scripts.lifecycle",
     "migrate": "scripts.migrate",
+    "recover-stale": "scripts.recover_stale",
     "simulator": "scripts.simulator.command",
 }
 
@@ -26,7 +27,7 @@ def register(arguments: list[str]) -> None:
     """The command of these arguments, or all of them for help and for a name that is none."""
     called = [name for name in COMMANDS if name in arguments[:1]]
     for name in called or COMMANDS:
-        app.command(name)(getattr(import_module(COMMANDS[name]), name))
+        app.command(name)(getattr(import_module(COMMANDS[name]), name.replace("-", "_")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""`python -m scripts recover-stale`: run the sweep once, and say what it did."""
+
+import os
+import sys
+from typing import Annotated
+
+import msgspec
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backend.sql import load_queries
+
+queries = load_queries(__file__)
+MEANINGS = {
+    "expired": "uploads that nobody finalized in time",
+    "sent": "messages that were due, or lost and sent again",
+    "given_back": "leases that ran out; the work is queued again",
+    "failed": "out of budget, or past a deadline",
+    "postponed": "nothing to do any more",
+    "enrollments": "voices at a provider whose outcome or removal is due",
+    "idempotency_keys": "answers kept for repeated requests, and forgotten now",
+    "troubled": "could not be moved: Postgres's log names each and its error",
+}
+TROUBLED = 1  # the exit code
+
+
+def recover_stale(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many attempts in this run.")] = 1000,
+    json: Annotated[bool, typer.Option("--json", help="Counts as one JSON object.")] = False,
+) -> None:
+    """Move on what has waited too long, as the consumers' timer does; safe at any time, and twice at once.
+
+    Needs DATABASE_URL, the service's login or the owner's. Exits with 1 where something could not be moved.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise typer.BadParameter(
+            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
+        )
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            done = dict(connection.execute(queries.recover_stale.encode(), {"limit": limit}).fetchall())
+    except psycopg.Error as error:
+        sys.exit(f"The sweep did not run: {error}")
+    if json:
+        sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+    else:
+        show(done)
+    sys.exit(TROUBLED if "troubled" in done else 0)
+
+
+def show(done: dict[str, int]) -> None:
+    console = Console()
+    if not done:
+        console.print("Nothing was due.")
+        return
+    table = Table("what", "count", "which are")
+    for what, count in sorted(done.items()):
+        table.add_row(what, str(count), MEANINGS.get(what, ""))
+    console.print(table)

@@ -1,0 +1,182 @@
+"""A queue drained inside the service, for deployments without a resident consumer; and the sweep by HTTP."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import UUID
+
+import pytest
+
+from tests.backend.conftest import INTERNAL_TOKEN, Served, served
+from tests.backend.test_verification import verifying
+from tests.conftest import Database
+from tests.database.conftest import World
+from tests.queue_consumers.conftest import Queued, body, until
+from tests.simulators import ELEVENLABS_KEY, Simulator, simulator
+
+AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def providers() -> Iterator[Simulator]:
+    with simulator() as started:
+        yield started
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def serving(world: World, providers: Simulator, logs: Path, **settings: str) -> AsyncIterator[Served]:
+    providers.reset()
+    known = {"ELEVENLABS_API_KEY": ELEVENLABS_KEY, "ELEVENLABS_BASE_URL": f"{providers.url}/elevenlabs"}
+    async with served(logs, world.database.service, **known, **settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def service(world: World, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(world, providers, tmp_path) as running:
+        yield running
+
+
+async def drain(service: Served, queue: str, seconds: float = 20) -> dict[str, Any]:
+    answer = await service.http.post(
+        f"/internal/queues/{queue}/drain", json={"seconds": seconds}, headers=AUTHORIZED
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def send(world: World, queue: str, *bodies: object) -> None:
+    texts = [json.dumps(each) for each in bodies]
+    world.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", queue, texts)
+
+
+def dead(world: World, queue: str) -> list[str]:
+    return [*Queued(world.database.service, world.database.superuser, queue).dead().values()]
+
+
+def waiting(world: World, queue: str) -> tuple[int, int]:
+    """Messages in the queue, and deferred ones."""
+    tables = Queued(world.database.service, world.database.superuser, queue)
+    deferred = "select count(*) from voice_clone.deferred_messages where queue = %s"
+    return len(tables.live()), world.truth(deferred, queue)["count"]
+
+
+async def test_draining_takes_an_attempt_as_far_as_consumers_would(
+    world: World, providers: Simulator, service: Served
+) -> None:
+    attempts = [await verifying(world, providers, looks=0) for _ in range(3)]
+    for queue in ("voice_clone_verify", "voice_runtime_sync"):
+        assert await drain(service, queue) == {"handled": 3, "running": 0, "empty": True}
+    assert {world.attempt(attempt)["runtime_status"] for attempt in attempts} == {"synced"}
+    drained = await drain(service, "voice_mirror")
+    assert drained["empty"]
+    assert drained["handled"] > 3
+    mirrors = world.superuser.execute("select voice ->> 'runtimeStatus' as is from public.reflections")
+    assert [row["is"] for row in mirrors] == ["synced"] * 3
+    for queue in ("voice_clone_verify", "voice_runtime_sync", "voice_mirror"):
+        assert waiting(world, queue) == (0, 0)
+
+
+async def test_what_still_runs_when_the_time_is_up_settles_its_own_message(
+    world: World, providers: Simulator, service: Served
+) -> None:
+    attempt = await verifying(world, providers, looks=0)
+    providers.fault("elevenlabs", "get", "hang")
+    assert await drain(service, "voice_clone_verify", 0.2) == {"handled": 0, "running": 1, "empty": False}
+    assert world.attempt(attempt)["status"] == "verifying"
+    providers.release()
+    await until(lambda: world.attempt(attempt)["status"] == "ready")
+    assert waiting(world, "voice_clone_verify") == (0, 0)
+
+
+async def test_no_more_run_at_once_than_the_process_may(
+    world: World, providers: Simulator, tmp_path: Path
+) -> None:
+    async with serving(world, providers, tmp_path, MAX_JOBS="2", MAX_JOBS_PER_OWNER="1") as service:
+        for _ in range(3):
+            await verifying(world, providers, looks=0)
+        providers.fault("elevenlabs", "get", "hang", times=2)
+        assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 2
+        assert await drain(service, "voice_clone_verify") == {"handled": 0, "running": 0, "empty": False}
+        providers.release()
+        verified = "select count(*) from public.attempts where status = 'ready'"
+        await until(lambda: world.truth(verified)["count"] == 2)
+        assert (await drain(service, "voice_clone_verify"))["handled"] == 1
+
+
+async def test_a_message_that_cannot_be_handled_is_a_dead_letter(world: World, service: Served) -> None:
+    send(world, "voice_preview", {"id": "no id"}, body(tries=16), body())
+    assert (await drain(service, "voice_preview"))["handled"] == 3
+    reasons = {reason.partition(":")[0] for reason in dead(world, "voice_preview")}
+    assert reasons == {"malformed", "budget_used"}
+    send(world, "voice_mirror", {"id": 7}, body())
+    assert (await drain(service, "voice_mirror"))["handled"] == 2
+    assert [reason.partition(":")[0] for reason in dead(world, "voice_mirror")] == ["malformed"]
+
+
+async def test_a_step_that_another_is_at_comes_later_and_no_try_is_counted(
+    world: World, service: Served
+) -> None:
+    attempt = world.queued(world.user(), None)
+    world.claim(attempt)
+    assert (await drain(service, "voice_clone_process"))["handled"] == 1
+    assert waiting(world, "voice_clone_process") == (0, 1)
+    row = world.truth(
+        "select message, due_at > now() + interval '30 s' as late from voice_clone.deferred_messages"
+    )
+    assert (UUID(row["message"]["id"]), row["message"]["tries"], row["late"]) == (attempt, 0, True)
+
+
+BREAK: LiteralString = (
+    "alter function voice_clone.claim_step(uuid, text, text, int) rename to claim_step_away"
+)
+
+
+async def test_a_step_that_crashes_is_tried_again_until_its_budget_is_used(
+    world: World, providers: Simulator, tmp_path: Path
+) -> None:
+    world.superuser.execute(BREAK)
+    async with serving(world, providers, tmp_path, MESSAGE_BUDGET="2") as service:
+        send(world, "voice_preview", body())
+        await drain(service, "voice_preview")  # the second try may be in it: its delay is random
+        world.superuser.execute("update pgmq.q_voice_preview set vt = now()")
+        await drain(service, "voice_preview")
+    assert dead(world, "voice_preview") == ["UndefinedFunction (tried 2 times)"]
+
+
+async def test_only_known_queues_are_drained_by_whom_it_concerns(service: Served) -> None:
+    path = "/internal/queues/voice_mirror/drain"
+    assert (await service.http.post(path, json={})).status_code == 401
+    for seconds in (0, 301, "long"):
+        refused = await service.http.post(path, json={"seconds": seconds}, headers=AUTHORIZED)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    unknown = await service.http.post("/internal/queues/attempts/drain", json={}, headers=AUTHORIZED)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    assert "voice_mirror" in unknown.json()["help"]
+
+
+async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(world: World, service: Served) -> None:
+    user = world.user()
+    for _ in range(3):
+        world.open(user, None)
+    with world.superuser.transaction():
+        world.superuser.execute("set local session_replication_role = replica")
+        world.superuser.execute(
+            "update public.attempts set sweep_at = now(), created_at = now() - interval '2 days'"
+        )
+
+    async def sweep(**asked: Any) -> Any:
+        answer = await service.http.post("/internal/recover-stale", json=asked, headers=AUTHORIZED)
+        return answer.json() if answer.status_code == 200 else answer.status_code
+
+    assert [await sweep(limit=2), await sweep(), await sweep()] == [{"expired": 2}, {"expired": 1}, {}]
+    assert await sweep(limit=0) == 422
+    assert (await service.http.post("/internal/recover-stale", json={})).status_code == 401

@@ -1,0 +1,76 @@
+"""The operator's sweep: what it prints, and how it ends."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from scripts.local.migrations import ROOT
+from tests.conftest import Database
+from tests.database.conftest import World
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
+
+
+async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "scripts", "recover-stale", *arguments),
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "120"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+def open_uploads(world: World, count: int) -> None:
+    """Uploads that are due to expire."""
+    user = world.user()
+    for _ in range(count):
+        world.open(user, None)
+    world.superuser.execute("update voice_clone.times set value = '0' where name = 'upload'")
+    with world.superuser.transaction():
+        world.superuser.execute("set local session_replication_role = replica")
+        world.superuser.execute("update public.attempts set sweep_at = now()")
+
+
+async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> None:
+    open_uploads(world, 3)
+    code, output, _ = await run(world.database.service, "--json", "--limit", "2")
+    assert (code, json.loads(output)) == (0, {"expired": 2})
+    code, output, _ = await run(world.database.postgres)
+    assert code == 0
+    assert "uploads that nobody finalized in time" in output
+    assert (await run(world.database.service))[:2] == (0, "Nothing was due.\n")
+    assert (await run(world.database.service, "--json"))[:2] == (0, "{}\n")
+
+
+async def test_the_command_fails_where_something_could_not_be_moved(world: World) -> None:
+    open_uploads(world, 1)
+    world.superuser.execute(
+        "alter table public.attempts add constraint never check (status <> 'expired') not valid"
+    )
+    code, output, _ = await run(world.database.service, "--json")
+    assert (code, json.loads(output)) == (1, {"troubled": 1})
+
+
+async def test_the_command_says_what_it_needs() -> None:
+    code, output, _ = await run("", "--help")
+    assert code == 0
+    assert "DATABASE_URL" in output
+    code, _, errors = await run("")
+    assert code == 2
+    assert "DATABASE_URL is not set" in errors
+    code, _, errors = await run("postgresql://postgres@127.0.0.1:1/postgres")
+    assert code == 1
+    assert "The sweep did not run" in errors
+    assert "Traceback" not in errors
