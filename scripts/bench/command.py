@@ -32,6 +32,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], Awaitable[list[Figure]]], bool]] = {
     "lifecycles": (measures.lifecycles, False),
     "messages": (measures.messages, True),
     "mirrors": (measures.mirrors, True),
+    "sweep": (measures.sweep, True),
 }
 SERVICE_MB = 400
 CONSUMER_MB = 150

@@ -28,6 +28,7 @@ SECONDS = 2.0
 CONNECTIONS = 32
 UPLOADS = 200  # and as many before, to warm each connection of the pools
 MIRRORS = 10_000
+SWEPT = 1_000
 LIFECYCLES = 400
 WARMING_LIFECYCLES = 100
 POLL_SECONDS = 0.01
@@ -142,6 +143,29 @@ def notify_round_trip(bench: Bench, count: int = 200) -> float:
             next(listener.notifies(stop_after=1))
             taken.append((time.perf_counter() - started) * 1000)
     return middle(taken)
+
+
+async def sweep(bench: Bench) -> list[Figure]:
+    """Attempts whose message was lost, sent again in one run, beside the bookkeeping of one statement."""
+    users = bench.users(SWEPT)
+    bench.run(queries.consents, {"users": users})
+    reflections = bench.run(queries.reflections, {"users": users})
+    attempts = bench.run(queries.queued, {"reflections": reflections, "path": "p", "bytes": 1})
+    floors, values = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        bench.run(queries.unswept, {"attempts": attempts}, past_triggers=True)
+        floors.append(SWEPT / (time.perf_counter() - started))
+        bench.run(queries.lost, {"attempts": attempts}, past_triggers=True)
+        started = time.perf_counter()
+        swept = bench.run(queries.swept, {"count": SWEPT})[0]
+        values.append(SWEPT / (time.perf_counter() - started))
+        if swept != SWEPT:
+            raise RuntimeError(f"{SWEPT} attempts were due, and {swept} were swept")
+    bench.run(queries.withdrawn, {"attempts": attempts}, past_triggers=True)
+    for queue in ("voice_clone_process", "voice_mirror"):
+        bench.run("select pgmq.purge_queue(%(queue)s)", {"queue": queue})
+    return [at_least("swept, 1,000 due", middle(values), "attempts/s", 1_000, middle(floors))]
 
 
 async def mirrors(bench: Bench) -> list[Figure]:

@@ -66,7 +66,7 @@ where a.id = any(%(attempts)s) and a.status = 'ready' and a.runtime_status = 'sy
   and (r.voice ->> 'version')::bigint = a.version
 
 -- fill_attempts --
--- old attempts of old reflections, a tenth of them active; past triggers, in one go
+-- old attempts of old reflections, a tenth of them active and awaited in the index of the sweep; past triggers, in one go
 with r as (
   insert into public.reflections (user_id, name)
   select (%(users)s::uuid[])[1 + n %% cardinality(%(users)s::uuid[])], 'old' from generate_series(1, %(count)s / 10) n
@@ -74,10 +74,11 @@ with r as (
 )
 insert into public.attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
-  provider, provider_voice_id, target_model, activated_at, cancel_reason)
+  provider, provider_voice_id, target_model, activated_at, cancel_reason, sweep_at)
 select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
   case when n = 10 then 'ready' else 'cancelled' end, 'synced', 'completed', n = 10, n,
-  'local', gen_random_uuid(), 'm', now(), case when n < 10 then 'superseded' end
+  'local', gen_random_uuid(), 'm', now(), case when n < 10 then 'superseded' end,
+  case when n = 10 then now() + interval '1 day' end
 from r, generate_series(1, 10) n
 
 -- fill_delayed --
@@ -85,3 +86,19 @@ from r, generate_series(1, 10) n
 select cardinality(voice_clone.send_messages(queue,
   (select array_agg(voice_clone.message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
 from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
+
+-- lost --
+-- their messages were lost a while ago: due for the sweep, past triggers
+update public.attempts set sweep_at = now() where id = any(%(attempts)s)
+
+-- unswept --
+-- the floor of a sweep: its bookkeeping alone
+update public.attempts set sweep_at = now() + interval '5 min' where id = any(%(attempts)s)
+
+-- swept --
+-- one run, all that is due
+select sum(count) from voice_clone.recover_stale(%(count)s)
+
+-- withdrawn --
+-- cancelled past triggers, so that nothing of them is left to do
+update public.attempts set status = 'cancelled', is_active = false, sweep_at = null where id = any(%(attempts)s)
