@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.background import Background
+from backend.cleanup import clean_up
 from backend.enrollment import process_attempt
 from backend.errors import AppError, IllegalTransition, NotFound
 from backend.launch import render_preview, sync_runtime
@@ -34,6 +35,7 @@ STEPS: dict[str, Step] = {
     "voice_clone_verify": lambda parts, id_, message: verify_attempt(parts, id_, message_id=message),
     "voice_runtime_sync": lambda parts, id_, message: sync_runtime(parts, id_, message_id=message),
     "voice_preview": lambda parts, id_, message: render_preview(parts, id_, message_id=message),
+    "voice_cleanup": lambda parts, id_, message: clean_up(parts, id_, message_id=message),
 }
 
 

@@ -10,7 +10,9 @@ from backend.sql import load_queries
 queries = load_queries(__file__)
 
 
-QUEUE_DELAY_SECONDS = 5  # as voice_clone.queue_delay_seconds(): what waits longer is no queue's to keep
+# The database's time 'queue_hold', unless an operator set another: what waits longer is sent anew, and the
+# database says whether that is the queue's to keep.
+QUEUE_DELAY_SECONDS = 5
 
 
 class SentAnew(Struct, frozen=True):

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from backend.draining import MIRROR, STEPS
+from queue_consumers.registry import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying
 from tests.conftest import Database
@@ -67,6 +69,10 @@ def waiting(world: World, queue: str) -> tuple[int, int]:
     tables = Queued(world.database.service, world.database.superuser, queue)
     deferred = "select count(*) from voice_clone.deferred_messages where queue = %s"
     return len(tables.live()), world.truth(deferred, queue)["count"]
+
+
+def test_every_queue_that_is_consumed_can_be_drained() -> None:
+    assert {*STEPS, MIRROR} == set(QUEUES)
 
 
 async def test_draining_takes_an_attempt_as_far_as_consumers_would(

@@ -261,6 +261,35 @@ def test_a_row_that_cannot_be_moved_keeps_no_other_from_it(world: World) -> None
     assert world.attempt(stuck)["status"] == "awaiting_upload"
 
 
+def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(world: World) -> None:
+    user = world.user()
+    attempt = world.queued(user, world.reflection(user))
+    epoch = world.claim(attempt)["lease_epoch"]
+    world.intend(attempt, epoch, settle=0)
+    world.one("select * from voice_clone.claim_idempotency_key(%s, 'key-1', 'x')", user)
+    wait_past(world, "idempotency")
+    past_triggers(world, "update public.attempts set sweep_at = null")
+    assert sweep(world) == {"enrollments": 1, "idempotency_keys": 1}
+    assert sweep(world) == {}
+
+
+@pytest.mark.parametrize("broken", ["sweep_enrollments", "forget_idempotency_keys"])
+def test_what_cannot_be_swept_keeps_no_other_from_it(world: World, broken: str) -> None:
+    world.open(world.user(), None)
+    wait_past(world, "upload")
+    world.superuser.execute(f"drop function voice_clone.{broken}(int)".encode())
+    assert sweep(world) == {"expired": 1, "troubled": 1}
+
+
+def test_how_long_a_queue_keeps_what_waits_is_set_in_one_place(world: World) -> None:
+    world.superuser.execute("update voice_clone.times set value = '30 s' where name = 'queue_hold'")
+    message = '{"event": "tested"}'
+    for seconds in (30, 31):
+        world.one("select voice_clone.send_messages('voice_preview', %s::jsonb[], %s)", [message], seconds)
+    assert world.truth("select count(*) from pgmq.q_voice_preview")["count"] == 1
+    assert world.truth("select count(*) from voice_clone.deferred_messages")["count"] == 1
+
+
 def test_sweeps_at_once_do_each_thing_once(world: World) -> None:
     user = world.user()
     attempts = [world.queued(user, None) for _ in range(60)]
