@@ -34,16 +34,18 @@ class LaunchGate(Struct, frozen=True, kw_only=True):
 
 
 class ReflectionVoice(Struct, frozen=True, kw_only=True):
-    """The mirror as the reflection carries it, the gate read from the attempt, and the clip to hear."""
+    """The mirror as the reflection carries it; gate and source read from the attempt; the clip to hear."""
 
     voice: dict[str, Any]
     gate: LaunchGate
+    source: str | None  # sample, custom_voice, …; null without a voice
     preview_url: str | None
 
 
 class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
     voice: dict[str, Any]
     gate: LaunchGate
+    source: str | None
     preview_path: str | None
 
 
@@ -87,7 +89,7 @@ class ReflectionsController(Controller):
         url = None
         if row.preview_path is not None:
             url = await parts.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
-        return ReflectionVoice(voice=row.voice, gate=row.gate, preview_url=url)
+        return ReflectionVoice(voice=row.voice, gate=row.gate, source=row.source, preview_url=url)
 
     @patch("/voice", status_code=202)
     async def use_custom_voice(

@@ -1,6 +1,6 @@
 -- voice --
 -- the mirror as clients read it, and the gate beside it; under row level security
-select r.voice, public.launch_gate(r.id) as gate, a.preview_path
+select r.voice, public.launch_gate(r.id) as gate, a.source, a.preview_path
 from public.reflections r
 left join public.attempts a on a.reflection_id = r.id and a.is_active
 where r.id = %(reflection)s

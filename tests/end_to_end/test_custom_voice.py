@@ -82,6 +82,8 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
     )
     mirror = (await product.until(mirrored, ada.reflection))["voice"]
     assert (mirror["provider"], mirror["voiceId"]) == (provider, attempt["voice_id"])
+    shown = (await answer(ada, "GET", f"{path}/voice")).json()
+    assert (shown["source"], shown["voice"]["provider"]) == ("custom_voice", provider)
     made = product.row(
         "select count(*) from voice_clone.enrollments where attempt_id = %s", attempt["attempt_id"]
     )
