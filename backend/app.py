@@ -28,6 +28,7 @@ from backend.routes.consents import ConsentsController
 from backend.routes.enrollments import EnrollmentsController
 from backend.routes.health import HealthController
 from backend.routes.internal import InternalController
+from backend.routes.legacy import LegacyController
 from backend.routes.reflections import ReflectionsController
 from backend.routes.speech import SpeechController
 from backend.routes.voice_clone import VoiceCloneController
@@ -44,6 +45,7 @@ ROUTES: list[ControllerRouterHandler] = [
     EnrollmentsController,
     HealthController,
     InternalController,
+    LegacyController,
     ReflectionsController,
     SpeechController,
     VoiceCloneController,

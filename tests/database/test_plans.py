@@ -92,6 +92,17 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " order by k.created_at limit 100 for update skip locked",
         "idempotency_keys_created_at_idx",
     ),
+    "a legacy event": (
+        "select e.id from voice_clone.legacy_events e where e.source = 'conversation_ended'"
+        " and e.event_id = 'e'",
+        "legacy_events_source_event_id_key",
+    ),
+    "the consent that covers a reflection": (
+        "select c.id from public.consents c where c.user_id = %(id)s and c.revokes is null"
+        " and not exists (select from public.consents r where r.revokes = c.id)"
+        " order by c.position desc limit 1",
+        "consents_user_id_position_key",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " order by v.created_at desc limit 100",

@@ -1,0 +1,86 @@
+-- Legacy events: what the outbox and the webhooks of the time before this schema ask for, each decided once.
+--
+-- An event is kept before anything is done about it, and never deleted: what is refused or skipped says why.
+
+create table voice_clone.legacy_events (
+  id uuid primary key default gen_random_uuid(),
+  source text not null check (source in ('voice_clone_outbox', 'conversation_ended')),
+  event_id text not null check (length(event_id) between 1 and 255),
+  reflection_id uuid not null,
+  payload jsonb not null,
+  outcome text not null default 'received' check (outcome in ('received', 'accepted', 'refused', 'skipped')),
+  code text,
+  message text,
+  attempt_id uuid references public.attempts (id),
+  received_at timestamptz not null default now(),
+  decided_at timestamptz,
+  unique (source, event_id),
+  check ((outcome = 'accepted') = (attempt_id is not null)),
+  check ((outcome in ('refused', 'skipped')) = (code is not null and message is not null))
+);
+comment on column voice_clone.legacy_events.id is 'also the id of the attempt that it becomes';
+comment on column voice_clone.legacy_events.reflection_id is
+  'as the event says it, so without a reference: a reflection may be gone';
+create index legacy_events_attempt_id_idx on voice_clone.legacy_events (attempt_id);
+create index legacy_events_outcome_idx on voice_clone.legacy_events (outcome, received_at) where outcome <> 'accepted';
+alter table voice_clone.legacy_events enable row level security;
+revoke all on voice_clone.legacy_events from public, anon, authenticated, service_role;
+
+-- What the service needs of an event to go on: everything else it has from the event itself.
+create type voice_clone.legacy_decision as (
+  id uuid, outcome text, code text, message text, attempt_id uuid, user_id uuid, reflection_name text, consent_id uuid
+);
+
+-- The newest consent that covers a reflection's voice today.
+create function voice_clone.consent_for(p_user uuid, p_reflection uuid) returns uuid
+language sql stable security definer set search_path = ''
+as $$
+  select c.id from public.consents c
+  where c.user_id = p_user and c.revokes is null
+    and (c.subject_kind = 'self' or c.subject_id = p_reflection)
+    and not exists (select from public.consents r where r.revokes = c.id)
+  order by c.position desc limit 1
+$$;
+
+-- Decides without looking at the recording. Accepted and skipped stand; a refusal is looked at anew each time
+-- the event comes. Locks the event and its reflection, in this order.
+create function voice_clone.judge_legacy_event(p_event uuid) returns voice_clone.legacy_decision
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  e voice_clone.legacy_events;
+  r public.reflections;
+  v_consent uuid;
+begin
+  select * into e from voice_clone.legacy_events x where x.id = p_event for update;
+  if e.outcome in ('accepted', 'skipped') then
+    return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
+  end if;
+  select * into r from public.reflections x where x.id = e.reflection_id for no key update;
+  v_consent := voice_clone.consent_for(r.user_id, r.id);
+  if r.id is null then
+    return voice_clone.decide_legacy_event(e.id, 'refused', 'reflection_not_found', 'There is no such reflection.');
+  elsif exists (select from public.attempts a where a.reflection_id = r.id and a.is_active) then
+    return voice_clone.decide_legacy_event(
+      e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which goes on undisturbed.');
+  elsif jsonb_typeof(e.payload -> 'recording') is distinct from 'object' then
+    return voice_clone.decide_legacy_event(e.id, 'skipped', 'no_recording', 'The event has no recording to clone.');
+  elsif v_consent is null then
+    return voice_clone.decide_legacy_event(
+      e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has withdrawn it.');
+  end if;
+  return (e.id, 'received', null, null, null, r.user_id, r.name, v_consent)::voice_clone.legacy_decision;
+end
+$$;
+
+create function voice_clone.decide_legacy_event(p_event uuid, p_outcome text, p_code text, p_message text)
+returns voice_clone.legacy_decision
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update voice_clone.legacy_events e
+  set outcome = p_outcome, code = p_code, message = p_message, decided_at = now()
+  where e.id = p_event and e.outcome in ('received', 'refused');
+  return (p_event, p_outcome, p_code, p_message, null, null, null, null)::voice_clone.legacy_decision;
+end
+$$;

@@ -1,0 +1,158 @@
+"""A legacy event becomes an attempt at most once, never without consent, never beside an active one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from tests.database.conftest import Row, World
+
+PAYLOAD: dict[str, Any] = {"recording": {"path": "x"}}
+RECEIVE = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, %s)"
+ACCEPT = (
+    "select * from voice_clone.accept_legacy_event(%s, 'local', '', 'Ada', 'en', null,"
+    " %s, 'audio/wav', 1000, '{}'::jsonb, %s, 2000, true)"
+)
+
+
+def receive(world: World, reflection: UUID, event: str = "e", payload: dict[str, Any] = PAYLOAD) -> Row:
+    return world.one(RECEIVE, event, reflection, Jsonb(payload))
+
+
+def accept(world: World, event: Row) -> Row:
+    return world.one(ACCEPT, event["id"], f"{event['id']}/sample.wav", f"{event['id']}/prepared.wav")
+
+
+def kept(world: World) -> list[Row]:
+    return world.superuser.execute("select * from voice_clone.legacy_events order by received_at").fetchall()
+
+
+def decided(row: Row) -> tuple[str, str | None]:
+    return row["outcome"], row["code"]
+
+
+@pytest.fixture
+def owner(world: World) -> UUID:
+    return world.user()
+
+
+@pytest.fixture
+def reflection(world: World, owner: UUID) -> UUID:
+    return world.reflection(owner)
+
+
+def test_an_event_becomes_a_queued_attempt_of_its_reflection(
+    world: World, owner: UUID, reflection: UUID
+) -> None:
+    world.consent(owner)
+    received = receive(world, reflection)
+    assert (received["outcome"], received["user_id"]) == ("received", owner)
+    accepted = accept(world, received)
+    assert accepted["outcome"] == "accepted"
+    attempt = world.attempt(accepted["attempt_id"])
+    assert (attempt["status"], attempt["source"], attempt["is_active"]) == ("queued", "legacy_outbox", True)
+    assert (attempt["reflection_id"], attempt["preview_status"]) == (reflection, "required")
+    assert [each["message"]["id"] for each in world.messages("voice_clone_process")] == [str(attempt["id"])]
+    world.enroll(attempt["id"])
+    assert world.attempt(attempt["id"])["status"] == "ready"
+
+
+def test_the_same_event_again_is_the_same_attempt(world: World, owner: UUID, reflection: UUID) -> None:
+    world.consent(owner)
+    received = receive(world, reflection)
+    accepted = accept(world, received)
+    for again in (receive(world, reflection), accept(world, received)):
+        assert (again["outcome"], again["attempt_id"]) == ("accepted", accepted["attempt_id"])
+    assert world.truth("select count(*) from public.attempts")["count"] == 1
+
+
+def test_an_event_at_both_services_at_once_is_one_attempt(
+    world: World, owner: UUID, reflection: UUID
+) -> None:
+    world.consent(owner)
+
+    def deliver(_: int) -> UUID:
+        with psycopg.Connection[Row].connect(
+            world.database.service, autocommit=True, row_factory=dict_row
+        ) as service:
+            received = service.execute(RECEIVE, ("e", reflection, Jsonb(PAYLOAD))).fetchone()
+            assert received is not None
+            paths = (f"{received['id']}/sample.wav", f"{received['id']}/prepared.wav")
+            accepted = service.execute(ACCEPT, (received["id"], *paths)).fetchone()
+            assert accepted is not None
+            return accepted["attempt_id"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(deliver, range(4)))) == 1
+    assert world.truth("select count(*) from public.attempts")["count"] == 1
+
+
+def test_an_active_attempt_goes_on_undisturbed(world: World, owner: UUID, reflection: UUID) -> None:
+    attempt = world.launchable(owner, reflection)
+    before = world.attempt(attempt)
+    assert decided(receive(world, reflection)) == ("skipped", "attempt_active")
+    assert world.attempt(attempt) == before
+    world.superuser.execute("select voice_clone.cancel_attempts('reset', %s)", (reflection,))
+    assert decided(receive(world, reflection)) == ("skipped", "attempt_active"), "an old event stays decided"
+
+
+def test_of_two_events_for_a_reflection_one_becomes_its_attempt(
+    world: World, owner: UUID, reflection: UUID
+) -> None:
+    world.consent(owner)
+    first, second = receive(world, reflection, "1"), receive(world, reflection, "2")
+    assert (first["outcome"], second["outcome"]) == ("received", "received")
+    assert accept(world, first)["outcome"] == "accepted"
+    assert decided(accept(world, second)) == ("skipped", "attempt_active")
+
+
+def test_without_consent_an_event_is_kept_with_the_reason(
+    world: World, owner: UUID, reflection: UUID
+) -> None:
+    assert decided(receive(world, reflection)) == ("refused", "consent_required")
+    assert [(row["payload"], row["code"]) for row in kept(world)] == [(PAYLOAD, "consent_required")]
+    consent = world.consent(owner, world.reflection(owner))
+    assert decided(receive(world, reflection))[0] == "refused", "it is for another reflection"
+    world.consent(owner)
+    received = receive(world, reflection)
+    assert received["outcome"] == "received"
+    world.one("select * from voice_clone.revoke_consent(%s, %s)", received["consent_id"], owner)
+    assert received["consent_id"] != consent
+    assert decided(accept(world, received)) == ("refused", "consent_required")
+    assert world.truth("select count(*) from public.attempts")["count"] == 0
+
+
+def test_what_is_no_event_for_a_clone_is_kept_as_well(world: World, reflection: UUID) -> None:
+    assert decided(receive(world, reflection, payload={"minutes": 3})) == ("skipped", "no_recording")
+    assert decided(receive(world, uuid4(), "gone")) == ("refused", "reflection_not_found")
+    assert len(kept(world)) == 2
+
+
+def test_the_same_id_of_another_source_is_another_event(world: World, reflection: UUID) -> None:
+    receive(world, reflection)
+    world.one(
+        "select * from voice_clone.receive_legacy_event('conversation_ended', 'e', %s, '{}')", reflection
+    )
+    assert [row["source"] for row in kept(world)] == ["voice_clone_outbox", "conversation_ended"]
+
+
+def test_a_refused_recording_can_be_put_right(world: World, owner: UUID, reflection: UUID) -> None:
+    world.consent(owner)
+    received = receive(world, reflection)
+    refused = world.one(
+        "select * from voice_clone.refuse_legacy_event(%s, 'too_short', 'No.')", received["id"]
+    )
+    assert decided(refused) == ("refused", "too_short")
+    better = {"recording": {"path": "y"}}
+    again = receive(world, reflection, payload=better)
+    assert (again["id"], again["outcome"]) == (received["id"], "received")
+    assert accept(world, again)["outcome"] == "accepted"
+    late = world.one("select * from voice_clone.refuse_legacy_event(%s, 'too_short', 'No.')", received["id"])
+    assert late["outcome"] == "accepted", "who decided first stands"
+    assert [(row["payload"], row["outcome"], row["code"]) for row in kept(world)] == [
+        (better, "accepted", None)
+    ]
