@@ -1,5 +1,6 @@
 """python -m backend: serve until SIGTERM or SIGINT, then finish what was begun and exit."""
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -14,6 +15,7 @@ from backend.app import create_app
 from backend.settings import SettingsError, load_settings
 
 DRAIN_SECONDS = 20  # for requests under way, after which a worker is ended
+MOST_CONNECTIONS = 16_384  # of a worker at once; most of them are event streams, which wait
 PR_SET_PDEATHSIG = 1
 SERVER_PID = "LIKENESS_SERVER_PID"
 
@@ -32,6 +34,7 @@ def main() -> None:
         port=server.port,
         workers=server.workers,
         workers_kill_timeout=DRAIN_SECONDS,
+        backpressure=MOST_CONNECTIONS,
         loop=Loops.uvloop,
         log_level=LogLevels.warning,
         log_access=False,
@@ -45,7 +48,22 @@ def create_worker_app() -> Litestar:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[SERVER_PID]):  # it died before the line above
             sys.exit(1)
-    return create_app()
+    app = create_app()
+    app.on_startup.append(end_streams_first)
+    return app
+
+
+async def end_streams_first(app: Litestar) -> None:
+    """At SIGTERM the server waits for its connections, and an event stream would not end by itself.
+
+    The server's own handler is left on SIGINT, which is how the signal is passed on.
+    """
+
+    def end_streams() -> None:
+        app.state.hub.close()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_streams)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from backend.auth import TokenVerifier, provide_caller
 from backend.background import Background
 from backend.database import Database
 from backend.draining import Drainer
+from backend.event_hub import EventHub
 from backend.http_client import HttpClient
 from backend.parts import Parts
 from backend.problems import answer_problem
@@ -26,6 +27,7 @@ from backend.routes.clock import ClockController
 from backend.routes.clone import CloneController
 from backend.routes.consents import ConsentsController
 from backend.routes.enrollments import EnrollmentsController
+from backend.routes.events import EventsController
 from backend.routes.health import HealthController
 from backend.routes.internal import InternalController
 from backend.routes.legacy import LegacyController
@@ -43,6 +45,7 @@ ROUTES: list[ControllerRouterHandler] = [
     CloneController,
     ConsentsController,
     EnrollmentsController,
+    EventsController,
     HealthController,
     InternalController,
     LegacyController,
@@ -67,6 +70,7 @@ def create_app(
     storage = Storage(settings.supabase, http)
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
+    hub = EventHub(settings.database, database)
     local = LocalProvider(StorageProfiles(storage))
     parts = Parts(
         settings=settings,
@@ -79,7 +83,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with http, database:
+        async with http, database, hub:
             yield
             await background.drain()
             await parts.inspector.aclose()
@@ -95,6 +99,7 @@ def create_app(
                 "database": database,
                 "storage": storage,
                 "verifier": verifier,
+                "hub": hub,
             }
         ),
         dependencies={
@@ -103,6 +108,7 @@ def create_app(
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
             "parts": Provide(lambda: parts, sync_to_thread=False),
+            "hub": Provide(lambda: hub, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),

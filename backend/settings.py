@@ -52,6 +52,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     workers: Count = field(name="WORKERS", default=1)
     service_url: str = field(name="SERVICE_URL", default="")  # where consumers reach the service
     cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
+    stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
     internal_token: str = field(name="INTERNAL_TOKEN")
     log_level: Literal["debug", "info", "warning", "error"] = field(name="LOG_LEVEL", default="info")
     log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
@@ -75,6 +76,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
 
 class DatabaseSettings(Section, frozen=True, kw_only=True):
     url: str = field(name="DATABASE_URL")
+    # LISTEN needs a session: a direct address, where DATABASE_URL leads to a transaction pooler
+    listen_url: str = field(name="LISTEN_DATABASE_URL", default="")
     pool_size: Count = field(name="DATABASE_POOL_SIZE", default=16)
     timeout: Seconds = field(name="DATABASE_TIMEOUT_SECONDS", default=2.0)  # to get a connection
     # None suits a transaction pooler; a number prepares a statement after that many uses

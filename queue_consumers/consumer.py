@@ -14,8 +14,8 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from backend.backoff import Backoff
 from backend.http_client import HttpClient
-from queue_consumers.backoff import Backoff
 from queue_consumers.database import is_transient
 from queue_consumers.heartbeat import keep_invisible
 from queue_consumers.jobs import HeartbeatError, Job, describe, handle_job

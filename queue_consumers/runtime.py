@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from backend.listening import listen
 from queue_consumers.consumer import Consumer
-from queue_consumers.database import listen, open_pool
+from queue_consumers.database import APPLICATION_NAME, WAKE_CHANNEL, open_pool
 from queue_consumers.internal_http import open_client
 from queue_consumers.queue import Queue
 from queue_consumers.settings import Settings
@@ -41,8 +42,10 @@ async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Eve
     await pool.open()
     try:
         async with http, asyncio.TaskGroup() as tasks:
-            url = settings.consumer.listen_url or settings.database.url
-            running = [tasks.create_task(listen(url, settings.database, wake_all))]
+            listening = listen(
+                settings.database, WAKE_CHANNEL, APPLICATION_NAME, lambda _: wake_all(), wake_all
+            )
+            running = [tasks.create_task(listening)]
             running += [tasks.create_task(consumer.run()) for consumer in consumers]
             if settings.consumer.sweep_seconds:
                 running.append(tasks.create_task(sweep_by_timer(pool, settings.consumer.sweep_seconds)))

@@ -29,8 +29,6 @@ class ServiceSettings(Section, frozen=True, kw_only=True):
 
 
 class ConsumerSettings(Section, frozen=True, kw_only=True):
-    # LISTEN needs a session: name a direct address where DATABASE_URL leads to a transaction pooler
-    listen_url: str = field(name="LISTEN_DATABASE_URL", default="")
     max_jobs: Count = field(name="MAX_JOBS", default=50)  # at once, over all queues that call the service
     poll_seconds: Seconds = field(name="POLL_SECONDS", default=5.0)
     # about so often; 0 leaves the sweep to another timer, as pg_cron's

@@ -10,8 +10,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from backend.backoff import Backoff, full_jitter
 from queue_consumers import messages
-from queue_consumers.backoff import Backoff, full_jitter
 from queue_consumers.database import is_transient
 from queue_consumers.jobs import Job
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze

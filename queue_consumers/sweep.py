@@ -8,8 +8,8 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from backend.backoff import Backoff
 from backend.sql import load_queries
-from queue_consumers.backoff import Backoff
 from queue_consumers.jobs import describe
 
 log = structlog.get_logger("queue_consumers")

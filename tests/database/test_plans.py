@@ -53,6 +53,13 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
         "events_attempt_id_idx",
     ),
+    "what came of those who are followed": (
+        "select from unnest(array[%(id)s::uuid], '{0}'::bigint[]) wanted (attempt_id, after)"
+        " join public.attempts a on a.id = wanted.attempt_id"
+        " cross join lateral (select * from voice_clone.events x where x.attempt_id = wanted.attempt_id"
+        " and x.id > wanted.after and x.changes ? 'version' order by x.id limit 100) e",
+        "events_attempt_id_idx",
+    ),
     "the sweep": (
         "select * from public.attempts a where a.sweep_at <= now() order by a.sweep_at limit 100"
         " for no key update skip locked",

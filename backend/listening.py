@@ -1,0 +1,69 @@
+"""LISTEN over one session connection that is reopened when it breaks."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Never
+
+import psycopg
+import structlog
+
+from backend.backoff import Backoff
+from backend.settings import DatabaseSettings
+
+log = structlog.get_logger("likeness")
+
+CHECK_SECONDS = 30.0  # a silent listening connection is tried this often
+RECONNECT_CAP = 1.0  # seconds; one connection of each process, so there is no herd
+
+# A dropped network is noticed within about 20 seconds, not after the two hours of TCP's defaults.
+KEEPALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+def session_options(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
+    return {
+        "autocommit": True,
+        "prepare_threshold": settings.prepare_threshold,
+        "connect_timeout": 5,
+        "application_name": application_name,
+        **KEEPALIVE,
+    }
+
+
+async def listen(
+    settings: DatabaseSettings,
+    channel: str,
+    application_name: str,
+    on_notify: Callable[[str], None],
+    on_listening: Callable[[], None],
+) -> Never:
+    """Call `on_notify` with the payload of each notification, and `on_listening` after each (re)connect.
+
+    What was sent while nobody listened is lost: `on_listening` reads it again.
+    """
+    backoff = Backoff(cap=RECONNECT_CAP)
+    url = settings.listen_url or settings.url
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                url, **session_options(settings, application_name)
+            )
+            async with connection:
+                await connection.execute(f"listen {channel}".encode())
+                log.info("listening", channel=channel)
+                backoff.reset()
+                on_listening()
+                while True:
+                    async for notification in connection.notifies(timeout=CHECK_SECONDS):
+                        on_notify(notification.payload)
+                    await connection.execute("select 1")
+        except psycopg.Error as error:
+            delay = backoff.next_delay()
+            log.warning(
+                "not listening", channel=channel, error=type(error).__name__, again_in=round(delay, 2)
+            )
+            await asyncio.sleep(delay)

@@ -1,0 +1,78 @@
+-- Following: those who follow an attempt are told of its transitions, each in its order.
+
+-- The columns that are a worker's business are in no answer: whoever holds the lease, and what the sweep notes.
+create function voice_clone.shown_changes(p_changes jsonb) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select p_changes - '{lease_owner,lease_epoch,lease_expires_at,leased_at,sweep_at}'::text[]
+$$;
+
+create or replace function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint default 0)
+returns table (id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz)
+language sql stable security definer set search_path = ''
+as $$
+  select e.id, e.version, e.events, voice_clone.shown_changes(e.changes), e.recorded_at
+  from voice_clone.events e
+  join public.attempts a on a.id = e.attempt_id and a.user_id = p_user
+  where e.attempt_id = p_attempt and e.id > p_after
+  order by e.id
+$$;
+
+-- Nothing more can come of it. What a newer attempt took the place of, when it was ready, may be restored.
+create function voice_clone.is_over(a public.attempts) returns boolean
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return a.status = 'expired'
+    or (a.status = 'cancelled' and not (a.cancel_reason = 'superseded' and a.ready_at is not null));
+end
+$$;
+
+-- The transitions of these attempts after an event each, oldest first, no more than the limit for one attempt.
+-- Those of one attempt are committed in the order of their ids, because each is made under the lock of its row.
+-- Bookkeeping has no version, and nobody follows it.
+create function voice_clone.events_after(p_attempts uuid[], p_after bigint[], p_limit int)
+returns table (
+  attempt_id uuid, id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz, is_last boolean)
+language sql stable security definer set search_path = ''
+as $$
+  select a.id, e.id, e.version, e.events, voice_clone.shown_changes(e.changes), e.recorded_at,
+    voice_clone.is_over(a) and not exists (
+      select from voice_clone.events later
+      where later.attempt_id = a.id and later.id > e.id and later.changes ? 'version')
+  from unnest(p_attempts, p_after) wanted (attempt_id, after)
+  join public.attempts a on a.id = wanted.attempt_id
+  cross join lateral (
+    select * from voice_clone.events x
+    where x.attempt_id = wanted.attempt_id and x.id > wanted.after and x.changes ? 'version'
+    order by x.id limit p_limit
+  ) e
+  order by a.id, e.id
+$$;
+
+-- Whether anything is still to be told after an event; null where there is no such attempt of this user.
+create function voice_clone.has_more_events(p_attempt uuid, p_user uuid, p_after bigint) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select not voice_clone.is_over(a) or exists (
+    select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after and e.changes ? 'version')
+  from public.attempts a where a.id = p_attempt and a.user_id = p_user
+$$;
+
+-- The attempt's id and no more; the services that have a follower of it read the rest. An attempt that is being
+-- opened has none yet, and NOTIFY makes commits wait for each other.
+create function voice_clone.notify_followers() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform pg_notify('voice_clone_events', new.attempt_id::text);
+  return null;
+end
+$$;
+create trigger events_notify_followers after insert on voice_clone.events
+  for each row when (new.version > 1 and new.changes ? 'version') execute function voice_clone.notify_followers();
+
+grant execute on function
+  voice_clone.events_after(uuid[], bigint[], int),
+  voice_clone.has_more_events(uuid, uuid, bigint)
+to voice_clone_backend;
