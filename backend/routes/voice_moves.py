@@ -1,4 +1,4 @@
-"""What the owner of a reflection decides about its voice: try again, take it away."""
+"""What the owner of a reflection decides about its voice: try again, take it away, bring it back."""
 
 from uuid import UUID
 
@@ -38,3 +38,14 @@ class VoiceMovesController(Controller):
         The answer is the attempt that was active last. 409 `nothing_to_reset` where none ever was.
         """
         return Attempt.of(await owner_step(parts, caller, reflection_id, queries.reset))
+
+    @post("/restore", status_code=200, middleware=IDEMPOTENT)
+    async def restore(
+        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+    ) -> Attempt:
+        """Back to the voice that worked, where the attempt that superseded it failed.
+
+        409 `latest_not_failed` where that one did not fail, `nothing_to_restore` where no earlier voice is
+        kept: none was ready, it was deleted or reset, or its consent was withdrawn.
+        """
+        return Attempt.of(await owner_step(parts, caller, reflection_id, queries.restore))

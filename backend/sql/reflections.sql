@@ -33,3 +33,7 @@ select * from voice_clone.retry_attempt(%(reflection)s, %(user)s)
 -- reset --
 -- no voice from now on
 select * from voice_clone.reset_attempt(%(reflection)s, %(user)s)
+
+-- restore --
+-- back to the voice that worked
+select * from voice_clone.restore_attempt(%(reflection)s, %(user)s)

@@ -72,6 +72,7 @@ WRITES = {
     "use a custom voice": "select from voice_clone.use_custom_voice(gen_random_uuid(), %(owner)s,"
     " %(reflection)s, 'local', '', 'x', null, 'm', 'n', 'en', true)",
     "attach a custom voice": "select from voice_clone.attach_custom_voice(%(attempt)s, 1, null, null)",
+    "restore a voice": "select from voice_clone.restore_attempt(%(reflection)s, %(owner)s)",
     "call the mirror": "select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[])",
     "read the orphans": "select from operations.orphans()",
     "ask the gate": "select public.launch_gate(%(reflection)s)",
@@ -134,6 +135,7 @@ WRITE_TABLE = {
     "look up whose a voice is":            (DENIED, DENIED,  DENIED,   1,       DENIED),
     "use a custom voice":                  (DENIED, DENIED,  DENIED,   1,       DENIED),
     "attach a custom voice":               (DENIED, DENIED,  DENIED,   "VC002", DENIED),
+    "restore a voice":                     (DENIED, DENIED,  DENIED,   "VC007", DENIED),
     "call the mirror":                     (DENIED, DENIED,  DENIED,   1,       DENIED),
     "read the orphans":                    (DENIED, DENIED,  DENIED,   DENIED,  0),
     "ask the gate":                        (DENIED, 1,       1,        1,       DENIED),

@@ -1,4 +1,4 @@
-"""The owner's moves over HTTP: what failed is tried again, a voice is taken away."""
+"""The owner's moves over HTTP: what failed is tried again, a voice is taken away, and comes back."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +12,7 @@ from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
 from tests.end_to_end.test_reflection_voice import clone_file, gate, launchable
 
-MOVES = ("retry", "reset")
+MOVES = ("retry", "reset", "restore")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -67,6 +67,32 @@ async def test_a_reset_leaves_no_voice_and_its_history(ada: Person, prepared: by
     listed = await answer(ada, "GET", f"/v1/reflections/{ada.reflection}/voice-clone-attempts")
     assert [each["attempt_id"] for each in listed.json()] == [attempt["attempt_id"]]
     assert (await answer(ada, "GET", f"/api/voices/{attempt['voice_id']}")).status_code == 200
+
+
+async def test_the_voice_that_worked_is_restored(ada: Person, prepared: bytes) -> None:
+    kept = (await clone_file(ada, prepared)).json()
+    await launchable(ada, kept["attempt_id"])
+    assert problem(await move(ada, "restore")) == (409, "latest_not_failed")
+    newer = await failed(ada, prepared)
+    assert (await gate(ada))["blockers"] == ["clone_failed"]
+    restored = await move(ada, "restore")
+    assert restored.status_code == 200, restored.text
+    assert (restored.json()["attempt_id"], restored.json()["status"]) == (kept["attempt_id"], "ready")
+    assert await gate(ada) == {"launchable": True, "blockers": []}
+    mirrored = "select voice from public.reflections where id = %s and voice ->> 'attemptId' = %s"
+    mirror = (await ada.product.until(mirrored, ada.reflection, kept["attempt_id"]))["voice"]
+    assert (mirror["cloneStatus"], mirror["provider"]) == ("ready", kept["provider"])
+    assert ada.product.attempt(newer["attempt_id"])["cancel_reason"] == "restored"
+    speech = {"voice_id": kept["voice_id"], "text": "I am back."}
+    assert (await answer(ada, "POST", "/api/generate", json=speech)).status_code == 200
+
+
+async def test_a_voice_that_was_deleted_is_not_restored(ada: Person, prepared: bytes) -> None:
+    kept = (await clone_file(ada, prepared)).json()
+    await launchable(ada, kept["attempt_id"])
+    await failed(ada, prepared)
+    assert (await answer(ada, "DELETE", f"/api/voices/{kept['voice_id']}")).status_code == 204
+    assert problem(await move(ada, "restore")) == (409, "nothing_to_restore")
 
 
 @pytest.mark.parametrize("what", MOVES)

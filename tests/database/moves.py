@@ -1,0 +1,102 @@
+"""The owner's moves on a voice, and the situations they meet."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.database.conftest import Row, World
+
+
+def retry(world: World, reflection: UUID, user: UUID) -> Row:
+    return world.one("select * from voice_clone.retry_attempt(%s, %s)", reflection, user)
+
+
+def reset(world: World, reflection: UUID, user: UUID) -> Row:
+    return world.one("select * from voice_clone.reset_attempt(%s, %s)", reflection, user)
+
+
+def restore(world: World, reflection: UUID, user: UUID) -> Row:
+    return world.one("select * from voice_clone.restore_attempt(%s, %s)", reflection, user)
+
+
+@contextmanager
+def refused(sqlstate: str, code: str | None = None) -> Iterator[None]:
+    with pytest.raises(psycopg.Error) as caught:
+        yield
+    assert caught.value.sqlstate == sqlstate, caught.value
+    if code is not None:
+        assert f'"code": "{code}"' in (caught.value.diag.message_detail or "")
+
+
+def fail(world: World, attempt: UUID, code: str = "sample_rejected") -> int:
+    """Claimed and failed; the epoch of the worker that did it."""
+    epoch = world.claim(attempt)["lease_epoch"]
+    world.one(
+        "select * from voice_clone.fail_attempt(%s, %s, %s, 'Not this one.', 'request-1', null)",
+        attempt, epoch, code,
+    )  # fmt: skip
+    return epoch
+
+
+def fail_step(world: World, attempt: UUID, step: str) -> None:
+    """The runtime, or (behind a runtime that is synced) the preview, fails for good."""
+    mark_runtime = "select * from voice_clone.mark_runtime(%s, %s, %s, %s, %s, 0, null)"
+    epoch = world.step(attempt, "runtime")
+    if step == "runtime":
+        world.one(mark_runtime, attempt, epoch, "failed", "voice_missing", "It is gone.")
+        return
+    world.one(mark_runtime, attempt, epoch, "synced", None, None)
+    world.one(
+        "select * from voice_clone.mark_preview(%s, %s, 'failed', null, 'unspeakable', 'No.', 0, null)",
+        attempt, world.step(attempt, "preview"),
+    )  # fmt: skip
+
+
+def ids(world: World, queue: str) -> list[str]:
+    return [each["message"]["id"] for each in world.messages(queue)]
+
+
+def lose(world: World) -> None:
+    """Whatever was sent so far."""
+    for queue in ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_mirror"):
+        world.superuser.execute("select pgmq.purge_queue(%s)", (queue,))
+
+
+def events(world: World, attempt: UUID) -> list[str]:
+    rows = world.superuser.execute(
+        "select events from voice_clone.events where attempt_id = %s order by id", (attempt,)
+    )
+    return [name for row in rows for name in row["events"]]
+
+
+def revoke(world: World, attempt: UUID, user: UUID) -> None:
+    consent = world.truth(
+        "select s.consent_id as id from public.attempts a join public.samples s on s.id = a.sample_id"
+        " where a.id = %s", attempt,
+    )["id"]  # fmt: skip
+    world.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
+
+
+@contextmanager
+def meanwhile(world: World, move: Callable[[], Row]) -> Iterator[list[Future[Row]]]:
+    """What the superuser does in the block is uncommitted until the move waits for it."""
+    moving: list[Future[Row]] = []
+    with ThreadPoolExecutor(1) as pool, world.superuser.transaction():
+        yield moving
+        moving.append(pool.submit(move))
+        while world.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+            assert not moving[0].done(), "it waits for nobody"
+
+
+def superseded(world: World) -> tuple[UUID, UUID, UUID, UUID]:
+    """A launched voice, and the attempt after it that failed: (user, reflection, kept, newer)."""
+    user = world.user()
+    reflection = world.reflection(user)
+    kept = world.launchable(user, reflection)
+    newer = world.queued(user, reflection)
+    fail(world, newer)
+    return user, reflection, kept, newer
