@@ -150,7 +150,7 @@ class Drainer:
                 wait = SNOOZE_SECONDS if answer.retry_after is None else answer.retry_after
                 await self._send_anew(queue, letter, tries - 1, wait)
             case "retry" if tries >= self._parts.settings.attempts.message_budget:
-                await self._bury(queue, letter, f"{answer.reason} (tried {tries} times)")
+                await self._bury(queue, letter, tries, f"{answer.reason} (tried {tries} times)")
             case "retry":
                 wait = retry_delay(tries) if answer.retry_after is None else answer.retry_after
                 await self._send_anew(queue, letter, tries, wait)
@@ -161,11 +161,11 @@ class Drainer:
         try:
             body = msgspec.json.decode(letter.message, type=Body)
         except msgspec.MsgspecError as error:
-            await self._bury(queue, letter, f"malformed: {error}")
+            await self._bury(queue, letter, letter.read_ct, f"malformed: {error}")
             return None
         if body.tries + letter.read_ct > budget:
             tries = body.tries + letter.read_ct
-            await self._bury(queue, letter, f"budget_used: read {tries} times, never settled")
+            await self._bury(queue, letter, tries, f"budget_used: read {tries} times, never settled")
             return None
         return body
 
@@ -175,7 +175,7 @@ class Drainer:
             queries.send_anew, {**parameters, "tries": tries, "delay": max(0, round(seconds))}
         )
 
-    async def _bury(self, queue: str, letter: Letter, reason: str) -> None:
+    async def _bury(self, queue: str, letter: Letter, reads: int, reason: str) -> None:
         log.error("dead_letter", queue=queue, msg_id=letter.msg_id, reason=reason.partition(":")[0])
-        parameters = {"queue": queue, "message": letter.msg_id, "reason": reason.replace("\0", "")}
-        await self._parts.database.execute(queries.bury, parameters)
+        parameters = {"queue": queue, "message": letter.msg_id, "body": letter.message, "reads": reads}
+        await self._parts.database.execute(queries.bury, {**parameters, "reason": reason.replace("\0", "")})

@@ -19,7 +19,7 @@ from backend.http_client import HttpClient
 from queue_consumers.database import is_transient
 from queue_consumers.heartbeat import keep_invisible
 from queue_consumers.jobs import HeartbeatError, Job, describe, handle_job
-from queue_consumers.messages import read_messages, release_messages
+from queue_consumers.messages import DeadLetter, read_messages, release_messages
 from queue_consumers.outcomes import Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Queue
 from queue_consumers.sets import commit_set
@@ -134,11 +134,12 @@ class Consumer:
         try:
             message = self._decoder.decode(body or "null")
         except msgspec.MsgspecError as error:
-            self._settler.bury(msg_id, f"malformed: {error}")
+            self._settler.bury(DeadLetter(msg_id, body, read_ct, f"malformed: {error}"))
             return
         tries = message.tries + read_ct
         if tries > self._settings.budget:
-            self._settler.bury(msg_id, f"budget_used: read {tries} times, never settled")
+            reason = f"budget_used: read {tries} times, never settled"
+            self._settler.bury(DeadLetter(msg_id, body, tries, reason))
             return
         job = Job(msg_id=msg_id, tries=tries, body=body or "", message=message, visible_at=visible_at)
         self._held[msg_id] = job

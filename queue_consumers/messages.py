@@ -24,6 +24,15 @@ class SentAnew(Struct, frozen=True):
     delay: int
 
 
+class DeadLetter(Struct, frozen=True):
+    """A message that nobody is to handle any more: its text as it was read, how often it was, and why."""
+
+    msg_id: int
+    body: str | None
+    reads: int
+    reason: str
+
+
 async def read_messages(
     connection: AsyncConnection, queue: str, visibility: int, quantity: int
 ) -> list[tuple[int, int, str | None]]:
@@ -53,10 +62,18 @@ async def release_messages(connection: AsyncConnection, queue: str, ids: Sequenc
     )
 
 
-async def dead_letter_messages(connection: AsyncConnection, queue: str, reasons: Mapping[int, str]) -> None:
+async def dead_letter_messages(
+    connection: AsyncConnection, queue: str, letters: Sequence[DeadLetter]
+) -> None:
     await connection.execute(
         queries.dead_letter_messages,
-        {"queue": queue, "ids": list(reasons), "reasons": list(reasons.values())},
+        {
+            "queue": queue,
+            "ids": [each.msg_id for each in letters],
+            "bodies": [each.body for each in letters],
+            "reads": [each.reads for each in letters],
+            "reasons": [each.reason.replace("\0", "") for each in letters],  # which Postgres does not take
+        },
     )
 
 

@@ -18,7 +18,8 @@ select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify(
 
 -- dead_letter_messages --
 -- Malformed, or out of budget.
-select voice_clone.dead_letter_messages(%(queue)s, %(ids)s, %(reasons)s)
+select voice_clone.dead_letter_messages(
+  %(queue)s, %(ids)s, %(bodies)s::jsonb[], %(reads)s, %(reasons)s)
 
 -- send_anew --
 -- Snoozed, or to wait longer than a queue keeps: sent with its true tries, unless another reader archived it.

@@ -29,7 +29,7 @@ class Settlement:
         self._settings = settings
         self._archived: list[int] = []
         self._postponed: dict[int, int] = {}
-        self._dead: dict[int, str] = {}
+        self._dead: list[messages.DeadLetter] = []
         self._anew: list[messages.SentAnew] = []
 
     def __bool__(self) -> bool:
@@ -50,14 +50,16 @@ class Settlement:
             case Retry():
                 self._retry(job, outcome)
 
-    def bury(self, msg_id: int, reason: str) -> None:
-        """Make it a dead letter."""
-        log.error("dead letter", queue=self._queue, msg_id=msg_id, reason=reason.partition(":")[0])
-        self._dead[msg_id] = reason.replace("\0", "")  # which Postgres does not take
+    def bury(self, letter: messages.DeadLetter) -> None:
+        log.error(
+            "dead letter", queue=self._queue, msg_id=letter.msg_id, reason=letter.reason.partition(":")[0]
+        )
+        self._dead.append(letter)
 
     def _retry(self, job: Job, outcome: Retry) -> None:
         if job.tries >= self._settings.budget:
-            self.bury(job.msg_id, f"{outcome.reason} (tried {job.tries} times)")
+            reason = f"{outcome.reason} (tried {job.tries} times)"
+            self.bury(messages.DeadLetter(job.msg_id, job.body, job.tries, reason))
             return
         base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
         after = full_jitter(job.tries, base, cap) if outcome.after is None else min(outcome.after, cap)
@@ -105,8 +107,8 @@ class Settler:
         self._pending.add(job, outcome)
         self._some.set()
 
-    def bury(self, msg_id: int, reason: str) -> None:
-        self._pending.bury(msg_id, reason)
+    def bury(self, letter: messages.DeadLetter) -> None:
+        self._pending.bury(letter)
         self._some.set()
 
     def new(self) -> Settlement:

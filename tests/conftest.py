@@ -13,7 +13,13 @@ import msgspec
 import pytest
 
 from scripts.local.migrations import MIGRATIONS, ROOT, push_migrations
-from scripts.local.postgres import DEFAULT_VERSION, SUPERUSER, Cluster, bootstrap_version
+from scripts.local.postgres import (
+    DEFAULT_VERSION,
+    SUPERUSER,
+    Cluster,
+    bootstrap_scripts,
+    bootstrap_version,
+)
 
 CACHE = ROOT / ".local" / "cache"
 SPEED = {
@@ -38,9 +44,19 @@ class Database(msgspec.Struct, frozen=True):
         return self.cluster.dsn(role, self.name)
 
 
-def template_key() -> str:
+class Kind(msgspec.Struct, frozen=True):
+    """Of a cluster: its Postgres, and the scripts that make a project of an empty database."""
+
+    version: int = DEFAULT_VERSION
+    scripts: tuple[str, ...] = tuple(bootstrap_scripts())
+
+
+DEFAULT = Kind()
+
+
+def template_key(kind: Kind) -> str:
     """Changes with whatever goes into the template: the version, the bootstrap, the migrations."""
-    digest = sha256(f"{DEFAULT_VERSION} {bootstrap_version()}".encode())
+    digest = sha256(f"{kind.version} {bootstrap_version(kind.scripts)}".encode())
     for migration in sorted(MIGRATIONS.glob("*.sql")):
         digest.update(migration.name.encode())
         digest.update(migration.read_bytes())
@@ -49,8 +65,12 @@ def template_key() -> str:
 
 @pytest.fixture(scope="session")
 def template_directory() -> Path:
+    return migrated_template(DEFAULT)
+
+
+def migrated_template(kind: Kind) -> Path:
     """A stopped cluster whose database `postgres` is bootstrapped and migrated. Never started: copied."""
-    key = template_key()
+    key = template_key(kind)
     finished = CACHE / f"cluster-{key}"
     if finished.exists():
         os.utime(finished)
@@ -58,13 +78,13 @@ def template_directory() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     forget_old_templates()
     building = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
-    cluster = Cluster(building)
+    cluster = Cluster(building, kind.version, kind.scripts)
     try:
         cluster.start(settings=SPEED)
         push_migrations(cluster.dsn("postgres"))
         cluster.set_passwords()
         cluster.stop()
-        if template_key() != key:
+        if template_key(kind) != key:
             pytest.exit("supabase/migrations changed while they were being pushed: run again", 1)
         building.rename(finished)
     except OSError:
@@ -76,7 +96,7 @@ def template_directory() -> Path:
     return finished
 
 
-def forget_old_templates(keep: int = 4) -> None:
+def forget_old_templates(keep: int = 8) -> None:
     found = sorted(CACHE.glob("cluster-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found[keep:]:
         shutil.rmtree(path, ignore_errors=True)
@@ -90,10 +110,16 @@ def temporary_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster(template_directory: Path) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """The cluster that this run's databases live in."""
+    with started_cluster(DEFAULT) as started:
+        yield started
+
+
+@contextmanager
+def started_cluster(kind: Kind) -> Iterator[Cluster]:
     with temporary_directory() as directory:
-        started = copied_cluster(template_directory, directory)
+        started = copied_cluster(migrated_template(kind), directory, kind)
         started.start(settings=SPEED)
         yield started
         started.stop(immediately=True)
@@ -109,7 +135,7 @@ def own_cluster(template_directory: Path) -> Iterator[Cluster]:
         started.stop(immediately=True)
 
 
-def copied_cluster(template: Path, directory: Path) -> Cluster:
+def copied_cluster(template: Path, directory: Path, kind: Kind = DEFAULT) -> Cluster:
     """As root the files belong to nobody, which shutil.copytree would not keep."""
     directory.mkdir(exist_ok=True)
     directory.chmod(0o755)
@@ -123,7 +149,7 @@ def copied_cluster(template: Path, directory: Path) -> Cluster:
         if os.geteuid() == 0:
             owner = path.stat()
             os.chown(target, owner.st_uid, owner.st_gid)
-    return Cluster(directory)
+    return Cluster(directory, kind.version, kind.scripts)
 
 
 @contextmanager

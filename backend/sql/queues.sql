@@ -16,7 +16,8 @@ from unnest(voice_clone.archive_messages(%(queue)s, array[%(message)s]::bigint[]
 
 -- bury --
 -- malformed, or out of budget
-select voice_clone.dead_letter_messages(%(queue)s, array[%(message)s]::bigint[], array[%(reason)s])
+select voice_clone.dead_letter_messages(
+  %(queue)s, array[%(message)s]::bigint[], array[%(body)s]::jsonb[], array[%(reads)s]::int[], array[%(reason)s])
 
 -- mirror --
 -- the mirrors and the archive of their messages, in one transaction

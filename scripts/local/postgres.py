@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,9 +58,13 @@ class PostgresError(Exception):
 class Cluster:
     """One data directory and, while started, its postmaster. All login roles share one random password."""
 
-    def __init__(self, directory: Path, version: int = DEFAULT_VERSION) -> None:
+    def __init__(
+        self, directory: Path, version: int = DEFAULT_VERSION, scripts: Sequence[str] | None = None
+    ) -> None:
+        """`scripts` make a project of an empty database; by default those of `bootstrap_scripts`."""
         self.directory = directory.resolve()
         self.version = version
+        self.scripts = scripts or bootstrap_scripts()
         self.data = self.directory / "data"
         self.log = self.directory / "postgres.log"
         self.binaries = packaged_postgres(version) / "bin"
@@ -184,16 +188,16 @@ class Cluster:
                 "select shobj_description(oid, 'pg_database') from pg_database where datname = 'postgres'"
             ).fetchone()
             made_by = found[0] if found else None
-            if made_by == bootstrap_version():
+            if made_by == bootstrap_version(self.scripts):
                 return
             if made_by and made_by.startswith("bootstrap "):
                 raise PostgresError(
                     f"{self.directory} was made by another version of this project: remove it"
                 )
             with connection.transaction():
-                for script in bootstrap_scripts():
+                for script in self.scripts:
                     connection.execute(script.encode())
-                stamp = sql.SQL("comment on database postgres is {}").format(bootstrap_version())
+                stamp = sql.SQL("comment on database postgres is {}").format(bootstrap_version(self.scripts))
                 connection.execute(stamp)
         self.set_passwords()
 
@@ -209,14 +213,14 @@ def packaged_postgres(version: int) -> Path:
     return Path(package.origin).parent / folders[version]
 
 
-def bootstrap_scripts() -> list[str]:
+def bootstrap_scripts(pgmq: str | None = None) -> list[str]:
     """bootstrap.sql, auth.sql, storage.sql, then pgmq as if `postgres` had created the extension."""
     ours = [(HERE / name).read_text() for name in ("bootstrap.sql", "auth.sql", "storage.sql")]
-    return [*ours, f"set local role postgres;\n{get_embedded_install_sql()}\n;reset role;"]
+    return [*ours, pgmq or f"set local role postgres;\n{get_embedded_install_sql()}\n;reset role;"]
 
 
-def bootstrap_version() -> str:
-    return f"bootstrap {sha256(''.join(bootstrap_scripts()).encode()).hexdigest()[:16]}"
+def bootstrap_version(scripts: Sequence[str]) -> str:
+    return f"bootstrap {sha256(''.join(scripts).encode()).hexdigest()[:16]}"
 
 
 class Identity(TypedDict, total=False):
