@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.database.conftest import Row, World
+from tests.database.moves import fail, meanwhile, restore, retry
 
 USE = "select * from voice_clone.use_custom_voice(%s, %s, %s, %s, '', %s, %s, 'model-1', %s, 'en', true)"
 ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s)"
@@ -112,8 +113,9 @@ def test_the_same_voice_again_is_the_same_attempt(world: World) -> None:
     seen = counts(world)
     assert use(world, user, reflection, "stock") == first
     assert counts(world) == seen
-    assert use(world, user, reflection, "stock", name="Other")["id"] != first["id"]
-    assert use(world, user, reflection, "other")["id"] != first["id"]
+    other = use(world, user, reflection, "other")
+    assert other["id"] != first["id"]
+    assert use(world, user, reflection, "other", name="Other")["id"] not in {first["id"], other["id"]}
 
 
 def test_after_a_failure_the_same_voice_is_another_attempt(world: World) -> None:
@@ -207,3 +209,29 @@ def test_deleting_a_custom_voice_leaves_the_provider_alone(world: World) -> None
     world.service.execute("select * from voice_clone.recover_stale(100)")
     assert world.messages("voice_cleanup") == []
     assert use(world, user, reflection, "stock")["status"] == "queued", "it is still there to be used"
+
+
+def test_a_consent_that_is_being_withdrawn_covers_no_custom_voice(world: World) -> None:
+    user = world.user()
+    reflection, consent = world.reflection(user), world.consent(user)
+    voice = enrolled(world, user, consent)["provider_voice_id"]
+    with meanwhile(world, lambda: use(world, user, reflection, voice)) as using:
+        world.superuser.execute("select voice_clone.revoke_consent(%s, %s)", (consent, user))
+    with pytest.raises(psycopg.Error) as caught:
+        using[0].result()
+    assert caught.value.sqlstate == "VC006", "it was gone once the withdrawal was there"
+    assert world.truth("select count(*) from public.attempts where is_active")["count"] == 0
+
+
+def test_its_owner_retries_it_and_goes_back_to_it(world: World) -> None:
+    user = world.user()
+    reflection = world.reflection(user)
+    custom = use(world, user, reflection, "stock")["id"]
+    fail(world, custom)
+    assert retry(world, reflection, user)["provider_voice_id"] == "stock"
+    world.one(ATTACH, custom, world.claim(custom)["lease_epoch"], None, None)
+    newer = use(world, user, reflection, "other")["id"]
+    fail(world, newer)
+    back = restore(world, reflection, user)
+    assert (back["id"], back["status"], back["is_active"]) == (custom, "ready", True)
+    assert world.mirror(reflection)["voiceId"] == str(back["voice_id"])

@@ -1,0 +1,64 @@
+-- Custom voices, anew: whoever relies on a consent shares the ledger's lock before any lock on a reflection or an
+-- attempt (standing_consents), or a withdrawal and this could wait for each other.
+
+-- Volatile, for the consent's check sees what it waited for.
+alter function voice_clone.check_custom_voice(uuid, uuid, text, text, text) volatile;
+
+create or replace function voice_clone.use_custom_voice(
+  p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_voice text, p_label text,
+  p_target_model text, p_name text, p_language text, p_preview_required boolean
+) returns setof public.attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  r public.reflections;
+  a public.attempts;
+  v_sample uuid;
+begin
+  perform voice_clone.hold_consents(p_user);
+  select * into r from public.reflections x where x.id = p_reflection and x.user_id = p_user for no key update;
+  if not found then
+    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
+  end if;
+  v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_voice, p_label);
+  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active;
+  if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
+    and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
+      = (p_provider, p_region, p_voice, p_target_model, coalesce(p_name, r.name), p_language)
+  then
+    return next a;
+    return;
+  end if;
+  insert into public.attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
+                               target_model, preview_status)
+  values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_voice,
+          p_target_model, case when p_preview_required then 'required' else 'not_required' end);
+  return query select * from voice_clone.queue_attempt(
+    p_attempt, p_user, coalesce(p_name, r.name), p_language, null, null, null, null, null, null, 0);
+end
+$$;
+
+-- Whose voice it is is asked again; the consent need not be, for its withdrawal cancels the attempt, before this
+-- or after it.
+create or replace function voice_clone.attach_custom_voice(p_attempt uuid, p_epoch int, p_label text, p_message bigint)
+returns setof public.attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
+begin
+  if not (select f.is_usable
+          from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
+    raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
+      detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
+  end if;
+  insert into public.voices (id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
+  values (a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
+  perform voice_clone.archive_messages('voice_clone_process', array[p_message]) where p_message is not null;
+  return query
+    update public.attempts x
+    set status = 'ready', error_code = null, error_message = null, lease_owner = null, lease_expires_at = null
+    where x.id = p_attempt
+    returning *;
+end
+$$;
