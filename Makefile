@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: demo dev test lint bench migrate help lock
+.PHONY: demo dev test test-long lint bench migrate help lock
 
 demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=)
 	@python -m scripts demo $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
@@ -15,6 +15,9 @@ dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simu
 
 test: ready ## run every test (ARGS='-k name' narrows them)
 	@python -m pytest $(ARGS)
+
+test-long: ready ## thousands of random orders of events, and storms of 200 attempts; takes many minutes
+	@python -m pytest -m long $(ARGS)
 
 lint: ready ## ruff (format and rules) and the type checker
 	@ruff format --check .
@@ -33,7 +36,7 @@ lock: ready ## write requirements.lock and package-lock.json anew from pyproject
 	@npm install --package-lock-only
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 .PHONY: ready
 ready: .venv/installed node_modules/installed

@@ -241,7 +241,7 @@ def patch(function: str, old: str, new: str) -> Mutant:
 
 INVARIANTS: dict[int, tuple[Check, Mutant]] = {
     1: (at_most_one_active_attempt, run("drop index public.attempts_active_reflection_idx")),
-    2: (only_the_edges, run("drop trigger attempts_guard on public.attempts")),
+    2: (only_the_edges, patch("voice_clone.edge", "if not found then", "if false then")),
     3: (a_transition_leaves_its_traces, run("drop trigger attempts_record_event on public.attempts")),
     4: (a_stale_worker_writes_nothing, patch("voice_clone.hold_lease", "and a.lease_epoch = p_epoch", "")),
     5: (no_create_while_an_outcome_is_open, run("drop index voice_clone.enrollments_open_idx")),

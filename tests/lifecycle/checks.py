@@ -1,0 +1,255 @@
+"""The twelve invariants, seen from outside: what was there before a step, and what is there after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tests.lifecycle.model import TIMES
+from tests.lifecycle.watching import Row, Sight
+
+EDGES = {
+    "awaiting_upload": {"queued", "expired", "cancelled"},
+    "queued": {"processing", "cancelled"},
+    "processing": {"queued", "verifying", "ready", "failed", "cancelled"},
+    "verifying": {"ready", "failed", "cancelled"},
+    "ready": {"cancelled"},
+    "failed": {"queued", "cancelled"},
+    "expired": set(),
+    "cancelled": set(),
+}
+MIRRORED = (
+    "cloneStatus", "runtimeStatus", "previewStatus", "previewRequired", "attemptId", "voiceId",
+    "provider", "targetModel", "error", "version", "updatedAt",
+)  # fmt: skip
+BOOKKEEPING = {"lease_renewed", "swept", "verification_pending"}
+HEARD = ("not_required", "completed")
+
+
+class BrokenError(AssertionError):
+    """An invariant does not hold, or (0) the database and the model part ways."""
+
+    def __init__(self, invariant: int, what: str) -> None:
+        name = f"invariant {invariant}" if invariant else "the model"
+        super().__init__(f"{name} is broken: {what}")
+        self.invariant = invariant
+
+
+@dataclass
+class Step:
+    """What the last step was to leave behind, beyond what always holds."""
+
+    name: str = ""
+    refused_by: int = 0  # the invariant that had it refused: nothing changed
+    is_report: bool = False  # a late completion: nothing that a client sees changed
+    mirrored: str = ""  # this reflection's mirror is up to date
+    archived: tuple[str, int] | None = None  # this message went with the effect
+    kept: tuple[str, int] | None = None  # and this one stayed, for there was none
+
+
+def check(number: int, holds: object, what: str) -> None:
+    if not holds:
+        raise BrokenError(number, what)
+
+
+def check_all(before: Sight, after: Sight, step: Step) -> None:
+    for each in (
+        refusals, actives, edges, traces, epochs, intents, mirrors, gates, orphans, consents, archives,
+        replays, strangers,
+    ):  # fmt: skip
+        each(before, after, step)
+
+
+def refusals(before: Sight, after: Sight, step: Step) -> None:
+    if step.refused_by:
+        for name in ("attempts", "events", "enrollments", "voices", "reflections"):
+            same = getattr(before, name) == getattr(after, name)
+            check(step.refused_by, same, f"{step.name} was refused, and {name} changed")
+
+
+def actives(_: Sight, after: Sight, step: Step) -> None:
+    active = [a["reflection_id"] for a in after.attempts if a["is_active"] and a["reflection_id"]]
+    check(1, len(active) == len(set(active)), f"{step.name}: two active attempts of one reflection")
+
+
+def new_events(before: Sight, after: Sight) -> Iterator[tuple[Row, Row, Row]]:
+    """Each with the row before it and after it, folded from the events alone."""
+    seen = {e["id"] for e in before.events}
+    rows: dict[str, Row] = {}
+    for event in after.events:
+        old = rows.get(event["attempt_id"], {})
+        rows[event["attempt_id"]] = new = old | event["changes"]
+        if event["id"] not in seen:
+            yield event, old, new
+
+
+def edges(before: Sight, after: Sight, step: Step) -> None:
+    was = {a["id"]: a["status"] for a in before.attempts}
+    for event, old, new in new_events(before, after):
+        a, b = old.get("status", "nothing"), new["status"]
+        check(2, a == b or b in EDGES.get(a, {"awaiting_upload"}), f"{step.name}: {a} became {b}")
+        was[event["attempt_id"]] = b
+    for a in after.attempts:
+        known = was.get(a["id"], "awaiting_upload")
+        check(3, known == a["status"], f"{step.name}: {a['status']} without an event")
+
+
+def awaited(row: Row) -> str | None:
+    """Whose message moves this attempt on."""
+    if not row.get("is_active") or row.get("lease_owner"):
+        return None
+    if row["status"] in ("queued", "verifying"):
+        return {"queued": "voice_clone_process", "verifying": "voice_clone_verify"}[row["status"]]
+    if row["status"] == "ready" and row.get("reflection_id"):
+        if row["runtime_status"] == "pending":
+            return "voice_runtime_sync"
+        if row["runtime_status"] == "synced" and row["preview_status"] == "required":
+            return "voice_preview"
+    return None
+
+
+def traces(before: Sight, after: Sight, step: Step) -> None:
+    """A version each, one event each, and the messages that move it on."""
+    sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
+    versions = {a["id"]: a["version"] for a in before.attempts}
+    for event, old, new in new_events(before, after):
+        names = set(event["events"])
+        if names <= BOOKKEEPING:
+            same = "version" not in event["changes"] and "status" not in event["changes"]
+            check(3, same, f"{step.name}: {names} is no bookkeeping: {event['changes']}")
+            continue
+        check(
+            3, new["version"] > versions.get(new["id"], 0), f"{step.name}: {names} has no version of its own"
+        )
+        versions[new["id"]] = new["version"]
+        queue = awaited(new)
+        is_long = new.get("not_before") and is_later(new["not_before"], event["recorded_at"])
+        if queue and queue != awaited(old) and not is_long:
+            check(
+                3, (queue, new["id"], new["version"]) in sent, f"{step.name}: {names} sent nothing to {queue}"
+            )
+        if new.get("reflection_id") and (new["is_active"] or old.get("is_active")):
+            told = ("voice_mirror", new["reflection_id"], new["version"]) in sent
+            check(3, told or new["reflection_id"] not in {r["id"] for r in after.reflections},
+                  f"{step.name}: {names} did not tell the mirror")  # fmt: skip
+    for a in after.attempts:
+        check(
+            3, versions.get(a["id"]) == a["version"], f"{step.name}: version {a['version']} without an event"
+        )
+        stuck = (awaited(a) or a["lease_owner"] or a["status"] == "awaiting_upload") and not a["sweep_at"]
+        check(3, not stuck, f"{step.name}: nobody would ever look at {a['status']} again")
+
+
+def is_later(time: str, than: str) -> bool:
+    """Beyond what a queue holds; the times of an example are far from its bound."""
+    wait = datetime.fromisoformat(time) - datetime.fromisoformat(than)
+    return wait.total_seconds() > TIMES["queue_hold"]
+
+
+def epochs(before: Sight, after: Sight, step: Step) -> None:
+    now = {a["id"]: a["lease_epoch"] for a in after.attempts}
+    for a in before.attempts:
+        check(4, now[a["id"]] >= a["lease_epoch"], f"{step.name}: an epoch shrank")
+
+
+def intents(_: Sight, after: Sight, step: Step) -> None:
+    open_ = [e["attempt_id"] for e in after.enrollments if e["status"] in ("intended", "unknown")]
+    check(
+        5,
+        len(open_) == len(set(open_)),
+        f"{step.name}: two creates of one attempt, both with an open outcome",
+    )
+    made = {e["id"] for e in after.enrollments if e["status"] == "attached"}
+    check(
+        5,
+        all(v["enrollment_id"] in made for v in after.voices),
+        f"{step.name}: a voice without its enrollment",
+    )
+
+
+def mirror_of(a: Row) -> dict[str, Any]:
+    if not a["is_active"]:
+        nothing = dict.fromkeys(MIRRORED)
+        return nothing | {
+            "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required",
+            "previewRequired": False, "version": a["version"], "updatedAt": a["updated_at"],
+        }  # fmt: skip
+    error = a["error_code"] and {"code": a["error_code"], "message": a["error_message"]}
+    return {
+        "cloneStatus": a["status"], "runtimeStatus": a["runtime_status"],
+        "previewStatus": a["preview_status"], "previewRequired": a["preview_status"] not in HEARD,
+        "attemptId": a["id"], "voiceId": a["voice_id"] if a["status"] == "ready" else None,
+        "provider": a["provider"], "targetModel": a["target_model"], "error": error,
+        "version": a["version"], "updatedAt": a["updated_at"],
+    }  # fmt: skip
+
+
+def mirrors(before: Sight, after: Sight, step: Step) -> None:
+    was = {r["id"]: r["voice"] for r in before.reflections}
+    for r in after.reflections:
+        voice = r["voice"]
+        old = was.get(r["id"], voice)
+        check(6, voice.get("theme") == "dark", f"{step.name}: a key of others is gone")
+        mine = {key: value for key, value in voice.items() if key in MIRRORED}
+        shown = [a for a in after.attempts if a["reflection_id"] == r["id"] and a["activated_at"]]
+        last = max(shown, key=lambda a: a["version"], default=None)
+        version = voice.get("version", 0)
+        check(6, version >= old.get("version", 0), f"{step.name}: the mirror went back")
+        if last is None:
+            check(6, not mine, f"{step.name}: a mirror of nothing")
+        elif version == last["version"]:
+            check(6, mine == mirror_of(last), f"{step.name}: the mirror is not its attempt's")
+        else:
+            same = {**voice, "updatedAt": None} == {**old, "updatedAt": None}  # which travels in time
+            check(6, same and version < last["version"], f"{step.name}: the mirror is of no attempt")
+            check(6, step.mirrored != r["id"], f"{step.name}: the mirror did not converge")
+
+
+def gates(_: Sight, after: Sight, step: Step) -> None:
+    launchable = {
+        a["reflection_id"]
+        for a in after.attempts
+        if a["is_active"]
+        and a["status"] == "ready"
+        and a["runtime_status"] == "synced"
+        and a["preview_status"] in HEARD
+    }
+    for r in after.reflections:
+        check(7, r["gate"] == (r["id"] in launchable), f"{step.name}: the gate says {r['gate']}")
+
+
+def orphans(before: Sight, after: Sight, step: Step) -> None:
+    if step.is_report:
+        check(8, before.seen_by_clients() == after.seen_by_clients(), f"{step.name} changed what clients see")
+    adrift = {e["id"] for e in after.enrollments if e["status"] in ("orphaned", "removed", "closed")}
+    check(
+        8,
+        not adrift & {v["enrollment_id"] for v in after.voices},
+        f"{step.name}: an orphan is somebody's voice",
+    )
+
+
+def consents(_: Sight, after: Sight, step: Step) -> None:
+    check(9, not after.uncovered, f"{step.name}: a sample without a consent")
+
+
+def archives(before: Sight, after: Sight, step: Step) -> None:
+    if step.archived:
+        check(10, step.archived not in after.live(), f"{step.name}: its message is still there")
+    if step.kept and step.kept in before.live():
+        check(10, step.kept in after.live(), f"{step.name}: its message is gone, and there was no effect")
+
+
+def replays(_: Sight, after: Sight, step: Step) -> None:
+    check(11, not after.misreplayed, f"{step.name}: the events do not rebuild the row")
+    rows: dict[str, Row] = {}
+    for event in after.events:
+        rows.setdefault(event["attempt_id"], {}).update(event["changes"])
+    for a in after.attempts:
+        folded = rows.get(a["id"], {})
+        wrong = [name for name, value in a.items() if folded.get(name) != value]
+        check(11, not wrong, f"{step.name}: the events do not rebuild {wrong}")
+
+
+def strangers(_: Sight, after: Sight, step: Step) -> None:
+    check(12, after.strangers == 0, f"{step.name}: a client sees rows of others")

@@ -1,0 +1,138 @@
+"""How a step of the property test is taken and judged.
+
+Every call is the product's own SQL. Beside it runs the model, which says before each call what must become of
+it; after it the whole database is compared with the model, and the invariants are checked from outside.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from hypothesis import note
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+
+from tests.lifecycle.checks import BrokenError, Step, check, check_all
+from tests.lifecycle.model import COMPARED, Attempt, Consent, Model, Refusal
+from tests.lifecycle.watching import Bench, Row, Sight
+
+STALE = Refusal("VC002", 4)
+NO_EDGE = Refusal("VC001", 2)
+NO_CONSENT = Refusal("VC003", 9)
+MOST = 8  # attempts in one example: what matters happens between few
+WORKERS = ("the left hand", "the right hand")
+ARCHIVE = "select voice_clone.archive_messages(%(queue)s, array[%(number)s::bigint])"
+
+
+class Crash(Exception):  # noqa: N818 - it is none
+    """The worker is gone before its transaction was committed."""
+
+
+@dataclass
+class Claim:
+    """What a worker believes to have: its epoch may have passed on long ago."""
+
+    attempt: str
+    step: str
+    epoch: int
+    message: int | None
+    enrollment: str | None = None
+    label: str = ""
+    voice: str | None = None
+    called: bool = False
+
+
+class Hands(RuleBasedStateMachine):
+    """What is known on this side: the model, the workers' claims, the provider's voices."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self.bench = bench
+        self.model = Model()
+        self.step = Step()
+        self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
+        self.provider: dict[str, str] = {}  # voices by label
+        self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
+        bench.force("select proof.forget()")
+        self.sight: Sight = bench.watch()
+
+    @initialize()
+    def people(self) -> None:
+        ada, bob = self.bench.users
+        for user in (ada, ada, bob):
+            row = self.bench.force(
+                """insert into public.reflections (user_id, name, voice)
+                   values (%(user)s, 'R', '{"theme": "dark"}') returning id::text""",
+                user=user,
+            )
+            assert row is not None
+            self.model.reflections[row["id"]] = user
+        for user in self.bench.users:
+            self.sign(user, None)
+        self.sign(ada, next(iter(self.model.reflections)))
+        self.sight = self.bench.watch()
+
+    def sign(self, user: str, subject: str | None) -> None:
+        row = self.bench.ask(
+            "select id from voice_clone.sign_consent(%(user)s, 'voice_clone', 'en', %(kind)s, %(subject)s)",
+            user=user, kind="reflection" if subject else "self", subject=subject,
+        )  # fmt: skip
+        assert row is not None
+        self.model.consents[row["id"]] = Consent(user, subject)
+
+    def call(
+        self,
+        name: str,
+        sql: str,
+        refusal: Refusal | None = None,
+        /,
+        *,
+        crash: bool = False,
+        forced: bool = False,
+        **parameters: Any,
+    ) -> Row | None:
+        """One transaction. Refused exactly where the model says so; on a crash it is rolled back."""
+        self.step = Step(name)
+        connection = self.bench.superuser if forced else self.bench.service
+        run = self.bench.force if forced else self.bench.ask
+        try:
+            with connection.transaction():
+                row = run(sql, **parameters)
+                if crash:
+                    raise Crash
+        except Crash:
+            self.step.refused_by = 10
+            return None
+        except psycopg.Error as error:
+            if refusal is None or error.sqlstate != refusal.sqlstate:
+                wanted = f"{refusal.sqlstate} was to come" if refusal else "it was to be allowed"
+                raise BrokenError(
+                    refusal.invariant if refusal else 0, f"{name}: {error.sqlstate} {error}; {wanted}"
+                ) from error
+            self.step.refused_by = refusal.invariant
+            return None
+        if refusal and not crash:
+            raise BrokenError(refusal.invariant, f"{name}: allowed, where {refusal.sqlstate} was to come")
+        return row
+
+    @invariant()
+    def all_holds(self) -> None:
+        before, self.sight = self.sight, self.bench.watch(self.sight)
+        check_all(before, self.sight, self.step)
+        rows = {a["id"]: a for a in self.sight.attempts}
+        check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
+        for a in self.model.attempts.values():
+            for name in COMPARED:
+                said, is_ = getattr(a, name), rows[a.id][name]
+                check(0, said == is_, f"{self.step.name}: {name} is {is_}, the model says {said}")
+        is_ = {e["id"]: (e["status"], e["provider_voice_id"]) for e in self.sight.enrollments}
+        said = {e.id: (e.status, e.voice) for e in self.model.enrollments.values()}
+        check(0, said == is_, f"{self.step.name}: enrollments are {is_}, the model says {said}")
+        is_ = {v["attempt_id"]: v["deleted_at"] is not None for v in self.sight.voices}
+        check(0, is_ == self.model.voices, f"{self.step.name}: voices are {is_}")
+        note(f"# {self.step.name}")
+        self.step = Step("nothing")
+
+    def choose(self, pick: int, *statuses: str) -> Attempt | None:
+        """One of the attempts in these statuses, the newest first; of all where none is named."""
+        found = [a for a in self.model.attempts.values() if not statuses or a.status in statuses][::-1]
+        return found[pick % len(found)] if found else None

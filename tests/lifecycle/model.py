@@ -1,0 +1,293 @@
+"""The lifecycle once more, in Python: what each function of schema voice_clone is to do to whom.
+
+Times are seconds on the model's own clock, which only a wait moves. Every span ends on a half of a tick and
+every wait is whole ticks, so that the real time that a run takes decides nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+TICK = 1000.0
+LEASE = SETTLE = LONG = 1500
+SHORT = 500
+STEP = 4500
+OWNER_CAP = 2
+TIMES = {
+    "upload": 20_500,
+    "queue_hold": 1000,
+    "lost_message": 2500,
+    "lost_message_cap": 10_500,
+    "step": STEP,
+    "verification": 30_500,
+    "verification_poll": 1500,
+    "verification_poll_cap": 10_500,
+}
+OPEN = ("intended", "unknown")
+LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The database must say no with this state; the invariant that is broken where it does not."""
+
+    sqlstate: str
+    invariant: int
+
+
+@dataclass
+class Consent:
+    user: str
+    subject: str | None
+    revoked: bool = False
+
+
+@dataclass
+class Attempt:
+    """Named as the columns; `None` in `until` is a lease that nobody holds."""
+
+    id: str
+    user_id: str
+    reflection_id: str | None
+    consent: str
+    status: str = "awaiting_upload"
+    runtime_status: str = "pending"
+    preview_status: str = "required"
+    is_active: bool = False
+    version: int = 1
+    lease_epoch: int = 0
+    lease_owner: str | None = None
+    until: float | None = None
+    since: float = 0.0
+    not_before: float | None = None
+    verifying_since: float = 0.0
+    verified_once: bool = False  # it is this processing's voice that was verified, or not
+    activated: bool = False
+    process_count: int = 0
+    sync_count: int = 0
+    preview_count: int = 0
+    user_retry_count: int = 0
+    user_retry_budget: int = 5
+    verify_count: int = 0
+    provider_voice_id: str | None = None
+    error_code: str | None = None
+    cancel_reason: str | None = None
+
+    def has_failed(self) -> bool:
+        return self.status == "failed" or (
+            self.status == "ready" and "failed" in (self.runtime_status, self.preview_status)
+        )
+
+
+COMPARED = (
+    "user_id", "reflection_id", "status", "runtime_status", "preview_status", "is_active", "version",
+    "lease_epoch", "lease_owner", "process_count", "sync_count", "preview_count", "user_retry_count",
+    "verify_count", "provider_voice_id", "error_code", "cancel_reason",
+)  # fmt: skip
+BUDGET = 5
+
+
+@dataclass
+class Enrollment:
+    id: str
+    attempt: str
+    label: str
+    settles_at: float
+    status: str = "intended"
+    voice: str | None = None
+
+
+@dataclass
+class Model:
+    clock: float = 0.0
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    enrollments: dict[str, Enrollment] = field(default_factory=dict)
+    consents: dict[str, Consent] = field(default_factory=dict)
+    reflections: dict[str, str] = field(default_factory=dict)
+    voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
+
+    def change(self, a: Attempt, **values: object) -> None:
+        """One transition: the version grows, above all that the reflection has shown where it activates."""
+        was_active = a.is_active
+        for name, value in values.items():
+            setattr(a, name, value)
+        if a.is_active and not was_active:
+            a.activated = True
+            shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
+            a.version = max([a.version, *shown])
+        a.version += 1
+
+    def of_reflection(self, reflection: str | None) -> Iterator[Attempt]:
+        return (a for a in self.attempts.values() if reflection and a.reflection_id == reflection)
+
+    def active(self, reflection: str) -> Attempt | None:
+        return next((a for a in self.of_reflection(reflection) if a.is_active), None)
+
+    def open_enrollment(self, attempt: str) -> Enrollment | None:
+        return next((e for e in self.enrollments.values() if e.attempt == attempt and e.status in OPEN), None)
+
+    def covers(self, consent: str, user: str, reflection: str | None) -> bool:
+        c = self.consents[consent]
+        return c.user == user and not c.revoked and c.subject in (None, reflection)
+
+    # What owners do
+
+    def queue(self, a: Attempt) -> None:
+        for other in list(self.of_reflection(a.reflection_id)):
+            if other.is_active:
+                self.cancel(other, "superseded")
+        self.change(a, status="queued", is_active=True, not_before=self.clock)
+
+    def cancel(self, a: Attempt, reason: str) -> None:
+        was = a.status
+        self.change(
+            a, status="cancelled", is_active=False, cancel_reason=reason,
+            lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None,
+        )  # fmt: skip
+        if was == "verifying":
+            self.orphan_attached(a)
+
+    def revoke(self, consent: str) -> None:
+        self.consents[consent].revoked = True
+        for a in self.attempts.values():
+            if a.consent == consent:
+                if a.status in LIVE:
+                    self.cancel(a, "consent_revoked")
+                if a.id in self.voices:
+                    self.voices[a.id] = True
+
+    def retry(self, a: Attempt) -> None:
+        values: dict[str, object] = {}
+        if a.status == "failed":
+            values |= {"status": "queued", "process_count": 0}
+        if a.runtime_status == "failed":
+            values |= {"runtime_status": "pending", "sync_count": 0}
+        if a.preview_status == "failed":
+            values |= {"preview_status": "required", "preview_count": 0}
+        self.change(a, user_retry_count=a.user_retry_count + 1, error_code=None, not_before=None, **values)
+
+    def orphan_attached(self, a: Attempt) -> None:
+        for e in self.enrollments.values():
+            if e.attempt == a.id and e.status == "attached":
+                e.status = "orphaned"
+
+    # What workers do
+
+    def holds(self, a: Attempt, epoch: int, status: str) -> bool:
+        return a.is_active and a.status == status and a.lease_epoch == epoch and a.lease_owner is not None
+
+    def is_leased(self, a: Attempt) -> bool:
+        return a.until is not None and a.until > self.clock
+
+    def take(self, a: Attempt, owner: str, **values: object) -> str:
+        self.change(
+            a, lease_epoch=a.lease_epoch + 1, lease_owner=owner, until=self.clock + LEASE,
+            since=self.clock, not_before=None, **values,
+        )  # fmt: skip
+        return "claimed"
+
+    def claim(self, a: Attempt, owner: str, *, early: bool) -> str:
+        if not a.is_active:
+            return "inactive"
+        if a.status not in ("queued", "processing"):
+            return "settled"
+        if a.status == "processing" and self.is_leased(a):
+            return "busy"
+        if a.status == "queued" and (a.not_before or 0) > self.clock and not early:
+            return "not_due"
+        held = [
+            x for x in self.attempts.values()
+            if x.user_id == a.user_id and x.status == "processing" and self.is_leased(x)
+        ]  # fmt: skip
+        if len(held) >= OWNER_CAP:
+            return "owner_busy"
+        if a.status == "processing":
+            self.give_back(a, "worker_lost", LEASE)
+            if a.status == "failed":
+                return "exhausted"
+        return self.take(
+            a,
+            owner,
+            status="processing",
+            process_count=a.process_count + 1,
+            error_code=None,
+            verified_once=False,
+        )
+
+    def give_back(self, a: Attempt, code: str, delay: float) -> None:
+        again = a.process_count < BUDGET
+        self.change(
+            a, status="queued" if again else "failed", not_before=self.clock + delay if again else None,
+            error_code=code, lease_owner=None, until=None,
+        )  # fmt: skip
+
+    def claim_step(self, a: Attempt, step: str, owner: str) -> str:
+        state = a.runtime_status if step == "runtime" else a.preview_status
+        waiting, lost = state in ("pending", "required"), state in ("syncing", "rendering")
+        if not a.is_active or a.status != "ready":
+            return "inactive"
+        if not waiting and not lost:
+            return "settled"
+        if self.is_leased(a):
+            return "busy"
+        if waiting and (a.not_before or 0) > self.clock:
+            return "not_due"
+        if lost:
+            self.give_back_step(a, step, "worker_lost", LEASE)
+            if "failed" in (a.runtime_status, a.preview_status):
+                return "exhausted"
+        if step == "runtime":
+            return self.take(a, owner, runtime_status="syncing", sync_count=a.sync_count + 1)
+        return self.take(a, owner, preview_status="rendering", preview_count=a.preview_count + 1)
+
+    def give_back_step(self, a: Attempt, step: str, code: str, delay: float) -> None:
+        again = (a.sync_count if step == "runtime" else a.preview_count) < BUDGET
+        to = ("pending" if step == "runtime" else "required") if again else "failed"
+        self.change(
+            a, **{f"{step}_status": to}, not_before=self.clock + delay if again else None,
+            error_code=code, lease_owner=None, until=None,
+        )  # fmt: skip
+
+    def end(self, a: Attempt, code: str | None = None, **values: object) -> None:
+        """A worker's last write: it lets go of the lease."""
+        self.change(a, error_code=code, lease_owner=None, until=None, **values)
+
+    def await_verification(self, a: Attempt, voice: str) -> None:
+        self.end(a, status="verifying", provider_voice_id=voice, verify_count=0)
+        a.verifying_since, a.verified_once = self.clock, True
+
+    def verify(self, a: Attempt) -> None:
+        self.change(a, status="ready", not_before=None, error_code=None)
+        self.voices[a.id] = False
+
+    def reject(self, a: Attempt, code: str) -> None:
+        self.change(a, status="failed", error_code=code, not_before=None, provider_voice_id=None)
+        self.orphan_attached(a)
+
+    def report(self, e: Enrollment, voice: str) -> str:
+        a = self.attempts[e.attempt]
+        if e.status not in ("attached", "orphaned", "removed"):
+            e.voice = voice
+            if not (a.is_active and a.status in ("queued", "processing") and e.status != "closed"):
+                e.status = "orphaned"
+        return e.status
+
+    # What the sweep does
+
+    def recover(self, a: Attempt) -> str:
+        """One attempt that is due, as its row says."""
+        lost = a.until is not None and a.until <= self.clock
+        if lost or (a.until is not None and a.since + STEP <= self.clock):
+            code = "worker_lost" if lost else "deadline_exceeded"
+            if a.status == "processing":
+                self.give_back(a, code, 0)
+            else:
+                self.give_back_step(a, "runtime" if a.runtime_status == "syncing" else "preview", code, 0)
+            failed = "failed" in (a.status, a.runtime_status, a.preview_status)
+            return "failed" if failed else "given_back"
+        if a.status == "awaiting_upload":
+            self.change(a, status="expired")
+            return "expired"
+        if a.status == "verifying" and a.verifying_since + TIMES["verification"] <= self.clock:
+            self.reject(a, "verification_timeout")
+            return "failed"
+        return "sent"

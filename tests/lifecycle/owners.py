@@ -1,0 +1,188 @@
+"""What owners do, when it is theirs to do, and also when it is not."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from backend.sql import load_queries
+from tests.lifecycle.hands import MOST, NO_CONSENT, NO_EDGE, Hands
+from tests.lifecycle.model import LIVE, Attempt, Refusal
+
+attempts = load_queries("attempts")
+reflections = load_queries("reflections")
+Move = Callable[[int], None]
+
+
+class Owners(Hands):
+    def owners_moves(self) -> list[Move]:
+        """What makes sense now, as often as it should come."""
+        moves: list[Move] = []
+        statuses = {a.status for a in self.model.attempts.values()}
+        if len(self.model.attempts) < MOST:
+            moves += [self.uploads_and_queues] * 4 + [self.opens_an_upload] * 2
+            moves += [self.opens_with_any_consent] + [self.clones_a_sample_again] * bool(self.samples)
+        if self.model.attempts:
+            moves += [self.finalizes] * 2 + [self.revokes_a_consent, self.retries, self.resets]
+        if "ready" in statuses:
+            moves += [self.asks_for_a_preview, self.hears_the_preview, self.hears_the_preview, self.launches]
+            moves += [self.deletes_a_voice] * bool(self.model.voices)
+        if "failed" in statuses:
+            moves += [self.retries] * 3
+        if len(self.model.reflections) > 2 and len(self.model.attempts) > 3:
+            moves.append(self.deletes_a_reflection)
+        return moves
+
+    def opens_an_upload(self, pick: int) -> None:
+        self.open(pick, "good")
+
+    def opens_with_any_consent(self, pick: int) -> None:
+        self.open(pick, "any")
+
+    def uploads_and_queues(self, pick: int) -> None:
+        if a := self.open(pick, "good"):
+            self.all_holds()
+            self.queue(a)
+
+    def open(self, pick: int, kind: str) -> Attempt | None:
+        model = self.model
+        reflection = [*model.reflections, None][pick % (len(model.reflections) + 1)]
+        user = model.reflections[reflection] if reflection else self.bench.users[0]
+        usable = [c for c in model.consents if kind == "any" or model.covers(c, user, reflection)]
+        if not usable:
+            return None
+        consent = usable[pick % len(usable)]
+        refusal = None if model.covers(consent, user, reflection) else NO_CONSENT
+        a = Attempt(str(uuid4()), user, reflection, consent)
+        a.preview_status = "required" if reflection else "not_required"
+        self.call(
+            "opens an upload", attempts.open, refusal, attempt=a.id, user=user, consent=consent,
+            reflection=reflection, provider="local", region="", path=f"{user}/{a.id}.wav",
+            content_type="audio/wav", bytes=1000, preview_required=True,
+        )  # fmt: skip
+        if refusal is None:
+            model.attempts[a.id] = a
+            return a
+        return None
+
+    def finalizes(self, pick: int) -> None:
+        if a := self.choose(pick):
+            self.queue(a)
+
+    def queue(self, a: Attempt) -> None:
+        refusal = None if a.status == "awaiting_upload" else NO_EDGE
+        self.call(
+            f"queues an attempt that is {a.status}", attempts.queue, refusal, attempt=a.id, user=a.user_id,
+            name="Ada", language="en", transcript="hello", content_type="audio/wav", bytes=1000,
+            measures="{}", prepared_path=f"{a.id}.wav", prepared_bytes=2000, delay=0,
+        )  # fmt: skip
+        if refusal is None:
+            self.model.queue(a)
+            row = self.bench.force("select sample_id::text from public.attempts where id = %(id)s", id=a.id)
+            assert row is not None
+            self.samples[a.id] = row["sample_id"]
+
+    def clones_a_sample_again(self, pick: int) -> None:
+        model = self.model
+        old = model.attempts[list(self.samples)[pick % len(self.samples)]]
+        mine = [r for r, user in model.reflections.items() if user == old.user_id]
+        if not mine:
+            return
+        reflection = mine[pick // 2 % len(mine)]
+        refusal = None if model.covers(old.consent, old.user_id, reflection) else NO_CONSENT
+        a = Attempt(str(uuid4()), old.user_id, reflection, old.consent)
+        self.call(
+            "clones a sample again", attempts.clone_sample, refusal, attempt=a.id, user=a.user_id,
+            sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
+            preview_required=True,
+        )  # fmt: skip
+        if refusal is None:
+            model.attempts[a.id] = a
+            model.queue(a)
+            self.samples[a.id] = self.samples[old.id]
+
+    def revokes_a_consent(self, pick: int) -> None:
+        consent = list(self.model.consents)[pick % len(self.model.consents)]
+        user, subject = self.model.consents[consent].user, self.model.consents[consent].subject
+        self.call(
+            "revokes a consent", "select * from voice_clone.revoke_consent(%(consent)s, %(user)s)",
+            consent=consent, user=user,
+        )  # fmt: skip
+        if not self.model.consents[consent].revoked:
+            self.model.revoke(consent)
+            self.sign(user, subject if subject in self.model.reflections else None)
+
+    def reflection(self, pick: int) -> tuple[str, Attempt | None, dict[str, Any]]:
+        """One of them, its active attempt, and the parameters of its owner's moves."""
+        id_ = list(self.model.reflections)[pick % len(self.model.reflections)]
+        return id_, self.model.active(id_), {"reflection": id_, "user": self.model.reflections[id_]}
+
+    def asks_for_a_preview(self, pick: int) -> None:
+        _, a, parameters = self.reflection(pick)
+        can = a and a.status == "ready" and a.runtime_status == "synced"
+        can = can and a and a.preview_status not in ("not_required", "completed")
+        refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
+        self.call("asks for a preview", reflections.request_preview, refusal, **parameters)
+        if a and can and a.preview_status not in ("required", "rendering"):
+            self.model.change(a, preview_status="required", preview_count=0, error_code=None, not_before=None)
+
+    def hears_the_preview(self, pick: int) -> None:
+        _, a, parameters = self.reflection(pick)
+        can = a and a.preview_status in ("rendered", "completed")
+        refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
+        self.call("hears the preview", reflections.complete_preview, refusal, **parameters)
+        if a and a.preview_status == "rendered":
+            self.model.change(a, preview_status="completed")
+
+    def retries(self, pick: int) -> None:
+        _, a, parameters = self.reflection(pick)
+        can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget
+        self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
+        if a and can:
+            self.model.retry(a)
+
+    def resets(self, pick: int) -> None:
+        id_, a, parameters = self.reflection(pick)
+        shown = any(x.activated for x in self.model.of_reflection(id_))
+        self.call("resets", reflections.reset, None if shown else Refusal("VC007", 0), **parameters)
+        if a:
+            self.model.cancel(a, "reset")
+
+    def launches(self, pick: int) -> None:
+        _, a, parameters = self.reflection(pick)
+        launchable = (
+            a is not None and a.status == "ready" and a.runtime_status == "synced"
+            and a.preview_status in ("not_required", "completed")
+        )  # fmt: skip
+        self.call(
+            "starts a session", reflections.start_session, None if launchable else Refusal("VC005", 7),
+            **parameters,
+        )  # fmt: skip
+
+    def deletes_a_voice(self, pick: int) -> None:
+        a = self.model.attempts[list(self.model.voices)[pick % len(self.model.voices)]]
+        voice = next(v["id"] for v in self.sight.voices if v["attempt_id"] == a.id)
+        self.call(
+            "deletes a voice",
+            "select voice_clone.delete_voice(%(voice)s, %(user)s)",
+            voice=voice,
+            user=a.user_id,
+        )
+        if not self.model.voices[a.id]:
+            self.model.voices[a.id] = True
+            if a.status == "ready":
+                self.model.cancel(a, "voice_deleted")
+
+    def deletes_a_reflection(self, pick: int) -> None:
+        reflection = list(self.model.reflections)[pick % len(self.model.reflections)]
+        self.call(
+            "deletes a reflection",
+            "delete from public.reflections where id = %(id)s",
+            forced=True,
+            id=reflection,
+        )
+        del self.model.reflections[reflection]
+        for a in list(self.model.of_reflection(reflection)):
+            if a.status in LIVE:
+                self.model.cancel(a, "reflection_deleted")
+        for a in list(self.model.of_reflection(reflection)):
+            self.model.change(a, reflection_id=None)

@@ -1,0 +1,135 @@
+-- Schema proof: the outside eye of the property test. Only test databases have it.
+--
+-- watch()   everything that the invariants speak of, as one document
+-- travel()  moves every stored time into the past, which is what a wait looks like
+-- forget()  an empty database again, without a new one
+
+create schema proof;
+
+-- The tables whose times travel along: all their timestamps, for a row only knows differences.
+create table proof.travellers (relation regclass primary key);
+insert into proof.travellers values
+  ('public.attempts'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+
+create function proof.travel(p_seconds float8) returns void
+language plpgsql set session_replication_role = 'replica'
+as $$
+declare
+  v_ago interval := make_interval(secs => p_seconds);
+  v_table regclass;
+  v_sets text;
+begin
+  for v_table, v_sets in
+    select t.relation, string_agg(format('%I = %I - $1', c.attname, c.attname), ', ')
+    from proof.travellers t
+    join pg_attribute c on c.attrelid = t.relation and c.atttypid = 'timestamptz'::regtype and not c.attisdropped
+    group by t.relation
+  loop
+    execute format('update %s set %s', v_table, v_sets) using v_ago;
+  end loop;
+  for v_table in select format('pgmq.q_%s', q.name)::regclass from voice_clone.queues q loop
+    execute format('update %s set vt = vt - $1', v_table) using v_ago;
+  end loop;
+  update voice_clone.events e
+  set recorded_at = e.recorded_at - v_ago,
+      changes = (
+        select jsonb_object_agg(c.key, case
+          when c.key = any (times.names) and c.value <> 'null' then to_jsonb((c.value #>> '{}')::timestamptz - v_ago)
+          else c.value end)
+        from jsonb_each(e.changes) c)
+  from (
+    select array_agg(a.attname::text) as names from pg_attribute a
+    where a.attrelid = 'public.attempts'::regclass and a.atttypid = 'timestamptz'::regtype
+  ) times;
+  update public.reflections r
+  set voice = r.voice || jsonb_build_object('updatedAt', (r.voice ->> 'updatedAt')::timestamptz - v_ago)
+  where r.voice ->> 'updatedAt' is not null;
+end
+$$;
+
+create function proof.forget() returns void
+language plpgsql set session_replication_role = 'replica'
+as $$
+declare
+  v_queue text;
+begin
+  delete from public.sessions;
+  delete from public.voices;
+  delete from voice_clone.enrollments;
+  delete from voice_clone.events;
+  delete from public.attempts;
+  delete from public.samples;
+  delete from public.consents;
+  delete from public.reflections;
+  delete from voice_clone.deferred_messages;
+  for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix) loop
+    execute format('delete from pgmq.%I', 'q_' || v_queue);
+    execute format('delete from pgmq.%I', 'a_' || v_queue);
+  end loop;
+end
+$$;
+
+-- What a signed-in client finds of others: rows of each kind that are not its own. Nothing, while 12 holds.
+create function proof.others_seen_by(p_user uuid) returns bigint
+language plpgsql
+as $$
+declare
+  v_count bigint;
+begin
+  perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
+  perform set_config('role', 'authenticated', true);
+  execute 'select (select count(*) from public.attempts where user_id <> $1)
+                + (select count(*) from public.voices where user_id <> $1)
+                + (select count(*) from public.samples where user_id <> $1)
+                + (select count(*) from public.consents where user_id <> $1)
+                + (select count(*) from public.reflections where user_id <> $1)' into v_count using p_user;
+  perform set_config('role', 'none', true);
+  return v_count;
+end
+$$;
+
+create function proof.messages() returns jsonb
+language plpgsql
+as $$
+declare
+  v_all jsonb := '[]';
+  v_some jsonb;
+  v_queue text;
+begin
+  for v_queue in select q.name from voice_clone.queues q loop
+    execute format('select jsonb_agg(jsonb_build_object(''queue'', %L, ''number'', m.msg_id, ''id'', m.message -> ''id'',
+                      ''version'', m.message -> ''version'', ''archived'', m.archived, ''visible'', m.vt <= now()))
+                    from (select msg_id, message, vt, false as archived from pgmq.q_%s
+                          union all select msg_id, message, vt, true from pgmq.a_%s) m', v_queue, v_queue, v_queue)
+    into v_some;
+    v_all := v_all || coalesce(v_some, '[]');
+  end loop;
+  return v_all;
+end
+$$;
+
+-- p_after is the last event that was seen: only attempts with newer ones are replayed again.
+create function proof.watch(p_stranger uuid, p_after bigint) returns jsonb
+language sql
+as $$
+  select jsonb_build_object(
+    'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.attempts a),
+    'due', (select coalesce(jsonb_agg(a.id), '[]') from public.attempts a where a.sweep_at <= now()),
+    'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.attempts a
+                    where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
+                      and voice_clone.replay(a.id) is distinct from a),
+    'events', (select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]') from voice_clone.events e),
+    'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
+    'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
+    'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
+                    from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
+    'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.samples s
+                  where not exists (
+                    select from public.consents c
+                    where c.id = s.consent_id and c.user_id = s.user_id and c.revokes is null
+                      and (c.subject_kind = 'self' or c.subject_id = s.reflection_id or s.reflection_id is null)
+                      and not exists (select from public.consents r
+                                      where r.revokes = c.id and r.recorded_at < s.created_at))),
+    'messages', proof.messages(),
+    'strangers', proof.others_seen_by(p_stranger))
+$$;

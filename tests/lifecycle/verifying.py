@@ -1,0 +1,79 @@
+"""Looks at a verification, and answers from outside."""
+
+from backend.sql import load_queries
+from tests.lifecycle.checks import check
+from tests.lifecycle.hands import ARCHIVE, NO_EDGE, STALE
+from tests.lifecycle.model import TIMES, Attempt
+from tests.lifecycle.workers import Workers
+
+attempts = load_queries("attempts")
+
+
+class Verifying(Workers):
+    def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
+        """Asks, and writes what it saw; between the two the attempt may have moved on."""
+        work = self.bench.ask(attempts.verification_work, attempt=a.id)
+        assert work is not None
+        is_due = a.is_active and a.status == "verifying" and (a.not_before or 0) <= self.model.clock
+        check(0, (work["outcome"] == "due") == is_due, f"a look is {work['outcome']}")
+        if not is_due:
+            self.call("looks for nothing", ARCHIVE, queue="voice_clone_verify", number=number)
+            return
+        if pick % 5 == 0:
+            self.is_verified_outside(pick)
+            self.all_holds()
+        stands = a.status == "verifying" and a.is_active
+        look = {
+            "attempt": a.id,
+            "epoch": work["lease_epoch"],
+            "count": work["verify_count"],
+            "message": number,
+        }
+        refusal, dies = None if stands else STALE, dies and stands
+        saw = ("verified", "pending", "pending", "rejected")[pick % 4]
+        if saw == "verified":
+            self.call("sees it verified", attempts.complete_verification, refusal, crash=dies, **look)
+        elif saw == "rejected":
+            self.call(
+                "sees it rejected",
+                attempts.reject_verification,
+                refusal,
+                crash=dies,
+                code="x",
+                error="x",
+                **look,
+            )
+        else:
+            self.call(
+                "sees it pending", attempts.postpone_verification, refusal, crash=dies, at_least=0, **look
+            )
+        where = ("voice_clone_verify", number)
+        if self.step.refused_by:
+            self.step.kept = where
+            return
+        self.step.archived = where
+        if saw == "verified":
+            self.model.verify(a)
+        elif saw == "rejected":
+            self.model.reject(a, "x")
+        else:
+            wait = min(
+                TIMES["verification_poll"] * 2 ** min(a.verify_count, 30), TIMES["verification_poll_cap"]
+            )
+            a.verify_count, a.not_before = a.verify_count + 1, self.model.clock + wait
+
+    def is_verified_outside(self, pick: int) -> None:
+        if a := self.choose(pick, "verifying", "ready", "failed"):
+            verified = pick % 3 != 0
+            answered = a.is_active and a.verified_once and a.status == ("ready" if verified else "failed")
+            can = answered or (a.status == "verifying" and a.is_active)
+            name = "is verified from outside" if verified else "is rejected from outside"
+            self.call(
+                name, attempts.settle_verification, None if can else NO_EDGE,
+                attempt=a.id, verified=verified, voice=None, code="x", error="x",
+            )  # fmt: skip
+            if can and not answered:
+                if verified:
+                    self.model.verify(a)
+                else:
+                    self.model.reject(a, "x")

@@ -1,0 +1,89 @@
+"""What an outsider sees of the database after a step, and the hands that take the steps."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps
+
+from tests.conftest import Database
+from tests.lifecycle.model import TIMES
+
+Row = dict[str, Any]
+PROOF = Path(__file__).with_name("proof.sql")
+
+
+class Sight(Struct):
+    """The whole database as `proof.watch` gives it, rows as JSON has them."""
+
+    attempts: list[Row]
+    due: list[str]
+    misreplayed: list[str]
+    events: list[Row]
+    enrollments: list[Row]
+    voices: list[Row]
+    reflections: list[Row]
+    uncovered: list[str]
+    messages: list[Row]
+    strangers: int
+
+    def attempt(self, id_: str) -> Row:
+        return next(a for a in self.attempts if a["id"] == id_)
+
+    def live(self) -> dict[tuple[str, int], Row]:
+        return {(m["queue"], m["number"]): m for m in self.messages if not m["archived"]}
+
+    def seen_by_clients(self) -> object:
+        return self.attempts, self.voices, self.reflections
+
+
+class Bench:
+    """One database for all examples of a run, with two people in it."""
+
+    def __init__(self, database: Database) -> None:
+        self.service = psycopg.Connection[Row].connect(
+            database.service, autocommit=True, row_factory=dict_row
+        )
+        self.superuser = psycopg.Connection[Row].connect(
+            database.superuser, autocommit=True, row_factory=dict_row
+        )
+        set_json_dumps(msgspec.json.encode, self.service)
+        self.users = [str(uuid4()) for _ in range(2)]
+        self.stranger = str(uuid4())
+        self.superuser.execute(PROOF.read_bytes())
+        self.superuser.execute("set client_min_messages = error")
+        for name, seconds in TIMES.items():
+            self.superuser.execute(
+                "update voice_clone.times set value = make_interval(secs => %s) where name = %s",
+                (seconds, name),
+            )
+        for user in self.users:
+            self.superuser.execute(
+                "insert into auth.users (id, email) values (%s, %s)", (user, f"{user}@example.org")
+            )
+
+    def close(self) -> None:
+        self.service.close()
+        self.superuser.close()
+
+    def watch(self, before: Sight | None = None) -> Sight:
+        last = before.events[-1]["id"] if before and before.events else 0
+        row = self.superuser.execute(
+            "select proof.watch(%s, %s)::text as seen", (self.stranger, last), prepare=True
+        ).fetchone()
+        assert row is not None
+        return msgspec.json.decode(row["seen"], type=Sight)
+
+    def ask(self, sql: str, /, **parameters: object) -> Row | None:
+        """As the product's own login; ids are text, as JSON has them."""
+        row = self.service.execute(sql.encode(), parameters).fetchone()
+        return row and {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}
+
+    def force(self, sql: str, /, **parameters: object) -> Row | None:
+        """As a superuser, whom nothing but the schema's own guards refuses."""
+        cursor = self.superuser.execute(sql.encode(), parameters)
+        return cursor.fetchone() if cursor.description else None

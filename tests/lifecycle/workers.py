@@ -1,0 +1,251 @@
+"""What workers do: each commit is a move of its own, and before and after each they may die."""
+
+from typing import Any
+from uuid import uuid4
+
+from backend.sql import load_queries
+from tests.lifecycle.checks import check
+from tests.lifecycle.hands import ARCHIVE, STALE, WORKERS, Claim
+from tests.lifecycle.model import LEASE, LONG, OWNER_CAP, SETTLE, SHORT, Attempt, Enrollment, Refusal
+from tests.lifecycle.owners import Owners
+
+attempts = load_queries("attempts")
+READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
+STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
+QUEUES = {step: queue for queue, step in STEPS.items()}
+
+
+class Workers(Owners):
+    def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
+        """What reads a message of `voice_clone_verify`."""
+        raise NotImplementedError
+
+    def reads_a_message(self, worker: str, pick: int, fate: str) -> None:
+        queues = sorted({m["queue"] for m in self.sight.live().values() if m["visible"]})
+        queues = [queue for queue in queues for _ in range(1 if queue == "voice_mirror" else 3)]
+        queue = queues[pick % len(queues)]
+        message = self.bench.ask(READ, queue=queue, seconds=LEASE)
+        assert message is not None
+        subject, number = message["message"]["id"], message["msg_id"]
+        if queue == "voice_mirror":
+            self.mirror(subject, number, crash=fate == "dies before the commit")
+        elif queue == "voice_clone_verify":
+            self.look(self.model.attempts[subject], number, pick, dies=fate == "dies before the commit")
+        elif queue == "voice_cleanup":
+            self.call("cleans up later", ARCHIVE, queue=queue, number=number)
+        else:
+            outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, fate=fate)
+            if outcome not in ("claimed", "busy", "owner_busy", "dead"):
+                self.bench.ask(ARCHIVE, queue=queue, number=number)
+
+    def mirror(self, reflection: str, number: int, *, crash: bool) -> None:
+        """The effect and the archive of its message are one transaction."""
+        sql = f"select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
+        self.call("mirrors", sql, crash=crash, reflection=reflection, queue="voice_mirror", number=number)
+        where = ("voice_mirror", number)
+        if crash:
+            self.step.kept = where
+        else:
+            self.step.archived, self.step.mirrored = where, reflection
+
+    def works_inline(self, worker: str, pick: int, fate: str) -> None:
+        if a := self.choose(pick, "queued", "processing"):
+            self.claim(worker, a, "process", None, fate=fate)
+
+    def claim(self, worker: str, a: Attempt, step: str, number: int | None, *, fate: str) -> str:
+        dies, saved = fate == "dies before the commit", dict(vars(a))
+        early = number is None
+        if step == "process":
+            said = self.model.claim(a, worker, early=early)
+        else:
+            said = self.model.claim_step(a, step, worker)
+        row = self.call(
+            f"claims {step}", attempts.claim if step == "process" else attempts.claim_step, crash=dies,
+            attempt=a.id, owner=worker, lease=LEASE, owner_cap=OWNER_CAP, early=early, step=step,
+        )  # fmt: skip
+        if dies:
+            vars(a).update(saved)
+            return "dead"
+        assert row is not None
+        check(0, row["outcome"] == said, f"claiming {step} gave {row['outcome']}, the model says {said}")
+        if said == "claimed" and fate == "lives":
+            claim = Claim(a.id, step, a.lease_epoch, number)
+            if e := self.model.open_enrollment(a.id):
+                claim.enrollment, claim.label, claim.voice, claim.called = e.id, e.label, e.voice, True
+                same = (row["work"]["enrollment_id"], row["work"]["label"]) == (e.id, e.label)
+                check(5, same, "a claim does not tell of the create whose outcome is open")
+            self.claims[worker] = [*self.claims[worker][-5:], claim]
+        return said
+
+    def works(self, claim: Claim, luck: str, fate: str) -> bool:
+        """A claim's next move, and whether it was the last: an intent, a provider's call, or a result."""
+        if claim.step == "process":
+            return self.process(claim, luck, fate)
+        return self.prepare(claim, luck, fate)
+
+    def a_claim(self, worker: str, pick: int) -> tuple[list[Claim], Claim]:
+        """The newest come first; of the other worker where this one has none."""
+        claims = self.claims[worker] or self.claims[WORKERS[0]] or self.claims[WORKERS[1]]
+        return claims, claims[::-1][pick % len(claims)]
+
+    def process(self, claim: Claim, luck: str, fate: str) -> bool:
+        """Whether the claim is over. The order is that of the product: look up, intend, call, write."""
+        if claim.enrollment is None:
+            self.intend(claim, fate)
+            return self.step.refused_by != 0
+        e = self.model.enrollments[claim.enrollment]
+        if not claim.called:
+            claim.called = True
+            if luck in ("well", "verification", "unknown, made"):
+                self.provider[e.label] = f"voice-{e.label}"
+            if luck in ("well", "verification"):
+                claim.voice = self.provider[e.label]
+                return False
+            if luck.startswith("unknown"):
+                return self.give_up(claim, "unknown", fate, SETTLE) or self.requeue(claim, LONG, fate)
+            done = self.give_up(claim, "closed", fate, 0)
+            return done or (
+                self.requeue(claim, SHORT, fate) if luck == "throttled" else self.fail(claim, fate)
+            )
+        voice = claim.voice or self.provider.get(e.label)
+        if voice is not None:
+            return self.attach(claim, voice, fate, verifies=luck == "verification")
+        if self.model.clock < e.settles_at:
+            return self.requeue(claim, LONG, fate)
+        if not self.give_up(claim, "closed", fate, 0):
+            claim.enrollment, claim.called = None, False
+            return False
+        return True
+
+    def write(
+        self, claim: Claim, name: str, sql: str, held_in: str, fate: str, /, **parameters: Any
+    ) -> Attempt | None:
+        """A worker's guarded write; the attempt where it had its effect."""
+        a = self.model.attempts[claim.attempt]
+        holds = self.model.holds(a, claim.epoch, held_in)
+        dies = fate == "dies before the commit" and holds
+        self.call(
+            name, sql, None if holds else STALE, crash=dies, attempt=claim.attempt, epoch=claim.epoch,
+            message=claim.message, **parameters,
+        )  # fmt: skip
+        if self.step.refused_by:
+            self.step.kept = self.message_of(claim)
+            return None
+        return a
+
+    def message_of(self, claim: Claim) -> tuple[str, int] | None:
+        return (QUEUES[claim.step], claim.message) if claim.message else None
+
+    def intend(self, claim: Claim, fate: str) -> None:
+        label = uuid4().hex[:16]
+        a = self.model.attempts[claim.attempt]
+        holds = self.model.holds(a, claim.epoch, "processing")
+        dies = fate == "dies before the commit" and holds
+        refusal = None if holds else STALE
+        if holds and self.model.open_enrollment(a.id):
+            refusal, dies = Refusal("VC007", 5), False
+        row = self.call(
+            "intends an enrollment", attempts.intend, refusal, crash=dies,
+            attempt=a.id, epoch=claim.epoch, label=label, settle=SETTLE,
+        )  # fmt: skip
+        if row is not None:
+            settles_at = self.model.clock + SETTLE
+            self.model.enrollments[row["id"]] = Enrollment(row["id"], a.id, label, settles_at)
+            claim.enrollment, claim.label = row["id"], label
+
+    def give_up(self, claim: Claim, status: str, fate: str, settle: float) -> bool:
+        """Closed or unknown; whether that was refused."""
+        assert claim.enrollment is not None
+        e = self.model.enrollments[claim.enrollment]
+        a = self.write(
+            claim, f"settles an enrollment as {status}", attempts.settle, "processing", fate,
+            enrollment=e.id, status=status, code="x", request_id=None, settle=settle,
+        )  # fmt: skip
+        if a:
+            e.status, e.settles_at = status, self.model.clock + settle
+            self.all_holds()
+        return a is None
+
+    def requeue(self, claim: Claim, delay: float, fate: str) -> bool:
+        if a := self.write(
+            claim, "requeues", attempts.requeue, "processing", fate, delay=delay, code="x", error="x"
+        ):
+            self.step.archived = self.message_of(claim)
+            self.model.give_back(a, "x", delay)
+        return True
+
+    def fail(self, claim: Claim, fate: str) -> bool:
+        if a := self.write(
+            claim, "fails", attempts.fail, "processing", fate, code="x", error="x", request_id=None
+        ):
+            self.step.archived = self.message_of(claim)
+            self.model.end(a, "x", status="failed")
+        return True
+
+    def attach(self, claim: Claim, voice: str, fate: str, *, verifies: bool) -> bool:
+        assert claim.enrollment is not None
+        e = self.model.enrollments[claim.enrollment]
+        values = {"enrollment": e.id, "voice": voice, "target_model": "m", "request_id": "r"}
+        sql, name = (
+            (attempts.await_verification, "awaits verification")
+            if verifies
+            else (attempts.attach, "attaches")
+        )
+        if a := self.write(claim, name, sql, "processing", fate, **values):
+            self.step.archived = self.message_of(claim)
+            e.status, e.voice = "attached", voice
+            if verifies:
+                self.model.await_verification(a, voice)
+            else:
+                self.model.end(a, status="ready", provider_voice_id=voice)
+                self.model.voices[a.id] = False
+        elif self.step.refused_by == STALE.invariant and fate == "lives":
+            self.all_holds()
+            self.report(e, voice)
+        return True
+
+    def report(self, e: Enrollment, voice: str) -> None:
+        """The voice of a worker whose lease has passed on."""
+        row = self.call(
+            "reports a late voice", attempts.report, enrollment=e.id, voice=voice, target_model="m",
+            requires_verification=False, request_id="r",
+        )  # fmt: skip
+        assert row is not None
+        said = self.model.report(e, voice)
+        self.step.is_report = True
+        check(8, row["status"] == said, f"a late voice is {row['status']}, the model says {said}")
+
+    def prepare(self, claim: Claim, luck: str, fate: str) -> bool:
+        """The end of a runtime sync or a preview, whose states have other names and one shape."""
+        a = self.model.attempts[claim.attempt]
+        is_runtime = claim.step == "runtime"
+        again = "pending" if is_runtime else "required"
+        done = "synced" if is_runtime else "rendered"
+        status = {"rejected": "failed", "throttled": again, "unknown": again}.get(luck, done)
+        code = None if status == done else "x"
+        if self.write(
+            claim, f"marks {claim.step} {status}",
+            attempts.mark_runtime if is_runtime else attempts.mark_preview, "ready", fate,
+            status=status, code=code, error=code, delay=SHORT, path=None if code else "p.wav",
+        ):  # fmt: skip
+            self.step.archived = self.message_of(claim)
+            if status == again:
+                self.model.give_back_step(a, claim.step, "x", SHORT)
+            else:
+                self.model.end(a, code, **{f"{claim.step}_status": status})
+        return True
+
+    def renews(self, worker: str, pick: int) -> None:
+        _, claim = self.a_claim(worker, pick)
+        a = self.model.attempts[claim.attempt]
+        held = a.is_active and a.lease_epoch == claim.epoch and a.lease_owner is not None
+        row = self.call("renews", attempts.renew, attempt=a.id, epoch=claim.epoch, lease=LEASE)
+        assert row is not None
+        check(4, row["held"] == held, f"renewing gave {row['held']}, the model says {held}")
+        if held:
+            a.until = max(a.until or 0.0, self.model.clock + LEASE)
+        else:
+            self.step.refused_by = 4
+
+    def crashes(self, worker: str) -> None:
+        self.claims[worker].clear()
