@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
+# The embedded Postgres of every target: 16, or 18 with PG=18.
+ifdef PG
+export POSTGRES_VERSION := $(PG)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: demo dev test test-long lint bench migrate help lock
@@ -13,8 +17,8 @@ demo: ready ## run the main job once: sample, consent, clone, preview, launch ga
 dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers
 	@python -m scripts dev
 
-test: ready ## run every test (ARGS='-k name' narrows them)
-	@python -m pytest $(ARGS)
+test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS='-k name' narrows them, PG=18 runs all on 18)
+	@python -m pytest --every-postgres $(ARGS)
 
 test-long: ready ## thousands of random orders of events, and storms of 200 attempts; takes many minutes
 	@python -m pytest -m long $(ARGS)

@@ -109,10 +109,18 @@ def temporary_directory() -> Iterator[Path]:
         yield Path(path)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-postgres",
+        action="store_true",
+        help="run the tests of the database on every packaged Postgres, not only on the default one",
+    )
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The cluster that this run's databases live in."""
-    with started_cluster(DEFAULT) as started:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster that this run's databases live in; a Kind as its parameter makes it another one."""
+    with started_cluster(getattr(request, "param", DEFAULT)) as started:
         yield started
 
 

