@@ -28,7 +28,7 @@ from queue_consumers.settlement import Settlement, Settler
 
 log = structlog.get_logger("queue_consumers")
 
-QUIET_SECONDS = 0.01  # after a read that found nothing; wake-ups for other queues come often
+QUIET_SECONDS = 0.01  # after a read that found nothing, because another process was faster
 
 
 class Consumer:

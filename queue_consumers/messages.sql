@@ -14,7 +14,7 @@ select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s)
 
 -- release_messages --
 -- Puts back what a stopping process has not finished, and tells the others.
-select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify('voice_clone_wake', '')
+select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify('voice_clone_wake', %(queue)s)
 
 -- dead_letter_messages --
 -- Malformed, or out of budget.

@@ -24,8 +24,8 @@ async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Eve
     jobs = asyncio.Semaphore(settings.consumer.max_jobs)
     pool = open_pool(settings.database, len(queues))
     http = open_client(settings.service, settings.consumer.max_jobs)
-    consumers = [
-        Consumer(
+    consumers = {
+        queue.name: Consumer(
             queue,
             settings.consumer,
             pool,
@@ -33,20 +33,20 @@ async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Eve
             jobs if queue.calls_service else asyncio.Semaphore(queue.concurrency),
         )
         for queue in queues
-    ]
+    }
 
-    def wake_all() -> None:
-        for consumer in consumers:
-            consumer.wake.set()
+    def wake(queue: str = "") -> None:
+        """That of a queue which a notification names, which may be another process's; else all."""
+        for name, consumer in consumers.items():
+            if queue in ("", name):
+                consumer.wake.set()
 
     await pool.open()
     try:
         async with http, asyncio.TaskGroup() as tasks:
-            listening = listen(
-                settings.database, WAKE_CHANNEL, APPLICATION_NAME, lambda _: wake_all(), wake_all
-            )
+            listening = listen(settings.database, WAKE_CHANNEL, APPLICATION_NAME, wake, wake)
             running = [tasks.create_task(listening)]
-            running += [tasks.create_task(consumer.run()) for consumer in consumers]
+            running += [tasks.create_task(consumer.run()) for consumer in consumers.values()]
             if settings.consumer.sweep_seconds:
                 running.append(tasks.create_task(sweep_by_timer(pool, settings.consumer.sweep_seconds)))
             log.info("consuming", queues=[queue.name for queue in queues])
@@ -56,7 +56,7 @@ async def consume(settings: Settings, queues: Sequence[Queue], stop: asyncio.Eve
             try:
                 async with asyncio.timeout_at(stopped_at + grace * (1 - RESERVE / 4)):
                     handlers_until = stopped_at + grace * (1 - RESERVE)
-                    await asyncio.gather(*(consumer.drain(handlers_until) for consumer in consumers))
+                    await asyncio.gather(*(consumer.drain(handlers_until) for consumer in consumers.values()))
             except TimeoutError:
                 log.warning("grace is over; what is unsettled becomes visible again by itself")
             for task in running:

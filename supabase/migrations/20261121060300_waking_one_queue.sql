@@ -1,0 +1,79 @@
+-- Waking, anew: a notification names its queue, so that a message wakes the consumers of one queue and not of all.
+
+create or replace function voice_clone.record_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else '{}' end;
+  v_changes jsonb;
+  v_edges voice_clone.edges[] := '{}';
+  v_queue text := voice_clone.awaited_queue(new);
+begin
+  if tg_op = 'INSERT' then
+    v_changes := jsonb_strip_nulls(to_jsonb(new));
+  else
+    select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
+    where n.value is distinct from v_old -> n.key;
+    if v_changes is null then
+      return null;
+    end if;
+  end if;
+  select coalesce(array_agg(e), '{}') into v_edges
+  from voice_clone.edges e
+  where (e.machine = 'status' and e.to_status = new.status
+      and e.from_status = coalesce(v_old ->> 'status', ''))
+    or (e.machine = 'runtime' and e.to_status = new.runtime_status and e.from_status = v_old ->> 'runtime_status')
+    or (e.machine = 'preview' and e.to_status = new.preview_status and e.from_status = v_old ->> 'preview_status');
+
+  insert into voice_clone.events (attempt_id, version, events, changes)
+  select new.id, new.version,
+    case
+      when cardinality(v_edges) > 0 then (select array_agg(e.event order by e.machine desc) from unnest(v_edges) e)
+      when v_changes ? 'version' then '{updated}'
+      when v_changes ? 'lease_expires_at' then '{lease_renewed}'
+      when v_changes ? 'verify_count' then '{verification_pending}'
+      else '{swept}'
+    end,
+    v_changes;
+  if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
+    return null;
+  end if;
+  if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
+    perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
+                      greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
+    from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
+    if found then
+      perform pg_notify('voice_clone_wake', v_queue);
+    end if;
+  end if;
+  if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
+    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    perform pg_notify('voice_clone_wake', 'voice_mirror');
+  end if;
+  return null;
+end
+$$;
+
+create or replace function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int default 0)
+returns bigint[]
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids bigint[] := '{}';
+begin
+  if cardinality(p_messages) = 0 then
+    return v_ids;
+  end if;
+  perform voice_clone.known_queue(p_queue);
+  if p_delay_seconds > voice_clone.queue_delay_seconds() then
+    insert into voice_clone.deferred_messages (queue, due_at, message)
+    select p_queue, now() + make_interval(secs => p_delay_seconds), m from unnest(p_messages) m;
+    return v_ids;
+  end if;
+  select array_agg(s) into v_ids from pgmq.send_batch(p_queue, p_messages, p_delay_seconds) s;
+  if p_delay_seconds = 0 then
+    perform pg_notify('voice_clone_wake', p_queue);
+  end if;
+  return v_ids;
+end
+$$;
