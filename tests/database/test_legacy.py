@@ -156,3 +156,20 @@ def test_a_refused_recording_can_be_put_right(world: World, owner: UUID, reflect
     assert [(row["payload"], row["outcome"], row["code"]) for row in kept(world)] == [
         (better, "accepted", None)
     ]
+
+
+def test_a_consent_that_is_being_withdrawn_is_waited_for_with_empty_hands(
+    world: World, owner: UUID, reflection: UUID
+) -> None:
+    consent = world.consent(owner)
+    received = receive(world, reflection)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.database.superuser) as withdrawal:
+        withdrawal.execute("select voice_clone.revoke_consent(%s, %s)", (consent, owner))
+        accepting = pool.submit(accept, world, received)
+        while world.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+            assert not accepting.done(), "it waits for nobody"
+        withdrawal.execute(
+            "select from public.reflections where id = %s for no key update nowait", (reflection,)
+        )
+        withdrawal.commit()
+        assert decided(accepting.result()) == ("refused", "consent_required")
