@@ -13,7 +13,7 @@ from backend.samples import choose_provider, require_language
 from backend.sql import load_queries
 
 queries = load_queries("attempts")
-DEFAULT_LANGUAGE = "en"  # where neither the caller nor the provider says what the voice speaks
+DEFAULT_LANGUAGE = "en"  # where nobody says what the voice speaks
 
 
 class NewCustomVoice(Struct, frozen=True, kw_only=True):
@@ -22,6 +22,13 @@ class NewCustomVoice(Struct, frozen=True, kw_only=True):
     provider: str
     provider_voice_id: str
     name: str | None
+    language: str | None
+
+
+class KnownVoice(Struct, frozen=True, kw_only=True):
+    """What the enrollments say of a voice; its language where the caller's own made it."""
+
+    is_usable: bool
     language: str | None
 
 
@@ -38,10 +45,11 @@ async def use_custom_voice(
         "voice": new.provider_voice_id,
         "label": found.label,
     }
-    if not await parts.database.fetch_value(queries.is_usable_voice, whose, of=bool):
+    known = await parts.database.fetch_one(queries.find_custom_voice, whose, row=KnownVoice)
+    if known is None or not known.is_usable:
         raise no_such_voice()
     target_model = speakable_model(provider, found)
-    language = new.language or found.language or DEFAULT_LANGUAGE
+    language = new.language or known.language or found.language or DEFAULT_LANGUAGE
     require_language(provider.limits, language)
     parameters = {
         **whose,

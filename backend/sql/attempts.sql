@@ -75,9 +75,9 @@ select voice_clone.report_enrollment(
 select * from voice_clone.attach_voice(
   %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
 
--- is_usable_voice --
--- false: an enrollment of somebody else made it, or one whose voice is gone
-select is_usable from voice_clone.find_custom_voice(%(user)s, %(provider)s, %(voice)s, %(label)s)
+-- find_custom_voice --
+-- not usable: an enrollment of somebody else made it, or one whose voice is gone
+select is_usable, language from voice_clone.find_custom_voice(%(user)s, %(provider)s, %(voice)s, %(label)s)
 
 -- use_custom_voice --
 -- opened and queued at once: the provider was asked before

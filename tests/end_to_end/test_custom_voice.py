@@ -43,9 +43,9 @@ async def stock(product: Product, provider: str, prepared: bytes, target_model: 
 
 
 async def embedded(ada: Person, prepared: bytes) -> str:
-    """A voice in ada's library, which the embedded provider keeps."""
+    """A voice in ada's library, which the embedded provider keeps. It speaks Spanish."""
     upload = await ada.upload(prepared, reflection_id=None)
-    return (await ada.finalize(upload)).json()["provider_voice_id"]
+    return (await ada.finalize(upload, language="es")).json()["provider_voice_id"]
 
 
 async def use(person: Person, provider: str, voice: str, **changes: Any) -> httpx.Response:
@@ -63,9 +63,7 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
     assert accepted.status_code == 202, accepted.text
     attempt = accepted.json()
     assert (attempt["source"], attempt["provider"], attempt["name"]) == ("custom_voice", provider, "Ada")
-    assert attempt["language"] == ("de" if provider == "qwen" else "en"), (
-        "the provider's word where it has one"
-    )
+    assert attempt["language"] == {"qwen": "de", "elevenlabs": "en", "local": "es"}[provider]
     await launchable(ada, attempt["attempt_id"])
     assert await gate(ada) == {"launchable": True, "blockers": []}
     again = await use(ada, provider, voice)
