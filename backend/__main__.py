@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -25,6 +26,7 @@ def main() -> None:
         server = load_settings().server
     except SettingsError as error:
         sys.exit(str(error))
+    allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())
     Server(
         "backend.__main__:create_worker_app",
@@ -40,6 +42,14 @@ def main() -> None:
         log_access=False,
         websockets=False,
     ).serve()
+
+
+def allow_many_files() -> None:
+    """A connection is an open file, of which many systems grant 1024 to who does not ask for more."""
+    granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(most, 2 * MOST_CONNECTIONS)
+    if resource.RLIM_INFINITY != granted < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def create_worker_app() -> Litestar:

@@ -14,6 +14,7 @@ import typer
 
 from scripts.bench import measures
 from scripts.bench.figures import Figure, at_most, show, slower, write
+from scripts.bench.listeners import listeners
 from scripts.bench.measures import Bench, queries
 from scripts.dev import FAULTS, cancelled_by_signal
 from scripts.local.migrations import ROOT
@@ -33,6 +34,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], Awaitable[list[Figure]]], bool]] = {
     "messages": (measures.messages, True),
     "mirrors": (measures.mirrors, True),
     "sweep": (measures.sweep, True),
+    "listeners": (listeners, False),
 }
 SERVICE_MB = 400
 CONSUMER_MB = 150

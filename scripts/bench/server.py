@@ -8,6 +8,7 @@ from granian.server import Server
 from litestar import Litestar, get
 from litestar.di import NamedDependency
 
+from backend.__main__ import MOST_CONNECTIONS, allow_many_files
 from backend.app import ROUTES, create_app
 from backend.database import Database
 
@@ -22,6 +23,7 @@ def create_bench_app() -> Litestar:
 
 
 if __name__ == "__main__":
+    allow_many_files()
     Server(
         "scripts.bench.server:create_bench_app",
         factory=True,
@@ -32,4 +34,5 @@ if __name__ == "__main__":
         log_level=LogLevels.warning,
         log_access=False,
         websockets=False,
+        backpressure=MOST_CONNECTIONS,
     ).serve()
