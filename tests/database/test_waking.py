@@ -38,3 +38,15 @@ def test_a_message_wakes_the_consumers_of_its_queue_alone(world: World, listener
     assert wake_ups(world, listener) == ["voice_mirror"]
     world.one("select voice_clone.send_messages('voice_cleanup', array['{}'::jsonb], 0)")
     assert wake_ups(world, listener) == ["voice_cleanup"]
+
+
+def test_a_message_that_the_sweep_sends_wakes_the_consumers_of_its_queue_alone(
+    world: World, listener: psycopg.Connection
+) -> None:
+    world.queued(world.user(), None)
+    with world.superuser.transaction():
+        world.superuser.execute("set local session_replication_role = replica")
+        world.superuser.execute("update public.attempts set sweep_at = now()")
+    wake_ups(world, listener)
+    world.one("select * from voice_clone.recover_stale(10)")
+    assert wake_ups(world, listener) == ["voice_clone_process"]
