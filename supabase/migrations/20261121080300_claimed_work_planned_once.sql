@@ -1,0 +1,26 @@
+-- Claimed work, anew: in plpgsql, which plans its query once a session; as an SQL function it took twice as long
+-- to plan at each claim as to read.
+
+create or replace function voice_clone.claimed_work(p_attempt uuid)
+returns table (
+  attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
+  name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
+  preview_count int, bucket text, path text, bytes bigint, transcript text,
+  enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
+  settles_in_seconds float8
+)
+language plpgsql security definer set search_path = '' rows 1
+as $$
+begin
+  return query
+    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region,
+      a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
+      a.preview_count, s.bucket, s.prepared_path, s.prepared_bytes, s.transcript,
+      e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
+      extract(epoch from e.settles_at - now())::float8
+    from public.attempts a
+    left join public.samples s on s.id = a.sample_id
+    left join voice_clone.enrollments e on e.attempt_id = a.id and e.status in ('intended', 'unknown')
+    where a.id = p_attempt;
+end
+$$;
