@@ -40,11 +40,18 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
     synced_at: datetime | None
     previewed_at: datetime | None
 
+    @property
+    def has_failed(self) -> bool:
+        """The enrollment, the runtime or the preview came to its end without success."""
+        steps = (self.runtime_status, self.preview_status)
+        return self.status == "failed" or (self.status == "ready" and "failed" in steps)
+
 
 class AttemptError(Struct, frozen=True, kw_only=True):
     code: str
     message: str
     provider_request_id: str | None = None
+    alternatives: list[str] = []  # providers that could make a voice of the same sample
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -119,16 +119,7 @@ async def prepare(parts: Parts, original: Path, limits: Limits, language: str) -
         inspection = await parts.inspector.inspect(original, prepared=wav)
     except AudioError as error:
         raise from_audio(error) from error
-    findings = check(inspection, limits)
-    if findings:
-        first = findings[0]
-        raise SampleRefused(
-            first.message,
-            code=first.code,
-            field=first.field,
-            help="Record the sample again and upload it to the same URL.",
-            extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
-        )
+    require_fit(inspection, limits, "Record the sample again and upload it to the same URL.")
     return PreparedSample(
         inspection=inspection,
         content_type=inspection.content_type,
@@ -136,6 +127,20 @@ async def prepare(parts: Parts, original: Path, limits: Limits, language: str) -
         wav=wav,
         wav_bytes=(await anyio.Path(wav).stat()).st_size,
     )
+
+
+def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # noqa: A002 - as in AppError
+    """Refuses a sample with what was measured and what would pass."""
+    findings = check(inspection, limits)
+    if findings:
+        first = findings[0]
+        raise SampleRefused(
+            first.message,
+            code=first.code,
+            field=first.field,
+            help=help,
+            extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
+        )
 
 
 def from_audio(error: AudioError) -> AppError:

@@ -9,7 +9,8 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from backend import cloning
-from backend.attempts import Attempt, AttemptRow
+from backend.alternatives import with_alternatives
+from backend.attempts import Attempt
 from backend.auth import Caller, UserRequest, require_user
 from backend.background import Background
 from backend.cloning import Naming, NewAttempt, OpenUpload
@@ -71,22 +72,24 @@ class CloneController(Controller):
             transcript=clean_transcript(data.transcript),
         )
         attempt = await cloning.finalize(parts, background, caller, data.voice_id, naming)
-        refuse_ended(attempt)
+        (shown,) = await with_alternatives(parts, caller, [attempt])
+        refuse_ended(shown)
         if attempt.status == "ready":
             return Response(await find_voice(parts, caller, attempt.voice_id), status_code=201)
-        return Response(Attempt.of(attempt), status_code=202)
+        return Response(shown, status_code=202)
 
 
-def refuse_ended(attempt: AttemptRow) -> None:
+def refuse_ended(attempt: Attempt) -> None:
     """An attempt that came to nothing says why, each time it is asked."""
-    if attempt.status == "failed":
+    if attempt.status == "failed" and attempt.error is not None:
         raise ProviderRejected(
-            attempt.error_message,
-            code=attempt.error_code,
+            attempt.error.message,
+            code=attempt.error.code,
             extra={
-                "attemptId": attempt.id,
+                "attemptId": attempt.attempt_id,
                 "provider": attempt.provider,
-                "providerRequestId": attempt.request_id,
+                "providerRequestId": attempt.error.provider_request_id,
+                "alternatives": attempt.error.alternatives,
             },
         )
     if attempt.status in {"expired", "cancelled"}:
@@ -94,5 +97,5 @@ def refuse_ended(attempt: AttemptRow) -> None:
             f"This attempt is {attempt.status}.",
             code=f"attempt_{attempt.status}",
             help="Open a new upload with POST /api/clone/upload-url.",
-            extra={"attemptId": attempt.id, "reason": attempt.cancel_reason},
+            extra={"attemptId": attempt.attempt_id, "reason": attempt.cancel_reason},
         )

@@ -9,7 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
+from backend.alternatives import alternatives, with_alternatives
 from backend.attempts import Attempt, AttemptEvent, AttemptRow
+from backend.audio.inspect import Inspection
 from backend.auth import Caller, UserRequest, require_user
 from backend.cloning import read_attempt
 from backend.custom_voices import NewCustomVoice, use_custom_voice
@@ -40,6 +42,7 @@ class ReflectionVoice(Struct, frozen=True, kw_only=True):
     gate: LaunchGate
     source: str | None  # sample, custom_voice, …; null without a voice
     preview_url: str | None
+    alternatives: list[str]  # providers to retry at where this one failed
 
 
 class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
     gate: LaunchGate
     source: str | None
     preview_path: str | None
+    attempt: AttemptRow | None  # where it has an error
+    measures: Inspection | None  # of its sample
 
 
 class CustomVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +94,10 @@ class ReflectionsController(Controller):
         url = None
         if row.preview_path is not None:
             url = await parts.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
-        return ReflectionVoice(voice=row.voice, gate=row.gate, source=row.source, preview_url=url)
+        others = alternatives(parts, row.attempt, row.measures) if row.attempt else []
+        return ReflectionVoice(
+            voice=row.voice, gate=row.gate, source=row.source, preview_url=url, alternatives=others
+        )
 
     @patch("/voice", status_code=202)
     async def use_custom_voice(
@@ -159,10 +167,8 @@ class ReflectionsController(Controller):
         mine = parts.database.as_caller(caller)
         await require_reflection(parts, caller, reflection_id)
         parameters = {"reflection": reflection_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
-        return [
-            Attempt.of(row)
-            for row in await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)
-        ]
+        rows = await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)
+        return await with_alternatives(parts, caller, rows)
 
     @get("/voice-clone-attempts/{attempt_id:uuid}")
     async def get_attempt(
@@ -178,7 +184,8 @@ class ReflectionsController(Controller):
             raise NotFound("There is no such attempt.")
         parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
         events = await parts.database.fetch_all(attempts.events, parameters, row=AttemptEvent)
-        return AttemptTimeline(attempt=Attempt.of(attempt), events=events)
+        (shown,) = await with_alternatives(parts, caller, [attempt])
+        return AttemptTimeline(attempt=shown, events=events)
 
 
 async def owner_step(parts: Parts, caller: Caller, reflection_id: UUID, statement: str) -> AttemptRow:

@@ -4,13 +4,21 @@ from uuid import UUID
 
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
+from msgspec import Struct
 
+from backend import retrying
 from backend.attempts import Attempt
 from backend.auth import Caller, require_user
 from backend.idempotency import IDEMPOTENT
 from backend.parts import Parts
 from backend.routes.reflections import owner_step, queries
+
+
+class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to try again; without a provider, where it failed."""
+
+    provider: str | None = None
 
 
 class VoiceMovesController(Controller):
@@ -20,13 +28,18 @@ class VoiceMovesController(Controller):
 
     @post("/retry", middleware=IDEMPOTENT)
     async def retry(
-        self, reflection_id: FromPath[UUID], caller: NamedDependency[Caller], parts: NamedDependency[Parts]
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        parts: NamedDependency[Parts],
+        data: JSONBody[RetryVoice | None] = None,
     ) -> Response[Attempt]:
         """202: the step that failed (enrollment, runtime or preview) starts again.
 
+        With another provider, a new attempt there with the same sample, which supersedes the failed one.
         409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
         """
-        attempt = await owner_step(parts, caller, reflection_id, queries.retry)
+        attempt = await retrying.retry(parts, caller, reflection_id, data.provider if data else None)
         return Response(Attempt.of(attempt), status_code=202)
 
     @post("/reset", status_code=200, middleware=IDEMPOTENT)

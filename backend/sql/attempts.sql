@@ -131,3 +131,8 @@ select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at
 -- settle_verification --
 -- said from outside, and once
 select * from voice_clone.settle_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)
+
+-- measures --
+-- what inspection measured of these samples; under row level security
+select s.id, s.language, s.measures from public.samples s
+where s.id = any(%(samples)s::uuid[]) and s.measures is not null

@@ -67,6 +67,8 @@ WRITES = {
     "look at a verification": "select from voice_clone.verification_work(%(attempt)s)",
     "settle a verification": "select voice_clone.settle_verification(%(attempt)s, true, null, 'c', 'm')",
     "retry a voice": "select from voice_clone.retry_attempt(%(reflection)s, %(owner)s)",
+    "retry a voice elsewhere": "select from voice_clone.retry_elsewhere(gen_random_uuid(), %(reflection)s,"
+    " %(owner)s, %(attempt)s, 'qwen', '', true)",
     "reset a voice": "select from voice_clone.reset_attempt(%(reflection)s, %(owner)s)",
     "look up whose a voice is": "select from voice_clone.find_custom_voice(%(owner)s, 'local', 'x', null)",
     "use a custom voice": "select from voice_clone.use_custom_voice(gen_random_uuid(), %(owner)s,"
@@ -131,6 +133,7 @@ WRITE_TABLE = {
     "look at a verification":              (DENIED, DENIED,  DENIED,   1,       DENIED),
     "settle a verification":               (DENIED, DENIED,  DENIED,   "VC001", DENIED),
     "retry a voice":                       (DENIED, DENIED,  DENIED,   "VC007", DENIED),
+    "retry a voice elsewhere":             (DENIED, DENIED,  DENIED,   "VC007", DENIED),
     "reset a voice":                       (DENIED, DENIED,  DENIED,   1,       DENIED),
     "look up whose a voice is":            (DENIED, DENIED,  DENIED,   1,       DENIED),
     "use a custom voice":                  (DENIED, DENIED,  DENIED,   1,       DENIED),

@@ -27,11 +27,12 @@ async def move(ada: Person, what: str, **more: Any) -> httpx.Response:
     return await answer(ada, "POST", f"/v1/reflections/{ada.reflection}/voice/{what}", **more)
 
 
-async def failed(ada: Person, content: bytes, provider: str = "elevenlabs") -> dict[str, Any]:
+async def failed(ada: Person, content: bytes, **fields: str) -> dict[str, Any]:
     """An attempt that its provider refused; it would take the sample the next time."""
+    provider = "elevenlabs"
     how = {"status": 400, "code": "invalid_sample", "message": "Not this one."}
     ada.product.providers.fault(provider, "create", "error", **how)
-    cloned = await clone_file(ada, content, provider=provider)
+    cloned = await clone_file(ada, content, **{"provider": provider, **fields})
     assert cloned.status_code == 202, cloned.text
     attempt = cloned.json()
     await ada.product.until(
@@ -93,6 +94,71 @@ async def test_a_voice_that_was_deleted_is_not_restored(ada: Person, prepared: b
     await failed(ada, prepared)
     assert (await answer(ada, "DELETE", f"/api/voices/{kept['voice_id']}")).status_code == 204
     assert problem(await move(ada, "restore")) == (409, "nothing_to_restore")
+
+
+async def test_the_same_sample_is_retried_at_another_provider(ada: Person, prepared: bytes) -> None:
+    attempt = await failed(ada, prepared)
+    path = f"/v1/reflections/{ada.reflection}"
+    shown = (await answer(ada, "GET", f"{path}/voice")).json()
+    assert shown["alternatives"] == ["local", "qwen"]
+    listed = (await answer(ada, "GET", f"{path}/voice-clone-attempts")).json()
+    assert listed[0]["error"]["alternatives"] == ["local", "qwen"]
+    retried = await move(ada, "retry", json={"provider": "qwen"})
+    assert retried.status_code == 202, retried.text
+    newer = retried.json()
+    assert newer["attempt_id"] != attempt["attempt_id"]
+    assert (newer["provider"], newer["sample_id"], newer["status"]) == (
+        "qwen",
+        attempt["sample_id"],
+        "queued",
+    )
+    await launchable(ada, newer["attempt_id"])
+    shown = (await answer(ada, "GET", f"{path}/voice")).json()
+    assert (shown["alternatives"], shown["gate"]["launchable"]) == ([], True)
+    mirrored = "select voice from public.reflections where id = %s and voice ->> 'provider' = 'qwen'"
+    await ada.product.until(mirrored, ada.reflection)
+    listed = (await answer(ada, "GET", f"{path}/voice-clone-attempts")).json()
+    assert [(each["provider"], each["status"]) for each in listed] == [
+        ("qwen", "ready"),
+        ("elevenlabs", "cancelled"),
+    ]
+    assert ada.product.providers.voices("elevenlabs") == []
+
+
+async def test_finalize_names_the_providers_that_would_take_the_sample(ada: Person, prepared: bytes) -> None:
+    how = {"status": 400, "code": "InvalidParameter", "message": "Not this one."}
+    ada.product.providers.fault("qwen", "create", "error", **how)
+    upload = await ada.upload(prepared, provider="qwen")
+    body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en"}
+    refused = await answer(ada, "POST", "/api/clone/finalize", json=body)
+    assert refused.status_code == 502, refused.text
+    assert refused.json()["alternatives"] == ["elevenlabs", "local"]
+
+
+async def test_only_a_provider_that_fits_is_named_and_taken(ada: Person, prepared: bytes) -> None:
+    await failed(ada, prepared, language="sv")  # which Qwen does not speak
+    path = f"/v1/reflections/{ada.reflection}/voice"
+    assert (await answer(ada, "GET", path)).json()["alternatives"] == ["local"]
+    refused = await move(ada, "retry", json={"provider": "qwen"})
+    assert problem(refused) == (422, "language_unsupported")
+    assert (await gate(ada))["blockers"] == ["clone_failed"], "the failed one is still there"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ({"json": {"provider": "nobody"}}, (422, "provider_not_configured")),
+        ({"json": {"provider": 7}}, (422, "invalid_input")),
+        ({"json": {"supplier": "qwen"}}, (422, "invalid_input")),
+        ({"content": b"{"}, (400, "malformed_body")),
+        ({"json": {"provider": "qwen"}}, (409, "nothing_to_retry")),
+        ({"json": {}}, (409, "nothing_to_retry")),
+    ],
+)
+async def test_a_retry_that_makes_no_sense_is_refused(
+    ada: Person, sent: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    assert problem(await move(ada, "retry", **sent)) == expected
 
 
 @pytest.mark.parametrize("what", MOVES)

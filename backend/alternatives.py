@@ -1,0 +1,62 @@
+"""Alternatives: the other providers that could make a voice of the sample with which one failed.
+
+Read from this service's own settings when somebody looks, and never tried by itself: the owner decides, with
+`POST …/voice/retry {provider}`, and sees which provider has the voice.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from msgspec import Struct, structs
+
+from backend.attempts import Attempt, AttemptRow
+from backend.audio.findings import check
+from backend.audio.inspect import Inspection
+from backend.auth import Caller
+from backend.parts import Parts
+from backend.providers.base import Limits
+from backend.sql import load_queries
+
+queries = load_queries("attempts")
+# Failures on our side: the same provider would serve as well as another.
+OURS = frozenset({"internal_error", "storage_unavailable", "worker_lost", "deadline_exceeded"})
+
+
+class SampleMeasures(Struct, frozen=True, kw_only=True):
+    id: UUID
+    measures: Inspection
+
+
+def fits(sample: Inspection, language: str | None, limits: Limits) -> bool:
+    speaks = limits.languages is None or language in limits.languages
+    return speaks and not check(sample, limits)
+
+
+def alternatives(parts: Parts, attempt: AttemptRow, sample: Inspection | None) -> list[str]:
+    """Names of providers that are set up here; none unless the attempt failed and had an inspected sample."""
+    if sample is None or not attempt.has_failed or attempt.error_code in OURS:
+        return []
+    return sorted(
+        name
+        for name, provider in parts.providers.items()
+        if name != attempt.provider and fits(sample, attempt.language, provider.limits)
+    )
+
+
+async def with_alternatives(parts: Parts, caller: Caller, rows: Sequence[AttemptRow]) -> list[Attempt]:
+    """The attempts as their owner sees them; one more query, and only where one of them failed."""
+    wanted = {row.sample_id for row in rows if row.has_failed and row.sample_id is not None}
+    samples: dict[UUID, Inspection] = {}
+    if wanted:
+        mine = parts.database.as_caller(caller)
+        found = await mine.fetch_all(queries.measures, {"samples": list(wanted)}, row=SampleMeasures)
+        samples = {each.id: each.measures for each in found}
+    return [named(parts, row, samples.get(row.sample_id) if row.sample_id else None) for row in rows]
+
+
+def named(parts: Parts, row: AttemptRow, sample: Inspection | None) -> Attempt:
+    attempt = Attempt.of(row)
+    if attempt.error is None:
+        return attempt
+    error = structs.replace(attempt.error, alternatives=alternatives(parts, row, sample))
+    return structs.replace(attempt, error=error)

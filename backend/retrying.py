@@ -1,0 +1,53 @@
+"""Trying again what failed, at the same provider or, with the same consented sample, at another."""
+
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.alternatives import alternatives
+from backend.attempts import AttemptRow
+from backend.audio.inspect import Inspection
+from backend.auth import Caller
+from backend.errors import Conflict
+from backend.idempotency import new_id, once
+from backend.parts import Parts
+from backend.samples import choose_provider, require_fit, require_language
+from backend.sql import load_queries
+
+queries = load_queries("reflections")
+
+
+class ActiveAttempt(Struct, frozen=True, kw_only=True):
+    attempt: AttemptRow
+    measures: Inspection | None
+
+
+async def retry(parts: Parts, caller: Caller, reflection_id: UUID, provider_name: str | None) -> AttemptRow:
+    """The same attempt again; a new one where another provider is named. Conflict where nothing failed."""
+    mine = parts.database.as_caller(caller)
+    active = await mine.fetch_one(queries.active, {"reflection": reflection_id}, row=ActiveAttempt)
+    parameters = {"reflection": reflection_id, "user": caller.user_id}
+    statement = queries.retry
+    wanted = provider_name or (active.attempt.provider if active else None)
+    provider = choose_provider(parts, wanted)
+    if provider_name is not None:
+        if active is not None and active.measures is not None:
+            require_language(provider.limits, active.attempt.language or "")
+            require_fit(active.measures, provider.limits, "Retry elsewhere, or clone another sample.")
+        statement = queries.retry_elsewhere
+        parameters |= {
+            "attempt": new_id(),
+            "failed": active.attempt.id if active else None,
+            "provider": provider.name,
+            "region": provider.region or "",
+            "preview_required": parts.settings.attempts.preview_required,
+        }
+    try:
+        attempt = await once(parts.database, statement, parameters, row=AttemptRow)
+    except Conflict as error:
+        if error.code == "provider_full" and active is not None:
+            others = alternatives(parts, active.attempt, active.measures)
+            error.extra = {**error.extra, "alternatives": [each for each in others if each != provider.name]}
+        raise
+    assert attempt is not None  # noqa: S101 - the function returns its row or raises
+    return attempt
