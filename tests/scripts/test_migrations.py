@@ -3,11 +3,12 @@
 import asyncio
 import os
 import subprocess
+from collections import Counter
 
 import psycopg
 import pytest
 
-from scripts.local.migrations import ROOT, is_migrated, push_migrations, supabase_cli
+from scripts.local.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
 from scripts.local.postgres import Cluster
 from tests.conftest import Database
 
@@ -17,6 +18,11 @@ def advise(database: Database) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "--level", "warn"], cwd=ROOT, text=True, capture_output=True, check=False
     )
+
+
+def test_each_migration_has_a_version_of_its_own() -> None:
+    versions = [path.name.split("_", 1)[0] for path in MIGRATIONS.glob("*.sql")]
+    assert [version for version, count in Counter(versions).items() if count > 1] == []
 
 
 def test_pushing_twice_changes_nothing(database: Database) -> None:
