@@ -37,6 +37,7 @@ from backend.routes.voice_clone import VoiceCloneController
 from backend.routes.voice_moves import VoiceMovesController
 from backend.routes.voices import VoicesController
 from backend.settings import Settings, load_settings
+from backend.slots import keep_slots
 from backend.storage import Storage, StorageProfiles
 from backend.telemetry import RequestLog, configure_logging
 
@@ -84,7 +85,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with http, database, hub:
+            keeping = background.start(keep_slots(parts))
             yield
+            keeping.cancel()
             await background.drain()
             await parts.inspector.aclose()
             await local.aclose()

@@ -22,6 +22,7 @@ PASSPHRASE_LENGTH = 32  # characters; HS256 secrets and the internal token
 ProviderName = Literal["local", "qwen", "elevenlabs"]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+Slots = Annotated[int, Meta(ge=0)]
 
 SectionT = TypeVar("SectionT", bound="Section")
 
@@ -130,9 +131,16 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     qwen_base_url: str = field(name="QWEN_BASE_URL", default="")
     qwen_workspace_id: str = field(name="QWEN_WORKSPACE_ID", default="")
     qwen_target_model: str = field(name="QWEN_TARGET_MODEL", default=TARGET_MODEL)
+    qwen_voice_slots: Slots | None = field(name="QWEN_VOICE_SLOTS", default=None)
     elevenlabs_api_key: str = field(name="ELEVENLABS_API_KEY", default="")
     elevenlabs_base_url: str = field(name="ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io")
     elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
+    elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
+
+    @property
+    def voice_slots(self) -> dict[str, int | None]:
+        """By provider: None where the provider is to be asked, 0 where no limit is kept."""
+        return {"qwen": self.qwen_voice_slots, "elevenlabs": self.elevenlabs_voice_slots}
 
     @property
     def qwen(self) -> QwenConfig | None:

@@ -80,6 +80,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
 
 
+class Slots(Struct, frozen=True, kw_only=True):
+    """What an account at a provider says of itself."""
+
+    used: int  # by whomever
+    allowed: int
+
+
 class Sample(Protocol):
     """The audio to enroll: WAV, 16-bit, mono. Both accessors may be called more than once."""
 
@@ -138,6 +145,10 @@ class VoiceProvider(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+
+    async def slots(self) -> Slots | None:
+        """The account's slots; None where the provider does not tell."""
+        ...
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         """Create the voice: exactly one create call, never repeated here."""

@@ -18,6 +18,7 @@ from backend.providers.base import (
     Limits,
     ProviderError,
     ProviderVoice,
+    Slots,
     SpeechRequest,
 )
 from backend.providers.elevenlabs_config import ElevenLabsConfig
@@ -188,13 +189,13 @@ class ElevenLabs:
             pass
         raise call.error(INFERENCE_FAILED, status=answer.status, request_id=answer.headers.get("request-id"))
 
-    async def slots(self) -> tuple[int, int] | None:
-        """Voice slots used and allowed by the plan, where the subscription tells."""
+    async def slots(self) -> Slots | None:
+        """Of the plan, where the subscription tells."""
         call = self._call(self._config.call_seconds)
         plan = parse(call, await self._ask(call, "GET", "/v1/user/subscription"), _Subscription)
         if plan.voice_slots_used is None or plan.voice_limit is None:
             return None
-        return plan.voice_slots_used, plan.voice_limit
+        return Slots(used=plan.voice_slots_used, allowed=plan.voice_limit)
 
     def _wav(self, audio: bytes) -> bytes:
         asked = _OUTPUT_FORMAT.fullmatch(self._config.output_format)

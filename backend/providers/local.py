@@ -132,6 +132,9 @@ class LocalProvider:
             "backend.providers.local_voice.work", size=workers, wall_seconds=60.0, cpu_seconds=30
         )
 
+    async def slots(self) -> None:
+        """As many as Storage holds."""
+
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         if not LABEL.fullmatch(request.label):
             raise _error(LABEL_INVALID)

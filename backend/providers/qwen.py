@@ -125,6 +125,9 @@ class Qwen:
             listing_lag_seconds=self._config.listing_lag_seconds,
         )
 
+    async def slots(self) -> None:
+        """There is no call for it; the limit is the same for every account."""
+
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         """One create; a second only where Qwen refused the first because the signed URL had gone stale."""
         try:

@@ -124,7 +124,7 @@ async def test_a_voice_that_requires_verification_speaks_only_once_verified(
 
 async def test_slots_are_what_the_subscription_tells(providers: Simulator, elevenlabs: ElevenLabs) -> None:
     await elevenlabs.enroll(request(new_label()))
-    assert await elevenlabs.slots() == (1, 660)
+    assert await elevenlabs.slots() == Slots(used=1, allowed=660)
 
 
 async def test_a_sample_that_storage_does_not_give_whole_makes_no_voice(

@@ -1,0 +1,50 @@
+"""How many voices may be kept at each provider, told to the database, which reserves them (slots.sql).
+
+A setting comes first; else what the provider's account says, less what others keep in it; else the provider's
+own limit for everyone. The database remembers it, so that opening an upload asks no provider.
+"""
+
+import asyncio
+from typing import Never
+
+from backend.errors import AppError
+from backend.parts import Parts
+from backend.providers.base import ProviderError, VoiceProvider
+from backend.sql import load_queries
+from backend.telemetry import log
+
+queries = load_queries("slots")
+REFRESH_SECONDS = 300.0
+RETRY_SECONDS = 10.0
+
+
+async def keep_slots(parts: Parts) -> Never:
+    """Again and again: an account's plan may change, and others may fill it."""
+    while True:
+        told = [await tell_slots(parts, provider) for provider in parts.providers.values()]
+        await asyncio.sleep(REFRESH_SECONDS if all(told) else RETRY_SECONDS)
+
+
+async def tell_slots(parts: Parts, provider: VoiceProvider) -> bool:
+    """False where the provider or the database could not answer; what was known before stays known."""
+    try:
+        where = {"provider": provider.name, "region": provider.region or ""}
+        slots = await slots_of(parts, provider)
+        await parts.database.execute(queries.set, {**where, "slots": slots})
+    except (ProviderError, AppError) as error:
+        log.warning("slots_unknown", provider=provider.name, error=str(error))
+        return False
+    return True
+
+
+async def slots_of(parts: Parts, provider: VoiceProvider) -> int | None:
+    """None where there is no limit, or only the provider knows it."""
+    setting = parts.settings.providers.voice_slots.get(provider.name)
+    if setting is not None:
+        return setting or None
+    account = await provider.slots()
+    if account is None:
+        return provider.limits.slots
+    parameters = {"provider": provider.name, "region": provider.region or "", "limit": account.used}
+    held = await parts.database.fetch_value(queries.held, parameters, of=int)
+    return max(0, account.allowed - (account.used - (held or 0)))
