@@ -36,6 +36,7 @@ from backend.samples import (
     sample_path,
     workspace,
 )
+from backend.slots import name_alternatives
 from backend.sql import load_queries
 
 T = TypeVar("T")
@@ -102,7 +103,10 @@ async def open_attempt(parts: Parts, caller: Caller, attempt_id: UUID, path: str
         "bytes": new.bytes,
         "preview_required": parts.settings.attempts.preview_required,
     }
-    return required(await once(parts.database, queries.open, parameters, row=Opened)).voice_id
+    try:
+        return required(await once(parts.database, queries.open, parameters, row=Opened)).voice_id
+    except Conflict as error:
+        raise name_alternatives(parts, error, provider.name) from error
 
 
 async def open_upload(parts: Parts, caller: Caller, new: NewAttempt) -> OpenUpload:
@@ -227,7 +231,10 @@ async def clone_sample(
         "preview_required": parts.settings.attempts.preview_required,
         "name": name,
     }
-    return required(await once(parts.database, queries.clone_sample, parameters, row=AttemptRow))
+    try:
+        return required(await once(parts.database, queries.clone_sample, parameters, row=AttemptRow))
+    except Conflict as error:
+        raise name_alternatives(parts, error, provider.name) from error
 
 
 async def read_attempt(parts: Parts, caller: Caller, attempt_id: UUID) -> AttemptRow:

@@ -7,7 +7,7 @@ own limit for everyone. The database remembers it, so that opening an upload ask
 import asyncio
 from typing import Never
 
-from backend.errors import AppError
+from backend.errors import AppError, Conflict
 from backend.parts import Parts
 from backend.providers.base import ProviderError, VoiceProvider
 from backend.sql import load_queries
@@ -48,3 +48,12 @@ async def slots_of(parts: Parts, provider: VoiceProvider) -> int | None:
     parameters = {"provider": provider.name, "region": provider.region or "", "limit": account.used}
     held = await parts.database.fetch_value(queries.held, parameters, of=int)
     return max(0, account.allowed - (account.used - (held or 0)))
+
+
+def name_alternatives(parts: Parts, error: Conflict, full: str) -> Conflict:
+    """The same refusal; where no slot is left, with the providers that may have one."""
+    others = sorted(set(parts.providers) - {full})
+    if error.code == "provider_full" and others:
+        error.extra = {**error.extra, "alternatives": others}
+        error.help = f"{error.help} Another provider may have room: {', '.join(others)}."
+    return error

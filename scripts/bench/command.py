@@ -113,7 +113,12 @@ async def start(stack: Stack) -> tuple[Child, Child]:
     stack.simulator_url = f"http://127.0.0.1:{stack.ports.take()}"
     stack.api_url = f"http://127.0.0.1:{stack.ports.take()}"
     port = stack.simulator_url.rsplit(":", 1)[1]
-    env = {**service_settings(stack, "qwen"), "LOG_LEVEL": "warning", "PREVIEW_REQUIRED": "false"}
+    env = {
+        **service_settings(stack, "qwen"),
+        "LOG_LEVEL": "warning",
+        "PREVIEW_REQUIRED": "false",
+        "QWEN_VOICE_SLOTS": "0",  # more voices are made here than an account holds
+    }
     command = [python, "-m", "scripts.simulator", "--port", port, "--instant"]
     simulator = await processes.start("simulator", command, {}, cwd=ROOT)
     service = await processes.start("service", [python, "-m", "scripts.bench.server"], env, cwd=ROOT)

@@ -196,7 +196,7 @@ class ElevenLabs:
         plan = {
             "tier": "creator",
             "voice_slots_used": used,
-            "voice_limit": self._world.slots or SLOTS,
+            "voice_limit": 1_000_000 if self._world.instant else self._world.slots or SLOTS,
             "voice_add_edit_counter": used,
             "max_voice_add_edits": 1_000_000,
         }

@@ -20,11 +20,14 @@ create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
 create index attempts_slots_idx on public.attempts (provider, region)
   where status in ('awaiting_upload', 'queued', 'processing') and source <> 'custom_voice' and provider_voice_id is null;
 
--- No more than p_limit are counted.
+-- No more than p_limit are counted, each by an index alone.
 create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int) returns int
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select count(*)::int from (
+declare
+  v_count int;
+begin
+  select count(*) into v_count from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
       and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
@@ -33,10 +36,12 @@ as $$
     where a.provider = p_provider and a.region = p_region
       and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'
       and a.provider_voice_id is null
-      and not exists (
-        select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown'))
+      and (a.status = 'awaiting_upload' or not exists (
+        select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')))
     limit p_limit
-  ) taken
+  ) taken;
+  return v_count;
+end
 $$;
 
 -- When a place may come free by itself: an upload expires, or an orphan is removed. Null where none will.

@@ -8,7 +8,15 @@ import pytest
 import pytest_asyncio
 
 from backend.http_client import HttpClient
-from backend.providers.base import Enrolled, EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
+from backend.providers.base import (
+    Enrolled,
+    EnrollRequest,
+    ErrorKind,
+    ProviderError,
+    Slots,
+    SpeechRequest,
+    new_label,
+)
 from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
 from tests.simulators import BytesSample, Simulator, assert_is_speech, simulator, spoken_sample
 

@@ -65,6 +65,17 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " for no key update skip locked",
         "attempts_sweep_at_idx",
     ),
+    "the voices that take a slot": (
+        "select from voice_clone.enrollments e where e.provider = 'qwen' and e.region = 'beijing'"
+        " and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing') limit 1000",
+        "enrollments_slots_idx",
+    ),
+    "the attempts that take a slot": (
+        "select from public.attempts a where a.provider = 'qwen' and a.region = 'beijing'"
+        " and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'"
+        " and a.provider_voice_id is null limit 1000",
+        "attempts_slots_idx",
+    ),
     "the sweep of enrollments": (
         "select * from voice_clone.enrollments e where e.sweep_at <= now() order by e.sweep_at limit 100"
         " for no key update skip locked",

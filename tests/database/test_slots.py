@@ -189,7 +189,8 @@ def test_opens_at_once_take_as_many_places_as_there_are(world: World) -> None:
             attempt = uuid4()
             try:
                 connection.execute(
-                    "select voice_clone.open_attempt(%s, %s, %s, null, 'local', '', %s, 'audio/wav', 9, true)",
+                    "select voice_clone.open_attempt"
+                    "(%s, %s, %s, null, 'local', '', %s, 'audio/wav', 9, true)",
                     (attempt, user, consent, f"{attempt}.wav"),
                 )
             except psycopg.Error as error:
