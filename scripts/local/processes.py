@@ -27,6 +27,9 @@ def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None]
 
     So children are started from the main thread, which lives as long as its process. Elsewhere than on
     Linux there is no such promise, and the next start clears what a killed run left.
+
+    SIGKILL, unless that would leave something broken: a child that drains waits for its clients, with its
+    database gone. What a child starts is its own to tie to its life, as the service does with its workers.
     """
     if _libc is None:
         return None
@@ -140,7 +143,7 @@ class Processes:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGTERM if name in SUPERVISORS else signal.SIGKILL),
+                preexec_fn=die_with_parent(),
             )
         child = Child(name, process, log, start)
         self.children.append(child)
@@ -163,7 +166,3 @@ class Processes:
                 if child.process.returncode is not None:
                     raise child.failure(f"ended with code {child.process.returncode}")
             await asyncio.sleep(0.2)
-
-
-# They have worker processes, which a SIGKILL would leave behind; on SIGTERM they end those and themselves.
-SUPERVISORS = {"service"}

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 
+from backend.__main__ import DRAIN_SECONDS
 from scripts.local.migrations import ROOT
 from scripts.local.postgres import DEFAULT_VERSION
 from scripts.local.stack import Stack, StackError, running_stack
@@ -48,8 +49,8 @@ def processes_of(directory: Path) -> set[int]:
     return found
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(90):
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, what other processes do raises no event here
             await asyncio.sleep(0.01)
 
@@ -73,6 +74,20 @@ async def supervisor(*command: str, **env: str) -> AsyncIterator[asyncio.subproc
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@asynccontextmanager
+async def unfinished_request(directory: Path) -> AsyncIterator[None]:
+    """A client of the service that has sent half a request, and waits."""
+    told = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
+    url = httpx.URL(told["api_url"])
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"GET /health/live HTTP/1.1\r\nhost: likeness\r\n")
+    await writer.drain()
+    try:
+        yield
+    finally:
+        writer.close()
 
 
 async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
@@ -176,8 +191,10 @@ async def test_a_killed_dev_leaves_no_process_and_starts_again(directory: Path) 
         await line_with(process, "Ctrl-C")
         storage = directory / "storage"
         (storage / "unfinished.part").write_bytes(b"left by an upload")
-        process.kill()
-        await process.wait()
-        await until(lambda: not processes_of(directory))
+        async with unfinished_request(directory):
+            process.kill()
+            await process.wait()
+            # Sooner than a service would give up draining: nobody is left to wait for a client.
+            await until(lambda: not processes_of(directory), seconds=DRAIN_SECONDS * 0.75)
     async with running_stack(directory, postgres_settings=SPEED):
         assert not list(storage.iterdir())
