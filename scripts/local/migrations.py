@@ -26,11 +26,14 @@ def supabase_cli() -> Path:
     raise MigrationError("the Supabase CLI is not installed: npm install")
 
 
-def push_migrations(dsn: str) -> str:
-    """Apply what is pending to a database, as its role `postgres`; returns what the CLI said."""
+def push_migrations(dsn: str, project: Path = ROOT) -> str:
+    """Apply what is pending to a database, as its role `postgres`; returns what the CLI said.
+
+    Each group of migrations counts on by itself, so a new one may come before the last that was applied.
+    """
     result = subprocess.run(
-        [supabase_cli(), "db", "push", f"--remote={dsn}", "--yes"],
-        cwd=ROOT,
+        [supabase_cli(), "db", "push", f"--remote={dsn}", "--yes", "--include-all"],
+        cwd=project,
         env=os.environ | QUIET,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from scripts.local.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
 from scripts.local.postgres import Cluster
-from tests.conftest import Database
+from tests.conftest import SPEED, Database, temporary_directory
+
+FIRST_AFTER_RELEASE = "20261121010000"
+RELEASED_AHEAD = "20261121060100"  # with a number above those of some that came after it
 
 
 def advise(database: Database) -> subprocess.CompletedProcess[str]:
@@ -28,6 +33,26 @@ def test_each_migration_has_a_version_of_its_own() -> None:
 def test_pushing_twice_changes_nothing(database: Database) -> None:
     assert is_migrated(database.postgres)
     assert "up to date" in push_migrations(database.postgres)
+
+
+def test_a_database_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    released = tmp_path / "supabase" / "migrations"
+    released.mkdir(parents=True)
+    shutil.copy(ROOT / "supabase" / "config.toml", tmp_path / "supabase")
+    for path in MIGRATIONS.glob("*.sql"):
+        if path.name < FIRST_AFTER_RELEASE or path.name.startswith(RELEASED_AHEAD):
+            shutil.copy(path, released)
+    with temporary_directory() as directory:
+        cluster = Cluster(directory)
+        cluster.start(settings=SPEED)
+        try:
+            dsn = cluster.dsn("postgres")
+            push_migrations(dsn, tmp_path)
+            assert not is_migrated(dsn)
+            push_migrations(dsn)
+            assert is_migrated(dsn)
+        finally:
+            cluster.stop(immediately=True)
 
 
 def test_the_advisors_have_nothing_to_warn_of(database: Database) -> None:
