@@ -177,18 +177,17 @@ async def test_a_stream_ends_when_nothing_more_can_come(service: Service, world:
         assert await anew.take(3) == ["opened", "cancelled", "end"]
 
 
-async def test_a_superseded_voice_may_be_restored_so_its_stream_stays_open(
-    service: Service, world: World
-) -> None:
+async def test_a_superseded_voice_is_followed_until_it_is_restored(service: Service, world: World) -> None:
     user = world.user()
     reflection = world.reflection(user)
     attempt = world.launchable(user, reflection)
-    world.queued(user, reflection)
-    assert world.attempt(attempt)["cancel_reason"] == "superseded"
+    newer = world.queued(user, reflection)
     last = world.truth("select max(id) from voice_clone.events where attempt_id = %s", attempt)["max"]
     async with service.follow(attempt, user, after=last) as follower:
-        await until_listening(world, 1)
-    assert follower.last_id == last
+        epoch = world.claim(newer)["lease_epoch"]
+        world.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", newer, epoch)
+        world.one("select * from voice_clone.restore_attempt(%s, %s)", reflection, user)
+        assert await follower.take(1) == ["restored"]
 
 
 async def test_a_stream_ends_with_its_token(service: Service, world: World) -> None:

@@ -1,10 +1,10 @@
 """What those who follow an attempt are told, and until when."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from tests.database.conftest import Row, World
 
@@ -62,27 +62,41 @@ def test_each_attempt_is_read_after_its_own_event_and_up_to_the_limit(world: Wor
     assert [e["events"] for e in told(world, second, after=opened)] == [["queued"], ["claimed"]]
 
 
-@pytest.mark.parametrize(
-    ("status", "reason", "was_ready", "over"),
-    [
-        ("awaiting_upload", None, False, False),
-        ("failed", None, False, False),
-        ("ready", None, True, False),
-        ("expired", None, False, True),
-        ("cancelled", "superseded", True, False),
-        ("cancelled", "superseded", False, True),
-        ("cancelled", "reset", True, True),
-        ("cancelled", "voice_deleted", True, True),
-    ],
-)
-def test_an_attempt_is_over_when_no_move_can_follow(
-    world: World, status: str, reason: str | None, was_ready: bool, over: bool
-) -> None:
-    found = world.truth(
-        "select voice_clone.is_over(jsonb_populate_record(null::public.attempts, %s)) as over",
-        Jsonb({"status": status, "cancel_reason": reason, "ready_at": "2026-01-01" if was_ready else None}),
-    )
-    assert found["over"] == over
+def is_over(world: World, attempt: UUID) -> bool:
+    return world.truth("select voice_clone.is_over(a) as over from public.attempts a where id = %s", attempt)[
+        "over"
+    ]
+
+
+def test_what_can_still_move_is_not_over(world: World) -> None:
+    user = world.user()
+    attempt = world.open(user, None)
+    assert not is_over(world, attempt)
+    world.queue(attempt, user)
+    epoch = world.claim(attempt)["lease_epoch"]
+    assert not is_over(world, attempt)
+    world.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, epoch)
+    assert not is_over(world, attempt), "its owner may retry it"
+    launched = world.launchable(user, world.reflection(user))
+    assert not is_over(world, launched), "its owner may reset it"
+
+
+def test_an_expired_upload_is_over(world: World) -> None:
+    attempt = world.open(world.user(), None)
+    world.superuser.execute("update public.attempts set status = 'expired' where id = %s", (attempt,))
+    assert is_over(world, attempt)
+
+
+def test_a_superseded_attempt_is_over_once_nothing_brings_it_back(world: World) -> None:
+    user = world.user()
+    reflection = world.reflection(user)
+    kept = world.launchable(user, reflection)
+    never_ready = world.queued(user, reflection)
+    world.queued(user, reflection)
+    assert not is_over(world, kept), "it may be restored"
+    assert is_over(world, never_ready)
+    world.one("select voice_clone.delete_voice(%s, %s)", world.attempt(kept)["voice_id"], user)
+    assert is_over(world, kept)
 
 
 def test_only_the_last_event_of_what_is_over_is_the_last(world: World) -> None:
