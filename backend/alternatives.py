@@ -7,7 +7,7 @@ Read from this service's own settings when somebody looks, and never tried by it
 from collections.abc import Sequence
 from uuid import UUID
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from backend.attempts import Attempt, AttemptRow
 from backend.audio.findings import check
@@ -15,16 +15,12 @@ from backend.audio.inspect import Inspection
 from backend.auth import Caller
 from backend.parts import Parts
 from backend.providers.base import Limits
+from backend.samples import InspectedSample
 from backend.sql import load_queries
 
 queries = load_queries("attempts")
 # Failures on our side: the same provider would serve as well as another.
 OURS = frozenset({"internal_error", "storage_unavailable", "worker_lost", "deadline_exceeded"})
-
-
-class SampleMeasures(Struct, frozen=True, kw_only=True):
-    id: UUID
-    measures: Inspection
 
 
 def fits(sample: Inspection, language: str | None, limits: Limits) -> bool:
@@ -49,7 +45,7 @@ async def with_alternatives(parts: Parts, caller: Caller, rows: Sequence[Attempt
     samples: dict[UUID, Inspection] = {}
     if wanted:
         mine = parts.database.as_caller(caller)
-        found = await mine.fetch_all(queries.measures, {"samples": list(wanted)}, row=SampleMeasures)
+        found = await mine.fetch_all(queries.measures, {"samples": list(wanted)}, row=InspectedSample)
         samples = {each.id: each.measures for each in found}
     return [named(parts, row, samples.get(row.sample_id) if row.sample_id else None) for row in rows]
 

@@ -27,11 +27,14 @@ from backend.idempotency import new_id, once
 from backend.parts import Parts
 from backend.samples import (
     SAMPLE_BUCKET,
+    InspectedSample,
     PreparedSample,
     choose_provider,
     plain_content_type,
     prepare,
     prepared_path,
+    require_fit,
+    require_language,
     require_size,
     sample_path,
     workspace,
@@ -221,6 +224,11 @@ async def clone_sample(
 ) -> AttemptRow:
     """Another attempt with a sample that passed before; its language and transcript are known."""
     provider = choose_provider(parts, provider_name)
+    mine = parts.database.as_caller(caller)
+    sample = await mine.fetch_one(queries.measures, {"samples": [sample_id]}, row=InspectedSample)
+    if sample is not None:  # else there is none of the caller's, or none that passed: clone_sample says so
+        require_language(provider.limits, sample.language or "")
+        require_fit(sample.measures, provider.limits, "Name another provider, or clone another sample.")
     parameters = {
         "attempt": new_id(),
         "user": caller.user_id,

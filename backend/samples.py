@@ -46,6 +46,14 @@ class PreparedSample(Struct, frozen=True, kw_only=True):
     wav_bytes: int
 
 
+class InspectedSample(Struct, frozen=True, kw_only=True):
+    """A sample that passed before, perhaps for another provider."""
+
+    id: UUID
+    language: str | None
+    measures: Inspection
+
+
 def sample_path(user_id: UUID, attempt_id: UUID, content_type: str) -> str:
     return f"{user_id}/{attempt_id}/sample.{EXTENSIONS[content_type]}"
 

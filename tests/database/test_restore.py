@@ -111,6 +111,9 @@ def test_a_voice_whose_consent_was_withdrawn_does_not_come_back(world: World) ->
     revoke(world, kept, user)
     with refused("VC007", "nothing_to_restore"):
         restore(world, reflection, user)
+    world.superuser.execute("update public.voices set deleted_at = null where attempt_id = %s", (kept,))
+    with refused("VC007", "nothing_to_restore"):
+        restore(world, reflection, user)  # nor by whoever brings the voice's row back
 
 
 @pytest.mark.parametrize("step", ["runtime", "preview"])

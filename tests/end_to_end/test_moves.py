@@ -1,5 +1,6 @@
 """The owner's moves over HTTP: what failed is tried again, a voice is taken away, and comes back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -136,12 +137,46 @@ async def test_finalize_names_the_providers_that_would_take_the_sample(ada: Pers
 
 
 async def test_only_a_provider_that_fits_is_named_and_taken(ada: Person, prepared: bytes) -> None:
-    await failed(ada, prepared, language="sv")  # which Qwen does not speak
+    attempt = await failed(ada, prepared, language="sv")  # which Qwen does not speak
     path = f"/v1/reflections/{ada.reflection}/voice"
     assert (await answer(ada, "GET", path)).json()["alternatives"] == ["local"]
     refused = await move(ada, "retry", json={"provider": "qwen"})
     assert problem(refused) == (422, "language_unsupported")
+    body = {"sample_id": attempt["sample_id"], "name": "Ada", "provider": "qwen"}
+    cloned = await answer(ada, "POST", f"{path}/clone", json=body)
+    assert problem(cloned) == (422, "language_unsupported")
     assert (await gate(ada))["blockers"] == ["clone_failed"], "the failed one is still there"
+
+
+async def test_a_result_that_comes_after_a_newer_sample_is_an_orphan(ada: Person, prepared: bytes) -> None:
+    providers = ada.product.providers
+    providers.fault("elevenlabs", "create", "hang", after_commit=True)
+    older = (await clone_file(ada, prepared, provider="elevenlabs")).json()
+    await asyncio.to_thread(providers.wait, "elevenlabs", "create", phase="committed")
+    opened = await ada.open()
+    assert ada.product.attempt(older["attempt_id"])["status"] == "processing", (
+        "an opened upload changes nothing"
+    )
+    newer = (await clone_file(ada, prepared, provider="elevenlabs")).json()
+    await launchable(ada, newer["attempt_id"])
+    path = f"/v1/reflections/{ada.reflection}/voice"
+    shown = (await answer(ada, "GET", path)).json()
+    before = ada.product.attempt(older["attempt_id"])
+    assert (before["status"], before["cancel_reason"]) == ("cancelled", "superseded")
+    providers.release()
+    orphan = await ada.product.until(
+        "select provider_voice_id from voice_clone.enrollments where attempt_id = %s and status = 'orphaned'",
+        older["attempt_id"],
+    )
+    assert ada.product.attempt(older["attempt_id"]) == before
+    after = (await answer(ada, "GET", path)).json()
+    assert {**after, "preview_url": None} == {**shown, "preview_url": None}
+    assert ada.product.attempt(opened["attempt_id"])["status"] == "awaiting_upload"
+    kept = ada.product.attempt(newer["attempt_id"])["provider_voice_id"]
+    assert {voice["voice_id"] for voice in providers.voices("elevenlabs")} == {
+        kept,
+        orphan["provider_voice_id"],
+    }
 
 
 @pytest.mark.parametrize(
