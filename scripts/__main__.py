@@ -11,6 +11,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "dev": "scripts.dev",
     "lifecycle": "scripts.lifecycle",
     "migrate": "scripts.migrate",
+    "orphans": "scripts.orphans",
     "recover-stale": "scripts.recover_stale",
     "simulator": "scripts.simulator.command",
 }

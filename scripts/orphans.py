@@ -1,0 +1,103 @@
+"""`python -m scripts orphans`: provider voices that nobody owns, and, reconciled, what does not match."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import psycopg
+import typer
+from msgspec import Struct
+from psycopg.rows import class_row
+from rich.console import Console
+from rich.table import Table
+
+from backend.settings import SettingsError, load_settings
+from backend.sql import load_queries
+from scripts.reconcile import Missing, Orphan, Unknown, reconcile
+
+queries = load_queries(__file__)
+PLACE = ("provider", "region", "provider_voice_id")
+ORPHAN_COLUMNS = (*PLACE, "label", "status", "cancel_reason", "removal_due_at")
+UNKNOWN_COLUMNS = (*PLACE, "label", "enrollment_status", "created_at")
+MISSING_COLUMNS = (*PLACE, "voice_id", "attempt_id")
+
+
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the command says; only where it reconciled, what else it found."""
+
+    orphans: list[Orphan]
+    unknown: list[Unknown] | None = None
+    missing: list[Missing] | None = None
+    troubled: dict[str, str] | None = None  # the providers that could not be asked, and why
+
+
+def orphans(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    reconciled: Annotated[
+        bool,
+        typer.Option(
+            "--reconcile",
+            help="Also compare with what each provider lists: voices that nothing here knows, and voices "
+            "that their provider has lost. Needs the service's settings.",
+        ),
+    ] = False,
+) -> None:
+    """List provider voices that no voice of ours owns. Changes nothing; the sweep removes them when due.
+
+    Needs DATABASE_URL, the service's login or the owner's. Exits with 1 where a provider could not be asked.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise typer.BadParameter(
+            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
+        )
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            cursor = connection.cursor(row_factory=class_row(Orphan))
+            report = Report(orphans=cursor.execute(queries.orphans).fetchall())
+        if reconciled:
+            found = asyncio.run(reconcile(load_settings()))
+            report = msgspec.structs.replace(
+                report,
+                unknown=found.unknown,
+                missing=found.missing,
+                troubled=found.troubled or None,
+            )
+    except (psycopg.Error, SettingsError) as error:
+        sys.exit(str(error))
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        show(report)
+    sys.exit(1 if report.troubled else 0)
+
+
+def show(report: Report) -> None:
+    console = Console()
+    draw(console, "Orphans", ORPHAN_COLUMNS, report.orphans)
+    if report.unknown is not None:
+        draw(console, "At a provider, and known to nothing here", UNKNOWN_COLUMNS, report.unknown)
+    if report.missing is not None:
+        draw(console, "Kept here, and lost at their provider", MISSING_COLUMNS, report.missing)
+    for provider, why in (report.troubled or {}).items():
+        console.print(f"{provider} could not be asked: {why}", markup=False)
+
+
+def draw(console: Console, title: str, columns: Sequence[str], rows: Sequence[Struct]) -> None:
+    if not rows:
+        console.print(f"{title}: none.")
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(plain(getattr(row, column)) for column in columns))
+    console.print(table)
+
+
+def plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return "" if value is None else str(value)

@@ -1,0 +1,3 @@
+-- orphans --
+-- the oldest first
+select * from voice_clone.orphans()

@@ -1,0 +1,140 @@
+"""Comparing what each provider lists with what the database knows."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.database import Database
+from backend.errors import AppError
+from backend.http_client import HttpClient
+from backend.providers.base import ProviderError, ProviderVoice, VoiceProvider
+from backend.providers.local import LocalProvider
+from backend.providers.remote import remote_providers
+from backend.settings import Settings
+from backend.sql import load_queries
+from backend.storage import Storage, StorageProfiles
+
+queries = load_queries(__file__)
+BATCH = 500  # voices compared in one statement
+
+
+class Orphan(Struct, frozen=True, kw_only=True):
+    """A provider voice that an enrollment made and no voice row owns."""
+
+    enrollment_id: UUID
+    attempt_id: UUID
+    provider: str
+    region: str
+    provider_voice_id: str
+    label: str
+    status: str  # orphaned, or removing
+    cancel_reason: str | None
+    orphaned_at: datetime
+    removal_due_at: datetime
+
+
+class Unknown(Struct, frozen=True, kw_only=True):
+    """A voice that a provider lists, and that neither a voice nor an enrollment accounts for."""
+
+    provider: str
+    region: str
+    provider_voice_id: str
+    label: str | None
+    created_at: datetime | None
+    enrollment_id: UUID | None  # whose label it bears
+    enrollment_status: str | None
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """A voice that somebody may speak with, and that its provider does not have."""
+
+    provider: str
+    region: str
+    provider_voice_id: str
+    voice_id: UUID
+    attempt_id: UUID
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    unknown: list[Unknown]
+    missing: list[Missing]
+    troubled: dict[str, str]
+
+
+class UnknownRow(Struct, frozen=True, kw_only=True):
+    provider_voice_id: str
+    enrollment_id: UUID | None
+    enrollment_status: str | None
+
+
+class KeptRow(Struct, frozen=True, kw_only=True):
+    voice_id: UUID
+    attempt_id: UUID
+    provider_voice_id: str
+
+
+async def reconcile(settings: Settings) -> Found:
+    """Every provider that is set up. One that cannot be asked is named and keeps no other from it."""
+    http = HttpClient()
+    local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
+    found = Found(unknown=[], missing=[], troubled={})
+    async with http, Database(settings.database) as database:
+        for provider in (local, *remote_providers(settings.providers, http).values()):
+            try:
+                await compare(database, provider, found)
+            except (ProviderError, AppError) as error:
+                found.troubled[provider.name] = f"{error.code}: {error.message}"
+        await local.aclose()
+    return found
+
+
+async def compare(database: Database, provider: VoiceProvider, found: Found) -> None:
+    where = {"provider": provider.name, "region": provider.region or ""}
+    # Read first: what is made from now on may be listed, and is not to be missed.
+    kept = await database.fetch_all(queries.kept, where, row=KeptRow)
+    listed: set[str] = set()
+    async for batch in batches(provider.list()):
+        listed |= {voice.provider_voice_id for voice in batch}
+        parameters = {
+            **where,
+            "voices": [voice.provider_voice_id for voice in batch],
+            "labels": [voice.label for voice in batch],
+        }
+        made = {voice.provider_voice_id: voice for voice in batch}
+        for row in await database.fetch_all(queries.unknown, parameters, row=UnknownRow):
+            voice = made[row.provider_voice_id]
+            found.unknown.append(
+                Unknown(
+                    **where,
+                    provider_voice_id=voice.provider_voice_id,
+                    label=voice.label,
+                    created_at=voice.created_at,
+                    enrollment_id=row.enrollment_id,
+                    enrollment_status=row.enrollment_status,
+                )
+            )
+    for row in kept:
+        # Asked for by itself: lists lag, and leave out the voices that a provider offers to everyone.
+        if row.provider_voice_id in listed or await provider.describe(row.provider_voice_id) is not None:
+            continue
+        found.missing.append(
+            Missing(
+                **where,
+                provider_voice_id=row.provider_voice_id,
+                voice_id=row.voice_id,
+                attempt_id=row.attempt_id,
+            )
+        )
+
+
+async def batches(voices: AsyncIterator[ProviderVoice]) -> AsyncIterator[list[ProviderVoice]]:
+    batch: list[ProviderVoice] = []
+    async for voice in voices:
+        batch.append(voice)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,184 @@
+"""The operator's list of orphans: what it says, and what reconciling with the providers finds."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from backend.http_client import HttpClient
+from backend.providers.base import EnrollRequest, new_label
+from backend.providers.qwen import Qwen
+from scripts.local.migrations import ROOT
+from tests.backend.storages import failing_storage, saying
+from tests.conftest import Database
+from tests.database.conftest import World
+from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+
+REGION = "singapore"
+
+
+@pytest.fixture(scope="module")
+def all_providers() -> Iterator[Simulator]:
+    with simulator("--instant") as started:
+        yield started
+
+
+@pytest.fixture
+def providers(all_providers: Simulator) -> Simulator:
+    all_providers.reset()
+    return all_providers
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
+
+
+async def run(url: str, *arguments: str, **settings: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "scripts", "orphans", *arguments),
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "240", **settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def reconcile(world: World, providers: Simulator) -> tuple[int | None, dict[str, Any]]:
+    async with failing_storage(saying(200, b"[]")) as storage:
+        code, output = await run(
+            world.database.service, "--json", "--reconcile",
+            SUPABASE_URL=storage,
+            SUPABASE_SECRET_KEY="sb_secret_of_this_very_test",
+            SUPABASE_JWT_SECRET="a secret of more than thirty-two letters",
+            INTERNAL_TOKEN="internal-token-of-forty-letters-or-so-00",
+            QWEN_API_KEY=QWEN_KEY,
+            QWEN_REGION=REGION,
+            QWEN_BASE_URL=f"{providers.url}/qwen/{REGION}",
+        )  # fmt: skip
+    return code, json.loads(output)
+
+
+async def make_voice(providers: Simulator, label: str) -> str:
+    async with HttpClient() as http:
+        sample = BytesSample(spoken_sample(4.0))
+        request = EnrollRequest(label=label, name="Ada", language="en", transcript=None, sample=sample)
+        adapter = Qwen(providers.qwen(REGION, send_sample_as="data_url"), http)
+        return (await adapter.enroll(request)).provider_voice_id
+
+
+class Enrollment:
+    """An attempt at the simulated Qwen, its enrollment intended."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.user = world.user()
+        self.consent = world.consent(self.user)
+        self.attempt = world.open(self.user, None, self.consent)
+        world.superuser.execute(
+            "update public.attempts set provider = 'qwen', region = %s where id = %s", (REGION, self.attempt)
+        )
+        world.queue(self.attempt, self.user)
+        self.epoch = world.claim(self.attempt)["lease_epoch"]
+        self.label = new_label()
+        self.id: UUID = world.one(
+            "select voice_clone.intend_enrollment(%s, %s, %s, 60) as id",
+            self.attempt, self.epoch, self.label,
+        )["id"]  # fmt: skip
+
+    def attach(self, voice: str) -> None:
+        self.world.one(
+            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+            self.attempt, self.epoch, self.id, voice,
+        )  # fmt: skip
+
+    def orphan(self, voice: str) -> None:
+        self.world.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+        self.world.one(
+            "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r') as status", self.id, voice
+        )
+
+    def close(self) -> None:
+        self.world.one(
+            "select voice_clone.settle_enrollment(%s, %s, 'closed', 'never_made', null)", self.id, self.epoch
+        )
+
+
+async def test_the_orphans_are_listed_with_when_they_are_removed(world: World) -> None:
+    assert await run(world.database.service) == (0, "Orphans: none.\n")
+    assert await run(world.database.service, "--json") == (0, '{"orphans":[]}\n')
+    orphan = Enrollment(world)
+    orphan.orphan("the-voice")
+    code, output = await run(world.database.postgres, "--json")
+    (listed,) = json.loads(output)["orphans"]
+    assert (code, listed["provider_voice_id"], listed["enrollment_id"]) == (0, "the-voice", str(orphan.id))
+    assert (listed["status"], listed["cancel_reason"]) == ("orphaned", "consent_revoked")
+    assert listed["removal_due_at"] > listed["orphaned_at"]
+    code, output = await run(world.database.service)
+    assert code == 0
+    for text in ("the-voice", "qwen", REGION, "consent_revoked", orphan.label):
+        assert text in output
+
+
+async def test_what_the_provider_lists_and_nothing_here_knows_is_found(
+    world: World, providers: Simulator
+) -> None:
+    owned, orphaned, closed, running = (Enrollment(world) for _ in range(4))
+    owned.attach(await make_voice(providers, owned.label))
+    orphaned.orphan(await make_voice(providers, orphaned.label))
+    closed.close()
+    late = await make_voice(providers, closed.label)
+    await make_voice(providers, running.label)  # its worker does not know its id yet
+    strange = await make_voice(providers, new_label())
+    twin = await make_voice(providers, owned.label)
+    code, report = await reconcile(world, providers)
+    assert code == 0
+    unknown = {voice["provider_voice_id"]: voice["enrollment_status"] for voice in report["unknown"]}
+    assert unknown == {strange: None, late: "closed", twin: "attached"}
+    assert [each["enrollment_id"] for each in report["orphans"]] == [str(orphaned.id)]
+    assert report["missing"] == []
+    closed.orphan(late)  # as the runbook says
+    _, report = await reconcile(world, providers)
+    assert {voice["provider_voice_id"] for voice in report["unknown"]} == {strange, twin}
+    assert {each["enrollment_id"] for each in report["orphans"]} == {str(orphaned.id), str(closed.id)}
+
+
+async def test_a_voice_that_its_provider_has_lost_is_found(world: World, providers: Simulator) -> None:
+    lost, deleted, kept = (Enrollment(world) for _ in range(3))
+    lost.attach("qwen-tts-vc-gone-voice-1")
+    deleted.attach("qwen-tts-vc-gone-voice-2")
+    world.one(
+        "select voice_clone.delete_voice(%s, %s)", world.attempt(deleted.attempt)["voice_id"], deleted.user
+    )
+    kept.attach(await make_voice(providers, kept.label))
+    code, report = await reconcile(world, providers)
+    assert (code, report["unknown"]) == (0, [])
+    assert [each["attempt_id"] for each in report["missing"]] == [str(lost.attempt)]
+
+
+async def test_a_provider_that_cannot_be_asked_is_named_and_keeps_no_other_from_it(
+    world: World, providers: Simulator
+) -> None:
+    providers.fault("qwen", "list", "unavailable", times=None)
+    code, report = await reconcile(world, providers)
+    assert code == 1
+    assert [*report["troubled"]] == ["qwen"]
+    assert "provider_unavailable" in report["troubled"]["qwen"]
+
+
+async def test_without_an_address_it_says_what_to_set(world: World) -> None:
+    code, output = await run("")
+    assert code == 2
+    assert "DATABASE_URL" in output
+    code, output = await run(world.database.service, "--reconcile", SUPABASE_URL="", INTERNAL_TOKEN="")
+    assert code == 1
+    assert "INTERNAL_TOKEN is missing" in output
