@@ -1,4 +1,4 @@
-"""Our queue functions on every pgmq: each of them once, and the tests of the sweep, which sends the most."""
+"""Our queue functions on every pgmq, each of them once."""
 
 from typing import Any
 from uuid import uuid4
@@ -6,7 +6,6 @@ from uuid import uuid4
 from psycopg.types.json import Jsonb
 
 from tests.database.conftest import World
-from tests.database.test_sweep import *  # noqa: F403
 
 QUEUE = "voice_cleanup"  # in which a launch leaves nothing
 

@@ -1,0 +1,5 @@
+"""What the lifecycle sends, on every pgmq: the tests of the steps that send from SQL, once more."""
+
+from tests.database.test_cleanup import *  # noqa: F403
+from tests.database.test_sweep import *  # noqa: F403
+from tests.database.test_verification import *  # noqa: F403
