@@ -4,7 +4,6 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backend.alternatives import alternatives
 from backend.attempts import AttemptRow
 from backend.audio.inspect import Inspection
 from backend.auth import Caller
@@ -12,6 +11,7 @@ from backend.errors import Conflict
 from backend.idempotency import new_id, once
 from backend.parts import Parts
 from backend.samples import choose_provider, require_fit, require_language
+from backend.slots import name_alternatives
 from backend.sql import load_queries
 
 queries = load_queries("reflections")
@@ -45,9 +45,6 @@ async def retry(parts: Parts, caller: Caller, reflection_id: UUID, provider_name
     try:
         attempt = await once(parts.database, statement, parameters, row=AttemptRow)
     except Conflict as error:
-        if error.code == "provider_full" and active is not None:
-            others = alternatives(parts, active.attempt, active.measures)
-            error.extra = {**error.extra, "alternatives": [each for each in others if each != provider.name]}
-        raise
+        raise name_alternatives(parts, error, provider.name) from error
     assert attempt is not None  # noqa: S101 - the function returns its row or raises
     return attempt

@@ -164,6 +164,32 @@ def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(world: Worl
         second[0].result(10)
 
 
+def test_a_withdrawal_that_meets_a_restore_takes_the_voice_away(world: World) -> None:
+    user, reflection, kept, _ = superseded(world)
+    consent = world.truth(
+        "select consent_id from public.samples where id = %s", world.attempt(kept)["sample_id"]
+    )["consent_id"]
+    withdrawal = "select * from voice_clone.revoke_consent(%s, %s)"
+    with meanwhile(world, lambda: world.one(withdrawal, consent, user)) as second:
+        world.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
+    assert second[0].result(10)["revokes"] == consent
+    assert (world.attempt(kept)["is_active"], world.attempt(kept)["cancel_reason"]) == (
+        False, "consent_revoked",
+    )  # fmt: skip
+
+
+def test_a_deletion_that_meets_a_restore_takes_the_voice_away(world: World) -> None:
+    user, reflection, kept, _ = superseded(world)
+    deletion = "select voice_clone.delete_voice(%s, %s) as deleted"
+    voice = world.attempt(kept)["voice_id"]
+    with meanwhile(world, lambda: world.one(deletion, voice, user)) as second:
+        world.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
+    assert second[0].result(10)["deleted"]
+    assert (world.attempt(kept)["is_active"], world.attempt(kept)["cancel_reason"]) == (
+        False, "voice_deleted",
+    )  # fmt: skip
+
+
 def test_an_upload_under_a_consent_that_is_being_withdrawn_is_not_opened(world: World) -> None:
     user = world.user()
     consent = world.consent(user)

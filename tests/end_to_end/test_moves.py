@@ -179,6 +179,22 @@ async def test_a_result_that_comes_after_a_newer_sample_is_an_orphan(ada: Person
     }
 
 
+async def test_a_retry_at_a_provider_without_a_slot_is_refused(product: Product, prepared: bytes) -> None:
+    await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="7")
+    await product.start("consumers")
+    told = await product.until("select * from voice_clone.slots where provider = 'qwen' and slots = 7")
+    product.row("select voice_clone.set_slots('qwen', %s, 0)", told["region"])
+    async with person(product) as ada:
+        attempt = await failed(ada, prepared)
+        refused = await move(ada, "retry", json={"provider": "qwen"})
+        assert problem(refused) == (409, "provider_full")
+        assert refused.json()["alternatives"] == ["elevenlabs", "local"]
+        assert (await gate(ada))["blockers"] == ["clone_failed"]
+        assert (await move(ada, "retry")).json()["attempt_id"] == attempt["attempt_id"]
+        await launchable(ada, attempt["attempt_id"])
+    product.row("select voice_clone.set_slots('qwen', %s, null)", told["region"])
+
+
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
