@@ -24,7 +24,7 @@ from backend.settings import Settings
 from backend.telemetry import log
 
 EVENT_ID = re.compile(r"[0-9]{1,18}")
-SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut off
+STALLED_HEARTBEATS = 2  # a client that takes nothing for so long is cut off
 TOLD = ResponseSpec(
     Transition,
     description="The `data` of each event; its `id` is where to resume.",
@@ -65,7 +65,7 @@ class EventStreamResponse(ASGIResponse):
         # Told apart by chance, so that all who lost a process do not come back to the next at once.
         chunk: bytes | None = b"retry: %d\n\n" % random.randint(500, 2500)  # noqa: S311
         while chunk is not None:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(STALLED_HEARTBEATS * self._heartbeat):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             chunk = await stream.next(self._heartbeat)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

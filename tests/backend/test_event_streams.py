@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -13,6 +14,7 @@ from tests.backend.following import PATIENCE, Service, headers, serving
 from tests.conftest import Database, cloned_database
 from tests.database.conftest import World
 
+LARGE_EVENTS = 1500  # of 10 kB: more than the kernel buffers
 LISTENING = "select pid from pg_stat_activity where application_name = 'likeness events'"
 
 
@@ -33,6 +35,15 @@ def listening(world: World) -> list[int]:
         f"{LISTENING} and datname = %s".encode(), (world.database.name,)
     ).fetchall()
     return [row["pid"] for row in found]
+
+
+def record_large_events(world: World, attempt: UUID, count: int) -> None:
+    world.superuser.execute(
+        "insert into voice_clone.events (attempt_id, version, events, changes)"
+        " select %s, 1 + n, '{updated}', jsonb_build_object('version', n, 'x', repeat('x', 10000))"
+        " from generate_series(1, %s) n",
+        (attempt, count),
+    )
 
 
 async def until_listening(world: World, count: int) -> None:
@@ -143,25 +154,31 @@ async def test_a_slow_reader_is_sent_away_and_loses_nothing(service: Service, wo
     """Its events are large enough to fill what the kernel buffers; another listener is not held up."""
     user, other = world.user(), world.user()
     attempt, another = world.open(user, None), world.open(other, None)
-    count = 1500
     async with service.follow(attempt, user) as slow, service.follow(another, other) as quick:
         assert await quick.take(1) == ["opened"]
-        world.superuser.execute(
-            "insert into voice_clone.events (attempt_id, version, events, changes)"
-            " select %s, 1 + n, '{updated}', jsonb_build_object('version', n, 'x', repeat('x', 10000))"
-            " from generate_series(1, %s) n",
-            (attempt, count),
-        )
+        record_large_events(world, attempt, LARGE_EVENTS)
         await service.child.await_output("listener_too_slow")
         world.queue(another, other)
         assert await quick.take(1) == ["queued"]
         told = [event["version"] async for event in slow]
-    assert 1 < len(told) <= count, "the stream ended before its time"
+    assert 1 < len(told) <= LARGE_EVENTS, "the stream ended before its time"
     follower = slow
-    while len(told) <= count:
+    while len(told) <= LARGE_EVENTS:
         async with service.follow(attempt, user, after=follower.last_id) as follower:
-            told += [event["version"] async for event in follower.most(1 + count - len(told))]
-    assert told == list(range(1, count + 2))
+            told += [event["version"] async for event in follower.most(1 + LARGE_EVENTS - len(told))]
+    assert told == list(range(1, LARGE_EVENTS + 2))
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(world: World, tmp_path: Path) -> None:
+    user = world.user()
+    attempt = world.open(user, None)
+    async with (
+        serving(tmp_path, world.database.service, STREAM_HEARTBEAT_SECONDS="0.5") as service,
+        service.follow(attempt, user),
+    ):
+        record_large_events(world, attempt, LARGE_EVENTS)
+        await service.child.await_output("listener_stalled")
+        await until_listening(world, 0)
 
 
 async def test_a_stream_ends_when_nothing_more_can_come(service: Service, world: World) -> None:
