@@ -111,6 +111,24 @@ def test_a_sample_whose_consent_is_withdrawn_goes_nowhere(world: World, when: st
     assert world.attempt(attempt)["cancel_reason"] == "consent_revoked"
 
 
+def test_a_withdrawal_that_meets_the_retry_stops_it(world: World) -> None:
+    user, reflection, attempt = failed(world)
+    newer = uuid4()
+    consent = world.truth(
+        "select consent_id from public.samples where id = %s", world.attempt(attempt)["sample_id"]
+    )["consent_id"]
+    withdrawal = "select * from voice_clone.revoke_consent(%s, %s)"
+    with meanwhile(world, lambda: world.one(withdrawal, consent, user)) as second:
+        world.superuser.execute(
+            "select voice_clone.retry_elsewhere(%s, %s, %s, %s, 'qwen', '', true)",
+            (newer, reflection, user, attempt),
+        )
+    assert second[0].result(10)["revokes"] == consent
+    assert (world.attempt(newer)["status"], world.attempt(newer)["cancel_reason"]) == (
+        "cancelled", "consent_revoked",
+    )  # fmt: skip
+
+
 def test_a_voice_without_a_sample_has_nothing_to_take_elsewhere(world: World) -> None:
     user = world.user()
     reflection = world.reflection(user)
