@@ -1,6 +1,6 @@
 -- read --
 -- whoever reads sends what was deferred and is due first
-select msg_id, read_ct, message::text
+select msg_id, read_ct, coalesce(message::text, 'null') as message
 from voice_clone.read_messages(%(queue)s, %(visibility)s, %(quantity)s)
 order by msg_id
 

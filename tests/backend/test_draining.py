@@ -120,7 +120,8 @@ async def test_no_more_run_at_once_than_the_process_may(
 
 async def test_a_message_that_cannot_be_handled_is_a_dead_letter(world: World, service: Served) -> None:
     send(world, "voice_preview", {"id": "no id"}, body(tries=16), body())
-    assert (await drain(service, "voice_preview"))["handled"] == 3
+    world.superuser.execute("select pgmq.send('voice_preview', null::jsonb, 0)")
+    assert (await drain(service, "voice_preview"))["handled"] == 4
     reasons = {reason.partition(":")[0] for reason in dead(world, "voice_preview")}
     assert reasons == {"malformed", "budget_used"}
     send(world, "voice_mirror", {"id": 7}, body())

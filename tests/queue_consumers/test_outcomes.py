@@ -101,10 +101,14 @@ async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(
     async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
         await soon(handled)
         await until(lambda: not queued.live())
-    dead = queued.rows("select message from {dead}")
-    assert len(dead) == len(malformed)
+    dead = queued.dead()
+    assert set(dead) == set(malformed)
     assert set(queued.archived()) == {*malformed, well_formed}
-    assert all("malformed: " in str(row[0]) for row in dead)
+    assert all(reason.startswith("malformed: ") for reason in dead.values())
+    bodies = queued.rows(
+        "select message -> 'deadBody' from {dead} where message ? 'deadBody' order by msg_id"
+    )
+    assert [body for (body,) in bodies] == ["text", None, [1]]
 
 
 async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> None:
