@@ -1,5 +1,6 @@
 -- Recording, anew: a follow-up that waits longer than the queue may hold is left to the sweep, and bookkeeping
--- is an event of its own name without a version.
+-- is an event of its own name without a version. Consumers are woken where a message was sent for them, and by no
+-- upload that was merely opened.
 
 set local lock_timeout = '5s';
 
@@ -16,10 +17,14 @@ declare
   v_edges voice_clone.edges[] := '{}';
   v_queue text := voice_clone.awaited_queue(new);
 begin
-  select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
-  where n.value is distinct from v_old -> n.key and (tg_op = 'UPDATE' or n.value <> 'null');
-  if v_changes is null then
-    return null;
+  if tg_op = 'INSERT' then
+    v_changes := jsonb_strip_nulls(to_jsonb(new));
+  else
+    select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
+    where n.value is distinct from v_old -> n.key;
+    if v_changes is null then
+      return null;
+    end if;
   end if;
   select coalesce(array_agg(e), '{}') into v_edges
   from voice_clone.edges e
@@ -41,15 +46,18 @@ begin
   if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
     return null;
   end if;
-  if not voice_clone.is_long_wait(new.not_before) then
+  if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
     perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
     from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
+    if found then
+      perform pg_notify('voice_clone_wake', v_queue);
+    end if;
   end if;
   if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
     perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    perform pg_notify('voice_clone_wake', 'voice_mirror');
   end if;
-  perform pg_notify('voice_clone_wake', '');
   return null;
 end
 $$;

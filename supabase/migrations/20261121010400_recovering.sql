@@ -61,18 +61,21 @@ begin
     return 'postponed';
   end if;
   perform pgmq.send(v_queue, voice_clone.message('swept', a.id, a.version), 0);
-  perform pg_notify('voice_clone_wake', '');
+  perform pg_notify('voice_clone_wake', v_queue);
   return 'sent';
 end
 $$;
 
--- Counts by what was done, and nothing where nothing was due. At most p_limit attempts and p_limit enrollments.
+-- Attempts, enrollments and idempotency keys, at most p_limit of each; trouble with one of the three keeps no other
+-- from being swept. Counts by what was done, and nothing where nothing was due.
 create function voice_clone.recover_stale(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.attempts;
   v_done text[] := '{}';
+  v_enrollments int := 0;
+  v_keys int := 0;
 begin
   for a in
     select * from public.attempts x where x.sweep_at <= now()
@@ -86,11 +89,22 @@ begin
       v_done := v_done || 'troubled'::text;
     end;
   end loop;
-  if to_regprocedure('voice_clone.sweep_enrollments(int)') is not null then
-    execute 'select $1 || array_fill(''enrollments''::text, array[voice_clone.sweep_enrollments($2)])'
-      into v_done using v_done, p_limit;
-  end if;
-  return query select d, count(*)::int from unnest(v_done) d group by d;
+  begin
+    v_enrollments := voice_clone.sweep_enrollments(p_limit);
+  exception when others then
+    raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'troubled'::text;
+  end;
+  begin
+    v_keys := voice_clone.forget_idempotency_keys(p_limit);
+  exception when others then
+    raise warning 'idempotency keys cannot be forgotten: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'troubled'::text;
+  end;
+  return query
+    select d, count(*)::int from unnest(v_done) d group by d
+    union all select 'enrollments', v_enrollments where v_enrollments > 0
+    union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;
 

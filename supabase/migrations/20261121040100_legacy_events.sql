@@ -43,7 +43,8 @@ as $$
 $$;
 
 -- Decides without looking at the recording. Accepted and skipped stand; a refusal is looked at anew each time
--- the event comes. Locks the event and its reflection, in this order.
+-- the event comes. Locks event, ledger and reflection in this order: whoever relies on a consent shares the
+-- ledger's lock before any lock on a reflection (standing_consents), or a withdrawal and this could wait for each other.
 create function voice_clone.judge_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
@@ -56,6 +57,7 @@ begin
   if e.outcome in ('accepted', 'skipped') then
     return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
   end if;
+  perform voice_clone.hold_consents(x.user_id) from public.reflections x where x.id = e.reflection_id;
   select * into r from public.reflections x where x.id = e.reflection_id for no key update;
   v_consent := voice_clone.consent_for(r.user_id, r.id);
   if r.id is null then

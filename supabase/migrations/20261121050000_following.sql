@@ -18,13 +18,12 @@ as $$
   order by e.id
 $$;
 
--- Nothing more can come of it. What a newer attempt took the place of, when it was ready, may be restored.
+-- Nothing more can come of it. What a newer attempt took the place of may be restored while something can bring it back.
 create function voice_clone.is_over(a public.attempts) returns boolean
-language plpgsql immutable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
 begin
-  return a.status = 'expired'
-    or (a.status = 'cancelled' and not (a.cancel_reason = 'superseded' and a.ready_at is not null));
+  return a.status = 'expired' or (a.status = 'cancelled' and not voice_clone.is_restorable(a));
 end
 $$;
 

@@ -5,23 +5,24 @@
 -- ends the consent ends this voice as well. A voice that no enrollment made is anyone's.
 
 -- is_usable is false for another's, and for one that no live voice of this user owns. The label finds a voice
--- whose maker has not said its id yet.
+-- whose maker has not said its id yet. Sample and language are null where no enrollment made the voice.
 create function voice_clone.find_custom_voice(p_user uuid, p_provider text, p_voice text, p_label text)
-returns table (is_usable boolean, sample_id uuid)
+returns table (is_usable boolean, sample_id uuid, language text)
 language sql stable security definer set search_path = '' rows 1
 as $$
-  select coalesce(bool_and(v.id is not null), true), (array_agg(a.sample_id))[1]
+  select coalesce(bool_and(v.id is not null), true), (array_agg(a.sample_id))[1], (array_agg(v.language))[1]
   from voice_clone.enrollments e
   left join public.voices v on v.enrollment_id = e.id and v.user_id = p_user and v.deleted_at is null
   left join public.attempts a on a.id = v.attempt_id
   where (e.provider = p_provider and e.provider_voice_id = p_voice) or e.label = p_label
 $$;
 
--- The sample whose consent covers the voice, null where none does, or the refusal.
+-- The sample whose consent covers the voice, null where none does, or the refusal. Volatile, for the consent's
+-- check sees what it waited for.
 create function voice_clone.check_custom_voice(
   p_user uuid, p_reflection uuid, p_provider text, p_voice text, p_label text
 ) returns uuid
-language plpgsql stable security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_found record;
@@ -38,7 +39,9 @@ end
 $$;
 
 -- Queued at once: the service has asked the provider. The voice that the reflection speaks with already is not
--- taken away from it: the same words again give the same attempt, unless it came to nothing.
+-- taken away from it: the same words again give the same attempt, unless it came to nothing. Whoever relies on a
+-- consent shares the ledger's lock before any lock on a reflection or an attempt (standing_consents), or a
+-- withdrawal and this could wait for each other.
 create function voice_clone.use_custom_voice(
   p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_voice text, p_label text,
   p_target_model text, p_name text, p_language text, p_preview_required boolean
@@ -50,6 +53,7 @@ declare
   a public.attempts;
   v_sample uuid;
 begin
+  perform voice_clone.hold_consents(p_user);
   select * into r from public.reflections x where x.id = p_reflection and x.user_id = p_user for no key update;
   if not found then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
@@ -72,7 +76,8 @@ begin
 end
 $$;
 
--- The provider still has it: ready, without an enrollment. Checked again, for it may be somebody's by now.
+-- The provider still has it: ready, without an enrollment. Whose voice it is is asked again, for it may be
+-- somebody's by now; the consent need not be, for its withdrawal cancels the attempt, before this or after it.
 create function voice_clone.attach_custom_voice(p_attempt uuid, p_epoch int, p_label text, p_message bigint)
 returns setof public.attempts
 language plpgsql security definer set search_path = ''
@@ -80,7 +85,11 @@ as $$
 declare
   a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
 begin
-  perform voice_clone.check_custom_voice(a.user_id, a.reflection_id, a.provider, a.provider_voice_id, p_label);
+  if not (select f.is_usable
+          from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
+    raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
+      detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
+  end if;
   insert into public.voices (id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
   values (a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
   perform voice_clone.archive_messages('voice_clone_process', array[p_message]) where p_message is not null;
