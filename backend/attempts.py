@@ -130,3 +130,4 @@ class Work(Struct, frozen=True, kw_only=True):
     found_target_model: str | None
     found_requires_verification: bool | None
     settles_in_seconds: float | None
+    ready_seconds: float | None  # since the voice was made

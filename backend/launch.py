@@ -8,6 +8,8 @@ from backend.parts import Parts
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider
 from backend.telemetry import log
 
+MISSING = ("voice_missing", "The provider does not have this voice any more. Record a new sample.")
+UNLISTED = ("voice_unlisted", "The provider does not list this new voice yet.")
 PREVIEW_BUCKET = "voice-previews"
 PREVIEW_TEXTS = {
     "de": "Hallo. So klingt diese Stimme, wenn sie für dich spricht.",
@@ -40,6 +42,9 @@ async def sync_runtime(parts: Parts, attempt_id: UUID, *, message_id: int | None
             delay = retry_delay(step.work.sync_count, error)
             return await mark_runtime(step, status, error.code, error.message, delay)
         if problem is not None:
+            young = provider.limits.listing_lag_seconds - (step.work.ready_seconds or 0)
+            if problem == MISSING and young > 0:
+                return await mark_runtime(step, "pending", *UNLISTED, delay=young)
             return await mark_runtime(step, "failed", *problem)
         return await mark_runtime(step, "synced")
 
@@ -48,7 +53,7 @@ async def runtime_problem(step: Step, provider: VoiceProvider) -> tuple[str, str
     """A code and a message where the runtime cannot speak with this voice."""
     found = await provider.describe(step.work.provider_voice_id or "")
     if found is None:
-        return "voice_missing", "The provider does not have this voice any more. Record a new sample."
+        return MISSING
     if found.target_model not in {None, step.work.target_model}:
         return (
             "target_model_mismatch",

@@ -1,0 +1,74 @@
+"""A runtime sync by the service: a voice too young to be listed is not gone, and one that is gone is."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from backend.providers.qwen_config import QwenConfig
+from tests.backend.conftest import INTERNAL_TOKEN, Served, served
+from tests.conftest import Database
+from tests.database.conftest import World
+from tests.simulators import QWEN_KEY, Simulator, simulator
+
+
+@pytest.fixture(scope="module")
+def providers() -> Iterator[Simulator]:
+    with simulator() as started:
+        yield started
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
+
+
+@pytest.fixture
+async def service(world: World, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
+    settings = {
+        "QWEN_API_KEY": QWEN_KEY,
+        "QWEN_REGION": "singapore",
+        "QWEN_BASE_URL": f"{providers.url}/qwen/singapore",
+    }
+    async with served(tmp_path, world.database.service, **settings) as running:
+        yield running
+
+
+def enrolled(world: World) -> UUID:
+    """At Qwen, which lists no such voice."""
+    user = world.user()
+    attempt = world.queued(user, world.reflection(user))
+    world.superuser.execute("update public.attempts set provider = 'qwen' where id = %s", (attempt,))
+    world.enroll(attempt)
+    return attempt
+
+
+async def sync(service: Served, attempt: UUID) -> None:
+    answer = await service.http.post(
+        f"/internal/voice-clone-attempts/{attempt}/runtime-sync",
+        json={},
+        headers={"authorization": f"Bearer {INTERNAL_TOKEN}"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_voice_too_young_to_be_listed_is_asked_for_again(world: World, service: Served) -> None:
+    attempt = enrolled(world)
+    await sync(service, attempt)
+    after = world.attempt(attempt)
+    assert (after["runtime_status"], after["error_code"]) == ("pending", "voice_unlisted")
+    lag = QwenConfig(api_key=QWEN_KEY, region="singapore").listing_lag_seconds
+    assert 0 < (after["not_before"] - after["ready_at"]).total_seconds() <= lag + 1
+
+
+async def test_a_voice_that_is_not_listed_after_the_lag_is_gone(world: World, service: Served) -> None:
+    attempt = enrolled(world)
+    world.superuser.execute(
+        "update public.attempts set ready_at = ready_at - interval '1 hour' where id = %s", (attempt,)
+    )
+    await sync(service, attempt)
+    after = world.attempt(attempt)
+    assert (after["runtime_status"], after["error_code"]) == ("failed", "voice_missing")
