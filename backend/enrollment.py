@@ -104,7 +104,7 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
     if work.found_voice_id is not None:
         return Enrolled(
             provider_voice_id=work.found_voice_id,
-            target_model=work.found_target_model or "",
+            target_model=work.found_target_model or provider.target_model,
             requires_verification=bool(work.found_requires_verification),
         )
     found = await provider.find(work.label or "")
@@ -113,7 +113,7 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
     log.info("voice_adopted", attempt_id=str(work.attempt_id), label=work.label, provider=work.provider)
     return Enrolled(
         provider_voice_id=found.provider_voice_id,
-        target_model=found.target_model or "",
+        target_model=found.target_model or provider.target_model,  # not every provider ties one to it
         requires_verification=found.requires_verification and not found.is_verified,
     )
 

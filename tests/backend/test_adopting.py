@@ -1,0 +1,46 @@
+"""A voice whose maker died is found by its label, and speaks like any other."""
+
+from contextlib import closing
+from pathlib import Path
+
+from backend.http_client import HttpClient
+from backend.providers.base import EnrollRequest
+from backend.providers.elevenlabs import ElevenLabs
+from tests.backend.conftest import INTERNAL_TOKEN, served
+from tests.conftest import Database
+from tests.database.conftest import World
+from tests.simulators import ELEVENLABS_KEY, BytesSample, simulator, spoken_sample
+
+
+async def test_an_adopted_voice_has_the_model_it_is_spoken_with(database: Database, tmp_path: Path) -> None:
+    with closing(World(database)) as world, simulator() as providers:
+        user = world.user()
+        attempt = world.queued(user, world.reflection(user))
+        world.superuser.execute(
+            "update public.attempts set provider = 'elevenlabs' where id = %s", (attempt,)
+        )
+        world.intend(attempt, world.claim(attempt, lease=0)["lease_epoch"])
+        label = world.truth("select label from voice_clone.enrollments")["label"]
+        async with HttpClient() as client:
+            request = EnrollRequest(
+                label=label,
+                name="Ada",
+                language="en",
+                transcript=None,
+                sample=BytesSample(spoken_sample()),
+            )
+            lost = await ElevenLabs(providers.elevenlabs(), client).enroll(request)
+        settings = {
+            "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+            "ELEVENLABS_BASE_URL": f"{providers.url}/elevenlabs",
+        }
+        async with served(tmp_path, world.database.service, **settings) as service:
+            answer = await service.http.post(
+                f"/internal/voice-clone-attempts/{attempt}/process",
+                json={},
+                headers={"authorization": f"Bearer {INTERNAL_TOKEN}"},
+            )
+        assert answer.status_code == 200, answer.text
+        after = world.attempt(attempt)
+        assert (after["status"], after["provider_voice_id"]) == ("ready", lost.provider_voice_id)
+        assert after["target_model"] == lost.target_model
