@@ -222,3 +222,13 @@ def test_a_clean_up_of_what_is_not_there_says_so(world: World) -> None:
     with pytest.raises(psycopg.Error) as caught:
         begin(world, world.user())
     assert caught.value.sqlstate == "VC004"
+
+
+def test_a_maker_that_comes_late_is_told_that_its_voice_is_being_removed(world: World) -> None:
+    _, enrollment = orphan(world)
+    due(world, enrollment)
+    assert begin(world, enrollment) == "remove"
+    report = "select voice_clone.report_enrollment(%s, %s, 'model-1', false, null) as status"
+    assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removing"
+    assert end(world, enrollment, "removed") == "removed"
+    assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removed"
