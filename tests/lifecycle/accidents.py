@@ -4,9 +4,9 @@ from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
+from tests.lifecycle.cleaning import Cleaning
 from tests.lifecycle.model import OPEN, Refusal
 from tests.lifecycle.owners import Move
-from tests.lifecycle.verifying import Verifying
 
 AS_CLIENT: LiteralString = """
     with me as materialized (
@@ -24,7 +24,7 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
 )
 
 
-class Accidents(Verifying):
+class Accidents(Cleaning):
     def accidents(self) -> list[Move]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
         found: list[Move] = [
@@ -43,15 +43,20 @@ class Accidents(Verifying):
         return found
 
     def activates_a_second_attempt(self, pick: int) -> None:
-        waiting = [
-            a for a in self.model.attempts.values()
-            if a.status == "awaiting_upload" and a.reflection_id and self.model.active(a.reflection_id)
-        ]  # fmt: skip
+        """One that is only opened, beside the one that is active."""
+        active = [a.reflection_id for a in self.model.attempts.values() if a.is_active and a.reflection_id]
+        if not active:
+            return
+        reflection = active[pick % len(active)]
+        waiting = [a for a in self.model.of_reflection(reflection) if a.status == "awaiting_upload"]
+        if not waiting and (opened := self.open(list(self.model.reflections).index(reflection), "good")):
+            waiting = [opened]
+            self.all_holds()
         if waiting:
             self.call(
                 "activates a second attempt",
                 "update public.attempts set status = 'queued', is_active = true where id = %(id)s",
-                Refusal("23505", 1), forced=True, id=waiting[pick % len(waiting)].id,
+                Refusal("23505", 1), forced=True, id=waiting[0].id,
             )  # fmt: skip
 
     def takes_no_edge(self, pick: int) -> None:

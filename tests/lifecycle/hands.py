@@ -129,6 +129,12 @@ class Hands(RuleBasedStateMachine):
         check(0, said == is_, f"{self.step.name}: enrollments are {is_}, the model says {said}")
         is_ = {v["attempt_id"]: v["deleted_at"] is not None for v in self.sight.voices}
         check(0, is_ == self.model.voices, f"{self.step.name}: voices are {is_}")
+        for e in self.model.enrollments.values():
+            is_there = e.label in self.provider
+            check(
+                5, not is_there or e.status not in ("closed", "removed"), f"{self.step.name}: a voice is lost"
+            )
+            check(8, is_there or e.status != "attached", f"{self.step.name}: a voice in use was removed")
         note(f"# {self.step.name}")
         self.step = Step("nothing")
 

@@ -75,15 +75,33 @@ class Lifecycle(Accidents):
         moves: list[Move] = [self.waits] * 2 + [self.sweeps] * (4 if self.sight.due else 0)
         if self.sight.live():
             moves += [self.loses_a_message, self.doubles_a_message]
-        if any(self.claims.values()):
+        if held := any(self.claims.values()):
             moves += [lambda pick: self.renews(worker, pick), lambda _: self.claims[worker].clear()]
         if self.choose(0, "processing"):
+            moves += [lambda pick: self.is_given_up_midway(worker, pick)] * bool(held)
             moves += [lambda pick: self.is_taken_over(worker, pick)] * 2
         if self.choose(0, "queued", "processing"):
             moves += [lambda pick: self.works_inline(worker, pick, fate)] * 2
         if self.choose(0, "verifying"):
             moves += [self.is_verified_outside]
+        if self.cleanups:
+            moves += [self.ends_a_cleanup] * 3
         return moves
+
+    def is_given_up_midway(self, worker: str, pick: int) -> None:
+        """Its owner wants no voice any more, and its worker ends what it began."""
+        claims, claim = self.a_claim(worker, pick)
+        a = self.model.attempts[claim.attempt]
+        if claim.enrollment is None and self.works(claim, "well", "lives"):
+            claims.remove(claim)
+            return
+        self.all_holds()
+        if a.is_active and a.reflection_id:
+            self.resets(list(self.model.reflections).index(a.reflection_id))
+            self.all_holds()
+        while not self.works(claim, "well", "lives"):
+            self.all_holds()
+        claims.remove(claim)
 
     def is_taken_over(self, worker: str, pick: int) -> None:
         """Its worker lives on and comes late."""

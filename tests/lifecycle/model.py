@@ -18,6 +18,7 @@ TIMES = {
     "lost_message": 2500,
     "lost_message_cap": 10_500,
     "step": STEP,
+    "orphan_grace": 5500,
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
@@ -48,7 +49,9 @@ class Attempt:
     id: str
     user_id: str
     reflection_id: str | None
-    consent: str
+    consent: str | None
+    source: str = "sample"
+    provider: str = "local"
     status: str = "awaiting_upload"
     runtime_status: str = "pending"
     preview_status: str = "required"
@@ -62,6 +65,9 @@ class Attempt:
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False
+    was_ready: bool = False
+    queued_at: float = 0.0
+    failed_at: float = -1.0
     process_count: int = 0
     sync_count: int = 0
     preview_count: int = 0
@@ -72,6 +78,12 @@ class Attempt:
     error_code: str | None = None
     cancel_reason: str | None = None
 
+    def came_to_nothing(self) -> bool:
+        return self.has_failed() or (
+            self.status == "cancelled"
+            and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))
+        )
+
     def has_failed(self) -> bool:
         return self.status == "failed" or (
             self.status == "ready" and "failed" in (self.runtime_status, self.preview_status)
@@ -79,9 +91,9 @@ class Attempt:
 
 
 COMPARED = (
-    "user_id", "reflection_id", "status", "runtime_status", "preview_status", "is_active", "version",
-    "lease_epoch", "lease_owner", "process_count", "sync_count", "preview_count", "user_retry_count",
-    "verify_count", "provider_voice_id", "error_code", "cancel_reason",
+    "user_id", "reflection_id", "source", "provider", "status", "runtime_status", "preview_status",
+    "is_active", "version", "lease_epoch", "lease_owner", "process_count", "sync_count", "preview_count",
+    "user_retry_count", "verify_count", "provider_voice_id", "error_code", "cancel_reason",
 )  # fmt: skip
 BUDGET = 5
 
@@ -94,11 +106,13 @@ class Enrollment:
     settles_at: float
     status: str = "intended"
     voice: str | None = None
+    orphaned_at: float = 0.0
 
 
 @dataclass
 class Model:
     clock: float = 0.0
+    changes: int = 0
     attempts: dict[str, Attempt] = field(default_factory=dict)
     enrollments: dict[str, Enrollment] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)
@@ -107,9 +121,14 @@ class Model:
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""
-        was_active = a.is_active
+        was_active, was = a.is_active, a.status
+        self.changes += 1
         for name, value in values.items():
             setattr(a, name, value)
+        if a.status != was:
+            a.was_ready = a.was_ready or a.status == "ready"
+            a.queued_at = self.changes if a.status == "queued" else a.queued_at
+            a.failed_at = self.changes if a.status == "failed" else a.failed_at
         if a.is_active and not was_active:
             a.activated = True
             shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
@@ -124,6 +143,10 @@ class Model:
 
     def open_enrollment(self, attempt: str) -> Enrollment | None:
         return next((e for e in self.enrollments.values() if e.attempt == attempt and e.status in OPEN), None)
+
+    def last_shown(self, reflection: str) -> Attempt | None:
+        shown = [a for a in self.of_reflection(reflection) if a.activated]
+        return max(shown, key=lambda a: a.version, default=None)
 
     def covers(self, consent: str, user: str, reflection: str | None) -> bool:
         c = self.consents[consent]
@@ -165,10 +188,35 @@ class Model:
             values |= {"preview_status": "required", "preview_count": 0}
         self.change(a, user_retry_count=a.user_retry_count + 1, error_code=None, not_before=None, **values)
 
+    def restorable(self, reflection: str) -> Attempt | None:
+        kept = [
+            a for a in self.of_reflection(reflection)
+            if a.activated and a.status == "cancelled" and a.cancel_reason == "superseded" and a.was_ready
+            and self.voices.get(a.id) is False
+            and (a.consent is None or self.covers(a.consent, a.user_id, reflection))
+        ]  # fmt: skip
+        return max(kept, key=lambda a: a.version, default=None)
+
+    def restore(self, kept: Attempt) -> None:
+        for a in list(self.of_reflection(kept.reflection_id)):
+            if a.is_active:
+                self.cancel(a, "restored")
+        synced, seen = kept.runtime_status == "synced", kept.preview_status in ("rendered", "completed")
+        runtime = "pending" if kept.runtime_status in ("syncing", "failed") else kept.runtime_status
+        preview = "required" if kept.preview_status in ("rendering", "failed") else kept.preview_status
+        self.change(
+            kept, status="ready", is_active=True, cancel_reason=None, error_code=None, not_before=None,
+            runtime_status=runtime, preview_status=preview, sync_count=kept.sync_count if synced else 0,
+            preview_count=kept.preview_count if seen else 0,
+        )  # fmt: skip
+
+    def orphan(self, e: Enrollment) -> None:
+        e.status, e.orphaned_at = "orphaned", self.clock
+
     def orphan_attached(self, a: Attempt) -> None:
         for e in self.enrollments.values():
             if e.attempt == a.id and e.status == "attached":
-                e.status = "orphaned"
+                self.orphan(e)
 
     # What workers do
 
@@ -264,11 +312,48 @@ class Model:
         self.orphan_attached(a)
 
     def report(self, e: Enrollment, voice: str) -> str:
-        a = self.attempts[e.attempt]
-        if e.status not in ("attached", "orphaned", "removed"):
+        if e.status not in ("attached", "orphaned", "removing", "removed"):
             e.voice = voice
-            if not (a.is_active and a.status in ("queued", "processing") and e.status != "closed"):
-                e.status = "orphaned"
+            if not self.is_worked_on(e) or e.status == "closed":
+                self.orphan(e)
+        return e.status
+
+    # What cleans up
+
+    def is_worked_on(self, e: Enrollment) -> bool:
+        a = self.attempts[e.attempt]
+        return a.is_active and a.status in ("queued", "processing")
+
+    def is_owned(self, e: Enrollment) -> bool:
+        return any(self.attempts[id_].provider_voice_id == e.voice for id_ in self.voices) or any(
+            a.provider_voice_id == e.voice and a.status in ("verifying", "ready") and a.id == e.attempt
+            for a in self.attempts.values()
+        )
+
+    def begin_cleanup(self, e: Enrollment) -> str:
+        if e.status in OPEN:
+            if self.is_worked_on(e):
+                return "nothing"
+            if e.voice is None:
+                return "look_up"
+            self.orphan(e)
+        elif e.status == "orphaned":
+            if e.orphaned_at + TIMES["orphan_grace"] <= self.clock and not self.is_owned(e):
+                e.status = "removing"
+                return "remove"
+        elif e.status == "removing":
+            return "check"
+        return "nothing"
+
+    def end_cleanup(self, e: Enrollment, status: str, voice: str | None) -> str:
+        free = e.status in OPEN and not self.is_worked_on(e)
+        if status == "orphaned" and free:
+            e.voice = e.voice or voice
+            self.orphan(e)
+        elif (status == "closed" and free and e.settles_at <= self.clock) or (
+            status == "removed" and e.status == "removing"
+        ):
+            e.status = status
         return e.status
 
     # What the sweep does

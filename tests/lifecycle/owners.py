@@ -20,14 +20,17 @@ class Owners(Hands):
         statuses = {a.status for a in self.model.attempts.values()}
         if len(self.model.attempts) < MOST:
             moves += [self.uploads_and_queues] * 4 + [self.opens_an_upload] * 2
-            moves += [self.opens_with_any_consent] + [self.clones_a_sample_again] * bool(self.samples)
+            moves += [self.opens_with_any_consent, self.uses_a_stock_voice] + [
+                self.clones_a_sample_again
+            ] * bool(self.samples)
         if self.model.attempts:
             moves += [self.finalizes] * 2 + [self.revokes_a_consent, self.retries, self.resets]
+            moves += [self.restores]
         if "ready" in statuses:
             moves += [self.asks_for_a_preview, self.hears_the_preview, self.hears_the_preview, self.launches]
             moves += [self.deletes_a_voice] * bool(self.model.voices)
         if "failed" in statuses:
-            moves += [self.retries] * 3
+            moves += [self.retries, self.retries, self.retries_elsewhere, self.restores]
         if len(self.model.reflections) > 2 and len(self.model.attempts) > 3:
             moves.append(self.deletes_a_reflection)
         return moves
@@ -84,6 +87,7 @@ class Owners(Hands):
     def clones_a_sample_again(self, pick: int) -> None:
         model = self.model
         old = model.attempts[list(self.samples)[pick % len(self.samples)]]
+        assert old.consent is not None
         mine = [r for r, user in model.reflections.items() if user == old.user_id]
         if not mine:
             return
@@ -139,6 +143,49 @@ class Owners(Hands):
         self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
         if a and can:
             self.model.retry(a)
+
+    def retries_elsewhere(self, pick: int) -> None:
+        """The same sample at the other provider, with what is left of the owner's budget."""
+        id_, a, parameters = self.reflection(pick)
+        other = "qwen" if a and a.provider == "local" else "local"
+        new = Attempt(str(uuid4()), parameters["user"], id_, a.consent if a else None, provider=other)
+        can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget and a.consent
+        refusal = None if can else Refusal("VC007", 2)
+        if a and can and a.consent and not self.model.covers(a.consent, a.user_id, id_):
+            refusal = NO_CONSENT
+        self.call(
+            "retries elsewhere", reflections.retry_elsewhere, refusal, attempt=new.id,
+            failed=a.id if a else None, provider=other, region="", preview_required=True, **parameters,
+        )  # fmt: skip
+        if a and refusal is None:
+            new.user_retry_count = a.user_retry_count + 1
+            self.model.attempts[new.id] = new
+            self.model.queue(new)
+            self.samples[new.id] = self.samples[a.id]
+
+    def restores(self, pick: int) -> None:
+        id_, _, parameters = self.reflection(pick)
+        last, kept = self.model.last_shown(id_), self.model.restorable(id_)
+        can = kept is not None and (last is None or last.came_to_nothing())
+        self.call("restores", reflections.restore, None if can else Refusal("VC007", 2), **parameters)
+        if kept and can:
+            self.model.restore(kept)
+
+    def uses_a_stock_voice(self, pick: int) -> None:
+        """One that no enrollment made: nobody's consent is needed, and it may be anybody's."""
+        id_, active, parameters = self.reflection(pick)
+        a = Attempt(str(uuid4()), parameters["user"], id_, None, source="custom_voice")
+        a.provider_voice_id = f"stock-{pick % 2}"
+        self.call(
+            "uses a stock voice", attempts.use_custom_voice, attempt=a.id, provider=a.provider, region="",
+            voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
+            preview_required=True, **parameters,
+        )  # fmt: skip
+        same = active and active.source == "custom_voice" and active.provider_voice_id == a.provider_voice_id
+        if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
+            return
+        self.model.attempts[a.id] = a
+        self.model.queue(a)
 
     def resets(self, pick: int) -> None:
         id_, a, parameters = self.reflection(pick)

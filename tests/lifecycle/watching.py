@@ -18,18 +18,18 @@ PROOF = Path(__file__).with_name("proof.sql")
 
 
 class Sight(Struct):
-    """The whole database as `proof.watch` gives it, rows as JSON has them."""
+    """The whole database as `proof.watch` gives it, rows as JSON has them; at first there is nothing."""
 
-    attempts: list[Row]
-    due: list[str]
-    misreplayed: list[str]
-    events: list[Row]
-    enrollments: list[Row]
-    voices: list[Row]
-    reflections: list[Row]
-    uncovered: list[str]
-    messages: list[Row]
-    strangers: int
+    attempts: list[Row] = []
+    due: list[str] = []
+    misreplayed: list[str] = []
+    events: list[Row] = []
+    enrollments: list[Row] = []
+    voices: list[Row] = []
+    reflections: list[Row] = []
+    uncovered: list[str] = []
+    messages: list[Row] = []
+    strangers: int = 0
 
     def attempt(self, id_: str) -> Row:
         return next(a for a in self.attempts if a["id"] == id_)
@@ -39,6 +39,13 @@ class Sight(Struct):
 
     def seen_by_clients(self) -> object:
         return self.attempts, self.voices, self.reflections
+
+
+def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0) -> Sight:
+    """`after` is the last event that was seen; the stranger is a user who owns nothing."""
+    row = superuser.execute("select proof.watch(%s, %s)::text as seen", (stranger, after)).fetchone()
+    assert row is not None
+    return msgspec.json.decode(row["seen"], type=Sight)
 
 
 class Bench:
@@ -72,11 +79,7 @@ class Bench:
 
     def watch(self, before: Sight | None = None) -> Sight:
         last = before.events[-1]["id"] if before and before.events else 0
-        row = self.superuser.execute(
-            "select proof.watch(%s, %s)::text as seen", (self.stranger, last), prepare=True
-        ).fetchone()
-        assert row is not None
-        return msgspec.json.decode(row["seen"], type=Sight)
+        return watch(self.superuser, self.stranger, last)
 
     def ask(self, sql: str, /, **parameters: object) -> Row | None:
         """As the product's own login; ids are text, as JSON has them."""

@@ -16,6 +16,10 @@ QUEUES = {step: queue for queue, step in STEPS.items()}
 
 
 class Workers(Owners):
+    def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
+        """What reads a message of `voice_cleanup`."""
+        raise NotImplementedError
+
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """What reads a message of `voice_clone_verify`."""
         raise NotImplementedError
@@ -32,7 +36,7 @@ class Workers(Owners):
         elif queue == "voice_clone_verify":
             self.look(self.model.attempts[subject], number, pick, dies=fate == "dies before the commit")
         elif queue == "voice_cleanup":
-            self.call("cleans up later", ARCHIVE, queue=queue, number=number)
+            self.begins_a_cleanup(self.model.enrollments[subject], number, dies=fate != "lives")
         else:
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, fate=fate)
             if outcome not in ("claimed", "busy", "owner_busy", "dead"):
@@ -80,6 +84,8 @@ class Workers(Owners):
     def works(self, claim: Claim, luck: str, fate: str) -> bool:
         """A claim's next move, and whether it was the last: an intent, a provider's call, or a result."""
         if claim.step == "process":
+            if self.model.attempts[claim.attempt].source == "custom_voice":
+                return self.attach_custom(claim, luck, fate)
             return self.process(claim, luck, fate)
         return self.prepare(claim, luck, fate)
 
@@ -96,6 +102,8 @@ class Workers(Owners):
         e = self.model.enrollments[claim.enrollment]
         if not claim.called:
             claim.called = True
+            if self.model.clock >= e.settles_at:  # the call has its own deadline, and it is before that
+                luck = "unknown"
             if luck in ("well", "verification", "unknown, made"):
                 self.provider[e.label] = f"voice-{e.label}"
             if luck in ("well", "verification"):
@@ -202,6 +210,17 @@ class Workers(Owners):
         elif self.step.refused_by == STALE.invariant and fate == "lives":
             self.all_holds()
             self.report(e, voice)
+        return True
+
+    def attach_custom(self, claim: Claim, luck: str, fate: str) -> bool:
+        if luck in ("rejected", "throttled", "unknown"):
+            return self.fail(claim, fate) if luck == "rejected" else self.requeue(claim, SHORT, fate)
+        if a := self.write(
+            claim, "attaches a custom voice", attempts.attach_custom_voice, "processing", fate, label=None
+        ):
+            self.step.archived = self.message_of(claim)
+            self.model.end(a, status="ready")
+            self.model.voices[a.id] = False
         return True
 
     def report(self, e: Enrollment, voice: str) -> None:

@@ -1,0 +1,57 @@
+"""Clean-ups: each is begun and ended by a commit of its own, and the provider is asked in between."""
+
+from dataclasses import dataclass
+
+from backend.sql import load_queries
+from tests.lifecycle.checks import check
+from tests.lifecycle.hands import ARCHIVE
+from tests.lifecycle.model import Enrollment
+from tests.lifecycle.verifying import Verifying
+from tests.lifecycle.watching import Bench
+
+enrollments = load_queries("enrollments")
+
+
+@dataclass
+class Cleanup:
+    """Begun, and on its way: what its worker found out may be old by the time it says so."""
+
+    enrollment: Enrollment
+    task: str
+    message: int
+
+
+class Cleaning(Verifying):
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.cleanups: list[Cleanup] = []
+
+    def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
+        row = self.call(f"begins to clean up what is {e.status}", enrollments.begin, enrollment=e.id)
+        said = self.model.begin_cleanup(e)
+        assert row is not None
+        check(8, row["task"] == said, f"a clean-up is to {row['task']}, the model says {said}")
+        if said == "nothing":
+            self.all_holds()
+            self.call("leaves it", ARCHIVE, queue="voice_cleanup", number=number)
+        elif not dies:
+            self.cleanups.append(Cleanup(e, said, number))
+
+    def ends_a_cleanup(self, pick: int) -> None:
+        done = self.cleanups.pop(pick % len(self.cleanups))
+        e, voice = done.enrollment, self.provider.get(done.enrollment.label)
+        if done.task == "look_up":
+            if voice is None and self.model.clock < e.settles_at:
+                return
+            status = "closed" if voice is None else "orphaned"
+        else:
+            self.provider.pop(e.label, None)
+            status = "removed"
+        row = self.call(
+            f"cleaned up: {status}", enrollments.end, enrollment=e.id, status=status, voice=voice,
+            target_model="m", message=done.message,
+        )  # fmt: skip
+        assert row is not None
+        said = self.model.end_cleanup(e, status, voice if status == "orphaned" else None)
+        check(8, row["status"] == said, f"a clean-up left it {row['status']}, the model says {said}")
+        self.step.archived = ("voice_cleanup", done.message)
