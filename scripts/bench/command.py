@@ -16,6 +16,7 @@ from scripts.bench import measures
 from scripts.bench.figures import Figure, at_most, show, slower, write
 from scripts.bench.listeners import listeners
 from scripts.bench.measures import Bench, queries
+from scripts.bench.storm import useful_throughput
 from scripts.dev import FAULTS, cancelled_by_signal
 from scripts.local.migrations import ROOT
 from scripts.local.processes import Child
@@ -36,6 +37,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], Awaitable[list[Figure]]], bool]] = {
     "sweep": (measures.sweep, True),
     "listeners": (listeners, False),
 }
+STORM = "storm"
 SERVICE_MB = 400
 CONSUMER_MB = 150
 
@@ -44,13 +46,15 @@ def bench(
     full: Annotated[
         bool, typer.Option(help="Again with a million attempts and 200,000 delayed messages.")
     ] = True,
-    only: Annotated[str, typer.Option(help=f"One of: {', '.join(MEASURES)}; memory is left out then.")] = "",
+    only: Annotated[
+        str, typer.Option(help=f"One of: {', '.join([*MEASURES, STORM])}; memory is left out then.")
+    ] = "",
 ) -> None:
     """Measure, print, and write .local/bench.json. Takes some minutes."""
-    if only and only not in MEASURES:
-        sys.exit(f"there is no measure {only!r}; there are {', '.join(MEASURES)}")
+    if only and only not in {*MEASURES, STORM}:
+        sys.exit(f"there is no measure {only!r}; there are {', '.join([*MEASURES, STORM])}")
     try:
-        asyncio.run(cancelled_by_signal(run(full, [only] if only else list(MEASURES))))
+        asyncio.run(cancelled_by_signal(run(full, [only] if only else [*MEASURES, STORM])))
     except FAULTS as error:
         sys.exit(str(error))
 
@@ -59,6 +63,18 @@ async def run(full: bool, names: Sequence[str]) -> None:
     folder = ROOT / ".local" / "bench"
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     figures: list[Figure] = []
+    if STORM in names:  # on a stack of its own, which it may break
+        figures += await useful_throughput(folder / STORM)
+        names = [name for name in names if name != STORM]
+    if names:
+        await run_measures(folder, figures, names, full)
+    else:
+        show(figures[0])
+    write(figures, ROOT / ".local" / "bench.json")
+    sys.stdout.write("written to .local/bench.json\n")
+
+
+async def run_measures(folder: Path, figures: list[Figure], names: Sequence[str], full: bool) -> None:
     async with running_stack(folder) as stack:
         service, consumers = await start(stack)
         sample = folder / "sample.wav"
@@ -81,8 +97,6 @@ async def run(full: bool, names: Sequence[str]) -> None:
                 after = await anext(again)
                 figures.append(slower(before, after, higher_is_better=before.unit.endswith("/s")))
                 show(figures[-1])
-    write(figures, ROOT / ".local" / "bench.json")
-    sys.stdout.write("written to .local/bench.json\n")
 
 
 async def measured(names: Sequence[str], bench: Bench, consumers: Child) -> AsyncIterator[Figure]:

@@ -1,0 +1,36 @@
+-- queued --
+-- a queued attempt each, the providers in turn, every fourth with a preview; all share one prepared object
+with wanted as materialized (
+  select r.id, r.user_id, gen_random_uuid() as attempt, row_number() over (order by r.id) as n,
+    (select c.id from public.consents c where c.user_id = r.user_id limit 1) as consent
+  from public.reflections r where r.id = any(%(reflections)s)
+), opened as materialized (
+  select w.user_id, w.attempt
+  from wanted w
+  cross join lateral voice_clone.open_attempt(
+    w.attempt, w.user_id, w.consent, w.id, case w.n %% 2 when 0 then 'elevenlabs' else 'qwen' end,
+    case w.n %% 2 when 0 then '' else %(region)s end, w.user_id || '/' || w.attempt || '.wav',
+    'audio/wav', 1000, w.n %% 4 = 0) o
+)
+select q.id from opened
+cross join lateral voice_clone.queue_attempt(
+  opened.attempt, opened.user_id, 'storm', 'en', null, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s, 0) q
+
+-- time --
+-- one of the lifecycle's times
+update voice_clone.times set value = make_interval(secs => %(seconds)s) where name = %(name)s
+
+-- unsettled --
+-- what still moves or should: attempts, enrollments, messages, mirrors
+select what, count from (
+  select 'attempts' as what, count(*) from public.attempts a where a.sweep_at is not null
+  union all select 'enrollments', count(*) from voice_clone.enrollments e where e.status in ('intended', 'unknown')
+  union all select 'messages', sum(m.queue_length + m.deferred_length) from voice_clone.queue_metrics() m
+  union all select 'mirrors', count(*) from public.reflections r
+    where coalesce((r.voice ->> 'version')::bigint, 0) < (
+      select max(a.version) from public.attempts a where a.reflection_id = r.id and a.activated_at is not null)
+) left_over where count > 0
+
+-- ready --
+-- how many attempts made it to a voice
+select count(*) from public.attempts a where a.ready_at is not null

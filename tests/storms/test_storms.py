@@ -1,0 +1,70 @@
+"""After a storm every attempt has an honest end; database, mirrors and providers agree to the last voice."""
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from scripts.bench.storm import Storm, storm
+from tests.conftest import temporary_directory
+from tests.lifecycle.checks import Step, check_all
+from tests.lifecycle.watching import PROOF, Row, Sight, watch
+from tests.storms.reasons import untrue_reasons
+
+
+async def weathered(attempts: int, strikes: int, seed: int) -> None:
+    with temporary_directory() as directory:
+        async with storm(directory, seed) as made:
+            await made.rage(attempts, strikes)
+            await made.calm()
+            await check(made, attempts)
+
+
+async def test_a_small_storm_is_weathered() -> None:
+    await weathered(30, strikes=8, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_storm_is_weathered(seed: int) -> None:
+    await weathered(200, strikes=50, seed=seed)
+
+
+async def check(made: Storm, attempts: int) -> None:
+    providers = await made.control("GET", "/state")
+    with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
+        superuser.execute(PROOF.read_bytes())
+        sight = watch(superuser, str(uuid4()))
+    check_attempts(sight, attempts, made)
+    check_voices(sight, providers["voices"])
+    assert untrue_reasons(sight, providers["calls"]) == []
+    assert made.unsettled() == [], "no message is left, no mirror is behind"
+    assert made.bench.run("select sum(dead_length) from voice_clone.queue_metrics()", {}) == [0]
+    nothing = Sight()
+    check_all(
+        nothing, sight, Step("the storm", queue_hold=5)
+    )  # replays and mirrors column by column among them
+
+
+def check_attempts(sight: Sight, attempts: int, made: Storm) -> None:
+    statuses = [a["status"] for a in sight.attempts]
+    assert len(statuses) == attempts
+    assert set(statuses) <= {"ready", "failed", "cancelled"}
+    assert statuses.count("cancelled") == attempts // 10, "superseded, and nothing else"
+    assert statuses.count("ready") > attempts / 2, made.strikes
+    for a in sight.attempts:
+        for step in ("process", "sync", "preview"):
+            assert a[f"{step}_count"] <= a[f"{step}_budget"]
+        if a["status"] == "ready":
+            assert a["runtime_status"] in {"synced", "failed"} or not a["is_active"]
+
+
+def check_voices(sight: Sight, voices: dict[str, list[Row]]) -> None:
+    """What the providers have is what rows own and what is known as an orphan, exactly."""
+    made = sorted((v["provider"], v["voice_id"]) for each in voices.values() for v in each)
+    owned = [(v["provider"], v["provider_voice_id"]) for v in sight.voices]
+    orphans = [
+        (e["provider"], e["provider_voice_id"]) for e in sight.enrollments if e["status"] == "orphaned"
+    ]
+    assert made == sorted(owned + orphans)
