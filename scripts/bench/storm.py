@@ -177,11 +177,19 @@ async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
 
 
 async def useful_throughput(directory: Path) -> list[Figure]:
-    """Voices made ready per second while it storms, the calm afterwards included."""
+    """Voices made ready per second while it storms, until the last attempt is settled; beside a calm day."""
     async with storm(directory) as made:
-        started = time.perf_counter()
-        await made.rage(BENCH_ATTEMPTS, BENCH_STRIKES)
-        await made.calm()
-        taken = time.perf_counter() - started
-        ready = made.bench.run(queries.ready, {})[0]
-    return [at_least("ready in a storm", ready / taken, "voices/s", 1)]
+        floor = await voices_per_second(made, strikes=0)
+        value = await voices_per_second(made, strikes=BENCH_STRIKES)
+    return [at_least("ready in a storm", value, "voices/s", 1, floor)]
+
+
+async def voices_per_second(made: Storm, *, strikes: int) -> float:
+    before = made.bench.run(queries.ready, {})[0]
+    started = time.perf_counter()
+    if strikes:
+        await made.rage(BENCH_ATTEMPTS, strikes)
+    else:
+        made.queue(made.reflections(BENCH_ATTEMPTS))
+    await made.calm()
+    return (made.bench.run(queries.ready, {})[0] - before) / (time.perf_counter() - started)

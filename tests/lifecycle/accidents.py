@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
 from tests.lifecycle.cleaning import Cleaning
-from tests.lifecycle.model import OPEN, Refusal
 from tests.lifecycle.owners import Move
+from tests.lifecycle.rows import OPEN, Refusal
 
 AS_CLIENT: LiteralString = """
     with me as materialized (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.lifecycle.model import TIMES
+from tests.lifecycle.rows import TIMES
 from tests.lifecycle.watching import Row, Sight
 
 EDGES = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from backend.sql import load_queries
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE
-from tests.lifecycle.model import Enrollment
+from tests.lifecycle.rows import Enrollment
 from tests.lifecycle.verifying import Verifying
 from tests.lifecycle.watching import Bench
 

@@ -12,7 +12,8 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.model import COMPARED, Attempt, Consent, Model, Refusal
+from tests.lifecycle.model import Model
+from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
 from tests.lifecycle.watching import Bench, Row, Sight
 
 STALE = Refusal("VC002", 4)
@@ -49,6 +50,7 @@ class Hands(RuleBasedStateMachine):
         self.bench = bench
         self.model = Model()
         self.step = Step()
+        self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
         self.provider: dict[str, str] = {}  # voices by label
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
@@ -91,7 +93,7 @@ class Hands(RuleBasedStateMachine):
         **parameters: Any,
     ) -> Row | None:
         """One transaction. Refused exactly where the model says so; on a crash it is rolled back."""
-        self.step = Step(name)
+        self.step, self.is_whole = Step(name), False  # until all_holds says so
         connection = self.bench.superuser if forced else self.bench.service
         run = self.bench.force if forced else self.bench.ask
         try:
@@ -117,6 +119,7 @@ class Hands(RuleBasedStateMachine):
     @invariant()
     def all_holds(self) -> None:
         before, self.sight = self.sight, self.bench.watch(self.sight)
+        self.is_whole = False
         check_all(before, self.sight, self.step)
         rows = {a["id"]: a for a in self.sight.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
@@ -136,6 +139,7 @@ class Hands(RuleBasedStateMachine):
             )
             check(8, is_there or e.status != "attached", f"{self.step.name}: a voice in use was removed")
         note(f"# {self.step.name}")
+        self.is_whole = True
         self.step = Step("nothing")
 
     def choose(self, pick: int, *statuses: str) -> Attempt | None:

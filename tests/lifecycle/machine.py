@@ -5,13 +5,11 @@ from random import Random
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from tests.lifecycle.accidents import Accidents
-from tests.lifecycle.checks import Step, check
+from tests.lifecycle.checks import Step
 from tests.lifecycle.hands import WORKERS
-from tests.lifecycle.model import TICK
 from tests.lifecycle.owners import Move
+from tests.lifecycle.resting import Resting
 
-SWEEP = "select what, count from voice_clone.recover_stale(100)"
 FATES = ["lives"] * 8 + ["dies before the commit", "dies after the commit"]
 LUCKS = ["well"] * 7 + ["rejected", "throttled", "unknown", "unknown, made", "verification"]
 MOODS = {  # how often owners, readers, workers, workers without a pause, time and chance, accidents
@@ -22,16 +20,25 @@ MOODS = {  # how often owners, readers, workers, workers without a pause, time a
 }
 
 
-class Lifecycle(Accidents):
+class Lifecycle(Resting):
     """Everything: what the tests run. Each step is one seed, so that Hypothesis may leave any of them out."""
 
-    @initialize(mood=st.sampled_from(list(MOODS)), fateful=st.booleans())
-    def mood(self, mood: str, fateful: bool) -> None:
+    rests = False
+
+    @initialize(mood=st.sampled_from(list(MOODS)), fateful=st.booleans(), rests=st.integers(0, 3))
+    def mood(self, mood: str, fateful: bool, rests: int) -> None:
         self.weights = MOODS[mood]
         self.fates = FATES if fateful else FATES[:1]
+        self.rests = rests == 3
+
+    def teardown(self) -> None:
+        if self.rests and self.is_whole:  # where something is broken, that is to be told
+            self.comes_to_rest()
 
     @rule(chance=st.integers(0, 2**32))
     def something_happens(self, chance: int) -> None:
+        self.bench.steps += 1
+        self.is_whole = False
         random = Random(chance)
         luck, fate, worker, pick = (
             random.choice(LUCKS), random.choice(self.fates), random.choice(WORKERS), random.randrange(5040),
@@ -55,20 +62,6 @@ class Lifecycle(Accidents):
         claims, claim = self.a_claim(worker, pick)
         if self.works(claim, luck, fate) or fate != "lives":
             claims.remove(claim)
-
-    def a_worker_ends_a_step(self, worker: str, luck: str) -> None:
-        """One commit after the other, nothing in between."""
-        claims, claim = self.a_claim(worker, 0)
-        while not self.works(claim, luck, "lives"):
-            self.all_holds()
-        claims.remove(claim)
-
-    def a_worker_does_a_whole_step(self, worker: str, pick: int, luck: str) -> None:
-        held = len(self.claims[worker])
-        self.reads_a_message(worker, pick, "lives")
-        if len(self.claims[worker]) > held:
-            self.all_holds()
-            self.a_worker_ends_a_step(worker, luck)
 
     def chances(self, worker: str, fate: str) -> list[Move]:
         """Time, the sweep, the queue's own faults, and what comes from outside."""
@@ -109,23 +102,6 @@ class Lifecycle(Accidents):
         self.all_holds()
         if a := self.choose(pick, "processing"):
             self.claim(worker, a, "process", None, fate="lives")
-
-    def waits(self, pick: int) -> None:
-        ticks = (1, 1, 2, 2, 3, 6, 32)[pick % 7]
-        self.step = Step("waits")
-        self.bench.force("select proof.travel(%(seconds)s)", seconds=ticks * TICK)
-        self.model.clock += ticks * TICK
-
-    def sweeps(self, _: int) -> None:
-        due = [self.model.attempts[id_] for id_ in self.sight.due]
-        self.step = Step("sweeps")
-        rows = self.bench.service.execute(SWEEP).fetchall()
-        did: dict[str, int] = {}
-        for a in due:
-            what = self.model.recover(a)
-            did[what] = did.get(what, 0) + 1
-        found = {row["what"]: row["count"] for row in rows if row["what"] != "enrollments"}
-        check(0, found == did, f"the sweep did {found}, the model says {did}")
 
     def loses_a_message(self, pick: int) -> None:
         self.tamper("loses", pick, "delete from pgmq.q_{0} where msg_id = %(number)s")

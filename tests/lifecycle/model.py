@@ -7,106 +7,18 @@ every wait is whole ticks, so that the real time that a run takes decides nothin
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TICK = 1000.0
-LEASE = SETTLE = LONG = 1500
-SHORT = 500
-STEP = 4500
-OWNER_CAP = 2
-TIMES = {
-    "upload": 20_500,
-    "queue_hold": 1000,
-    "lost_message": 2500,
-    "lost_message_cap": 10_500,
-    "step": STEP,
-    "orphan_grace": 5500,
-    "verification": 30_500,
-    "verification_poll": 1500,
-    "verification_poll_cap": 10_500,
-}
-OPEN = ("intended", "unknown")
-LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The database must say no with this state; the invariant that is broken where it does not."""
-
-    sqlstate: str
-    invariant: int
-
-
-@dataclass
-class Consent:
-    user: str
-    subject: str | None
-    revoked: bool = False
-
-
-@dataclass
-class Attempt:
-    """Named as the columns; `None` in `until` is a lease that nobody holds."""
-
-    id: str
-    user_id: str
-    reflection_id: str | None
-    consent: str | None
-    source: str = "sample"
-    provider: str = "local"
-    status: str = "awaiting_upload"
-    runtime_status: str = "pending"
-    preview_status: str = "required"
-    is_active: bool = False
-    version: int = 1
-    lease_epoch: int = 0
-    lease_owner: str | None = None
-    until: float | None = None
-    since: float = 0.0
-    not_before: float | None = None
-    verifying_since: float = 0.0
-    verified_once: bool = False  # it is this processing's voice that was verified, or not
-    activated: bool = False
-    was_ready: bool = False
-    queued_at: float = 0.0
-    failed_at: float = -1.0
-    process_count: int = 0
-    sync_count: int = 0
-    preview_count: int = 0
-    user_retry_count: int = 0
-    user_retry_budget: int = 5
-    verify_count: int = 0
-    provider_voice_id: str | None = None
-    error_code: str | None = None
-    cancel_reason: str | None = None
-
-    def came_to_nothing(self) -> bool:
-        return self.has_failed() or (
-            self.status == "cancelled"
-            and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))
-        )
-
-    def has_failed(self) -> bool:
-        return self.status == "failed" or (
-            self.status == "ready" and "failed" in (self.runtime_status, self.preview_status)
-        )
-
-
-COMPARED = (
-    "user_id", "reflection_id", "source", "provider", "status", "runtime_status", "preview_status",
-    "is_active", "version", "lease_epoch", "lease_owner", "process_count", "sync_count", "preview_count",
-    "user_retry_count", "verify_count", "provider_voice_id", "error_code", "cancel_reason",
-)  # fmt: skip
-BUDGET = 5
-
-
-@dataclass
-class Enrollment:
-    id: str
-    attempt: str
-    label: str
-    settles_at: float
-    status: str = "intended"
-    voice: str | None = None
-    orphaned_at: float = 0.0
+from tests.lifecycle.rows import (
+    BUDGET,
+    LEASE,
+    LIVE,
+    OPEN,
+    OWNER_CAP,
+    STEP,
+    TIMES,
+    Attempt,
+    Consent,
+    Enrollment,
+)
 
 
 @dataclass

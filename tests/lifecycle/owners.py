@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from backend.sql import load_queries
 from tests.lifecycle.hands import MOST, NO_CONSENT, NO_EDGE, Hands
-from tests.lifecycle.model import LIVE, Attempt, Refusal
+from tests.lifecycle.rows import LIVE, Attempt, Refusal
 
 attempts = load_queries("attempts")
 reflections = load_queries("reflections")

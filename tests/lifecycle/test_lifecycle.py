@@ -47,6 +47,7 @@ def test_the_lifecycle_holds_in_every_order(bench: Bench) -> None:
 @pytest.mark.long
 def test_the_lifecycle_holds_in_thousands_of_orders(bench: Bench) -> None:
     run(bench, LONG)
+    assert bench.steps >= 10_000
 
 
 @pytest.mark.parametrize("number", INVARIANTS)

@@ -3,7 +3,7 @@
 from backend.sql import load_queries
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE, NO_EDGE, STALE
-from tests.lifecycle.model import TIMES, Attempt
+from tests.lifecycle.rows import TIMES, Attempt
 from tests.lifecycle.workers import Workers
 
 attempts = load_queries("attempts")

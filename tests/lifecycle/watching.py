@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps
 
 from tests.conftest import Database
-from tests.lifecycle.model import TIMES
+from tests.lifecycle.rows import TIMES
 
 Row = dict[str, Any]
 PROOF = Path(__file__).with_name("proof.sql")
@@ -59,6 +59,7 @@ class Bench:
             database.superuser, autocommit=True, row_factory=dict_row
         )
         set_json_dumps(msgspec.json.encode, self.service)
+        self.steps = 0  # that were taken, over all examples
         self.users = [str(uuid4()) for _ in range(2)]
         self.stranger = str(uuid4())
         self.superuser.execute(PROOF.read_bytes())

@@ -6,8 +6,8 @@ from uuid import uuid4
 from backend.sql import load_queries
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.model import LEASE, LONG, OWNER_CAP, SETTLE, SHORT, Attempt, Enrollment, Refusal
 from tests.lifecycle.owners import Owners
+from tests.lifecycle.rows import LEASE, LONG, OWNER_CAP, SETTLE, SHORT, Attempt, Enrollment, Refusal
 
 attempts = load_queries("attempts")
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
@@ -28,8 +28,13 @@ class Workers(Owners):
         queues = sorted({m["queue"] for m in self.sight.live().values() if m["visible"]})
         queues = [queue for queue in queues for _ in range(1 if queue == "voice_mirror" else 3)]
         queue = queues[pick % len(queues)]
+        assert self.handles_the_next(worker, queue, pick, fate)
+
+    def handles_the_next(self, worker: str, queue: str, pick: int, fate: str) -> bool:
+        """False where the queue has no message that may be seen."""
         message = self.bench.ask(READ, queue=queue, seconds=LEASE)
-        assert message is not None
+        if message is None:
+            return False
         subject, number = message["message"]["id"], message["msg_id"]
         if queue == "voice_mirror":
             self.mirror(subject, number, crash=fate == "dies before the commit")
@@ -41,6 +46,7 @@ class Workers(Owners):
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, fate=fate)
             if outcome not in ("claimed", "busy", "owner_busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
+        return True
 
     def mirror(self, reflection: str, number: int, *, crash: bool) -> None:
         """The effect and the archive of its message are one transaction."""

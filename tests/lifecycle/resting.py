@@ -1,0 +1,84 @@
+"""Time, the sweep, and the rest that everything comes to once nothing more goes wrong."""
+
+from tests.lifecycle.accidents import Accidents
+from tests.lifecycle.checks import Step, awaited, check
+from tests.lifecycle.hands import WORKERS
+from tests.lifecycle.rows import TICK
+
+SWEEP = "select what, count from voice_clone.recover_stale(100)"
+QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
+          "voice_mirror")  # fmt: skip
+ROUNDS = 60
+AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
+
+
+class Resting(Accidents):
+    def a_worker_ends_a_step(self, worker: str, luck: str) -> None:
+        """One commit after the other, nothing in between."""
+        claims, claim = self.a_claim(worker, 0)
+        while not self.works(claim, luck, "lives"):
+            self.all_holds()
+        claims.remove(claim)
+
+    def a_worker_does_a_whole_step(self, worker: str, pick: int, luck: str) -> None:
+        held = len(self.claims[worker])
+        self.reads_a_message(worker, pick, "lives")
+        if len(self.claims[worker]) > held:
+            self.all_holds()
+            self.a_worker_ends_a_step(worker, luck)
+
+    def waits(self, pick: int) -> None:
+        ticks = (1, 1, 2, 2, 3, 6, 32)[pick % 7]
+        self.step = Step("waits")
+        self.bench.force("select proof.travel(%(seconds)s)", seconds=ticks * TICK)
+        self.model.clock += ticks * TICK
+
+    def sweeps(self, _: int) -> None:
+        due = [self.model.attempts[id_] for id_ in self.sight.due]
+        self.step = Step("sweeps")
+        rows = self.bench.service.execute(SWEEP).fetchall()
+        did: dict[str, int] = {}
+        for a in due:
+            what = self.model.recover(a)
+            did[what] = did.get(what, 0) + 1
+        found = {row["what"]: row["count"] for row in rows if row["what"] != "enrollments"}
+        check(0, found == did, f"the sweep did {found}, the model says {did}")
+
+    def comes_to_rest(self) -> None:
+        """The workers are new, nothing fails, time passes: everything ends, and nothing is left over."""
+        for claims in self.claims.values():
+            claims.clear()
+        self.cleanups.clear()
+        for _ in range(ROUNDS):
+            while self.reads_whatever_there_is():
+                pass
+            if self.is_at_rest():
+                return
+            self.waits(AS_IT_SHOULD)
+            self.all_holds()
+            self.sweeps(0)
+            self.all_holds()
+        left = [(a["status"], a["runtime_status"], a["preview_status"]) for a in self.sight.attempts]
+        check(0, False, f"{ROUNDS} rounds later there is no rest: {left}, {self.model.enrollments.values()}")
+
+    def reads_whatever_there_is(self) -> bool:
+        """One message of any queue, and all that follows from it."""
+        worker = WORKERS[0]
+        for queue in QUEUES:
+            if self.handles_the_next(worker, queue, AS_IT_SHOULD, "lives"):
+                self.all_holds()
+                while self.claims[worker]:
+                    self.a_worker_ends_a_step(worker, "well")
+                    self.all_holds()
+                while self.cleanups:
+                    self.ends_a_cleanup(0)
+                    self.all_holds()
+                return True
+        return False
+
+    def is_at_rest(self) -> bool:
+        """Nothing is awaited, nothing is unknown, and nobody's voice is at a provider."""
+        sight = self.sight
+        moving = any(awaited(a) or a["sweep_at"] for a in sight.attempts)
+        unknown = any(e["status"] not in ("attached", "closed", "removed") for e in sight.enrollments)
+        return not (moving or unknown or sight.live())
