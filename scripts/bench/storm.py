@@ -42,7 +42,14 @@ SETTINGS = {
     "RETRY_BASE_SECONDS": "0.5",
     "RETRY_CAP_SECONDS": "3",
 }
-TIMES = {"lost_message": 6.0, "lost_message_cap": 12.0, "step": 8.0, "orphan_grace": 86_400.0}
+TIMES = {
+    "lost_message": 6.0,
+    "lost_message_cap": 12.0,
+    "step": 8.0,
+    "orphan_grace": 86_400.0,
+    "verification_poll": 1.0,
+    "verification_poll_cap": 4.0,
+}
 # Each call meets each of these with its own probability. What hangs has had its effect before.
 FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "create", "fault": "latency", "seconds": 0.3, "probability": 0.5},
@@ -50,6 +57,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "create", "fault": "hang", "after_commit": True, "probability": 0.04},
     {"operation": "create", "fault": "bad_gateway", "after_commit": True, "probability": 0.08},
     {"operation": "create", "fault": "internal_error", "probability": 0.05},
+    {"operation": "create", "fault": "verification_required", "looks": 2, "probability": 0.15},
     {"operation": "*", "fault": "throttled", "retry_after": 0.5, "probability": 0.08},
     {"operation": "*", "fault": "bad_gateway", "probability": 0.04},
 )

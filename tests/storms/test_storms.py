@@ -6,11 +6,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from scripts.bench.storm import Storm, storm
+from scripts.bench.storm import FAULTS, Storm, storm
 from tests.conftest import temporary_directory
 from tests.lifecycle.checks import Step, check_all
 from tests.lifecycle.watching import PROOF, Row, Sight, watch
 from tests.storms.reasons import untrue_reasons
+
+FULL = 200
 
 
 async def weathered(attempts: int, strikes: int, seed: int) -> None:
@@ -18,7 +20,9 @@ async def weathered(attempts: int, strikes: int, seed: int) -> None:
         async with storm(directory, seed) as made:
             await made.rage(attempts, strikes)
             await made.calm()
-            await check(made, attempts)
+            sight, calls = await check(made, attempts)
+            if attempts >= FULL:
+                check_weather(made, sight, calls)
 
 
 async def test_a_small_storm_is_weathered() -> None:
@@ -28,10 +32,10 @@ async def test_a_small_storm_is_weathered() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_storm_is_weathered(seed: int) -> None:
-    await weathered(200, strikes=50, seed=seed)
+    await weathered(FULL, strikes=50, seed=seed)
 
 
-async def check(made: Storm, attempts: int) -> None:
+async def check(made: Storm, attempts: int) -> tuple[Sight, list[Row]]:
     providers = await made.control("GET", "/state")
     with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
         superuser.execute(PROOF.read_bytes())
@@ -41,10 +45,17 @@ async def check(made: Storm, attempts: int) -> None:
     assert untrue_reasons(sight, providers["calls"]) == []
     assert made.unsettled() == [], "no message is left, no mirror is behind"
     assert made.bench.run("select sum(dead_length) from voice_clone.queue_metrics()", {}) == [0]
-    nothing = Sight()
-    check_all(
-        nothing, sight, Step("the storm", queue_hold=5)
-    )  # replays and mirrors column by column among them
+    # Replays and mirrors, column by column, are among these.
+    check_all(Sight(), sight, Step("the storm", queue_hold=5))
+    return sight, providers["calls"]
+
+
+def check_weather(made: Storm, sight: Sight, calls: list[Row]) -> None:
+    """It was a storm: each strike and each fault came, and attempts took every way out of processing."""
+    assert all(made.strikes.values()), made.strikes
+    assert {fault["fault"] for fault in FAULTS} <= {fault for call in calls for fault in call["met"]}
+    taken = {name for event in sight.events for name in event["events"]}
+    assert {"requeued", "enrolled", "verification_awaited", "verified", "cancelled"} <= taken
 
 
 def check_attempts(sight: Sight, attempts: int, made: Storm) -> None:
