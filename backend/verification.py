@@ -28,6 +28,7 @@ class VerificationWork(Struct, frozen=True, kw_only=True):
     verify_count: int
     provider: str
     provider_voice_id: str | None
+    verifying_seconds: float | None
 
 
 async def verify_attempt(parts: Parts, attempt_id: UUID, *, message_id: int | None = None) -> StepAnswer:
@@ -67,6 +68,9 @@ async def look(parts: Parts, attempt_id: UUID, work: VerificationWork) -> tuple[
         log.warning("provider_failed", attempt_id=str(attempt_id), error=str(error))
         return queries.postpone_verification, {"at_least": error.retry_after or 0.0}
     if found is None:
+        young = provider.limits.listing_lag_seconds - (work.verifying_seconds or 0)
+        if young > 0:
+            return queries.postpone_verification, {"at_least": young}
         message = "The provider does not have this voice any more. Record a new sample."
         return queries.reject_verification, {"code": "voice_missing", "error": message}
     if found.is_verified:

@@ -5,7 +5,8 @@
 
 -- What a look needs, and whether one is due: due | not_due | inactive | settled.
 create function voice_clone.verification_work(p_attempt uuid)
-returns table (outcome text, lease_epoch int, verify_count int, provider text, provider_voice_id text)
+returns table (
+  outcome text, lease_epoch int, verify_count int, provider text, provider_voice_id text, verifying_seconds float8)
 language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
@@ -16,7 +17,8 @@ begin
         when a.not_before > now() then 'not_due'
         else 'due'
       end,
-      a.lease_epoch, a.verify_count, a.provider, a.provider_voice_id
+      a.lease_epoch, a.verify_count, a.provider, a.provider_voice_id,
+      extract(epoch from now() - a.verifying_at)::float8
     from public.attempts a where a.id = p_attempt;
 end
 $$;

@@ -119,8 +119,21 @@ async def test_a_voice_that_is_gone_from_its_provider_fails(
 ) -> None:
     attempt = await verifying(world, providers)
     providers.reset()
+    age = "update public.attempts set verifying_at = verifying_at - interval '1 hour' where id = %s"
+    world.superuser.execute(age, (attempt,))
     await look(service, world, attempt)
     assert world.attempt(attempt)["error_code"] == "voice_missing"
+
+
+async def test_a_voice_too_young_to_be_listed_is_looked_at_again(
+    world: World, providers: Simulator, service: Served
+) -> None:
+    attempt = await verifying(world, providers)
+    providers.reset()
+    await look(service, world, attempt)
+    after = world.attempt(attempt)
+    assert (after["status"], after["verify_count"]) == ("verifying", 1)
+    assert after["not_before"] > after["verifying_at"]
 
 
 @pytest.mark.parametrize("fault", ["unavailable", "wrong_key", "reset"])
