@@ -117,11 +117,13 @@ async def open_upload(parts: Parts, caller: Caller, new: NewAttempt) -> OpenUplo
     require_size(new.bytes, parts.settings.attempts.max_sample_bytes, "bytes")
     attempt_id = new_id()
     path = sample_path(caller.user_id, attempt_id, content_type)
-    # Both at once, the slower one first: a signature that nobody gets to see harms nobody.
-    signed, voice_id = await asyncio.gather(
-        parts.storage.create_signed_upload_url(SAMPLE_BUCKET, path),
-        open_attempt(parts, caller, attempt_id, path, structs.replace(new, content_type=content_type)),
-    )
+    signed = parts.storage.sign_upload_here(SAMPLE_BUCKET, path)
+    opening = open_attempt(parts, caller, attempt_id, path, structs.replace(new, content_type=content_type))
+    if signed:
+        voice_id = await opening
+    else:  # both at once, the slower one first: a signature that nobody gets to see harms nobody
+        signing = parts.storage.create_signed_upload_url(SAMPLE_BUCKET, path)
+        signed, voice_id = await asyncio.gather(signing, opening)
     return OpenUpload(
         voice_id=voice_id,
         attempt_id=attempt_id,

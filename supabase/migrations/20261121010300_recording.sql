@@ -14,24 +14,26 @@ as $$
 declare
   v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else '{}' end;
   v_changes jsonb;
-  v_edges voice_clone.edges[] := '{}';
+  v_edges voice_clone.edges[];
   v_queue text := voice_clone.awaited_queue(new);
 begin
   if tg_op = 'INSERT' then
     v_changes := jsonb_strip_nulls(to_jsonb(new));
+    v_edges := array(
+      select e from voice_clone.edges e
+      where e.machine = 'status' and e.from_status = '' and e.to_status = new.status);
   else
     select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
     where n.value is distinct from v_old -> n.key;
     if v_changes is null then
       return null;
     end if;
+    v_edges := array(
+      select e from voice_clone.edges e
+      where (e.machine, e.from_status, e.to_status) in (
+        ('status', old.status, new.status), ('runtime', old.runtime_status, new.runtime_status),
+        ('preview', old.preview_status, new.preview_status)));
   end if;
-  select coalesce(array_agg(e), '{}') into v_edges
-  from voice_clone.edges e
-  where (e.machine = 'status' and e.to_status = new.status
-      and e.from_status = coalesce(v_old ->> 'status', ''))
-    or (e.machine = 'runtime' and e.to_status = new.runtime_status and e.from_status = v_old ->> 'runtime_status')
-    or (e.machine = 'preview' and e.to_status = new.preview_status and e.from_status = v_old ->> 'preview_status');
 
   insert into voice_clone.events (attempt_id, version, events, changes)
   select new.id, new.version,

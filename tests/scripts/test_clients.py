@@ -185,9 +185,11 @@ async def test_an_upload_token_signed_by_the_service_opens_storage(stack: Stack)
     )
     async with HttpClient() as client, httpx.AsyncClient(trust_env=False) as http:
         storage = Storage(settings, client)
-        signed = [
-            await storage.create_signed_upload_url("voice-samples", f"{uuid4()}/take one.wav") for _ in (1, 2)
-        ]
+        first, second = (f"{uuid4()}/take one.wav" for _ in (1, 2))
+        own = await storage.create_signed_upload_url("voice-samples", first)
+        ours = storage.sign_upload_here("voice-samples", second)
+        assert ours is not None
+        signed = [own, ours]
         kinds = [
             {**jwt.decode(each.token, options={"verify_signature": False}), "url": "", "iat": 0, "exp": 0}
             for each in signed
