@@ -15,10 +15,15 @@ revoke all on voice_clone.deferred_messages from public, anon, authenticated, se
 
 -- The longest delay that a queue itself keeps, in seconds.
 create function voice_clone.queue_delay_seconds() returns int
-language sql immutable set search_path = ''
-as 'select 5';
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return ceil(extract(epoch from voice_clone.time_of('queue_hold')));
+end
+$$;
 
--- The ids of the messages that are in the queue: none where they were deferred.
+-- The ids of the messages that are in the queue: none where they were deferred. The notification names the queue, so
+-- that a message wakes the consumers of one queue and not of all.
 create or replace function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int default 0)
 returns bigint[]
 language plpgsql security definer set search_path = ''
@@ -37,7 +42,7 @@ begin
   end if;
   select array_agg(s) into v_ids from pgmq.send_batch(p_queue, p_messages, p_delay_seconds) s;
   if p_delay_seconds = 0 then
-    perform pg_notify('voice_clone_wake', '');
+    perform pg_notify('voice_clone_wake', p_queue);
   end if;
   return v_ids;
 end
