@@ -18,6 +18,7 @@ from backend.background import Background
 from backend.database import Database
 from backend.draining import Drainer
 from backend.event_hub import EventHub
+from backend.gate import launch_gates
 from backend.http_client import HttpClient
 from backend.parts import Parts
 from backend.problems import answer_problem
@@ -76,6 +77,7 @@ def create_app(
     parts = Parts(
         settings=settings,
         database=database,
+        gates=launch_gates(database),
         storage=storage,
         providers={local.name: local, **remote_providers(settings.providers, http)},
         inspector=AudioInspector(),

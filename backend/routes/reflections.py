@@ -16,6 +16,7 @@ from backend.auth import Caller, UserRequest, require_user
 from backend.cloning import read_attempt
 from backend.custom_voices import NewCustomVoice, use_custom_voice
 from backend.errors import NotFound
+from backend.gate import LaunchGate
 from backend.idempotency import IDEMPOTENT, once
 from backend.launch import PREVIEW_BUCKET
 from backend.leases import queries as attempts
@@ -26,13 +27,6 @@ from backend.texts import Language, clean_name
 queries = load_queries("reflections")
 PREVIEW_URL_SECONDS = 600
 ATTEMPTS_SHOWN = 50
-
-
-class LaunchGate(Struct, frozen=True, kw_only=True):
-    """May a session start? The blockers say what it waits for, such as `preview_rendered`."""
-
-    launchable: bool
-    blockers: list[str]
 
 
 class ReflectionVoice(Struct, frozen=True, kw_only=True):
@@ -139,8 +133,7 @@ class ReflectionsController(Controller):
     async def launch_gate(
         self, reflection_id: FromPath[UUID], request: UserRequest, parts: NamedDependency[Parts]
     ) -> LaunchGate:
-        parameters = {"reflection": reflection_id, "user": request.user.user_id}
-        gate = await parts.database.fetch_one(queries.launch_gate, parameters, row=LaunchGate)
+        gate = await parts.gates.ask((reflection_id, request.user.user_id))
         if gate is None:
             raise no_reflection()
         return gate

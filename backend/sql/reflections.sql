@@ -7,9 +7,12 @@ left join public.attempts a on a.reflection_id = r.id and a.is_active
 left join public.samples s on s.id = a.sample_id and a.error_code is not null
 where r.id = %(reflection)s
 
--- launch_gate --
--- one statement, one round trip; no row when the reflection is another's
-select launchable, blockers from voice_clone.launch_gate(%(reflection)s, %(user)s)
+-- launch_gates --
+-- of many askers at once, in their order; nulls where the reflection is another's
+select gate.launchable, gate.blockers
+from unnest(%(reflections)s::uuid[], %(owners)s::uuid[]) with ordinality asked (reflection, owner, place)
+left join lateral voice_clone.launch_gate(asked.reflection, asked.owner) gate on true
+order by asked.place
 
 -- start_session --
 -- refused with the blockers when the gate is shut

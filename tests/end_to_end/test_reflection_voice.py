@@ -1,7 +1,9 @@
 """A reflection's voice over HTTP: cloned from a file and from a sample, heard, launched, taken away again."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest_asyncio
@@ -74,6 +76,20 @@ async def test_a_session_starts_only_through_the_gate(ada: Person, prepared: byt
     await launchable(ada, attempt_id)
     started = await answer(ada, "POST", sessions)
     assert (started.status_code, started.json()["attempt_id"]) == (201, attempt_id)
+
+
+async def test_many_who_ask_the_gate_at_once_each_get_their_own_answer(ada: Person, prepared: bytes) -> None:
+    attempt_id = (await clone_file(ada, prepared)).json()["attempt_id"]
+    await launchable(ada, attempt_id)
+    async with person(ada.product) as eve:
+        own, others = f"/v1/reflections/{ada.reflection}/launch-gate", "/v1/reflections/{}/launch-gate"
+        asked = [(ada, own), (eve, others.format(eve.reflection)), (eve, own), (ada, others.format(uuid4()))]
+        answers = await asyncio.gather(*(answer(who, "GET", path) for who, path in asked * 20))
+        for at in range(0, len(answers), len(asked)):
+            ada_own, eve_own, *refused = answers[at : at + len(asked)]
+            assert ada_own.json() == {"launchable": True, "blockers": []}
+            assert eve_own.json() == {"launchable": False, "blockers": ["no_voice"]}
+            assert [problem(each) for each in refused] == [(404, "not_found")] * 2
 
 
 async def test_a_preview_can_be_rendered_anew(ada: Person, prepared: bytes) -> None:
