@@ -19,9 +19,9 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Literal
 from psycopg.types.json import set_json_dumps, set_json_loads
-from psycopg_pool import AsyncConnectionPool
 
 from backend.auth import Caller
+from backend.connections import WarmPool, session_options
 from backend.errors import from_postgres
 from backend.settings import DatabaseSettings
 
@@ -31,7 +31,6 @@ Row = dict[str, Any]
 Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
 
-CONNECT_SECONDS = 3
 RECONNECT_SECONDS = (
     4.0  # after which the next request tries again at once, instead of an ever longer back-off
 )
@@ -87,15 +86,9 @@ class Database(Statements):
     """A pool of autocommit connections that opens and reopens by itself, whenever Postgres comes up."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._pool = AsyncConnectionPool[Connection](
+        self._pool = WarmPool[Connection](
             settings.url,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": settings.prepare_threshold,
-                "row_factory": dict_row,
-                "application_name": "likeness",
-                "connect_timeout": CONNECT_SECONDS,
-            },
+            kwargs={**session_options(settings, "likeness"), "row_factory": dict_row},
             min_size=min(2, settings.pool_size),
             max_size=settings.pool_size,
             timeout=settings.timeout,

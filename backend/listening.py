@@ -2,36 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Never
+from typing import Never
 
 import psycopg
 import structlog
 
 from backend.backoff import Backoff
+from backend.connections import session_options
 from backend.settings import DatabaseSettings
 
 log = structlog.get_logger("likeness")
 
 CHECK_SECONDS = 30.0  # a silent listening connection is tried this often
 RECONNECT_CAP = 1.0  # seconds; one connection of each process, so there is no herd
-
-# A dropped network is noticed within about 20 seconds, not after the two hours of TCP's defaults.
-KEEPALIVE = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
-
-
-def session_options(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
-    return {
-        "autocommit": True,
-        "prepare_threshold": settings.prepare_threshold,
-        "connect_timeout": 5,
-        "application_name": application_name,
-        **KEEPALIVE,
-    }
 
 
 async def listen(

@@ -3,7 +3,7 @@
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from backend.listening import session_options
+from backend.connections import WarmPool, session_options
 from backend.settings import DatabaseSettings
 
 WAKE_CHANNEL = "voice_clone_wake"
@@ -12,7 +12,7 @@ APPLICATION_NAME = "queue_consumers"
 
 def open_pool(settings: DatabaseSettings, queues: int) -> AsyncConnectionPool:
     """Not connected yet: a Postgres that is down at start is waited for like one that goes down later."""
-    return AsyncConnectionPool(
+    return WarmPool(
         settings.url,
         kwargs=session_options(settings, APPLICATION_NAME),
         min_size=min(2, settings.pool_size),
