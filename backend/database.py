@@ -172,13 +172,18 @@ class CallerStatements(Statements):
             await cursor.execute(f"{become(self._caller).as_string(connection)}; {statement}".encode())
             while cursor.nextset():
                 pass
-            return (await cursor.fetchall() if cursor.description else []), cursor.rowcount
+            return await rows_of(cursor), cursor.rowcount
 
 
 async def run(connection: Connection, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
     cursor = AsyncCursor(connection, row_factory=dict_row)
     await cursor.execute(as_query(sql), parameters)
-    return (await cursor.fetchall() if cursor.description else []), cursor.rowcount
+    return await rows_of(cursor), cursor.rowcount
+
+
+async def rows_of(cursor: AsyncCursor[Row]) -> list[Row]:
+    """Empty for a statement without rows. Asking `description` would describe each column, every time."""
+    return [] if cursor.rownumber is None else await cursor.fetchall()
 
 
 def as_query(sql: Sql) -> Query:

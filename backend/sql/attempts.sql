@@ -72,7 +72,7 @@ select voice_clone.report_enrollment(
 
 -- attach --
 -- the voice and the ready attempt, with the archive of its message
-select * from voice_clone.attach_voice(
+select id from voice_clone.attach_voice(
   %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
 
 -- find_custom_voice --
@@ -87,29 +87,29 @@ select * from voice_clone.use_custom_voice(
 
 -- attach_custom_voice --
 -- ready without an enrollment, with the archive of its message
-select * from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s)
+select id from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s)
 
 -- await_verification --
 -- the voice is made and may not be used yet
-select * from voice_clone.await_verification(
+select id from voice_clone.await_verification(
   %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
 
 -- fail --
 -- for good, until the user tries again
-select * from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
+select id from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
 
 -- requeue --
 -- later, while the budget lasts
-select * from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
+select id from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
 
 -- mark_runtime --
 -- what the runtime said of the voice
-select * from voice_clone.mark_runtime(
+select id from voice_clone.mark_runtime(
   %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s)
 
 -- mark_preview --
 -- the clip, or why there is none
-select * from voice_clone.mark_preview(
+select id from voice_clone.mark_preview(
   %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)
 
 -- verification_work --
