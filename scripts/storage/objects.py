@@ -165,7 +165,7 @@ class ObjectsController(Controller):
         name = named(path)
         verify_signed(server.keys.jwt_secret, token_of(request), f"{bucket}/{name}", "download")
         row = await find_object(server, SERVICE, "storage.object.get_signed", bucket, name)
-        return object_response(server, request, row)
+        return await object_response(server, request, row)
 
     @get(["/info/{bucket:str}/{path:path}", "/info/authenticated/{bucket:str}/{path:path}"])
     async def info(
@@ -193,7 +193,7 @@ class ObjectsController(Controller):
     ) -> Response[Any]:
         operation = "storage.object.get_authenticated"
         row = await find_readable(server, caller, operation, bucket, named(path))
-        return object_response(server, request, row)
+        return await object_response(server, request, row)
 
     @get("/public/{bucket:str}/{path:path}")
     async def download_public(
@@ -204,7 +204,7 @@ class ObjectsController(Controller):
         path: FromPath[Path],
     ) -> Response[Any]:
         row = await find_readable(server, None, "storage.object.get_public", bucket, named(path))
-        return object_response(server, request, row)
+        return await object_response(server, request, row)
 
     @route("/{bucket:str}/{path:path}", http_method=[HttpMethod.POST, HttpMethod.PUT], status_code=200)
     async def upload_object(
