@@ -16,7 +16,7 @@ import uvloop
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from scripts.local.config import GatewaySettings
 from scripts.storage.app import create_storage
@@ -24,6 +24,7 @@ from scripts.storage.app import create_storage
 HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 BODILESS = {"GET", "HEAD", "OPTIONS"}
 TIMEOUT = httpx.Timeout(60, connect=5)
+READABLE = [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
 UPSTREAM_DOWN = b'{"message":"An invalid response was received from the upstream server"}'
 
 
@@ -37,7 +38,7 @@ def create_gateway(settings: GatewaySettings) -> ASGIApp:
         if scope["type"] == "http" and is_preflight(scope):
             await answer_preflight(scope, send)
         elif scope["type"] == "http" and scope["path"].startswith(("/auth/v1/", "/rest/v1/")):
-            await forward(client, settings.upstream, scope, receive, send)
+            await forward(client, settings.upstream, scope, receive, readable_by_any_page(send))
         else:
             await storage(scope, receive, send)
 
@@ -63,10 +64,22 @@ async def answer_preflight(scope: HTTPScope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def readable_by_any_page(send: Send) -> Send:
+    """The Data API and Storage say so themselves; Auth does not."""
+
+    async def send_with_leave(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            said = dict(READABLE)
+            message["headers"] = [*(each for each in message["headers"] if each[0] not in said), *READABLE]
+        await send(message)
+
+    return send_with_leave
+
+
 async def forward(
     client: httpx.AsyncClient, upstream: str, scope: HTTPScope, receive: Receive, send: Send
 ) -> None:
-    """Pass a request on and its answer back, both as they come, with no header of the gateway's own."""
+    """Pass a request on and its answer back, both as they come."""
     headers = [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP]
     has_body = scope["method"] not in BODILESS or b"content-length" in {name for name, _ in headers}
     request = httpx.Request(

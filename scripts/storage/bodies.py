@@ -56,9 +56,10 @@ async def open_multipart(stream: AsyncIterator[bytes], boundary: str) -> Body:
             case MultipartSegment():
                 text = {name: value.decode(errors="replace") for name, value in fields.items()}
                 age = text.get("cacheControl")
-                declared = event.header("Content-Type") or "application/octet-stream"
+                # Without its parameters: a browser records audio/webm;codecs=opus, and audio/webm is stored.
+                declared, _ = parse_options_header(event.header("Content-Type") or "application/octet-stream")
                 return Body(
-                    mime_type=text.get("contentType") or declared,
+                    mime_type=text.get("contentType") or declared.lower(),
                     cache_control=f"max-age={age}" if age else "no-cache",
                     user_metadata=parse_metadata(text.get("metadata") or text.get("userMetadata")),
                     content=file_content(events),

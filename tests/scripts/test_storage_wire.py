@@ -306,3 +306,6 @@ async def test_a_browser_may_call_from_anywhere(http: httpx.AsyncClient) -> None
         assert answer.is_success
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+        refused = await http.post(path, headers={"origin": "https://app.example.com"}, json={})
+        assert refused.is_client_error
+        assert refused.headers.get_list("access-control-allow-origin") == ["*"], "it may read the refusal"
