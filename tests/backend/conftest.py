@@ -1,20 +1,36 @@
-"""The application as a process of its own, with any database behind it, and what it logged."""
+"""The application as a process of its own, with any database behind it, and what it logged; the simulator."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
 import msgspec
+import pytest
 
 from scripts.local.migrations import ROOT
 from scripts.local.ports import free_port
 from scripts.local.processes import Child, Processes
+from tests.conftest import Database
+from tests.database.conftest import World
+from tests.simulators import Simulator, simulator
 
 NOBODY = "http://127.0.0.1:1"  # where nothing listens
 INTERNAL_TOKEN = "internal-token-of-forty-letters-or-so-00"
+
+
+@pytest.fixture(scope="module")
+def providers() -> Iterator[Simulator]:
+    with simulator() as started:
+        yield started
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    with closing(World(database)) as made:
+        yield made
 
 
 class Served(msgspec.Struct):

@@ -1,8 +1,8 @@
 """A queue drained inside the service, for deployments without a resident consumer; and the sweep by HTTP."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
@@ -13,24 +13,11 @@ from backend.draining import MIRROR, STEPS
 from queue_consumers.registry import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying
-from tests.conftest import Database
 from tests.database.conftest import World
 from tests.queue_consumers.conftest import Queued, body, until
-from tests.simulators import ELEVENLABS_KEY, Simulator, simulator
+from tests.simulators import ELEVENLABS_KEY, Simulator
 
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 @asynccontextmanager

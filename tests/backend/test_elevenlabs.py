@@ -1,7 +1,7 @@
 """The ElevenLabs adapter against the real simulator process: a voice's whole life there."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,13 +18,7 @@ from backend.providers.base import (
     new_label,
 )
 from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
-from tests.simulators import BytesSample, Simulator, assert_is_speech, simulator, spoken_sample
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
+from tests.simulators import BytesSample, Simulator, assert_is_speech, spoken_sample
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

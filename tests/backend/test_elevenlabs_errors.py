@@ -1,6 +1,6 @@
 """Every refusal, fault and lost answer of ElevenLabs as one of our kinds, against the real simulator."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -10,13 +10,7 @@ from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from scripts.simulator.http import Request, Response, Server
-from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, simulator, spoken_sample
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
+from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import LiteralString
 
@@ -36,12 +35,6 @@ EXTENSIONS: LiteralString = """
     create function vault.create_secret(new_secret text, new_name text) returns uuid
     language sql as 'insert into vault.decrypted_secrets values ($2, $1) returning gen_random_uuid()';
 """
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 @pytest.fixture

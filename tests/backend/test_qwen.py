@@ -1,7 +1,7 @@
 """The Qwen adapter against the real simulator process: each row of the error table, each fault."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,18 +16,11 @@ from tests.simulators import (
     Simulator,
     assert_is_speech,
     sample_host,
-    simulator,
     spoken_sample,
 )
 
 MODEL = "qwen3-tts-vc-2026-01-22"
 STREAMED: dict[str, Any] = {"send_sample_as": "data_url"}
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

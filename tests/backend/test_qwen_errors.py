@@ -1,6 +1,6 @@
 """Every refusal, fault and lost answer of Qwen as one of our kinds, against the real simulator process."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,16 +9,10 @@ import pytest_asyncio
 from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, new_label
 from backend.providers.qwen import Qwen, QwenConfig
-from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+from tests.simulators import QWEN_KEY, BytesSample, Simulator, spoken_sample
 
 MODEL = "qwen3-tts-vc-2026-01-22"
 STREAMED: dict[str, Any] = {"send_sample_as": "data_url"}
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -1,7 +1,6 @@
 """A runtime sync by the service: a voice too young to be listed is not gone, and one that is gone is."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
@@ -9,21 +8,8 @@ import pytest
 
 from backend.providers.qwen_config import QwenConfig
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
-from tests.conftest import Database
 from tests.database.conftest import World
-from tests.simulators import QWEN_KEY, Simulator, simulator
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
+from tests.simulators import QWEN_KEY, Simulator
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,6 @@ from backend.providers.base import EnrollRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from tests.backend.conftest import Served, served
 from tests.backend.storages import JWT_SECRET, failing_storage, saying
-from tests.conftest import Database
 from tests.database.conftest import World
 from tests.queue_consumers.conftest import until
 from tests.simulators import (
@@ -43,12 +42,6 @@ def small_accounts() -> Iterator[Simulator]:
 def providers(small_accounts: Simulator) -> Simulator:
     small_accounts.reset()
     return small_accounts
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 class Project:

@@ -1,7 +1,6 @@
 """The routes of a verification, on the real service, database and simulated provider."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,25 +12,12 @@ from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
-from tests.conftest import Database
 from tests.database.conftest import World
 from tests.database.test_verification import await_verification
-from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, simulator, spoken_sample
+from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample
 
 QUEUE = "voice_clone_verify"
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
-
-
-@pytest.fixture(scope="module")
-def providers() -> Iterator[Simulator]:
-    with simulator() as started:
-        yield started
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 @pytest.fixture
