@@ -45,14 +45,17 @@ help: ## list the targets
 .PHONY: ready
 ready: .venv/installed node_modules/installed
 
+# What an interrupted installation left cannot be told from what is whole, so both begin anew where they never ended.
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing Python packages into .venv (once) …"
+	@test -e $@ || rm -rf .venv
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "The venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; rm -rf .venv; exit 1; }
 	@pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 node_modules/installed: package-lock.json .venv/installed
 	@echo "Installing Node packages into node_modules (once) …"
+	@rm -rf node_modules
 	@npm install --silent --ignore-scripts --no-save
 	@touch $@
