@@ -5,14 +5,20 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
+from queue_consumers.consumer import PACE_SECONDS
 from queue_consumers.outcomes import Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message, Queue
 from tests.conftest import Cluster
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 AN_HOUR = 3600.0
+COUNT_CALLS = """
+    do $$ begin execute format('alter database %I set track_functions = ''all''', current_database()); end $$
+"""
 LISTENING = """
     select from pg_stat_activity
     where datname = current_database() and query like 'listen%' and state = 'idle'
@@ -221,3 +227,30 @@ async def test_no_more_jobs_run_at_once_than_the_cap_over_all_queues(queued: Que
     async with consuming(queued.database, *queues, max_jobs=4):
         await soon(all_handled)
     assert most == 4
+
+
+async def test_a_busy_queue_is_read_a_few_messages_at_a_time(queued: Queued) -> None:
+    messages, handled = 60, 0
+    all_handled = asyncio.Event()
+
+    async def handle(_: Context, __: Message) -> Outcome:
+        nonlocal handled
+        handled += 1
+        if handled == messages:
+            all_handled.set()
+        return Done()
+
+    with psycopg.connect(queued.superuser, autocommit=True) as connection:
+        connection.execute(COUNT_CALLS)
+    loop = asyncio.get_running_loop()
+    async with (
+        await AsyncConnection.connect(queued.database, autocommit=True) as sender,
+        consuming(queued.database, Queue(name=queued.name, handle=handle), poll_seconds=AN_HOUR),
+    ):
+        started = loop.time()
+        for _ in range(messages):
+            await sender.execute("select voice_clone.send_messages(%s, %s)", [queued.name, [Jsonb(body())]])
+        await soon(all_handled)
+        taken = loop.time() - started
+    [(reads,)] = queued.rows("select calls from pg_stat_user_functions where funcname = 'read_messages'")
+    assert reads <= taken / PACE_SECONDS + 3, "the first, the last, and one under way"
