@@ -24,7 +24,7 @@ from scripts.storage.app import create_storage
 HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 BODILESS = {"GET", "HEAD", "OPTIONS"}
 TIMEOUT = httpx.Timeout(60, connect=5)
-READABLE = [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
+READABLE = {b"access-control-allow-origin": b"*", b"access-control-expose-headers": b"*"}
 UPSTREAM_DOWN = b'{"message":"An invalid response was received from the upstream server"}'
 
 
@@ -69,8 +69,8 @@ def readable_by_any_page(send: Send) -> Send:
 
     async def send_with_leave(message: Message) -> None:
         if message["type"] == "http.response.start":
-            said = dict(READABLE)
-            message["headers"] = [*(each for each in message["headers"] if each[0] not in said), *READABLE]
+            kept = [(name, value) for name, value in message["headers"] if name not in READABLE]
+            message["headers"] = [*kept, *READABLE.items()]
         await send(message)
 
     return send_with_leave

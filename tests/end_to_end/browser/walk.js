@@ -85,7 +85,7 @@ window.walk = async ({ supabaseUrl, publishableKey, apiUrl }) => {
   });
   const stored = await supabase.storage
     .from("voice-samples")
-    .uploadToSignedUrl(upload.path, upload.token, blob, { contentType: "audio/webm" });
+    .uploadToSignedUrl(upload.path, upload.token, blob);
   if (stored.error) throw stored.error;
   say("uploaded");
 
