@@ -1,16 +1,21 @@
-"""One process step of an attempt: claim → intent → provider → attach.
+"""One process step of an attempt: claim → intent → provider → attach, and on to the runtime.
 
 The intent is committed before the provider's call and the result after it, so a process that dies between
 the two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and
 adopts the voice; only when the provider had time to list it and did not, is it closed and another one made.
 A custom voice is at its provider already: claim → describe → attach.
+
+Who made a voice ready goes on to its first runtime sync, under the same lease; every other one has a message.
 """
 
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+from msgspec import structs
+
 from backend.custom_voices import describe_voice, speakable_model
 from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
+from backend.launch import sync
 from backend.leases import Step, StepAnswer, claimed, queries, retry_delay
 from backend.parts import Parts
 from backend.providers.base import (
@@ -89,13 +94,14 @@ async def attach_custom(step: Step, provider: VoiceProvider) -> StepAnswer:
     """Ready, where the provider still has the voice and lets it speak. Nothing is made, nothing is lost."""
     try:
         found = await describe_voice(provider, step.work.provider_voice_id or "")
-        speakable_model(provider, found)
-        await step.parts.database.execute(queries.attach_custom_voice, step.write(label=found.label))
+        model = speakable_model(provider, found)
+        statement, values = queries.attach_custom_voice, step.write(label=found.label)
+        runtime = await step.parts.database.fetch_value(statement, values, of=str)
     except InvalidInput as refused:
         return await fail(step, refused.code, refused.message)
     except StaleLease:
         return StepAnswer(outcome="done", reason="stale_lease")
-    return StepAnswer(outcome="done", archived=step.message_id is not None)
+    return await go_on(step, runtime, found.provider_voice_id, model)
 
 
 async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
@@ -151,12 +157,29 @@ async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> StepAns
         "request_id": enrolled.request_id,
     }
     try:
-        await step.parts.database.execute(statement, step.write(**values))
+        runtime = await step.parts.database.fetch_value(statement, step.write(**values), of=str)
     except StaleLease:
         parameters = {**values, "requires_verification": enrolled.requires_verification}
         status = await step.parts.database.fetch_value(queries.report, parameters, of=str)
         log.warning("late_completion", attempt_id=str(step.work.attempt_id), enrollment=status)
         return StepAnswer(outcome="done", reason="stale_lease")
+    return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
+
+
+async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> StepAnswer:
+    """The first runtime sync, where it is ours. What stops it undoes nothing: the sweep gives it back."""
+    if runtime == "syncing":
+        work = structs.replace(
+            step.work,
+            provider_voice_id=provider_voice_id,
+            target_model=target_model,
+            sync_count=step.work.sync_count + 1,
+            ready_seconds=0.0,
+        )
+        try:
+            await sync(structs.replace(step, work=work, message_id=None))
+        except Exception:
+            log.exception("runtime_sync_stopped", attempt_id=str(work.attempt_id))
     return StepAnswer(outcome="done", archived=step.message_id is not None)
 
 

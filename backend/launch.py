@@ -28,25 +28,27 @@ PREVIEW_TEXTS = {
 async def sync_runtime(parts: Parts, attempt_id: UUID, *, message_id: int | None = None) -> StepAnswer:
     """Ask the provider, which speaks live, whether it serves this voice with this target model."""
     async with claimed(parts, queries.claim_step, attempt_id, message_id, step="runtime") as step:
-        if isinstance(step, StepAnswer):
-            return step
-        provider = parts.providers.get(step.work.provider)
-        if provider is None:
-            return await mark_runtime(
-                step, "failed", "provider_not_configured", "This voice provider is not set up here."
-            )
-        try:
-            problem = await runtime_problem(step, provider)
-        except ProviderError as error:
-            status = "pending" if may_pass(error) else "failed"
-            delay = retry_delay(step.work.sync_count, error)
-            return await mark_runtime(step, status, error.code, error.message, delay)
-        if problem is not None:
-            young = provider.limits.listing_lag_seconds - (step.work.ready_seconds or 0)
-            if problem == MISSING and young > 0:
-                return await mark_runtime(step, "pending", *UNLISTED, delay=young)
-            return await mark_runtime(step, "failed", *problem)
-        return await mark_runtime(step, "synced")
+        return step if isinstance(step, StepAnswer) else await sync(step)
+
+
+async def sync(step: Step) -> StepAnswer:
+    provider = step.parts.providers.get(step.work.provider)
+    if provider is None:
+        return await mark_runtime(
+            step, "failed", "provider_not_configured", "This voice provider is not set up here."
+        )
+    try:
+        problem = await runtime_problem(step, provider)
+    except ProviderError as error:
+        status = "pending" if may_pass(error) else "failed"
+        delay = retry_delay(step.work.sync_count, error)
+        return await mark_runtime(step, status, error.code, error.message, delay)
+    if problem is not None:
+        young = provider.limits.listing_lag_seconds - (step.work.ready_seconds or 0)
+        if problem == MISSING and young > 0:
+            return await mark_runtime(step, "pending", *UNLISTED, delay=young)
+        return await mark_runtime(step, "failed", *problem)
+    return await mark_runtime(step, "synced")
 
 
 async def runtime_problem(step: Step, provider: VoiceProvider) -> tuple[str, str] | None:

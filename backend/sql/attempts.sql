@@ -71,9 +71,9 @@ select voice_clone.report_enrollment(
   %(enrollment)s, %(voice)s, %(target_model)s, %(requires_verification)s, %(request_id)s) as status
 
 -- attach --
--- the voice and the ready attempt, with the archive of its message
-select id from voice_clone.attach_voice(
-  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
+-- the voice and the ready attempt, with the archive of its message; the lease goes on where it is syncing now
+select runtime_status from voice_clone.attach_voice(
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s, true)
 
 -- find_custom_voice --
 -- not usable: an enrollment of somebody else made it, or one whose voice is gone
@@ -86,12 +86,12 @@ select * from voice_clone.use_custom_voice(
   %(name)s, %(language)s, %(preview_required)s)
 
 -- attach_custom_voice --
--- ready without an enrollment, with the archive of its message
-select id from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s)
+-- the same without an enrollment
+select runtime_status from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s, true)
 
 -- await_verification --
 -- the voice is made and may not be used yet
-select id from voice_clone.await_verification(
+select runtime_status from voice_clone.await_verification(
   %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
 
 -- fail --

@@ -1,7 +1,9 @@
-"""A voice whose maker died is found by its label, and speaks like any other."""
+"""A voice whose maker died is found by its label, speaks like any other, and is synced at once."""
 
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest
@@ -12,7 +14,10 @@ from tests.database.conftest import World
 from tests.simulators import ELEVENLABS_KEY, BytesSample, simulator, spoken_sample
 
 
-async def test_an_adopted_voice_has_the_model_it_is_spoken_with(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trouble", "runtime", "waits"), [("", "synced", 0), ("reset", "pending", 1)])
+async def test_an_adopted_voice_has_the_model_it_is_spoken_with(
+    database: Database, tmp_path: Path, trouble: str, runtime: str, waits: int
+) -> None:
     with closing(World(database)) as world, simulator() as providers:
         user = world.user()
         attempt = world.queued(user, world.reflection(user))
@@ -30,6 +35,8 @@ async def test_an_adopted_voice_has_the_model_it_is_spoken_with(database: Databa
                 sample=BytesSample(spoken_sample()),
             )
             lost = await ElevenLabs(providers.elevenlabs(), client).enroll(request)
+        if trouble:  # when the runtime is asked for it
+            providers.fault("elevenlabs", "get", trouble)
         settings = {
             "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
             "ELEVENLABS_BASE_URL": f"{providers.url}/elevenlabs",
@@ -44,3 +51,6 @@ async def test_an_adopted_voice_has_the_model_it_is_spoken_with(database: Databa
         after = world.attempt(attempt)
         assert (after["status"], after["provider_voice_id"]) == ("ready", lost.provider_voice_id)
         assert after["target_model"] == lost.target_model
+        assert (after["runtime_status"], after["lease_owner"]) == (runtime, None)
+        sent = world.truth("select count(*) from pgmq.q_voice_runtime_sync")["count"]  # not all due yet
+        assert sent == waits

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.database.conftest import World
+from tests.database.moves import events, ids
 
 
 def sweep(world: World, limit: int = 100) -> dict[str, int]:
@@ -30,17 +31,6 @@ def wait_past(world: World, name: str) -> None:
     """Until whatever the sweep is to look at is due, and past the deadline of this name."""
     world.superuser.execute("update voice_clone.times set value = '0' where name = %s", (name,))
     wait(world)
-
-
-def events(world: World, attempt: UUID) -> list[str]:
-    rows = world.superuser.execute(
-        "select events from voice_clone.events where attempt_id = %s order by id", (attempt,)
-    )
-    return [name for row in rows for name in row["events"]]
-
-
-def ids(world: World, queue: str) -> list[str]:
-    return [each["message"]["id"] for each in world.messages(queue)]
 
 
 def lose(world: World, queue: str) -> None:

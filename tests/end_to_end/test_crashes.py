@@ -1,4 +1,4 @@
-"""A worker killed, or Postgres restarted, at each point of an enrollment: ready, with exactly one voice."""
+"""A worker killed, or Postgres restarted, at each point of its step: ready, synced, one voice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,8 @@ from tests.end_to_end.conftest import Product, person
 WAITING: LiteralString = """
     select from pg_stat_activity where usename = 'voice_clone_service' and wait_event_type = 'Lock'
 """
-POINTS = ("before the intent", "after the intent", "inside the call", "after the call")
+POINTS = ("before the intent", "after the intent", "inside the call", "after the call", "in the sync")
+DESCRIBING = {"qwen": "list", "elevenlabs": "get"}  # what each adapter calls to describe a voice
 
 
 @asynccontextmanager
@@ -69,17 +70,22 @@ async def test_a_crash_makes_no_second_voice(
         upload = await ada.upload(prepared, provider=provider)
         attempt_id = upload["attempt_id"]
         queue(product, upload)
-        async with stuck_at(product, provider, point, attempt_id):
+        operation = DESCRIBING[provider] if point == "in the sync" else "create"
+        async with stuck_at(product, provider, point, attempt_id, operation):
             await crash(product, what, service)
         product.providers.release()
         if what == "worker":
             await product.start("service")
         await product.start("consumers")
         await product.until(
-            "select from public.attempts where id = %s and status in ('ready', 'failed')", attempt_id
+            "select from public.attempts where id = %s and 'failed' in (status, runtime_status)"
+            " or id = %s and runtime_status = 'synced'",
+            attempt_id,
+            attempt_id,
         )
     attempt = product.attempt(attempt_id)
-    assert attempt["status"] == "ready", attempt["error_code"]
+    states = (attempt["status"], attempt["runtime_status"])
+    assert states == ("ready", "synced"), attempt["error_code"]
     assert [voice["voice_id"] for voice in product.providers.voices(provider)] == [
         attempt["provider_voice_id"]
     ]

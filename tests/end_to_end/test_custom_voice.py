@@ -13,11 +13,10 @@ from backend.providers.elevenlabs import ElevenLabs
 from backend.providers.qwen import Qwen
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
-from tests.end_to_end.test_crashes import crash, stuck_at
+from tests.end_to_end.test_crashes import DESCRIBING, crash, stuck_at
 from tests.end_to_end.test_reflection_voice import gate, launchable
 from tests.simulators import BytesSample
 
-DESCRIBING = {"qwen": "list", "elevenlabs": "get"}  # what each adapter calls to describe a voice
 GONE = "There is no such voice at this provider."
 
 
@@ -71,7 +70,7 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
     assert (await gate(ada))["launchable"]
     path = f"/v1/reflections/{ada.reflection}"
     timeline = (await answer(ada, "GET", f"{path}/voice-clone-attempts/{attempt['attempt_id']}")).json()
-    assert [event["events"][0] for event in timeline["events"]] == [
+    assert [taken for event in timeline["events"] for taken in event["events"]] == [
         "opened", "queued", "claimed", "enrolled", "runtime_syncing", "runtime_synced",
         "preview_rendering", "preview_rendered", "preview_completed",
     ]  # fmt: skip

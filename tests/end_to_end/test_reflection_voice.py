@@ -60,7 +60,7 @@ async def test_an_attempt_tells_its_timeline(ada: Person, prepared: bytes) -> No
     await launchable(ada, attempt_id)
     path = f"/v1/reflections/{ada.reflection}/voice-clone-attempts/{attempt_id}"
     timeline = (await answer(ada, "GET", path)).json()
-    assert [event["events"][0] for event in timeline["events"]] == [
+    assert [taken for event in timeline["events"] for taken in event["events"]] == [
         "opened", "queued", "claimed", "enrolled", "runtime_syncing", "runtime_synced",
         "preview_rendering", "preview_rendered", "preview_completed",
     ]  # fmt: skip

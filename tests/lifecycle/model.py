@@ -211,6 +211,17 @@ class Model:
         """A worker's last write: it lets go of the lease."""
         self.change(a, error_code=code, lease_owner=None, until=None, **values)
 
+    def make_ready(self, a: Attempt, voice: str | None) -> None:
+        """The worker goes on to the runtime, and keeps its lease, where there is one to be told."""
+        self.voices[a.id] = False
+        if a.reflection_id:
+            self.change(
+                a, status="ready", provider_voice_id=voice, error_code=None,
+                runtime_status="syncing", sync_count=a.sync_count + 1,
+            )  # fmt: skip
+        else:
+            self.end(a, status="ready", provider_voice_id=voice)
+
     def await_verification(self, a: Attempt, voice: str) -> None:
         self.end(a, status="verifying", provider_voice_id=voice, verify_count=0)
         a.verifying_since, a.verified_once = self.clock, True

@@ -211,8 +211,7 @@ class Workers(Owners):
             if verifies:
                 self.model.await_verification(a, voice)
             else:
-                self.model.end(a, status="ready", provider_voice_id=voice)
-                self.model.voices[a.id] = False
+                return self.goes_on(claim, a, voice)
         elif self.step.refused_by == STALE.invariant and fate == "lives":
             self.all_holds()
             self.report(e, voice)
@@ -225,9 +224,14 @@ class Workers(Owners):
             claim, "attaches a custom voice", attempts.attach_custom_voice, "processing", fate, label=None
         ):
             self.step.archived = self.message_of(claim)
-            self.model.end(a, status="ready")
-            self.model.voices[a.id] = False
+            return self.goes_on(claim, a, a.provider_voice_id)
         return True
+
+    def goes_on(self, claim: Claim, a: Attempt, voice: str | None) -> bool:
+        """Whether the claim is over: who made the voice of a reflection syncs it under the same lease."""
+        self.model.make_ready(a, voice)
+        claim.step, claim.message = "runtime", None
+        return a.lease_owner is None
 
     def report(self, e: Enrollment, voice: str) -> None:
         """The voice of a worker whose lease has passed on."""
