@@ -223,7 +223,10 @@ def from_postgres(error: psycopg.Error) -> Exception:
 
 
 def from_voice_clone(kind: type[AppError], error: psycopg.Error) -> AppError:
-    """The detail may be a JSON object whose `code`, `field` and `help` override ours; the rest is `extra`."""
+    """The detail may be a JSON object whose `code`, `field` and `help` override ours; the rest is `extra`.
+
+    Its columns are named like every other field of a problem: `runtime_status` is told as `runtimeStatus`.
+    """
     detail: dict[str, Any] = {}
     text = error.diag.message_detail
     if text and text.startswith("{"):
@@ -236,9 +239,13 @@ def from_voice_clone(kind: type[AppError], error: psycopg.Error) -> AppError:
         code=detail.pop("code", None),
         field=detail.pop("field", None),
         help=detail.pop("help", None) or error.diag.message_hint,
-        extra=detail,
+        extra={camel(name): value for name, value in detail.items()},
         retry_after=retry_after,
     )
+
+
+def camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
 BY_PROVIDER_CODE: dict[str, type[AppError]] = {

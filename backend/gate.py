@@ -18,11 +18,8 @@ class LaunchGate(Struct, frozen=True, kw_only=True):
     blockers: list[str]
 
 
-class GateRow(Struct, frozen=True, kw_only=True):
-    """Nulls where the reflection is not the asker's."""
-
-    launchable: bool | None
-    blockers: list[str] | None
+class Answer(Struct, frozen=True):
+    gate: LaunchGate | None  # where the reflection is the asker's
 
 
 LaunchGates = Batcher[tuple[UUID, UUID], LaunchGate | None]
@@ -34,12 +31,7 @@ def launch_gates(database: Database) -> LaunchGates:
     async def answer(asked: list[tuple[UUID, UUID]]) -> list[LaunchGate | None]:
         reflections, owners = zip(*asked, strict=True)
         parameters = {"reflections": list(reflections), "owners": list(owners)}
-        rows = await database.fetch_all(queries.launch_gates, parameters, row=GateRow)
-        return [
-            None
-            if row.launchable is None or row.blockers is None
-            else LaunchGate(launchable=row.launchable, blockers=row.blockers)
-            for row in rows
-        ]
+        rows = await database.fetch_all(queries.launch_gates, parameters, row=Answer)
+        return [row.gate for row in rows]
 
     return Batcher(answer)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from backend.attempts import Work
+from backend.backoff import full_jitter
 from backend.errors import AppError
 from backend.parts import Parts
 from backend.providers.base import ProviderError
@@ -21,8 +21,10 @@ from backend.telemetry import log
 queries = load_queries("attempts")
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 UNCLAIMED_WAIT = {"busy", "owner_busy"}  # not_due: its message comes when it is due
-RETRY_BASE_SECONDS = 1.0
-RETRY_CAP_SECONDS = 60.0
+# Up to 3, 9, 27 and 81 s: one failure is soon tried again, and five tries outlast a short outage.
+RETRY_BASE_SECONDS = 3.0
+RETRY_GROWTH = 3
+RETRY_CAP_SECONDS = 90.0
 
 
 class StepAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -102,5 +104,4 @@ def retry_delay(tries: int, error: ProviderError | None = None) -> float:
     """Seconds until the next try: the provider's own word, or exponential with full jitter."""
     if error is not None and error.retry_after is not None:
         return error.retry_after
-    bound = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2 ** min(tries, 16))
-    return random.uniform(0, bound)  # noqa: S311 - spreads load, guards nothing
+    return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, RETRY_GROWTH)

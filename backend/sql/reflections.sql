@@ -8,8 +8,8 @@ left join public.samples s on s.id = a.sample_id and a.error_code is not null
 where r.id = %(reflection)s
 
 -- launch_gates --
--- of many askers at once, in their order; nulls where the reflection is another's
-select gate.launchable, gate.blockers
+-- of many askers at once, in their order; null where the reflection is another's
+select to_jsonb(gate) as gate
 from unnest(%(reflections)s::uuid[], %(owners)s::uuid[]) with ordinality asked (reflection, owner, place)
 left join lateral voice_clone.launch_gate(asked.reflection, asked.owner) gate on true
 order by asked.place

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -13,8 +13,6 @@ import pytest
 from scripts.local.migrations import ROOT
 from scripts.local.ports import free_port
 from scripts.local.processes import Child, Processes
-from tests.conftest import Database
-from tests.database.conftest import World
 from tests.simulators import Simulator, simulator
 
 NOBODY = "http://127.0.0.1:1"  # where nothing listens
@@ -25,12 +23,6 @@ INTERNAL_TOKEN = "internal-token-of-forty-letters-or-so-00"
 def providers() -> Iterator[Simulator]:
     with simulator() as started:
         yield started
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 class Served(msgspec.Struct):

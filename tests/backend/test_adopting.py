@@ -9,9 +9,9 @@ from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest
 from backend.providers.elevenlabs import ElevenLabs
 from tests.backend.conftest import INTERNAL_TOKEN, served
-from tests.conftest import Database
-from tests.database.conftest import World
+from tests.clusters import Database
 from tests.simulators import ELEVENLABS_KEY, BytesSample, simulator, spoken_sample
+from tests.world import World
 
 
 @pytest.mark.parametrize(("trouble", "runtime", "waits"), [("", "synced", 0), ("reset", "pending", 1)])

@@ -14,9 +14,9 @@ from backend.providers.elevenlabs import ElevenLabs
 from backend.providers.qwen import Qwen
 from scripts.local.postgres import Cluster
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
-from tests.conftest import cloned_database
-from tests.database.conftest import Row, World
+from tests.clusters import cloned_database
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+from tests.world import Row, World
 
 PROVIDERS = ["qwen", "elevenlabs"]
 REGIONS = {"qwen": "singapore", "elevenlabs": ""}

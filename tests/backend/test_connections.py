@@ -3,7 +3,7 @@
 import asyncio
 
 from backend.connections import WarmPool
-from tests.conftest import Database
+from tests.clusters import Database
 
 
 async def test_the_connection_that_came_back_last_is_lent_first(database: Database) -> None:

@@ -13,9 +13,9 @@ from backend.draining import MIRROR, STEPS
 from queue_consumers.registry import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying
-from tests.database.conftest import World
 from tests.queue_consumers.conftest import Queued, body, until
 from tests.simulators import ELEVENLABS_KEY, Simulator
+from tests.world import World
 
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
 

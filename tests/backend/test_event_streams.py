@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from scripts.local.postgres import Cluster
 from tests.backend.following import PATIENCE, Service, headers, serving
-from tests.conftest import Database, cloned_database
-from tests.database.conftest import World
+from tests.clusters import Database, cloned_database
+from tests.world import World
 
 LARGE_EVENTS = 1500  # of 10 kB: more than the kernel buffers
 LISTENING = "select pid from pg_stat_activity where application_name = 'likeness events'"

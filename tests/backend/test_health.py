@@ -12,7 +12,7 @@ from scripts.local.ports import free_port
 from scripts.local.postgres import Cluster
 from tests.backend.conftest import NOBODY, Served, served
 from tests.backend.storages import Answer, embedded_storage, failing_storage, saying
-from tests.conftest import Database, temporary_directory
+from tests.clusters import Database, temporary_directory
 
 
 @pytest.fixture

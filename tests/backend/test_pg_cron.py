@@ -11,8 +11,8 @@ from psycopg.rows import dict_row
 
 from scripts.local.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, served
-from tests.conftest import Database
-from tests.database.conftest import Row, World
+from tests.clusters import Database
+from tests.world import Row, World
 
 Owner = psycopg.Connection[Row]
 RUNBOOK = ROOT / "docs" / "runbooks" / "run-the-sweep-from-pg-cron.md"

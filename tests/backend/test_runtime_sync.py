@@ -8,8 +8,8 @@ import pytest
 
 from backend.providers.qwen_config import QwenConfig
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
-from tests.database.conftest import World
 from tests.simulators import QWEN_KEY, Simulator
+from tests.world import World
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from backend.providers.base import EnrollRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from tests.backend.conftest import Served, served
 from tests.backend.storages import JWT_SECRET, failing_storage, saying
-from tests.database.conftest import World
 from tests.queue_consumers.conftest import until
 from tests.simulators import (
     ELEVENLABS_KEY,
@@ -27,6 +26,7 @@ from tests.simulators import (
     simulator,
     spoken_sample,
 )
+from tests.world import World
 
 TOKEN = jwt.encode({"url": "elsewhere", "exp": 4_000_000_000}, JWT_SECRET, "HS256")
 SIGNED = msgspec.json.encode({"url": f"/object/upload/sign/x?token={TOKEN}", "token": TOKEN})

@@ -26,7 +26,7 @@ from tests.backend.storages import (
     silent,
     supabase,
 )
-from tests.conftest import Database, cloned_database, temporary_directory
+from tests.clusters import Database, cloned_database, temporary_directory
 
 BUCKET = "voice-samples"
 SOUND = bytes(range(250)) * 4

@@ -12,9 +12,9 @@ from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
 from backend.providers.elevenlabs import ElevenLabs
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
-from tests.database.conftest import World
 from tests.database.test_verification import await_verification
 from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample
+from tests.world import World
 
 QUEUE = "voice_clone_verify"
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from scripts.local.postgres import bootstrap_scripts
-from tests.conftest import Kind
-from tests.database.conftest import world
+from tests.clusters import Kind
 from tests.queue_consumers.conftest import queued
 
-__all__ = ["queued", "world"]
+__all__ = ["queued"]
 
 HERE = Path(__file__).parent
 

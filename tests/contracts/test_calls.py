@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from scripts.local.migrations import ROOT
-from tests.conftest import Database
+from tests.clusters import Database
 
 # With these arguments in 1.4.4, 1.5.1 and 1.13; of what metrics returns, its first six columns.
 SAFE = {

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
-from tests.database.conftest import World
+from tests.world import World
 
 QUEUE = "voice_cleanup"  # in which a launch leaves nothing
 

@@ -12,7 +12,7 @@ import pytest
 from psycopg import errors
 from psycopg.rows import dict_row
 
-from tests.database.conftest import Row, World
+from tests.world import Row, World
 
 Check = Callable[[World], None]
 Mutant = Callable[[World], None]

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.database.conftest import Row, World
+from tests.world import Row, World
 
 
 def retry(world: World, reflection: UUID, user: UUID) -> Row:

@@ -9,8 +9,8 @@ from psycopg.types.json import Jsonb
 
 from scripts.local.migrations import MIGRATIONS
 from scripts.local.postgres import SUPERUSER, Cluster
-from tests.conftest import SPEED, Database, temporary_directory
-from tests.database.conftest import Row, World
+from tests.clusters import SPEED, Database, temporary_directory
+from tests.world import Row, World
 
 BRINGING_OVER = "20261121110000"
 ADA, BOB = uuid4(), uuid4()

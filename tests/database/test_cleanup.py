@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.database.conftest import Row, World
+from tests.world import Row, World
 
 QUEUE = "voice_cleanup"
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.database.conftest import Row, World
 from tests.database.moves import fail, meanwhile, restore, retry
+from tests.world import Row, World
 
 USE = "select * from voice_clone.use_custom_voice(%s, %s, %s, %s, '', %s, %s, 'model-1', %s, 'en', true)"
 ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s)"

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from tests.database.conftest import Row, World
 from tests.database.moves import events, ids, refused
 from tests.database.test_sweep import expire, sweep
+from tests.world import Row, World
 
 MARK = "select voice_clone.mark_runtime(%s, %s, %s, %s, %s, 0, null)"
 

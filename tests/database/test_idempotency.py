@@ -10,7 +10,7 @@ import pytest
 from psycopg.errors import DatabaseError
 from psycopg.types.json import Jsonb
 
-from tests.database.conftest import Row, World
+from tests.world import Row, World
 
 CALL, OTHER_CALL = b"one call", b"another call"
 

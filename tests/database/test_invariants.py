@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from tests.database.conftest import World
 from tests.database.invariants import INVARIANTS
+from tests.world import World
 
 
 @pytest.mark.parametrize("number", INVARIANTS)

@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tests.database.conftest import Row, World
+from tests.world import Row, World
 
 PAYLOAD: dict[str, Any] = {"recording": {"path": "x"}}
 RECEIVE = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, %s)"

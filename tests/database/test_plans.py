@@ -4,7 +4,7 @@ from typing import LiteralString
 
 import pytest
 
-from tests.database.conftest import World
+from tests.world import World
 
 FILL: LiteralString = """
 with r as (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.database.conftest import World
+from tests.world import World
 
 QUEUE = "voice_preview"
 WAITING = 5000

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.database.conftest import World
 from tests.database.moves import events, fail, meanwhile, refused, reset, restore, retry, revoke
+from tests.world import World
 
 
 def test_the_moves_of_a_stranger_find_nothing(world: World) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.database.conftest import Row, World
 from tests.database.moves import (
     events,
     fail,
@@ -16,6 +15,7 @@ from tests.database.moves import (
     revoke,
     superseded,
 )
+from tests.world import Row, World
 
 
 def test_the_voice_before_the_failed_one_comes_back(world: World) -> None:

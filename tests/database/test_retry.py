@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.database.conftest import World
 from tests.database.moves import events, fail, fail_step, ids, lose, meanwhile, refused, retry, revoke
+from tests.world import World
 
 
 def test_a_failed_attempt_is_queued_again_with_a_budget_of_its_own(world: World) -> None:

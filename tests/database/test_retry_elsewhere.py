@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.database.conftest import Row, World
 from tests.database.moves import fail, meanwhile, refused, retry, revoke
+from tests.world import Row, World
 
 
 def elsewhere(world: World, reflection: UUID, user: UUID, failed: UUID | None, provider: str = "qwen") -> Row:

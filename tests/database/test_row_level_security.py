@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.database.conftest import World
+from tests.world import World
 
 DENIED = "denied"
 TABLES = ("reflections", "consents", "samples", "attempts", "voices", "sessions")

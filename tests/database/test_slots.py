@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.database.conftest import World
+from tests.world import World
 
 
 def limit(world: World, slots: int | None, provider: str = "local", region: str = "") -> None:

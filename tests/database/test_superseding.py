@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from tests.database.conftest import Row, World
 from tests.database.moves import events, fail, lose, meanwhile, refused
+from tests.world import Row, World
 
 
 def seen(world: World, reflection: UUID, user: UUID) -> tuple[Row, Row]:

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.database.conftest import World
 from tests.database.moves import events, ids
+from tests.world import World
 
 
 def sweep(world: World, limit: int = 100) -> dict[str, int]:

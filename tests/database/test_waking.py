@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.database.conftest import World
+from tests.world import World
 
 
 def wake_ups(world: World, listener: psycopg.Connection) -> list[str]:

@@ -23,7 +23,7 @@ from scripts.local.services import service_settings
 from scripts.local.stack import Stack, running_stack
 from scripts.sample import speak_sample
 from scripts.walk import Client
-from tests.conftest import temporary_directory
+from tests.clusters import temporary_directory
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"

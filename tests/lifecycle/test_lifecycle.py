@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conftest import Database
-from tests.database.conftest import World
+from tests.clusters import Database
 from tests.database.invariants import INVARIANTS
 from tests.lifecycle.checks import BrokenError
 from tests.lifecycle.machine import Lifecycle
 from tests.lifecycle.watching import Bench
+from tests.world import World
 
 ORDINARY = settings(
     derandomize=True,

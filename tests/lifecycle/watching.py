@@ -10,7 +10,7 @@ from msgspec import Struct
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps
 
-from tests.conftest import Database
+from tests.clusters import Database
 from tests.lifecycle.rows import TIMES
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from backend.settings import DatabaseSettings
 from queue_consumers.queue import Queue
 from queue_consumers.runtime import consume
 from queue_consumers.settings import ConsumerSettings, ServiceSettings, Settings
-from tests.conftest import Database
+from tests.clusters import Database
 
 PATIENCE = 30  # seconds before a test gives up; no test waits for them to pass
 

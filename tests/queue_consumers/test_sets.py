@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, connect
 from queue_consumers import voice_mirror
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry
 from queue_consumers.queue import Message, Queue
-from tests.conftest import Database
+from tests.clusters import Database
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 

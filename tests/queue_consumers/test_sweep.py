@@ -9,17 +9,12 @@ import pytest
 
 from queue_consumers.outcomes import Done, Outcome
 from queue_consumers.queue import Context, Message, Queue
-from tests.conftest import Cluster, Database
-from tests.database.conftest import World
+from scripts.local.postgres import Cluster
+from tests.clusters import Database
 from tests.queue_consumers.conftest import body, consuming
+from tests.world import World
 
 QUEUE = "voice_clone_process"
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.local.postgres import DEFAULT_VERSION
 from scripts.local.stack import Stack, running_stack
-from tests.conftest import SPEED, copied_cluster, temporary_directory
+from tests.clusters import SPEED, copied_cluster, temporary_directory
 
 
 class Person(msgspec.Struct, frozen=True):

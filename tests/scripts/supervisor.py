@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.dev import cancelled_by_signal
 from scripts.local.stack import running_stack
-from tests.conftest import SPEED
+from tests.clusters import SPEED
 
 
 async def hold(directory: Path) -> None:

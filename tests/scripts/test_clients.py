@@ -21,7 +21,7 @@ from backend.storage import Storage
 from scripts.local.auth_and_data import node
 from scripts.local.stack import Stack
 from supabase import AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
-from tests.conftest import Database
+from tests.clusters import Database
 
 SOUND = bytes(range(200)) * 2
 # The client itself passes what its parts call deprecated.

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from scripts.lifecycle import PAGE, PageError, read_edges, render, with_diagrams
-from tests.conftest import Database
+from tests.clusters import Database
 
 REDRAW = "the edges changed: run `python -m scripts lifecycle`"
 NAMES = """

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.local.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
 from scripts.local.postgres import Cluster
-from tests.conftest import SPEED, Database, temporary_directory
+from tests.clusters import SPEED, Database, temporary_directory
 
 FIRST_AFTER_RELEASE = "20261121010000"
 RELEASED_AHEAD = "20261121060100"  # with a number above those of some that came after it

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +15,8 @@ from backend.providers.base import EnrollRequest, new_label
 from backend.providers.qwen import Qwen
 from scripts.local.migrations import ROOT
 from tests.backend.storages import failing_storage, saying
-from tests.conftest import Database
-from tests.database.conftest import World
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+from tests.world import World
 
 REGION = "singapore"
 
@@ -33,12 +31,6 @@ def all_providers() -> Iterator[Simulator]:
 def providers(all_providers: Simulator) -> Simulator:
     all_providers.reset()
     return all_providers
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
 
 
 async def run(url: str, *arguments: str, **settings: str) -> tuple[int | None, str]:

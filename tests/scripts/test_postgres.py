@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from scripts.local.postgres import Cluster
-from tests.conftest import Database
+from tests.clusters import Database
 
 
 def test_each_test_gets_a_migrated_database_of_its_own(database: Database) -> None:

@@ -4,20 +4,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-
-import pytest
 
 from scripts.local.migrations import ROOT
-from tests.conftest import Database
-from tests.database.conftest import World
-
-
-@pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
-        yield made
+from tests.world import World
 
 
 async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:

@@ -17,7 +17,7 @@ from backend.__main__ import DRAIN_SECONDS
 from scripts.local.migrations import ROOT
 from scripts.local.postgres import DEFAULT_VERSION
 from scripts.local.stack import Stack, StackError, running_stack
-from tests.conftest import SPEED, copied_cluster, temporary_directory
+from tests.clusters import SPEED, copied_cluster, temporary_directory
 from tests.scripts.conftest import Person
 
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from scripts.bench.storm import FAULTS, Storm, storm
-from tests.conftest import temporary_directory
+from tests.clusters import temporary_directory
 from tests.lifecycle.checks import Step, check_all
 from tests.lifecycle.watching import PROOF, Row, Sight, watch
 from tests.storms.reasons import untrue_reasons

@@ -1,0 +1,147 @@
+"""A migrated cluster, built once and cached, and databases cloned from it."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from scripts.local.migrations import MIGRATIONS, ROOT, push_migrations
+from scripts.local.postgres import (
+    DEFAULT_VERSION,
+    SUPERUSER,
+    Cluster,
+    bootstrap_scripts,
+    bootstrap_version,
+)
+
+CACHE = ROOT / ".local" / "cache"
+SPEED = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}  # nobody pulls the plug on a test
+_numbers = itertools.count(1)
+
+
+class Database(msgspec.Struct, frozen=True):
+    """One migrated database; each field is a connection string."""
+
+    cluster: Cluster
+    name: str
+    superuser: str
+    postgres: str
+    service: str
+
+    def dsn(self, role: str) -> str:
+        """For any other login role: authenticator, supabase_auth_admin, supabase_storage_admin."""
+        return self.cluster.dsn(role, self.name)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """Of a cluster: its Postgres, and the scripts that make a project of an empty database."""
+
+    version: int = DEFAULT_VERSION
+    scripts: tuple[str, ...] = tuple(bootstrap_scripts())
+
+
+DEFAULT = Kind()
+
+
+def template_key(kind: Kind) -> str:
+    """Changes with whatever goes into the template: the version, the bootstrap, the migrations."""
+    digest = sha256(f"{kind.version} {bootstrap_version(kind.scripts)}".encode())
+    for migration in sorted(MIGRATIONS.glob("*.sql")):
+        digest.update(migration.name.encode())
+        digest.update(migration.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def migrated_template(kind: Kind) -> Path:
+    """A stopped cluster whose database `postgres` is bootstrapped and migrated. Never started: copied."""
+    key = template_key(kind)
+    finished = CACHE / f"cluster-{key}"
+    if finished.exists():
+        os.utime(finished)
+        return finished
+    CACHE.mkdir(parents=True, exist_ok=True)
+    forget_old_templates()
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE))
+    cluster = Cluster(building, kind.version, kind.scripts)
+    try:
+        cluster.start(settings=SPEED)
+        push_migrations(cluster.dsn("postgres"))
+        cluster.set_passwords()
+        cluster.stop()
+        if template_key(kind) != key:
+            pytest.exit("supabase/migrations changed while they were being pushed: run again", 1)
+        building.rename(finished)
+    except OSError:
+        if not finished.exists():  # else another run was faster
+            raise
+    finally:
+        cluster.stop(immediately=True)
+        shutil.rmtree(building, ignore_errors=True)
+    return finished
+
+
+def forget_old_templates(keep: int = 8) -> None:
+    found = sorted(CACHE.glob("cluster-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """For a cluster: as root, Postgres runs as nobody, whom every start of pytest shuts out of tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@contextmanager
+def started_cluster(kind: Kind) -> Iterator[Cluster]:
+    with temporary_directory() as directory:
+        started = copied_cluster(migrated_template(kind), directory, kind)
+        started.start(settings=SPEED)
+        yield started
+        started.stop(immediately=True)
+
+
+def copied_cluster(template: Path, directory: Path, kind: Kind = DEFAULT) -> Cluster:
+    """As root the files belong to nobody, which shutil.copytree would not keep."""
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)
+    for path in (template, *template.rglob("*")):
+        target = directory / path.relative_to(template)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, target)
+        shutil.copymode(path, target)
+        if os.geteuid() == 0:
+            owner = path.stat()
+            os.chown(target, owner.st_uid, owner.st_gid)
+    return Cluster(directory, kind.version, kind.scripts)
+
+
+@contextmanager
+def cloned_database(cluster: Cluster) -> Iterator[Database]:
+    """A migrated database, dropped afterwards whoever is still connected."""
+    name = f"test_{next(_numbers)}"
+    with cluster.connect(database="template1") as admin:
+        admin.execute(f"create database {name} template postgres owner postgres strategy file_copy".encode())
+    yield Database(
+        cluster=cluster,
+        name=name,
+        superuser=cluster.dsn(SUPERUSER, name),
+        postgres=cluster.dsn("postgres", name),
+        service=cluster.dsn("voice_clone_service", name),
+    )
+    with cluster.connect(database="template1") as admin:
+        admin.execute(f"drop database {name} with (force)".encode())

@@ -1,0 +1,138 @@
+"""A small world on a migrated database: people, reflections, consents, and a worker's hands."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.clusters import Database
+
+Row = dict[str, Any]
+
+
+class World:
+    """`service` is what the product logs in as; `superuser` may do anything, as an accident might."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.service = psycopg.Connection[Row].connect(
+            database.service, autocommit=True, row_factory=dict_row
+        )
+        self.superuser = psycopg.Connection[Row].connect(
+            database.superuser, autocommit=True, row_factory=dict_row
+        )
+
+    def close(self) -> None:
+        self.service.close()
+        self.superuser.close()
+
+    def one(self, sql: str, *parameters: Any) -> Row:
+        row = self.service.execute(sql.encode(), parameters).fetchone()
+        assert row is not None
+        return row
+
+    def truth(self, sql: str, *parameters: Any) -> Row:
+        """Read past row level security."""
+        row = self.superuser.execute(sql.encode(), parameters).fetchone()
+        assert row is not None
+        return row
+
+    def user(self) -> UUID:
+        user = uuid4()
+        self.superuser.execute(
+            "insert into auth.users (id, email) values (%s, %s)", (user, f"{user}@example.org")
+        )
+        return user
+
+    def reflection(self, user: UUID) -> UUID:
+        return self.truth(
+            "insert into public.reflections (user_id, name) values (%s, 'R') returning id", user
+        )["id"]
+
+    def consent(self, user: UUID, reflection: UUID | None = None) -> UUID:
+        kind = "self" if reflection is None else "reflection"
+        return self.one(
+            "select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', %s, %s)", user, kind, reflection
+        )["id"]
+
+    def open(self, user: UUID, reflection: UUID | None, consent: UUID | None = None) -> UUID:
+        attempt = uuid4()
+        self.one(
+            "select * from voice_clone.open_attempt"
+            "(%s, %s, %s, %s, 'local', '', %s, 'audio/wav', 1000, true)",
+            attempt, user, consent or self.consent(user), reflection, f"{user}/{attempt}/sample.wav",
+        )  # fmt: skip
+        return attempt
+
+    def queue(self, attempt: UUID, user: UUID) -> Row:
+        return self.one(
+            "select * from voice_clone.queue_attempt"
+            "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, %s, 2000, 0)",
+            attempt, user, f"{user}/{attempt}/prepared.wav",
+        )  # fmt: skip
+
+    def queued(self, user: UUID, reflection: UUID | None) -> UUID:
+        attempt = self.open(user, reflection)
+        self.queue(attempt, user)
+        return attempt
+
+    def claim(self, attempt: UUID, lease: int = 60) -> Row:
+        return self.one("select * from voice_clone.claim_attempt(%s, 'worker', %s, 4, true)", attempt, lease)
+
+    def intend(self, attempt: UUID, epoch: int, settle: int = 60) -> UUID:
+        label = uuid4().hex[:16]
+        return self.one(
+            "select voice_clone.intend_enrollment(%s, %s, %s, %s) as id", attempt, epoch, label, settle
+        )["id"]
+
+    def attach(self, attempt: UUID, epoch: int, enrollment: UUID, message: int | None = None) -> Row:
+        return self.one(
+            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', %s)",
+            attempt, epoch, enrollment, f"voice-of-{enrollment}", message,
+        )  # fmt: skip
+
+    def enroll(self, attempt: UUID) -> Row:
+        epoch = self.claim(attempt)["lease_epoch"]
+        return self.attach(attempt, epoch, self.intend(attempt, epoch))
+
+    def step(self, attempt: UUID, step: str) -> int:
+        return self.one("select * from voice_clone.claim_step(%s, %s, 'worker', 60)", attempt, step)[
+            "lease_epoch"
+        ]
+
+    def launchable(self, user: UUID, reflection: UUID) -> UUID:
+        """An attempt that went all the way."""
+        attempt = self.queued(user, reflection)
+        self.enroll(attempt)
+        self.one(
+            "select * from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
+            attempt, self.step(attempt, "runtime"),
+        )  # fmt: skip
+        self.one(
+            "select * from voice_clone.mark_preview(%s, %s, 'rendered', 'p.wav', null, null, 0, null)",
+            attempt, self.step(attempt, "preview"),
+        )  # fmt: skip
+        self.one("select * from voice_clone.complete_preview(%s, %s)", reflection, user)
+        return attempt
+
+    def attempt(self, attempt: UUID) -> Row:
+        return self.truth("select * from public.attempts where id = %s", attempt)
+
+    def mirror(self, reflection: UUID) -> Row:
+        self.one("select voice_clone.mirror_reflections(%s)", [reflection])
+        return self.voice(reflection)
+
+    def voice(self, reflection: UUID) -> Row:
+        return self.truth("select voice from public.reflections where id = %s", reflection)["voice"]
+
+    def messages(self, queue: str) -> list[Row]:
+        return self.service.execute(
+            "select * from voice_clone.read_messages(%s, 0, 1000)", (queue,)
+        ).fetchall()
+
+    def replace(self, function: str, old: str, new: str) -> None:
+        """Patch a function's body: how a mutant is made. The text must be there."""
+        source = self.truth("select pg_get_functiondef(%s::regproc) as source", function)["source"]
+        assert old in source
+        self.superuser.execute(source.replace(old, new).encode())
