@@ -1,11 +1,11 @@
-"""Exponential back-off with full jitter: any moment up to a bound that grows."""
+"""Exponential back-off with full jitter: any moment up to a bound that doubles."""
 
 import random
 
 
-def full_jitter(tries: int, base: float, cap: float, growth: int = 2) -> float:
+def full_jitter(tries: int, base: float, cap: float) -> float:
     """Seconds to wait after that many tries, the first being 1."""
-    return random.uniform(0, min(cap, base * growth ** min(tries - 1, 30)))  # noqa: S311 - spreads load, guards nothing
+    return random.uniform(0, min(cap, base * 2 ** min(tries - 1, 30)))  # noqa: S311 - spreads load, guards nothing
 
 
 class Backoff:

@@ -21,10 +21,8 @@ from backend.telemetry import log
 queries = load_queries("attempts")
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 UNCLAIMED_WAIT = {"busy", "owner_busy"}  # not_due: its message comes when it is due
-# Up to 3, 9, 27 and 81 s: one failure is soon tried again, and five tries outlast a short outage.
-RETRY_BASE_SECONDS = 3.0
-RETRY_GROWTH = 3
-RETRY_CAP_SECONDS = 90.0
+RETRY_BASE_SECONDS = 2.0
+RETRY_CAP_SECONDS = 60.0
 
 
 class StepAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -104,4 +102,4 @@ def retry_delay(tries: int, error: ProviderError | None = None) -> float:
     """Seconds until the next try: the provider's own word, or exponential with full jitter."""
     if error is not None and error.retry_after is not None:
         return error.retry_after
-    return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, RETRY_GROWTH)
+    return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
