@@ -1,8 +1,13 @@
 """How connections to Postgres are made, and lent."""
 
+import select
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import ConnStatus
 from psycopg_pool import AsyncConnectionPool
 
 from backend.settings import DatabaseSettings
@@ -41,3 +46,38 @@ class WarmPool(AsyncConnectionPool[C]):
         if self._pool:
             self._pool.rotate(1)
         return await super()._get_ready_connection(timeout)
+
+
+@asynccontextmanager
+async def lent(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
+    """An autocommit connection that was alive a moment ago, whatever else the pool holds after a restart.
+
+    The pool's own check waits a second or so after each that is not.
+    """
+    connection = await pool.getconn()
+    while not is_alive(connection):  # nothing was sent on it, so taking another repeats nothing
+        await connection.close()
+        await pool.putconn(connection)
+        connection = await pool.getconn()
+    try:
+        yield connection
+    finally:
+        await pool.putconn(connection)
+
+
+def is_alive(connection: AsyncConnection[Any]) -> bool:
+    """Whether the server still holds its end, without asking: what idles reads nothing until it dies."""
+    socket = connection.pgconn.socket
+    if not is_readable(socket):
+        return True
+    try:
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return connection.pgconn.status == ConnStatus.OK and not is_readable(socket)
+
+
+def is_readable(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))

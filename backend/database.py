@@ -5,7 +5,6 @@ Three ways to run SQL, all with the same methods: `database` (each statement on 
 `async with database.transaction() as transaction` (several statements, committed at the end).
 """
 
-import select
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,13 +14,13 @@ import msgspec
 import psycopg
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
-from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Literal
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from backend.auth import Caller
-from backend.connections import WarmPool, session_options
+from backend.connections import WarmPool, lent, session_options
 from backend.errors import from_postgres
 from backend.settings import DatabaseSettings
 
@@ -125,17 +124,10 @@ class Database(Statements):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection that was alive a moment ago. Driver errors leave as ours."""
+        """Driver errors leave as ours."""
         try:
-            connection = await self._pool.getconn()
-            while not is_alive(connection):  # nothing was sent on it, so taking another repeats nothing
-                await connection.close()
-                await self._pool.putconn(connection)
-                connection = await self._pool.getconn()
-            try:
+            async with lent(self._pool) as connection:
                 yield connection
-            finally:
-                await self._pool.putconn(connection)
         except psycopg.Error as error:
             raise from_postgres(error) from error
 
@@ -198,24 +190,6 @@ async def begin(connection: Connection, caller: Caller | None) -> None:
 
 def become(caller: Caller) -> Composed:
     return BECOME.format(Literal(caller.claims))
-
-
-def is_alive(connection: Connection) -> bool:
-    """Whether the server still holds its end, without asking: what idles reads nothing until it dies."""
-    socket = connection.pgconn.socket
-    if not is_readable(socket):
-        return True
-    try:
-        connection.pgconn.consume_input()
-    except psycopg.OperationalError:
-        return False
-    return connection.pgconn.status == ConnStatus.OK and not is_readable(socket)
-
-
-def is_readable(socket: int) -> bool:
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 async def speak_json(connection: Connection) -> None:

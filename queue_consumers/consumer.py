@@ -15,6 +15,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from backend.backoff import Backoff
+from backend.connections import lent
 from backend.http_client import HttpClient
 from queue_consumers.database import is_transient
 from queue_consumers.heartbeat import keep_invisible
@@ -122,7 +123,7 @@ class Consumer:
     async def _read(self) -> int:
         visibility = self._settings.visibility_seconds
         visible_at = asyncio.get_running_loop().time() + visibility
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             rows = await read_messages(connection, self._queue.name, visibility, self._queue.batch_size)
         for msg_id, read_ct, body in rows:
             self._take(msg_id, read_ct, body, visible_at)
@@ -172,7 +173,7 @@ class Consumer:
         if not ids:
             return
         try:
-            async with self._settler.lock, self._pool.connection() as connection:
+            async with self._settler.lock, lent(self._pool) as connection:
                 await release_messages(connection, self._queue.name, ids)
             log.info("put back", queue=self._queue.name, messages=len(ids))
         except psycopg.Error as error:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from psycopg_pool import AsyncConnectionPool
 
+from backend.connections import lent
 from queue_consumers.jobs import DeadlineError, Job
 from queue_consumers.queue import Queue
 from queue_consumers.settlement import Settlement, Settler
@@ -21,7 +22,7 @@ async def commit_set(
     try:
         async with (
             timeout,
-            pool.connection() as connection,
+            lent(pool) as connection,
             AsyncExitStack() as until_committed,
             connection.transaction(),
         ):

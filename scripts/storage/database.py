@@ -9,6 +9,7 @@ from psycopg import AsyncClientCursor, AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from backend.connections import lent
 from scripts.storage.errors import from_database
 from scripts.storage.tokens import Caller
 
@@ -59,7 +60,7 @@ async def run(
         "scope_operation": operation,
     }
     script = f"{SCOPE}{QUERIES[query]};\n{'commit' if keep else 'rollback'}"
-    async with pool.connection() as connection:
+    async with lent(pool) as connection:
         cursor = AsyncClientCursor(connection, row_factory=dict_row)
         try:
             await cursor.execute(script.encode(), scope | values)

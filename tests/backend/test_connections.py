@@ -1,8 +1,11 @@
-"""The pool lends what is warm."""
+"""The pool lends what is warm, and nothing that died."""
 
 import asyncio
 
-from backend.connections import WarmPool
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from backend.connections import WarmPool, lent
 from tests.clusters import Database
 
 
@@ -29,3 +32,20 @@ async def test_all_are_lent_at_once(database: Database) -> None:
                 return (await cursor.fetchall())[0][0]
 
         assert len(set(await asyncio.gather(*(ask() for _ in range(40))))) == 4
+
+
+async def test_what_died_while_it_idled_is_not_lent(database: Database) -> None:
+    async with AsyncConnectionPool(
+        database.service, min_size=4, kwargs={"autocommit": True}, open=False
+    ) as pool:
+        await pool.wait()
+        with psycopg.connect(database.superuser, autocommit=True) as superuser:
+            ended = superuser.execute(
+                """
+                select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                where usename = 'voice_clone_service' and datname = current_database()
+                """
+            )
+            assert ended.rowcount == 4
+        async with lent(pool) as connection:
+            await connection.execute("select 1")
