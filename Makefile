@@ -57,6 +57,6 @@ ready: .venv/installed node_modules/installed
 node_modules/installed: package-lock.json .venv/installed
 	@echo "Installing Node packages into node_modules (once) …"
 	@rm -rf node_modules
-	@npm install --loglevel=error --ignore-scripts --no-save --no-audit --no-fund >/dev/null \
+	@npm install --loglevel=error --ignore-scripts --no-save >/dev/null \
 	  || { echo "The Node packages could not be installed: npm says above why. Once that is mended, run make again."; exit 1; }
 	@touch $@
