@@ -32,6 +32,7 @@ async def sync_runtime(parts: Parts, attempt_id: UUID, *, message_id: int | None
 
 
 async def sync(step: Step) -> StepAnswer:
+    """The same, for whoever has the lease already."""
     provider = step.parts.providers.get(step.work.provider)
     if provider is None:
         return await mark_runtime(
