@@ -18,15 +18,15 @@ select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'bench', 'en', 'ready
 from r
 returning reflection_id
 
--- touch --
--- a version more, so that each mirror is behind
-update public.attempts set version = version + 1 where reflection_id = any(%(reflections)s)
-
 -- plain_update --
 -- the floor of a mirror: the same rows, the same size, nothing checked
 update public.reflections r set voice = r.voice || a.state
 from (select reflection_id, to_jsonb(a) - 'user_id' as state from public.attempts a where reflection_id = any(%(reflections)s)) a
 where r.id = a.reflection_id
+
+-- unmirrored --
+-- as they were before anything was mirrored
+update public.reflections set voice = '{}' where id = any(%(reflections)s)
 
 -- mirror_messages --
 -- one for each reflection
