@@ -211,7 +211,7 @@ async def mirrors_per_second(bench: Bench) -> float:
     async with connected(bench) as connection:
         started = time.perf_counter()
         consumer = asyncio.create_task(consume(settings, [QUEUES["voice_mirror"]], stop))
-        while await (await connection.execute(waiting)).fetchone() is not None:
+        while await (await connection.execute(waiting)).fetchone() is not None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
         taken = time.perf_counter() - started
     stop.set()
