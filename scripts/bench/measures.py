@@ -28,9 +28,7 @@ ROUNDS = 3
 SECONDS = 2.0
 CONNECTIONS = 32
 UPLOADS = 200  # of a round, and as many before, to warm the connections
-UPLOAD_ROUNDS = (
-    5  # short ones: what else a machine does for a second is in one of them, and not in the median
-)
+UPLOAD_ROUNDS = 5  # short ones, so that a bad second of the machine's is one of them and not their median
 UPLOADS_EACH = 10  # less than anybody may have open
 MIRRORS = 10_000
 SWEPT = 1_000
@@ -121,7 +119,8 @@ def signings(bench: Bench) -> list[bytes]:
 
 async def messages(bench: Bench) -> list[Figure]:
     per_second = await measure_messages_per_second(bench.stack.database_url)
-    p50, p99 = await measure_pick_up(bench.stack.database_url)
+    rounds = [await measure_pick_up(bench.stack.database_url) for _ in range(ROUNDS)]
+    p50, p99 = (middle(each) for each in zip(*rounds, strict=True))
     floor = notify_round_trip(bench)
     return [
         at_least(
