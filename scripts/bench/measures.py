@@ -27,8 +27,8 @@ queries = load_queries(__file__.replace("measures.py", "seed"))
 ROUNDS = 3
 SECONDS = 2.0
 CONNECTIONS = 32
-UPLOADS = 200  # of a round, and as many before, to warm the connections
-UPLOAD_ROUNDS = 5  # short ones, so that a bad second of the machine's is one of them and not their median
+UPLOADS = 1_000
+UPLOADS_AT_A_TIME = 20  # then as many of the floor's, so that both see the same moments of the machine
 UPLOADS_EACH = 10  # less than anybody may have open
 MIRRORS = 10_000
 SWEPT = 1_000
@@ -86,18 +86,18 @@ async def launch_gate(bench: Bench) -> list[Figure]:
 async def upload_url(bench: Bench) -> list[Figure]:
     """Opening an upload, beside Storage's own signing call; one connection each."""
     url, storage = bench.stack.api_url, bench.stack.supabase_url
-    await milliseconds(storage, signings(bench))
-    await milliseconds(url, openings(bench))
     floors, values = [], []
-    for _ in range(UPLOAD_ROUNDS):
-        floors.append(await milliseconds(storage, signings(bench)))
-        values.append(await milliseconds(url, openings(bench)))
+    signing, opening = signings(bench), openings(bench)
+    for first in range(0, UPLOADS, UPLOADS_AT_A_TIME):
+        some = slice(first, first + UPLOADS_AT_A_TIME)
+        floors.append(await milliseconds(storage, signing[some]))
+        values.append(await milliseconds(url, opening[some]))
     name = "upload-url, one connection"
     return [against_floor(name, middle(values), "ms", middle(floors), at_most=1.5)]
 
 
 def openings(bench: Bench) -> list[bytes]:
-    """A round of requests for upload URLs, by people who have opened none yet."""
+    """Requests for upload URLs, by people who have opened none yet."""
     users = bench.users(UPLOADS // UPLOADS_EACH)
     consents = bench.run(queries.consents, {"users": users})
     requests = []
