@@ -12,6 +12,7 @@ from backend.sql import load_queries
 from backend.storage import Storage, StorageError
 
 queries = load_queries("health")
+PATIENCE_SECONDS = 3.0  # with Storage: whoever probes waits no longer
 
 
 class Readiness(Struct):
@@ -50,9 +51,10 @@ async def database_state(database: Database) -> str:
 
 async def storage_state(storage: Storage) -> str:
     try:
-        await storage.ping()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await storage.ping()
     except StorageError as error:
         return error.storage_code or "refused"
-    except AppError:
+    except (AppError, TimeoutError):
         return "unreachable"
     return "ok"

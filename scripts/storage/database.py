@@ -43,7 +43,10 @@ async def configure(connection: AsyncConnection) -> None:
 
 
 def create_pool(dsn: str) -> AsyncConnectionPool:
-    return AsyncConnectionPool(dsn, min_size=2, max_size=16, open=False, configure=configure)
+    """Whoever asks while Postgres is away is told so soon, and the next one tries to connect again."""
+    return AsyncConnectionPool(
+        dsn, min_size=2, max_size=16, timeout=2.0, reconnect_timeout=4.0, open=False, configure=configure
+    )
 
 
 async def run(
@@ -60,16 +63,21 @@ async def run(
         "scope_operation": operation,
     }
     script = f"{SCOPE}{QUERIES[query]};\n{'commit' if keep else 'rollback'}"
-    async with lent(pool) as connection:
-        cursor = AsyncClientCursor(connection, row_factory=dict_row)
+    try:
+        async with lent(pool) as connection:
+            return await run_script(connection, script, scope | values)
+    except psycopg.Error as error:
+        raise from_database(error) from error
+
+
+async def run_script(connection: AsyncConnection, script: str, values: dict[str, Any]) -> list[Row]:
+    async with AsyncClientCursor(connection, row_factory=dict_row) as cursor:
         try:
-            await cursor.execute(script.encode(), scope | values)
+            await cursor.execute(script.encode(), values)
             for _ in range(SCOPE_RESULTS):
                 cursor.nextset()
             return await cursor.fetchall() if cursor.description else []
-        except psycopg.Error as error:
+        except psycopg.Error:
             if not connection.broken:
                 await connection.rollback()
-            raise from_database(error) from error
-        finally:
-            await cursor.close()
+            raise
