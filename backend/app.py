@@ -1,5 +1,10 @@
 """The HTTP service, wired here and nowhere else."""
 
+import asyncio
+import ctypes
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -13,40 +18,38 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from backend.audio.inspect import AudioInspector
-from backend.auth import TokenVerifier, provide_caller
-from backend.background import Background
-from backend.database import Database
-from backend.draining import Drainer
-from backend.event_hub import EventHub
-from backend.gate import launch_gates
-from backend.http_client import HttpClient
-from backend.parts import Parts
-from backend.problems import answer_problem
-from backend.providers.local import LocalProvider
-from backend.providers.remote import remote_providers
-from backend.routes.clock import ClockController
-from backend.routes.clone import CloneController
-from backend.routes.consents import ConsentsController
-from backend.routes.enrollments import EnrollmentsController
-from backend.routes.events import EventsController
-from backend.routes.health import HealthController
-from backend.routes.internal import InternalController
-from backend.routes.legacy import LegacyController
-from backend.routes.reflections import ReflectionsController
-from backend.routes.speech import SpeechController
-from backend.routes.voice_clone import VoiceCloneController
-from backend.routes.voice_moves import VoiceMovesController
-from backend.routes.voices import VoicesController
+from backend.consents.routes import ConsentsController
+from backend.context import AppContext
+from backend.database.pool import Database
+from backend.lifecycle.draining import Drainer
+from backend.lifecycle.event_routes import EventsController
+from backend.lifecycle.event_streams import EventHub
+from backend.lifecycle.internal_routes import InternalController
+from backend.lifecycle.launch_gate import launch_gates
+from backend.lifecycle.slots import keep_slots
+from backend.providers.base import ProviderError
+from backend.providers.local.adapter import LocalProvider
+from backend.providers.problems import answer_provider_error
+from backend.providers.registry import remote_providers
+from backend.reflections.clone_routes import VoiceCloneController
+from backend.reflections.legacy_routes import LegacyController
+from backend.reflections.recovery_routes import RecoveryController
+from backend.reflections.routes import ReflectionsController
+from backend.samples.routes import CloneController
 from backend.settings import Settings, load_settings
-from backend.slots import keep_slots
-from backend.storage import Storage, StorageProfiles
-from backend.telemetry import RequestLog, configure_logging
+from backend.speech.routes import SpeechController
+from backend.storage.client import Storage, StorageProfiles
+from backend.voices.routes import VoicesController
+from backend.web.authentication import TokenVerifier, provide_caller
+from backend.web.background import Background
+from backend.web.health import HealthController, Probes
+from backend.web.http_client import HttpClient
+from backend.web.logs import RequestLog, configure_logging
+from backend.web.problems import answer_problem
 
 ROUTES: list[ControllerRouterHandler] = [
-    ClockController,
     CloneController,
     ConsentsController,
-    EnrollmentsController,
     EventsController,
     HealthController,
     InternalController,
@@ -54,10 +57,12 @@ ROUTES: list[ControllerRouterHandler] = [
     ReflectionsController,
     SpeechController,
     VoiceCloneController,
-    VoiceMovesController,
+    RecoveryController,
     VoicesController,
 ]
 
+PR_SET_PDEATHSIG = 1
+SERVER_PID = "LIKENESS_SERVER_PID"  # set by the server process for its workers
 BODY_OVERHEAD = 65_536  # bytes of a multipart body beside the sample in it
 
 
@@ -74,24 +79,25 @@ def create_app(
     background = Background()
     hub = EventHub(settings.database, database)
     local = LocalProvider(StorageProfiles(storage))
-    parts = Parts(
+    context = AppContext(
         settings=settings,
         database=database,
-        gates=launch_gates(database),
         storage=storage,
         providers={local.name: local, **remote_providers(settings.providers, http)},
         inspector=AudioInspector(),
     )
-    drainer = Drainer(parts, background)
+    drainer = Drainer(context, background)
+    gates = launch_gates(database)
+    probes: Probes = {"database": database.probe, "storage": storage.probe}
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with http, database, hub:
-            keeping = background.start(keep_slots(parts))
+            keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
             await background.drain()
-            await parts.inspector.aclose()
+            await context.inspector.aclose()
             await local.aclose()
 
     app = Litestar(
@@ -112,13 +118,15 @@ def create_app(
             "http": Provide(lambda: http, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
-            "parts": Provide(lambda: parts, sync_to_thread=False),
+            "context": Provide(lambda: context, sync_to_thread=False),
             "hub": Provide(lambda: hub, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
+            "launch_gates": Provide(lambda: gates, sync_to_thread=False),
+            "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
-        exception_handlers={Exception: answer_problem},
+        exception_handlers={ProviderError: answer_provider_error, Exception: answer_problem},
         request_max_body_size=settings.attempts.max_sample_bytes + BODY_OVERHEAD,
         cors_config=cors(settings.server.allowed_origins),
         openapi_config=OPENAPI,
@@ -126,6 +134,30 @@ def create_app(
     )
     app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has an id as well
     return app
+
+
+def create_worker_app() -> Litestar:
+    """In a worker process: when the server is killed, its workers go too, and the port is free again."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(os.environ[SERVER_PID]):  # it died before the line above
+            sys.exit(1)
+    app = create_app()
+    app.on_startup.append(end_streams_first)
+    return app
+
+
+async def end_streams_first(app: Litestar) -> None:
+    """At SIGTERM the server waits for its connections, and an event stream would not end by itself.
+
+    The server's own handler is left on SIGINT, which is how the signal is passed on.
+    """
+
+    def end_streams() -> None:
+        app.state.hub.close()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_streams)
 
 
 def cors(origins: list[str]) -> CORSConfig | None:

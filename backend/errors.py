@@ -12,8 +12,6 @@ from typing import Any
 import msgspec
 import psycopg
 
-from backend.providers.base import ErrorKind, ProviderError
-
 
 class AppError(Exception):
     """Something went wrong on our side."""
@@ -246,25 +244,3 @@ def from_voice_clone(kind: type[AppError], error: psycopg.Error) -> AppError:
 
 def camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
-
-
-BY_PROVIDER_CODE: dict[str, type[AppError]] = {
-    "sample_too_large": SampleTooLarge,
-    "provider_rejected": ProviderRejected,
-    "inference_failed": InferenceFailed,
-}
-BY_PROVIDER_KIND: dict[ErrorKind, type[AppError]] = {
-    ErrorKind.REJECTED: InvalidInput,
-    ErrorKind.FULL: ProviderRejected,
-    ErrorKind.MISCONFIGURED: ProviderRejected,
-}
-
-
-def from_provider(error: ProviderError) -> AppError:
-    """A provider's failure as the client sees it: our words, our code as `reason`, their request id."""
-    kind = BY_PROVIDER_CODE.get(error.code) or BY_PROVIDER_KIND.get(error.kind, ProviderUnavailable)
-    extra = {"provider": error.provider, "providerRequestId": error.request_id, "reason": error.code}
-    problem = kind(error.message, extra=extra, retry_after=error.retry_after, internal=str(error))
-    if kind is InvalidInput:
-        problem.code = error.code
-    return problem

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from backend.settings import SettingsError
-from backend.telemetry import configure_logging
+from backend.settings.sections import SettingsError
+from backend.web.logs import configure_logging
 from queue_consumers.queue import Queue
 from queue_consumers.registry import QUEUES
 from queue_consumers.runtime import consume

@@ -14,9 +14,9 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from backend.backoff import Backoff
-from backend.connections import lent
-from backend.http_client import HttpClient
+from backend.database.backoff import Backoff
+from backend.database.connections import checkout
+from backend.web.http_client import HttpClient
 from queue_consumers.database import is_transient
 from queue_consumers.heartbeat import keep_invisible
 from queue_consumers.jobs import HeartbeatError, Job, describe, handle_job
@@ -123,7 +123,7 @@ class Consumer:
     async def _read(self) -> int:
         visibility = self._settings.visibility_seconds
         visible_at = asyncio.get_running_loop().time() + visibility
-        async with lent(self._pool) as connection:
+        async with checkout(self._pool) as connection:
             rows = await read_messages(connection, self._queue.name, visibility, self._queue.batch_size)
         for msg_id, read_ct, body in rows:
             self._take(msg_id, read_ct, body, visible_at)
@@ -173,7 +173,7 @@ class Consumer:
         if not ids:
             return
         try:
-            async with self._settler.lock, lent(self._pool) as connection:
+            async with self._settler.lock, checkout(self._pool) as connection:
                 await release_messages(connection, self._queue.name, ids)
             log.info("put back", queue=self._queue.name, messages=len(ids))
         except psycopg.Error as error:

@@ -3,8 +3,8 @@
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from backend.connections import WarmPool, session_options
-from backend.settings import DatabaseSettings
+from backend.database.connections import WarmPool, session_options
+from backend.settings.database import DatabaseSettings
 
 WAKE_CHANNEL = "voice_clone_wake"
 APPLICATION_NAME = "queue_consumers"

@@ -8,7 +8,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from backend.connections import lent
+from backend.database.connections import checkout
 from queue_consumers.jobs import Job
 from queue_consumers.messages import postpone_messages
 from queue_consumers.settlement import Settler
@@ -34,7 +34,7 @@ async def keep_invisible(
         if not due:
             continue
         try:
-            async with asyncio.timeout(interval), settler.lock, lent(pool) as connection:
+            async with asyncio.timeout(interval), settler.lock, checkout(pool) as connection:
                 # Those that a settlement took meanwhile have their own time.
                 kept = [job for job in due if held.get(job.msg_id) is job]
                 await postpone_messages(connection, queue, {job.msg_id: visibility for job in kept})

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from backend.http_client import FAILURES, HttpClient
+from backend.web.http_client import FAILURES, HttpClient
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message
 from queue_consumers.settings import ServiceSettings

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from backend.sql import load_queries
+from backend.database.queries import load_queries
 
 queries = load_queries(__file__)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from backend.http_client import HttpClient
+from backend.web.http_client import HttpClient
 from queue_consumers.outcomes import Outcome
 
 

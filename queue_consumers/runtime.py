@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from backend.listening import listen
+from backend.database.listener import listen
 from queue_consumers.consumer import Consumer
 from queue_consumers.database import APPLICATION_NAME, WAKE_CHANNEL, open_pool
 from queue_consumers.internal_http import open_client

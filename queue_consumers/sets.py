@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from psycopg_pool import AsyncConnectionPool
 
-from backend.connections import lent
+from backend.database.connections import checkout
 from queue_consumers.jobs import DeadlineError, Job
 from queue_consumers.queue import Queue
 from queue_consumers.settlement import Settlement, Settler
@@ -22,7 +22,7 @@ async def commit_set(
     try:
         async with (
             timeout,
-            lent(pool) as connection,
+            checkout(pool) as connection,
             AsyncExitStack() as until_committed,
             connection.transaction(),
         ):

@@ -6,15 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from backend.settings import (
-    Count,
-    DatabaseSettings,
-    Seconds,
-    Section,
-    SettingsError,
-    read_section,
-    url_problems,
-)
+from backend.settings.database import DatabaseSettings
+from backend.settings.sections import Count, Seconds, Section, SettingsError, read_section, url_problems
 from queue_consumers.queue import Queue
 
 

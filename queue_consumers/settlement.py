@@ -10,8 +10,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from backend.backoff import Backoff, full_jitter
-from backend.connections import lent
+from backend.database.backoff import Backoff, full_jitter
+from backend.database.connections import checkout
 from queue_consumers import messages
 from queue_consumers.database import is_transient
 from queue_consumers.jobs import Job
@@ -136,7 +136,7 @@ class Settler:
         backoff = Backoff()
         while True:
             try:
-                async with self.lock, lent(self._pool) as connection:
+                async with self.lock, checkout(self._pool) as connection:
                     await settlement.write(connection)
                 return
             except psycopg.Error as error:

@@ -8,9 +8,9 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from backend.backoff import Backoff
-from backend.connections import lent
-from backend.sql import load_queries
+from backend.database.backoff import Backoff
+from backend.database.connections import checkout
+from backend.database.queries import load_queries
 from queue_consumers.jobs import describe
 
 log = structlog.get_logger("queue_consumers")
@@ -36,7 +36,7 @@ async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
 
 async def sweep(pool: AsyncConnectionPool) -> int:
     """How many were moved on; what was troubled stays due."""
-    async with lent(pool) as connection:
+    async with checkout(pool) as connection:
         cursor = await connection.execute(queries.recover_stale, {"limit": LIMIT})
         done = dict(await cursor.fetchall())
     if "troubled" in done:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
-from backend.sql import load_queries
+from backend.database.queries import load_queries
 from queue_consumers.outcomes import Done, Outcome
 from queue_consumers.queue import Message, Queue
 

@@ -6,14 +6,14 @@ from importlib import import_module
 import typer
 
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
-    "bench": "scripts.bench.command",
-    "demo": "scripts.demo",
-    "dev": "scripts.dev",
-    "lifecycle": "scripts.lifecycle",
+    "bench": "scripts.local.bench.command",
+    "demo": "scripts.local.demo",
+    "dev": "scripts.local.dev",
+    "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
     "recover-stale": "scripts.recover_stale",
-    "simulator": "scripts.simulator.command",
+    "simulator": "scripts.local.simulator.command",
 }
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from scripts.local.migrations import MigrationError, push_migrations
+from scripts.migrations import MigrationError, push_migrations
 
 
 def migrate() -> None:

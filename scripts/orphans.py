@@ -15,8 +15,9 @@ from psycopg.rows import class_row
 from rich.console import Console
 from rich.table import Table
 
-from backend.settings import SettingsError, load_settings
-from backend.sql import load_queries
+from backend.database.queries import load_queries
+from backend.settings import load_settings
+from backend.settings.sections import SettingsError
 from scripts.reconcile import Missing, Orphan, Unknown, reconcile
 
 queries = load_queries(__file__)

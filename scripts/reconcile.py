@@ -6,15 +6,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backend.database import Database
+from backend.database.pool import Database
+from backend.database.queries import load_queries
 from backend.errors import AppError
-from backend.http_client import HttpClient
 from backend.providers.base import ProviderError, ProviderVoice, VoiceProvider
-from backend.providers.local import LocalProvider
-from backend.providers.remote import remote_providers
+from backend.providers.local.adapter import LocalProvider
+from backend.providers.registry import remote_providers
 from backend.settings import Settings
-from backend.sql import load_queries
-from backend.storage import Storage, StorageProfiles
+from backend.storage.client import Storage, StorageProfiles
+from backend.web.http_client import HttpClient
 
 queries = load_queries(__file__)
 BATCH = 500  # voices compared in one statement

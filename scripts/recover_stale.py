@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from backend.sql import load_queries
+from backend.database.queries import load_queries
 
 queries = load_queries(__file__)
 MEANINGS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from scripts.sample import speak_sample
+from scripts.local.sample import speak_sample
 
 ROOT = Path(__file__).parents[1]
 RECORDING = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"

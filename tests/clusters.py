@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scripts.local.migrations import MIGRATIONS, ROOT, push_migrations
-from scripts.local.postgres import (
+from scripts.local.supabase.postgres import (
     DEFAULT_VERSION,
     SUPERUSER,
     Cluster,
     bootstrap_scripts,
     bootstrap_version,
 )
+from scripts.migrations import MIGRATIONS, ROOT, push_migrations
 
 CACHE = ROOT / ".local" / "cache"
 SPEED = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.clusters import (
     DEFAULT,
     Database,

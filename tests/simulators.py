@@ -19,12 +19,12 @@ import httpx
 import numpy as np
 
 from backend.providers.base import Sample
-from backend.providers.elevenlabs import ElevenLabsConfig
-from backend.providers.qwen import QwenConfig
+from backend.providers.elevenlabs.adapter import ElevenLabsConfig
+from backend.providers.qwen.adapter import QwenConfig
 from backend.providers.wav import pcm_wav
-from scripts.local.processes import die_with_parent
-from scripts.simulator.http import Request, Response, Server
-from scripts.simulator.speech import speak
+from scripts.local.simulator.http import Request, Response, Server
+from scripts.local.simulator.speech import speak
+from scripts.local.supabase.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 QWEN_KEY = "sk-sim-0123456789"
@@ -49,7 +49,7 @@ class Simulator:
         return ElevenLabsConfig(**{**given, **settings})
 
     def fault(self, provider: str, operation: str, fault: str, **how: Any) -> None:
-        """As `scripts.simulator.faults.Fault` has it: times, match, after_commit, seconds, retry_after, …"""
+        """A `scripts.local.simulator.faults.Fault`: times, match, after_commit, seconds, retry_after, …"""
         body = {"provider": provider, "operation": operation, "fault": fault, **how}
         self._control.post("/faults", json=body).raise_for_status()
 
@@ -109,7 +109,7 @@ class Simulator:
 def simulator(*options: str) -> Iterator[Simulator]:
     """`options` as on the command line, for instance `--instant` or `--state`, a file."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.simulator", "--port", "0", *options],
+        [sys.executable, "-m", "scripts.local.simulator", "--port", "0", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from msgspec import Struct
 
-from backend.audio.errors import AudioError
+from backend.sandbox.errors import InputRefused
 
 DEMUXERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ogg,amr,mov,mp4,matroska,webm"
 DECODERS = (
@@ -103,7 +103,7 @@ class Source(Struct):
                 continue
             for frame in frames:
                 if frame.sample_rate != self.sample_rate or frame.layout.nb_channels != self.channels:
-                    raise AudioError(
+                    raise InputRefused(
                         "sample_damaged", "the sample changes its sample rate or channels on the way"
                     )
                 yield _floats(frame, self.channels)
@@ -111,33 +111,35 @@ class Source(Struct):
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """AudioError `invalid_format` when it is not audio of a kind and shape that we take."""
+    """InputRefused `invalid_format` when it is not audio of a kind and shape that we take."""
     if path.stat().st_size == 0:
-        raise AudioError("invalid_format", "the file is empty")
+        raise InputRefused("invalid_format", "the file is empty")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
     try:
         container = av.open(f"file:{path.absolute()}", mode="r", container_options=options)
     except (FFmpegError, ValueError):
-        raise AudioError("invalid_format", NOT_AUDIO) from None
+        raise InputRefused("invalid_format", NOT_AUDIO) from None
     with container:
         yield _source(container, path)
 
 
 def _source(container: InputContainer, path: Path) -> Source:
     if not container.streams.audio:
-        raise AudioError("invalid_format", "the file has no audio in it")
+        raise InputRefused("invalid_format", "the file has no audio in it")
     stream = container.streams.audio[0]
     try:
         context = stream.codec_context
         rate, channels, codec = context.sample_rate, context.channels, context.name
     except (FFmpegError, AttributeError, ValueError):  # a codec that FFmpeg does not know at all
-        raise AudioError("invalid_format", NOT_AUDIO) from None
+        raise InputRefused("invalid_format", NOT_AUDIO) from None
     if codec not in DECODERS.split(","):
-        raise AudioError("invalid_format", f"audio of the kind {codec} is not taken", {"codec": codec})
+        raise InputRefused("invalid_format", f"audio of the kind {codec} is not taken", {"codec": codec})
     if rate not in SAMPLE_RATES:
-        raise AudioError("invalid_format", f"a sample rate of {rate} Hz is not taken", {"sample_rate": rate})
+        raise InputRefused(
+            "invalid_format", f"a sample rate of {rate} Hz is not taken", {"sample_rate": rate}
+        )
     if channels not in range(1, MAX_CHANNELS + 1):
-        raise AudioError(
+        raise InputRefused(
             "invalid_format", f"{channels} channels, at most {MAX_CHANNELS}", {"channels": channels}
         )
     name = container.format.name.split(",")[0]

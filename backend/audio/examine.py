@@ -10,9 +10,9 @@ import numpy as np
 import soxr
 
 from backend.audio.decode import NOT_AUDIO, Source, open_source
-from backend.audio.errors import AudioError
 from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Inspection, Job
 from backend.audio.measures import LevelMeter, SpeechMeter
+from backend.sandbox.errors import InputRefused
 
 # A header may count the padding of its encoder, or round.
 TRUNCATED_SECONDS, TRUNCATED_SHARE = 0.25, 0.02
@@ -36,7 +36,7 @@ def examine(path: Path, prepared: str | None, max_seconds: float) -> Inspection:
             if wav is not None:
                 wav.writeframesraw(pcm16(samples))
     if not source.samples:
-        raise AudioError("invalid_format", NOT_AUDIO)
+        raise InputRefused("invalid_format", NOT_AUDIO)
     return _inspection(source, path.stat().st_size, levels, speech, written)
 
 

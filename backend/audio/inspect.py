@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from backend.audio.errors import AudioError
-from backend.audio.workers import Reason, WorkerFailure, WorkerPool
+from backend.sandbox.errors import InputRefused
+from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 
-__all__ = ["AudioError", "AudioInspector", "Inspection"]
+__all__ = ["AudioInspector", "InputRefused", "Inspection"]
 
 PREPARED_RATE = 24_000  # hertz of the prepared WAV: mono, 16-bit
 WAV_HEADER = 44  # bytes
@@ -83,12 +83,12 @@ class AudioInspector:
     async def inspect(self, path: Path, *, prepared: Path | None = None) -> Inspection:
         """Decode the file once, up to the maximum of seconds; write the prepared WAV if asked.
 
-        AudioError where there is nothing to measure: `invalid_format`, `sample_too_large`, `sample_damaged`,
-        `decode_timeout`, `decode_failed`. It leaves no prepared file behind.
+        Raises InputRefused where nothing can be measured: `invalid_format`, `sample_too_large`,
+        `sample_damaged`, `decode_timeout`, `decode_failed`. It leaves no prepared file behind.
         """
         size = (await asyncio.to_thread(path.stat)).st_size
         if size > self._max_bytes:
-            raise AudioError(
+            raise InputRefused(
                 "sample_too_large",
                 f"sample too large: {size} bytes, at most {self._max_bytes}",
                 {"bytes": size, "max_bytes": self._max_bytes},
@@ -101,7 +101,7 @@ class AudioInspector:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(prepared)  # at once, also when cancelled
             if isinstance(error, WorkerFailure):
-                raise AudioError(*FAILURES[error.reason]) from error
+                raise InputRefused(*FAILURES[error.reason]) from error
             raise
         return msgspec.msgpack.decode(answer, type=Inspection)
 

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from backend.errors import InvalidInput
+
 LABEL = re.compile(r"^[a-z0-9_]{1,16}$")
 
 
@@ -78,6 +80,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_characters: int  # of one synthesis, counted as the provider counts them
     slots: int | None = None  # voices an account may hold; None when the plan decides
     listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
+
+    def require_language(self, language: str) -> None:
+        """Raises InvalidInput where the provider does not speak the language."""
+        if self.languages is not None and language not in self.languages:
+            raise InvalidInput(
+                f"This provider does not speak {language!r}.",
+                code="language_unsupported",
+                field="language",
+                help=f"One of {', '.join(sorted(self.languages))}.",
+            )
 
 
 class Slots(Struct, frozen=True, kw_only=True):

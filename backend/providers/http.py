@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from aiohttp import ClientResponse
 from msgspec import Struct
 
-from backend.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.providers.base import ErrorKind, ProviderError, Sample
+from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -227,16 +226,6 @@ async def read_sample(call: Call, sample: Sample) -> AsyncIterator[bytes]:
         reason = type(error).__name__
     if reason or sent != sample.size:
         raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason or "SizeMismatch")
-
-
-def plain_base(url: str) -> SplitResult | None:
-    """The parts of a base URL: http(s), a host, no user and no query; None for anything else."""
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if sound and not parts.username and not parts.query else None
 
 
 def multipart(

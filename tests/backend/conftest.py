@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import pytest
 
-from scripts.local.migrations import ROOT
-from scripts.local.ports import free_port
-from scripts.local.processes import Child, Processes
+from scripts.local.supabase.ports import free_port
+from scripts.local.supabase.processes import Child, Processes
+from scripts.migrations import ROOT
 from tests.simulators import Simulator, simulator
 
 NOBODY = "http://127.0.0.1:1"  # where nothing listens

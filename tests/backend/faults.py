@@ -12,10 +12,10 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from backend.app import ROUTES, create_app
-from backend.database import Database
+from backend.database.pool import Database
 from backend.errors import AppError
 from backend.providers.base import ErrorKind, ProviderError
-from backend.storage import StorageError
+from backend.storage.client import StorageError
 
 SECRET = "sb_secret_0123456789abcdef"
 PASSWORD = "hunter2-hunter2"

@@ -13,9 +13,9 @@ import httpx
 import jwt
 import msgspec
 
-from scripts.local.migrations import ROOT
-from scripts.local.ports import free_port
-from scripts.local.processes import Child, Processes
+from scripts.local.supabase.ports import free_port
+from scripts.local.supabase.processes import Child, Processes
+from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, NOBODY
 
 SECRET = "a secret of more than thirty-two letters"

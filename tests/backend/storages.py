@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from backend.settings import SupabaseSettings
-from scripts.local.config import GatewaySettings, load_config
-from scripts.local.migrations import ROOT
-from scripts.local.ports import free_port
-from scripts.local.processes import Child, Processes
-from scripts.storage.server import StorageSettings
-from scripts.storage.tokens import Keys
+from backend.settings.supabase import SupabaseSettings
+from scripts.local.supabase.config import GatewaySettings, load_config
+from scripts.local.supabase.ports import free_port
+from scripts.local.supabase.processes import Child, Processes
+from scripts.local.supabase.storage.server import StorageSettings
+from scripts.local.supabase.storage.tokens import Keys
+from scripts.migrations import ROOT
 from tests.backend.conftest import NOBODY
 
 SECRET_KEY = "sb_secret_of_this_very_test"
@@ -45,7 +45,7 @@ async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}
     processes = Processes(directory)
-    command = [sys.executable, "-m", "scripts.local.gateway"]
+    command = [sys.executable, "-m", "scripts.local.supabase.gateway"]
     child = await processes.start("storage", command, env, cwd=ROOT)
     try:
         url = f"http://127.0.0.1:{port}"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest
-from backend.providers.elevenlabs import ElevenLabs
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.web.http_client import HttpClient
 from tests.backend.conftest import INTERNAL_TOKEN, served
 from tests.clusters import Database
 from tests.simulators import ELEVENLABS_KEY, BytesSample, simulator, spoken_sample

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.audio.findings import check, report
-from backend.audio.inspect import AudioError, AudioInspector, Inspection
+from backend.audio.inspect import AudioInspector, Inspection
 from backend.providers.base import Limits
+from backend.samples.findings import check, report
+from backend.sandbox.errors import InputRefused
 from tests import audio_samples as samples
 
 LIMITS = Limits(min_seconds=3, max_seconds=60, max_bytes=10 << 20, min_sample_rate=8_000, max_characters=600)
@@ -127,14 +128,14 @@ async def test_what_is_no_audio_is_an_invalid_format(
     what: str, inspector: AudioInspector, tmp_path: Path
 ) -> None:
     (tmp_path / "sample.wav").write_bytes(NOT_AUDIO[what]())
-    with pytest.raises(AudioError) as refused:
+    with pytest.raises(InputRefused) as refused:
         await inspector.inspect(tmp_path / "sample.wav", prepared=tmp_path / "prepared.wav")
     assert refused.value.code == "invalid_format"
     assert not (tmp_path / "prepared.wav").exists()
 
 
 async def test_a_video_without_sound_is_an_invalid_format(inspector: AudioInspector, tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="no audio in it") as refused:
+    with pytest.raises(InputRefused, match="no audio in it") as refused:
         await inspector.inspect(samples.video_only(tmp_path / "film.mp4"))
     assert refused.value.code == "invalid_format"
 
@@ -254,7 +255,7 @@ async def test_an_mp3_that_turns_into_another_is_damaged(inspector: AudioInspect
     first = samples.encoded(tmp_path / "a.mp3", "libmp3lame", 44_100)
     second = samples.encoded(tmp_path / "b.mp3", "libmp3lame", 22_050)
     first.write_bytes(first.read_bytes() + second.read_bytes())
-    with pytest.raises(AudioError) as refused:
+    with pytest.raises(InputRefused) as refused:
         await inspector.inspect(first)
     assert refused.value.code == "sample_damaged"
 
@@ -274,7 +275,7 @@ async def test_each_provider_is_held_against_its_own_limits(inspector: AudioInsp
 
 async def test_a_file_over_the_byte_limit_is_never_opened(tmp_path: Path) -> None:
     inspector = AudioInspector(max_bytes=1_000)
-    with pytest.raises(AudioError) as refused:
+    with pytest.raises(InputRefused) as refused:
         await inspector.inspect(samples.recording())
     assert refused.value.code == "sample_too_large"
     assert inspector.pool.process_ids == []

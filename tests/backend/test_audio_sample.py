@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from backend.audio.findings import report
 from backend.audio.inspect import AudioInspector
 from backend.providers.base import Limits
-from scripts.sample import TEXT, speak_sample
+from backend.samples.findings import report
+from scripts.local.sample import TEXT, speak_sample
 
 STRICT = Limits(
     min_seconds=8,

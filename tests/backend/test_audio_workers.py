@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.audio.errors import AudioError
 from backend.audio.inspect import AudioInspector
-from backend.audio.workers import Reason, WorkerFailure, WorkerPool
+from backend.sandbox.errors import InputRefused
+from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 from tests import audio_samples as samples
 
 
@@ -22,7 +22,7 @@ def handle(request: bytes) -> bytes:
             print("a library that prints does not disturb the answer")
             return rest
         case b"refuse":
-            raise AudioError("sample_damaged", "no", {"seconds": 1.5})
+            raise InputRefused("sample_damaged", "no", {"seconds": 1.5})
         case b"spin":
             while True:
                 pass
@@ -57,7 +57,7 @@ async def test_a_worker_stays_for_the_next_job(pool: WorkerPool) -> None:
 
 
 async def test_a_refusal_arrives_whole_and_the_worker_stays(pool: WorkerPool) -> None:
-    with pytest.raises(AudioError) as refused:
+    with pytest.raises(InputRefused) as refused:
         await pool.run(b"refuse")
     assert (refused.value.code, refused.value.message, refused.value.details) == (
         "sample_damaged",
@@ -140,7 +140,7 @@ async def test_an_inspection_whose_worker_is_killed_says_so_and_the_next_one_wor
         job = asyncio.create_task(inspector.inspect(samples.recording(), prepared=mark))
         with await asyncio.to_thread(mark.open, "rb"):  # the worker is writing, and is not read
             os.kill(inspector.pool.process_ids[0], signal.SIGKILL)
-            with pytest.raises(AudioError) as failed:
+            with pytest.raises(InputRefused) as failed:
                 await job
         assert failed.value.code == "decode_failed"
         assert "mark" not in os.listdir(tmp_path)
@@ -155,7 +155,7 @@ async def test_decoding_that_takes_too_much_cpu_time_is_a_timeout(tmp_path: Path
     inspector = AudioInspector(workers=1, cpu_seconds=0)
     try:
         long = samples.silence(tmp_path / "hour.flac", "flac", 900)
-        with pytest.raises(AudioError) as failed:
+        with pytest.raises(InputRefused) as failed:
             await inspector.inspect(long)
         assert failed.value.code == "decode_timeout"
     finally:

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.utils import base64url_encode
 
-from backend.auth import TokenVerifier
 from backend.errors import KeysUnavailable, Unauthenticated
-from backend.http_client import HttpClient
-from backend.keys import JwksKeys
-from backend.settings import SupabaseSettings
+from backend.settings.supabase import SupabaseSettings
+from backend.web.authentication import TokenVerifier
+from backend.web.http_client import HttpClient
+from backend.web.jwks import JwksKeys
 
 SECRET = "a shared secret of more than thirty-two characters"
 ISSUER = "https://project.example/auth/v1"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.batching import AT_ONCE, LARGEST, Batcher
+from backend.database.batching import MAX_BATCH, MAX_CONCURRENT, Batcher
 
 Held = tuple[Batcher[int, int], list[list[int]], asyncio.Event]
 
@@ -28,7 +28,7 @@ def held() -> Held:
 
 async def asked(batcher: Batcher[int, int], number: int) -> asyncio.Task[int]:
     """It has asked, and where not enough are under way its query has begun."""
-    task = asyncio.create_task(batcher.ask(number))
+    task = asyncio.create_task(batcher.load(number))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
@@ -36,30 +36,30 @@ async def asked(batcher: Batcher[int, int], number: int) -> asyncio.Task[int]:
 
 async def test_what_is_asked_meanwhile_is_one_query(held: Held) -> None:
     batcher, queries, let_go = held
-    first = [await asked(batcher, number) for number in range(AT_ONCE)]
+    first = [await asked(batcher, number) for number in range(MAX_CONCURRENT)]
     later = [await asked(batcher, number) for number in range(100, 120)]
     await asyncio.sleep(0)
-    assert queries == [[number] for number in range(AT_ONCE)]
+    assert queries == [[number] for number in range(MAX_CONCURRENT)]
     let_go.set()
     answers = await asyncio.gather(*first, *later)
-    assert answers == [2 * number for number in [*range(AT_ONCE), *range(100, 120)]]
-    assert queries[AT_ONCE:] == [list(range(100, 120))]
+    assert answers == [2 * number for number in [*range(MAX_CONCURRENT), *range(100, 120)]]
+    assert queries[MAX_CONCURRENT:] == [list(range(100, 120))]
 
 
 async def test_what_is_asked_in_one_step_is_one_query(held: Held) -> None:
     batcher, queries, let_go = held
     let_go.set()
-    assert await asyncio.gather(*(batcher.ask(number) for number in range(5))) == [0, 2, 4, 6, 8]
+    assert await asyncio.gather(*(batcher.load(number) for number in range(5))) == [0, 2, 4, 6, 8]
     assert queries == [list(range(5))]
 
 
 async def test_a_query_takes_no_more_than_its_fill(held: Held) -> None:
     batcher, queries, let_go = held
     let_go.set()
-    count = 2 * LARGEST + 1
-    answers = await asyncio.gather(*(batcher.ask(number + 14) for number in range(count)))
+    count = 2 * MAX_BATCH + 1
+    answers = await asyncio.gather(*(batcher.load(number + 14) for number in range(count)))
     assert answers == [2 * (number + 14) for number in range(count)]
-    assert max(map(len, queries)) == LARGEST
+    assert max(map(len, queries)) == MAX_BATCH
 
 
 async def test_whoever_asks_when_the_queries_end_is_answered(held: Held) -> None:
@@ -67,26 +67,26 @@ async def test_whoever_asks_when_the_queries_end_is_answered(held: Held) -> None
     batcher, _, let_go = held
 
     async def asked_twice() -> int:
-        return await batcher.ask(await batcher.ask(1))
+        return await batcher.load(await batcher.load(1))
 
     twice = asyncio.create_task(asked_twice())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    once = [await asked(batcher, 5) for _ in range(AT_ONCE - 1)]
+    once = [await asked(batcher, 5) for _ in range(MAX_CONCURRENT - 1)]
     let_go.set()
     async with asyncio.timeout(10):
-        assert await asyncio.gather(twice, *once) == [4, *[10] * (AT_ONCE - 1)]
+        assert await asyncio.gather(twice, *once) == [4, *[10] * (MAX_CONCURRENT - 1)]
 
 
 async def test_an_error_is_for_those_who_asked(held: Held) -> None:
     batcher, _, let_go = held
-    first = [await asked(batcher, number) for number in range(AT_ONCE)]
+    first = [await asked(batcher, number) for number in range(MAX_CONCURRENT)]
     spoiled = [await asked(batcher, number) for number in (13, 14)]
     let_go.set()
-    assert await asyncio.gather(*first) == [2 * number for number in range(AT_ONCE)]
+    assert await asyncio.gather(*first) == [2 * number for number in range(MAX_CONCURRENT)]
     errors = await asyncio.gather(*spoiled, return_exceptions=True)
     assert [str(error) for error in errors] == ["13 cannot be doubled"] * 2
-    assert await batcher.ask(15) == 30
+    assert await batcher.load(15) == 30
 
 
 @pytest.mark.parametrize("hangs_up", [lambda tasks: tasks[0], lambda tasks: tasks[-1]], ids=["first", "last"])
@@ -94,10 +94,10 @@ async def test_an_asker_that_hangs_up_spoils_nothing(
     held: Held, hangs_up: Callable[[list[asyncio.Task[int]]], asyncio.Task[int]]
 ) -> None:
     batcher, _, let_go = held
-    tasks = [await asked(batcher, number) for number in range(AT_ONCE + 3)]
+    tasks = [await asked(batcher, number) for number in range(MAX_CONCURRENT + 3)]
     gone = hangs_up(tasks)
     gone.cancel()
     let_go.set()
     rest = [task for task in tasks if task is not gone]
     assert await asyncio.gather(*rest) == [2 * n for n, task in enumerate(tasks) if task is not gone]
-    assert await batcher.ask(20) == 40
+    assert await batcher.load(20) == 40

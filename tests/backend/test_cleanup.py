@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, VoiceProvider, new_label
-from backend.providers.elevenlabs import ElevenLabs
-from backend.providers.qwen import Qwen
-from scripts.local.postgres import Cluster
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.providers.qwen.adapter import Qwen
+from backend.web.http_client import HttpClient
+from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.clusters import cloned_database
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample

@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from backend.connections import WarmPool, lent
+from backend.database.connections import WarmPool, checkout
 from tests.clusters import Database
 
 
@@ -47,5 +47,5 @@ async def test_what_died_while_it_idled_is_not_lent(database: Database) -> None:
                 """
             )
             assert ended.rowcount == 4
-        async with lent(pool) as connection:
+        async with checkout(pool) as connection:
             await connection.execute("select 1")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.draining import MIRROR, STEPS
+from backend.lifecycle.draining import MIRROR, STEPS
 from queue_consumers.registry import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import (
     Enrolled,
     EnrollRequest,
@@ -17,7 +16,8 @@ from backend.providers.base import (
     SpeechRequest,
     new_label,
 )
-from backend.providers.elevenlabs import ElevenLabs, ElevenLabsConfig
+from backend.providers.elevenlabs.adapter import ElevenLabs, ElevenLabsConfig
+from backend.web.http_client import HttpClient
 from tests.simulators import BytesSample, Simulator, assert_is_speech, spoken_sample
 
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
-from backend.providers.elevenlabs import ElevenLabs
-from scripts.simulator.http import Request, Response, Server
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.web.http_client import HttpClient
+from scripts.local.simulator.http import Request, Response, Server
 from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample
 
 

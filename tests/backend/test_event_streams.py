@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.backend.following import PATIENCE, Service, headers, serving
 from tests.clusters import Database, cloned_database
 from tests.world import World

@@ -8,8 +8,8 @@ import httpx
 import psycopg
 import pytest
 
-from scripts.local.ports import free_port
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.ports import free_port
+from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY, Served, served
 from tests.backend.storages import Answer, embedded_storage, failing_storage, saying
 from tests.clusters import Database, temporary_directory

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from backend.http_client import FAILURES, NEVER_SENT, HttpClient
+from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -22,9 +22,9 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
-from backend.providers.local import TARGET_MODEL, DirectoryProfiles, LocalProvider
-from backend.providers.local_voice.jobs import VOICES
-from backend.providers.local_voice.measure import measure
+from backend.providers.local.adapter import TARGET_MODEL, DirectoryProfiles, LocalProvider
+from backend.providers.local.jobs import VOICES
+from backend.providers.local.measure import measure
 from tests import audio_samples as samples
 
 TEXT = "A voice that nobody has heard before."

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from scripts.local.migrations import ROOT
+from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, served
 from tests.clusters import Database
 from tests.world import Row, World

@@ -7,8 +7,8 @@ import httpx
 import psycopg
 import pytest
 
-from scripts.local.ports import free_port
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.ports import free_port
+from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.faults import PASSWORD, SECRET, kinds
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import Enrolled, EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
-from backend.providers.qwen import Qwen, QwenConfig, count_characters
+from backend.providers.qwen.adapter import Qwen, QwenConfig, count_characters
+from backend.web.http_client import HttpClient
 from tests.simulators import (
     SIGNED_TOKEN,
     BytesSample,

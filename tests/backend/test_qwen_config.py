@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backend.providers.qwen import QwenConfig
+from backend.providers.qwen.adapter import QwenConfig
 
 GOOD: dict[str, Any] = {"api_key": "sk-abc", "region": "singapore"}
 CONFIGURATIONS = [

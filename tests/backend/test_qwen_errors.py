@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, new_label
-from backend.providers.qwen import Qwen, QwenConfig
+from backend.providers.qwen.adapter import Qwen, QwenConfig
+from backend.web.http_client import HttpClient
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, spoken_sample
 
 MODEL = "qwen3-tts-vc-2026-01-22"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.providers.qwen_config import QwenConfig
+from backend.settings.qwen import QwenConfig
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.simulators import QWEN_KEY, Simulator
 from tests.world import World

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 import queue_consumers.settings as consumer_settings
-from backend.settings import Section, SettingsError, load_settings
+from backend.settings import load_settings
+from backend.settings.sections import Section, SettingsError
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 COMPLETE = {

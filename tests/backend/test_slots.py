@@ -12,9 +12,9 @@ import jwt
 import msgspec
 import pytest
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
-from backend.providers.elevenlabs import ElevenLabs
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.web.http_client import HttpClient
 from tests.backend.conftest import Served, served
 from tests.backend.storages import JWT_SECRET, failing_storage, saying
 from tests.queue_consumers.conftest import until

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from backend.errors import SampleTooLarge, StorageUnavailable
-from backend.http_client import HttpClient
-from backend.storage import PAGE, Storage, StorageError, StorageProfiles
-from scripts.local.postgres import Cluster
+from backend.storage.client import PAGE, Storage, StorageError, StorageProfiles
+from backend.web.http_client import HttpClient
+from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY
 from tests.backend.storages import (
     SECRET_KEY,

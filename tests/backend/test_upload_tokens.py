@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from backend.upload_tokens import TRUSTED_SECONDS, UploadTokens
+from backend.storage.upload_tokens import TRUSTED_SECONDS, UploadTokens
 
 SECRET = "a secret of the project, which is 32 bytes or more"
 PLACE, OTHER = "voice-samples/ada/take.wav", "voice-samples/bob/take.wav"

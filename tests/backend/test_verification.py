@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
-from backend.providers.elevenlabs import ElevenLabs
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.web.http_client import HttpClient
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.database.test_verification import await_verification
 from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local.postgres import bootstrap_scripts
+from scripts.local.supabase.postgres import bootstrap_scripts
 from tests.clusters import Kind
 from tests.queue_consumers.conftest import queued
 

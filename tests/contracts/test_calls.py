@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from scripts.local.migrations import ROOT
+from scripts.migrations import ROOT
 from tests.clusters import Database
 
 # With these arguments in 1.4.4, 1.5.1 and 1.13; of what metrics returns, its first six columns.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.local.postgres import FOLDERS
+from scripts.local.supabase.postgres import FOLDERS
 from tests.clusters import Kind
 
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
-from scripts.local.migrations import MIGRATIONS
-from scripts.local.postgres import SUPERUSER, Cluster
+from scripts.local.supabase.postgres import SUPERUSER, Cluster
+from scripts.migrations import MIGRATIONS
 from tests.clusters import SPEED, Database, temporary_directory
 from tests.world import Row, World
 

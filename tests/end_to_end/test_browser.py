@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from scripts.local.auth_and_data import node
-from scripts.local.migrations import ROOT
+from scripts.local.supabase.auth_and_data import node
+from scripts.migrations import ROOT
 from tests.end_to_end.conftest import Product
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

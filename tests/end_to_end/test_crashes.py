@@ -8,7 +8,7 @@ from typing import LiteralString
 import httpx
 import pytest
 
-from scripts.local.processes import Child
+from scripts.local.supabase.processes import Child
 from tests.end_to_end.conftest import Product, person
 
 WAITING: LiteralString = """

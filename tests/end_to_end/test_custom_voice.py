@@ -7,10 +7,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
-from backend.providers.elevenlabs import ElevenLabs
-from backend.providers.qwen import Qwen
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.providers.qwen.adapter import Qwen
+from backend.web.http_client import HttpClient
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
 from tests.end_to_end.test_crashes import DESCRIBING, crash, stuck_at

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.walk import walk
+from scripts.local.walk import walk
 from tests.end_to_end.conftest import Product, person
 
 

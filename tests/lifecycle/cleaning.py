@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from backend.sql import load_queries
+from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE
 from tests.lifecycle.rows import Enrollment
 from tests.lifecycle.verifying import Verifying
 from tests.lifecycle.watching import Bench
-
-enrollments = load_queries("enrollments")
 
 
 @dataclass
@@ -27,7 +25,7 @@ class Cleaning(Verifying):
         self.cleanups: list[Cleanup] = []
 
     def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
-        row = self.call(f"begins to clean up what is {e.status}", enrollments.begin, enrollment=e.id)
+        row = self.call(f"begins to clean up what is {e.status}", lifecycle.begin_cleanup, enrollment=e.id)
         said = self.model.begin_cleanup(e)
         assert row is not None
         check(8, row["task"] == said, f"a clean-up is to {row['task']}, the model says {said}")
@@ -48,7 +46,7 @@ class Cleaning(Verifying):
             self.provider.pop(e.label, None)
             status = "removed"
         row = self.call(
-            f"cleaned up: {status}", enrollments.end, enrollment=e.id, status=status, voice=voice,
+            f"cleaned up: {status}", lifecycle.end_cleanup, enrollment=e.id, status=status, voice=voice,
             target_model="m", message=done.message,
         )  # fmt: skip
         assert row is not None

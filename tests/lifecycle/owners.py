@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from backend.sql import load_queries
+from backend.lifecycle.claim import queries as lifecycle
+from backend.reflections.clone import queries as reflections
+from backend.samples.uploads import queries as samples
 from tests.lifecycle.hands import MOST, NO_CONSENT, NO_EDGE, Hands
 from tests.lifecycle.rows import LIVE, Attempt, Refusal
 
-attempts = load_queries("attempts")
-reflections = load_queries("reflections")
 Move = Callable[[int], None]
 
 
@@ -58,7 +58,7 @@ class Owners(Hands):
         a = Attempt(str(uuid4()), user, reflection, consent)
         a.preview_status = "required" if reflection else "not_required"
         self.call(
-            "opens an upload", attempts.open, refusal, attempt=a.id, user=user, consent=consent,
+            "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
             reflection=reflection, provider="local", region="", path=f"{user}/{a.id}.wav",
             content_type="audio/wav", bytes=1000, preview_required=True,
         )  # fmt: skip
@@ -74,7 +74,7 @@ class Owners(Hands):
     def queue(self, a: Attempt) -> None:
         refusal = None if a.status == "awaiting_upload" else NO_EDGE
         self.call(
-            f"queues an attempt that is {a.status}", attempts.queue, refusal, attempt=a.id, user=a.user_id,
+            f"queues an attempt that is {a.status}", samples.queue, refusal, attempt=a.id, user=a.user_id,
             name="Ada", language="en", transcript="hello", content_type="audio/wav", bytes=1000,
             measures="{}", prepared_path=f"{a.id}.wav", prepared_bytes=2000, delay=0,
         )  # fmt: skip
@@ -95,7 +95,7 @@ class Owners(Hands):
         refusal = None if model.covers(old.consent, old.user_id, reflection) else NO_CONSENT
         a = Attempt(str(uuid4()), old.user_id, reflection, old.consent)
         self.call(
-            "clones a sample again", attempts.clone_sample, refusal, attempt=a.id, user=a.user_id,
+            "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
             preview_required=True,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class Owners(Hands):
         a = Attempt(str(uuid4()), parameters["user"], id_, None, source="custom_voice")
         a.provider_voice_id = f"stock-{pick % 2}"
         self.call(
-            "uses a stock voice", attempts.use_custom_voice, attempt=a.id, provider=a.provider, region="",
+            "uses a stock voice", lifecycle.use_custom_voice, attempt=a.id, provider=a.provider, region="",
             voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
             preview_required=True, **parameters,
         )  # fmt: skip

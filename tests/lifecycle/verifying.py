@@ -1,18 +1,16 @@
 """Looks at a verification, and answers from outside."""
 
-from backend.sql import load_queries
+from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE, NO_EDGE, STALE
 from tests.lifecycle.rows import TIMES, Attempt
 from tests.lifecycle.workers import Workers
 
-attempts = load_queries("attempts")
-
 
 class Verifying(Workers):
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """Asks, and writes what it saw; between the two the attempt may have moved on."""
-        work = self.bench.ask(attempts.verification_work, attempt=a.id)
+        work = self.bench.ask(lifecycle.verification_work, attempt=a.id)
         assert work is not None
         is_due = a.is_active and a.status == "verifying" and (a.not_before or 0) <= self.model.clock
         check(0, (work["outcome"] == "due") == is_due, f"a look is {work['outcome']}")
@@ -32,11 +30,11 @@ class Verifying(Workers):
         refusal, dies = None if stands else STALE, dies and stands
         saw = ("verified", "pending", "pending", "rejected")[pick % 4]
         if saw == "verified":
-            self.call("sees it verified", attempts.complete_verification, refusal, crash=dies, **look)
+            self.call("sees it verified", lifecycle.complete_verification, refusal, crash=dies, **look)
         elif saw == "rejected":
             self.call(
                 "sees it rejected",
-                attempts.reject_verification,
+                lifecycle.reject_verification,
                 refusal,
                 crash=dies,
                 code="x",
@@ -45,7 +43,7 @@ class Verifying(Workers):
             )
         else:
             self.call(
-                "sees it pending", attempts.postpone_verification, refusal, crash=dies, at_least=0, **look
+                "sees it pending", lifecycle.postpone_verification, refusal, crash=dies, at_least=0, **look
             )
         where = ("voice_clone_verify", number)
         if self.step.refused_by:
@@ -69,7 +67,7 @@ class Verifying(Workers):
             can = answered or (a.status == "verifying" and a.is_active)
             name = "is verified from outside" if verified else "is rejected from outside"
             self.call(
-                name, attempts.settle_verification, None if can else NO_EDGE,
+                name, lifecycle.settle_verification, None if can else NO_EDGE,
                 attempt=a.id, verified=verified, voice=None, code="x", error="x",
             )  # fmt: skip
             if can and not answered:

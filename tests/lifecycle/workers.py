@@ -3,13 +3,12 @@
 from typing import Any
 from uuid import uuid4
 
-from backend.sql import load_queries
+from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE, STALE, WORKERS, Claim
 from tests.lifecycle.owners import Owners
 from tests.lifecycle.rows import LEASE, LONG, OWNER_CAP, SETTLE, SHORT, Attempt, Enrollment, Refusal
 
-attempts = load_queries("attempts")
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
 STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
 QUEUES = {step: queue for queue, step in STEPS.items()}
@@ -70,7 +69,7 @@ class Workers(Owners):
         else:
             said = self.model.claim_step(a, step, worker)
         row = self.call(
-            f"claims {step}", attempts.claim if step == "process" else attempts.claim_step, crash=dies,
+            f"claims {step}", lifecycle.claim if step == "process" else lifecycle.claim_step, crash=dies,
             attempt=a.id, owner=worker, lease=LEASE, owner_cap=OWNER_CAP, early=early, step=step,
         )  # fmt: skip
         if dies:
@@ -159,7 +158,7 @@ class Workers(Owners):
         if holds and self.model.open_enrollment(a.id):
             refusal, dies = Refusal("VC007", 5), False
         row = self.call(
-            "intends an enrollment", attempts.intend, refusal, crash=dies,
+            "intends an enrollment", lifecycle.intend, refusal, crash=dies,
             attempt=a.id, epoch=claim.epoch, label=label, settle=SETTLE,
         )  # fmt: skip
         if row is not None:
@@ -172,7 +171,7 @@ class Workers(Owners):
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
         a = self.write(
-            claim, f"settles an enrollment as {status}", attempts.settle, "processing", fate,
+            claim, f"settles an enrollment as {status}", lifecycle.settle, "processing", fate,
             enrollment=e.id, status=status, code="x", request_id=None, settle=settle,
         )  # fmt: skip
         if a:
@@ -182,7 +181,7 @@ class Workers(Owners):
 
     def requeue(self, claim: Claim, delay: float, fate: str) -> bool:
         if a := self.write(
-            claim, "requeues", attempts.requeue, "processing", fate, delay=delay, code="x", error="x"
+            claim, "requeues", lifecycle.requeue, "processing", fate, delay=delay, code="x", error="x"
         ):
             self.step.archived = self.message_of(claim)
             self.model.give_back(a, "x", delay)
@@ -190,7 +189,7 @@ class Workers(Owners):
 
     def fail(self, claim: Claim, fate: str) -> bool:
         if a := self.write(
-            claim, "fails", attempts.fail, "processing", fate, code="x", error="x", request_id=None
+            claim, "fails", lifecycle.fail, "processing", fate, code="x", error="x", request_id=None
         ):
             self.step.archived = self.message_of(claim)
             self.model.end(a, "x", status="failed")
@@ -201,9 +200,9 @@ class Workers(Owners):
         e = self.model.enrollments[claim.enrollment]
         values = {"enrollment": e.id, "voice": voice, "target_model": "m", "request_id": "r"}
         sql, name = (
-            (attempts.await_verification, "awaits verification")
+            (lifecycle.await_verification, "awaits verification")
             if verifies
-            else (attempts.attach, "attaches")
+            else (lifecycle.attach, "attaches")
         )
         if a := self.write(claim, name, sql, "processing", fate, **values):
             self.step.archived = self.message_of(claim)
@@ -221,7 +220,7 @@ class Workers(Owners):
         if luck in ("rejected", "throttled", "unknown"):
             return self.fail(claim, fate) if luck == "rejected" else self.requeue(claim, SHORT, fate)
         if a := self.write(
-            claim, "attaches a custom voice", attempts.attach_custom_voice, "processing", fate, label=None
+            claim, "attaches a custom voice", lifecycle.attach_custom_voice, "processing", fate, label=None
         ):
             self.step.archived = self.message_of(claim)
             return self.goes_on(claim, a, a.provider_voice_id)
@@ -236,7 +235,7 @@ class Workers(Owners):
     def report(self, e: Enrollment, voice: str) -> None:
         """The voice of a worker whose lease has passed on."""
         row = self.call(
-            "reports a late voice", attempts.report, enrollment=e.id, voice=voice, target_model="m",
+            "reports a late voice", lifecycle.report, enrollment=e.id, voice=voice, target_model="m",
             requires_verification=False, request_id="r",
         )  # fmt: skip
         assert row is not None
@@ -254,7 +253,7 @@ class Workers(Owners):
         code = None if status == done else "x"
         if self.write(
             claim, f"marks {claim.step} {status}",
-            attempts.mark_runtime if is_runtime else attempts.mark_preview, "ready", fate,
+            lifecycle.mark_runtime if is_runtime else lifecycle.mark_preview, "ready", fate,
             status=status, code=code, error=code, delay=SHORT, path=None if code else "p.wav",
         ):  # fmt: skip
             self.step.archived = self.message_of(claim)
@@ -268,7 +267,7 @@ class Workers(Owners):
         _, claim = self.a_claim(worker, pick)
         a = self.model.attempts[claim.attempt]
         held = a.is_active and a.lease_epoch == claim.epoch and a.lease_owner is not None
-        row = self.call("renews", attempts.renew, attempt=a.id, epoch=claim.epoch, lease=LEASE)
+        row = self.call("renews", lifecycle.renew, attempt=a.id, epoch=claim.epoch, lease=LEASE)
         assert row is not None
         check(4, row["held"] == held, f"renewing gave {row['held']}, the model says {held}")
         if held:

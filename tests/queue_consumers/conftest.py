@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from backend.settings import DatabaseSettings
+from backend.settings.database import DatabaseSettings
 from queue_consumers.queue import Queue
 from queue_consumers.runtime import consume
 from queue_consumers.settings import ConsumerSettings, ServiceSettings, Settings

@@ -11,7 +11,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from queue_consumers.settings import ServiceSettings
-from scripts.local.ports import free_port
+from scripts.local.supabase.ports import free_port
 
 TOKEN = "t" * 32
 DONE: dict[str, object] = {"outcome": "done", "retryAfter": None, "reason": None, "archived": False}

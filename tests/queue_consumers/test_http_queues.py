@@ -13,7 +13,7 @@ from queue_consumers.internal_http import open_client
 from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message, Queue
 from queue_consumers.settings import ServiceSettings
-from scripts.local.ports import free_port
+from scripts.local.supabase.ports import free_port
 from tests.queue_consumers.conftest import Queued, body, consuming, until
 from tests.queue_consumers.service import DONE, TOKEN, Answered, Asked, Service, serving
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from queue_consumers.outcomes import Done, Outcome
 from queue_consumers.queue import Context, Message, Queue
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.queue_consumers.conftest import Queued, consuming, soon, until
 
 COUNT = 3_000

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest_asyncio
 
-from scripts.local.migrations import ROOT
-from scripts.local.processes import die_with_parent
+from scripts.local.supabase.processes import die_with_parent
+from scripts.migrations import ROOT
 from tests.queue_consumers.conftest import Queued, soon, until
 from tests.queue_consumers.service import Answered, Asked, Service, serving
 

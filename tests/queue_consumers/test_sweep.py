@@ -9,7 +9,7 @@ import pytest
 
 from queue_consumers.outcomes import Done, Outcome
 from queue_consumers.queue import Context, Message, Queue
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database
 from tests.queue_consumers.conftest import body, consuming
 from tests.world import World

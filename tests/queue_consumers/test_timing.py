@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from queue_consumers.consumer import PACE_SECONDS
 from queue_consumers.outcomes import Done, Outcome, Retry, Snooze
 from queue_consumers.queue import Context, Message, Queue
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 AN_HOUR = 3600.0

@@ -8,8 +8,8 @@ import httpx
 import msgspec
 import pytest
 
-from scripts.local.postgres import DEFAULT_VERSION
-from scripts.local.stack import Stack, running_stack
+from scripts.local.supabase.postgres import DEFAULT_VERSION
+from scripts.local.supabase.stack import Stack, running_stack
 from tests.clusters import SPEED, copied_cluster, temporary_directory
 
 

@@ -4,8 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from scripts.dev import cancelled_by_signal
-from scripts.local.stack import running_stack
+from scripts.local.dev import cancelled_by_signal
+from scripts.local.supabase.stack import running_stack
 from tests.clusters import SPEED
 
 

@@ -15,11 +15,11 @@ from storage3._async.file_api import AsyncBucketProxy
 from storage3.exceptions import StorageApiError
 from supabase_auth.errors import AuthApiError
 
-from backend.http_client import HttpClient
-from backend.settings import SupabaseSettings
-from backend.storage import Storage
-from scripts.local.auth_and_data import node
-from scripts.local.stack import Stack
+from backend.settings.supabase import SupabaseSettings
+from backend.storage.client import Storage
+from backend.web.http_client import HttpClient
+from scripts.local.supabase.auth_and_data import node
+from scripts.local.supabase.stack import Stack
 from supabase import AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
 from tests.clusters import Database
 

@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from scripts.lifecycle import PAGE, PageError, read_edges, render, with_diagrams
+from scripts.local.lifecycle import PAGE, PageError, read_edges, render, with_diagrams
 from tests.clusters import Database
 
 REDRAW = "the edges changed: run `python -m scripts lifecycle`"

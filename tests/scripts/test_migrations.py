@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from scripts.local.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
+from scripts.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
 from tests.clusters import SPEED, Database, temporary_directory
 
 FIRST_AFTER_RELEASE = "20261121010000"

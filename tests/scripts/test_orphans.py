@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, new_label
-from backend.providers.qwen import Qwen
-from scripts.local.migrations import ROOT
+from backend.providers.qwen.adapter import Qwen
+from backend.web.http_client import HttpClient
+from scripts.migrations import ROOT
 from tests.backend.storages import failing_storage, saying
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
 from tests.world import World

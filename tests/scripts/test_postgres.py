@@ -5,7 +5,7 @@ import json
 import psycopg
 import pytest
 
-from scripts.local.postgres import Cluster
+from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database
 
 

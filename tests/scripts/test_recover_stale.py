@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from scripts.local.migrations import ROOT
+from scripts.migrations import ROOT
 from tests.world import World
 
 

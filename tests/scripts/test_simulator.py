@@ -12,12 +12,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from backend.http_client import HttpClient
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
-from backend.providers.elevenlabs import ElevenLabs
-from backend.providers.qwen import Qwen
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.providers.qwen.adapter import Qwen
 from backend.providers.wav import mono_wav, pcm_wav
-from scripts.simulator.audio import hear
+from backend.web.http_client import HttpClient
+from scripts.local.simulator.audio import hear
 from tests.simulators import (
     ELEVENLABS_KEY,
     QWEN_KEY,

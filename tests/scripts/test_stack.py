@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from backend.__main__ import DRAIN_SECONDS
-from scripts.local.migrations import ROOT
-from scripts.local.postgres import DEFAULT_VERSION
-from scripts.local.stack import Stack, StackError, running_stack
+from scripts.local.supabase.postgres import DEFAULT_VERSION
+from scripts.local.supabase.stack import Stack, StackError, running_stack
+from scripts.migrations import ROOT
 from tests.clusters import SPEED, copied_cluster, temporary_directory
 from tests.scripts.conftest import Person
 

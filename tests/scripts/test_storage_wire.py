@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from scripts.local.stack import Stack
+from scripts.local.supabase.stack import Stack
 from tests.scripts.conftest import Person
 
 BUCKET = "voice-samples"

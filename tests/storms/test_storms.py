@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from scripts.bench.storm import FAULTS, Storm, storm
+from scripts.local.bench.storm import FAULTS, Storm, storm
 from tests.clusters import temporary_directory
 from tests.lifecycle.checks import Step, check_all
 from tests.lifecycle.watching import PROOF, Row, Sight, watch

@@ -1,0 +1,105 @@
+"""Consents: the statements people sign, their signatures, and withdrawing them."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.queries import load_queries
+from backend.errors import InvalidInput
+from backend.web.authentication import require_user
+from backend.web.idempotency import IDEMPOTENT, once
+
+queries = load_queries(__file__)
+
+
+class ConsentStatement(Struct, frozen=True, kw_only=True):
+    """What is signed, word for word."""
+
+    statement: str
+    version: int
+    locale: str
+    body: str
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """Whose voice: the signer's own, for all their reflections, or that of one reflection."""
+
+    kind: Literal["self", "reflection"] = "self"
+    id: UUID | None = None
+
+
+class NewConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    statement: str = "voice_clone"
+    locale: str = "en"
+    subject: Subject = Subject()
+
+
+class Consent(Struct, frozen=True, kw_only=True):
+    """A signature: an entry of the signer's hash chain. The hash is hexadecimal SHA-256."""
+
+    consent_id: UUID
+    statement: str
+    version: int
+    locale: str
+    subject: Subject
+    signed_at: datetime
+    hash: str
+
+
+class Revocation(Struct, frozen=True, kw_only=True):
+    consent_id: UUID
+    revoked_at: datetime
+    hash: str
+
+
+class ConsentsController(Controller):
+    path = "/v1"
+    tags = ("consents",)
+
+    @get("/consent-statements")
+    async def list_statements(self, context: NamedDependency[AppContext]) -> list[ConsentStatement]:
+        """The latest version of each, in every language there is."""
+        return await context.database.fetch_all(queries.statements, row=ConsentStatement)
+
+    @post("/consents", guards=[require_user], middleware=IDEMPOTENT)
+    async def sign_consent(
+        self,
+        data: JSONBody[NewConsent],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Consent:
+        if (data.subject.kind == "self") != (data.subject.id is None):
+            raise InvalidInput(
+                "A subject of kind reflection has the reflection's id, one of kind self has none.",
+                field="subject",
+            )
+        parameters = {
+            "user": caller.user_id,
+            "statement": data.statement,
+            "locale": data.locale,
+            "subject_kind": data.subject.kind,
+            "subject_id": data.subject.id,
+        }
+        consent = await once(context.database, queries.sign, parameters, row=Consent)
+        assert consent is not None  # noqa: S101 - the function returns its row or raises
+        return consent
+
+    @delete("/consents/{consent_id:uuid}", status_code=200, guards=[require_user])
+    async def revoke_consent(
+        self,
+        consent_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Revocation:
+        """Attempts under this consent are cancelled, and voices made under it speak no more."""
+        parameters = {"consent": consent_id, "user": caller.user_id}
+        revocation = await context.database.fetch_one(queries.revoke, parameters, row=Revocation)
+        assert revocation is not None  # noqa: S101 - the function returns its row or raises
+        return revocation

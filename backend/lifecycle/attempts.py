@@ -1,0 +1,149 @@
+"""An attempt as clients see it, and what a worker reads of it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.queries import load_queries
+from backend.errors import NotFound
+
+queries = load_queries(__file__)
+
+
+class AttemptRow(Struct, frozen=True, kw_only=True):
+    """The columns of public.attempts that the service reads; others are ignored."""
+
+    id: UUID
+    user_id: UUID
+    reflection_id: UUID | None
+    sample_id: UUID | None
+    voice_id: UUID
+    source: str
+    name: str | None
+    language: str | None
+    status: str
+    runtime_status: str
+    preview_status: str
+    is_active: bool
+    version: int
+    not_before: datetime | None
+    provider: str
+    region: str
+    target_model: str | None
+    request_id: str | None
+    preview_path: str | None
+    error_code: str | None
+    error_message: str | None
+    cancel_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime | None
+    ready_at: datetime | None
+    failed_at: datetime | None
+    cancelled_at: datetime | None
+    synced_at: datetime | None
+    previewed_at: datetime | None
+
+    @property
+    def has_failed(self) -> bool:
+        """The enrollment, the runtime or the preview came to its end without success."""
+        steps = (self.runtime_status, self.preview_status)
+        return self.status == "failed" or (self.status == "ready" and "failed" in steps)
+
+
+class AttemptError(Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+    provider_request_id: str | None = None
+    alternatives: list[str] = []  # providers that could make a voice of the same sample
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try at a clone."""
+
+    attempt_id: UUID
+    voice_id: UUID
+    reflection_id: UUID | None
+    sample_id: UUID | None
+    source: str
+    name: str | None
+    language: str | None
+    status: str
+    runtime_status: str
+    preview_status: str
+    is_active: bool
+    version: int
+    provider: str
+    target_model: str | None
+    error: AttemptError | None
+    cancel_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime | None
+    ready_at: datetime | None
+    failed_at: datetime | None
+    cancelled_at: datetime | None
+
+    @classmethod
+    def of(cls, row: AttemptRow) -> "Attempt":
+        shared = {
+            name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"attempt_id", "error"}
+        }
+        error = None
+        if row.error_code is not None:
+            error = AttemptError(
+                code=row.error_code, message=row.error_message or "", provider_request_id=row.request_id
+            )
+        return cls(attempt_id=row.id, error=error, **shared)
+
+
+class AttemptEvent(Struct, frozen=True, kw_only=True):
+    """One step of an attempt's timeline: which edges it took, and what changed."""
+
+    id: int
+    version: int
+    events: list[str]
+    changes: dict[str, object]
+    recorded_at: datetime
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What a worker needs to know of the attempt it claimed."""
+
+    attempt_id: UUID
+    user_id: UUID
+    reflection_id: UUID | None
+    voice_id: UUID
+    source: str
+    provider: str
+    region: str
+    name: str
+    language: str
+    provider_voice_id: str | None
+    target_model: str | None
+    process_count: int
+    sync_count: int
+    preview_count: int
+    bucket: str | None  # of the prepared WAV; null without a sample
+    path: str | None
+    bytes: int | None
+    transcript: str | None
+    enrollment_id: UUID | None  # the one whose outcome is open
+    label: str | None
+    found_voice_id: str | None  # reported by a worker that had lost its lease
+    found_target_model: str | None
+    found_requires_verification: bool | None
+    settles_in_seconds: float | None
+    ready_seconds: float | None  # since the voice was made
+
+
+async def read_attempt(context: AppContext, caller: Caller, attempt_id: UUID) -> AttemptRow:
+    """Under row level security: another's is not there."""
+    mine = context.database.as_caller(caller)
+    attempt = await mine.fetch_one(queries.by_id, {"attempt": attempt_id}, row=AttemptRow)
+    if attempt is None:
+        raise NotFound("There is no such attempt.")
+    return attempt

@@ -1,0 +1,77 @@
+"""One clean-up of an enrollment that nobody works on: its open outcome is resolved, or its orphan is removed.
+
+What could not be done now needs no retry of its own: the sweep asks again, each time twice as late.
+"""
+
+from typing import Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.lifecycle.claim import StepAnswer, queries
+from backend.providers.base import ProviderError, VoiceProvider
+from backend.web.logs import log
+
+
+class Cleanup(Struct, frozen=True, kw_only=True):
+    """What there is to do. `check`: a removal was begun before, and nobody knows how it ended."""
+
+    task: Literal["nothing", "look_up", "remove", "check"]
+    reason: str | None
+    provider: str
+    region: str
+    label: str
+    provider_voice_id: str | None
+    settles_in_seconds: float
+
+
+class CleanupResult(Struct, frozen=True, kw_only=True):
+    status: Literal["orphaned", "closed", "removed"]
+    voice: str | None = None
+    target_model: str | None = None
+
+
+async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int | None = None) -> StepAnswer:
+    """Raises NotFound where there is no such enrollment."""
+    parameters = {"enrollment": enrollment_id}
+    work = await context.database.fetch_one(queries.begin_cleanup, parameters, row=Cleanup)
+    assert work is not None  # noqa: S101 - a function that returns a row or raises
+    if work.task == "nothing":
+        return StepAnswer(outcome="done", reason=work.reason)
+    provider = context.providers.get(work.provider)
+    if provider is None or (provider.region or "") != work.region:  # elsewhere nothing would be found
+        log.error("provider_not_configured", provider=work.provider, region=work.region)
+        return StepAnswer(outcome="done", reason="provider_not_configured")
+    try:
+        result = await resolve(work, provider)
+    except ProviderError as error:
+        log.warning("cleanup_failed", enrollment_id=str(enrollment_id), task=work.task, error=str(error))
+        return StepAnswer(outcome="done", reason=error.code)
+    if result is None:
+        return StepAnswer(outcome="done", reason="not_settled")
+    values = {
+        **parameters,
+        "status": result.status,
+        "voice": result.voice,
+        "target_model": result.target_model,
+        "message": message_id,
+    }
+    status = await context.database.fetch_value(queries.end_cleanup, values, of=str)
+    log.info("enrollment_cleaned_up", enrollment_id=str(enrollment_id), task=work.task, status=status)
+    return StepAnswer(outcome="done", archived=message_id is not None, reason=status)
+
+
+async def resolve(work: Cleanup, provider: VoiceProvider) -> CleanupResult | None:
+    """What the provider says or does. None: it may still come to list what it made."""
+    if work.task == "look_up":
+        found = await provider.find(work.label)
+        if found is not None:
+            return CleanupResult(
+                status="orphaned", voice=found.provider_voice_id, target_model=found.target_model
+            )
+        return CleanupResult(status="closed") if work.settles_in_seconds <= 0 else None
+    voice = work.provider_voice_id or ""
+    if work.task == "remove" or await provider.describe(voice) is not None:
+        await provider.delete(voice)
+    return CleanupResult(status="removed")

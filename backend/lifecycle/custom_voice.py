@@ -1,0 +1,102 @@
+"""Custom voices: one that is at its provider already, checked there before anything changes here."""
+
+from uuid import UUID, uuid4
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.queries import load_queries
+from backend.errors import InvalidInput
+from backend.lifecycle.attempts import AttemptRow
+from backend.providers.base import ProviderVoice, VoiceProvider
+
+queries = load_queries(__file__)
+DEFAULT_LANGUAGE = "en"  # where nobody says what the voice speaks
+
+
+class NewCustomVoice(Struct, frozen=True, kw_only=True):
+    """A voice by its provider's id. Without a name it has its reflection's."""
+
+    provider: str
+    provider_voice_id: str
+    name: str | None
+    language: str | None
+
+
+class KnownVoice(Struct, frozen=True, kw_only=True):
+    """What the enrollments say of a voice; its language where the caller's own made it."""
+
+    is_usable: bool
+    language: str | None
+
+
+async def use_custom_voice(
+    context: AppContext, caller: Caller, reflection_id: UUID, new: NewCustomVoice
+) -> AttemptRow:
+    """The queued attempt, which supersedes the active one; whatever is refused changes nothing."""
+    provider = context.choose_provider(new.provider)
+    found = await describe_voice(provider, new.provider_voice_id)
+    # Whose voice it is comes first: of another's, no answer tells as much as that it exists.
+    whose = {
+        "user": caller.user_id,
+        "provider": provider.name,
+        "voice": new.provider_voice_id,
+        "label": found.label,
+    }
+    known = await context.database.fetch_one(queries.find_custom_voice, whose, row=KnownVoice)
+    if known is None or not known.is_usable:
+        raise no_such_voice()
+    target_model = speakable_model(provider, found)
+    language = new.language or known.language or found.language or DEFAULT_LANGUAGE
+    provider.limits.require_language(language)
+    parameters = {
+        **whose,
+        "attempt": uuid4(),
+        "reflection": reflection_id,
+        "region": provider.region or "",
+        "target_model": target_model,
+        "name": new.name,
+        "language": language,
+        "preview_required": context.settings.attempts.preview_required,
+    }
+    attempt = await context.database.fetch_one(queries.use_custom_voice, parameters, row=AttemptRow)
+    assert attempt is not None  # noqa: S101 - the function returns its row or raises
+    return attempt
+
+
+async def describe_voice(provider: VoiceProvider, provider_voice_id: str) -> ProviderVoice:
+    found = await provider.describe(provider_voice_id)
+    if found is None:
+        raise no_such_voice()
+    return found
+
+
+def speakable_model(provider: VoiceProvider, found: ProviderVoice) -> str:
+    """The model this service would speak with, or why it cannot."""
+    if found.requires_verification and not found.is_verified:
+        raise InvalidInput(
+            "The provider has not verified the speaker of this voice yet.",
+            code="voice_not_verified",
+            field="provider_voice_id",
+            help="Complete the verification at the provider, then send the id again.",
+        )
+    if found.target_model not in {None, provider.target_model}:
+        raise InvalidInput(
+            f"The voice was made for {found.target_model}, which is not spoken with here.",
+            code="target_model_unsupported",
+            field="provider_voice_id",
+            help=f"Choose a voice that was made for {provider.target_model}.",
+            extra={"targetModel": found.target_model, "supported": [provider.target_model]},
+        )
+    return provider.target_model
+
+
+def no_such_voice() -> InvalidInput:
+    """The same for an id that does not exist and for one that is another user's."""
+    return InvalidInput(
+        "There is no such voice at this provider.",
+        code="voice_not_found",
+        field="provider_voice_id",
+        help="Send the id of a voice that this service's account at the provider may speak with.",
+    )

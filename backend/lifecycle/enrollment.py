@@ -1,0 +1,227 @@
+"""One process step of an attempt: claim → intent → provider → attach, and on to the runtime.
+
+The intent is committed before the provider's call and the result after it, so a process that dies between
+the two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and
+adopts the voice; only when the provider had time to list it and did not, is it closed and another one made.
+A custom voice is at its provider already: claim → describe → attach.
+
+Who made a voice ready goes on to its first runtime sync, under the same lease; every other one has a message.
+"""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from msgspec import structs
+
+from backend.context import AppContext
+from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
+from backend.lifecycle.claim import Step, StepAnswer, claimed, queries, retry_delay
+from backend.lifecycle.custom_voice import describe_voice, speakable_model
+from backend.lifecycle.runtime_sync import sync
+from backend.providers.base import (
+    Enrolled,
+    EnrollRequest,
+    ErrorKind,
+    ProviderError,
+    VoiceProvider,
+    new_label,
+)
+from backend.storage.client import Storage
+from backend.web.logs import log
+
+PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
+
+
+class StoredSample:
+    """The prepared sample in Storage, as a provider takes it: WAV, 24 kHz, mono, 16-bit."""
+
+    content_type = "audio/wav"
+
+    def __init__(self, storage: Storage, bucket: str, path: str, size: int) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._path = path
+        self.size = size
+
+    async def signed_url(self, seconds: int) -> str:
+        return await self._storage.signed_url(self._bucket, self._path, seconds)
+
+    def stream(self) -> AsyncIterator[bytes]:
+        return self._storage.stream(self._bucket, self._path)
+
+
+async def process_attempt(
+    context: AppContext, attempt_id: UUID, *, message_id: int | None = None, early: bool = False
+) -> StepAnswer:
+    """Enroll the attempt's sample, or say why not now. `early`: the caller queued it and need not wait."""
+    cap = context.settings.attempts.max_jobs_per_owner
+    async with claimed(context, queries.claim, attempt_id, message_id, owner_cap=cap, early=early) as step:
+        if isinstance(step, StepAnswer):
+            return step
+        provider = context.providers.get(step.work.provider)
+        if provider is None:
+            return await fail(step, "provider_not_configured", "This voice provider is not set up here.")
+        try:
+            if step.work.source == "custom_voice":
+                return await attach_custom(step, provider)
+            return await enroll(step, provider)
+        except ProviderError as error:
+            return await settle_error(step, error)
+        except StorageUnavailable as error:  # nothing is known to be wrong with the sample
+            return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
+        except AppError:  # the database: only the lease's end can tell what became of the step
+            raise
+        except Exception:  # a fault of ours: the budget bounds it, and an open enrollment is looked up
+            log.exception("process_step_crashed", attempt_id=str(attempt_id))
+            delay = retry_delay(step.work.process_count)
+            return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
+
+
+async def enroll(step: Step, provider: VoiceProvider) -> StepAnswer:
+    work = step.work
+    if work.enrollment_id is not None:
+        found = await look_up(step, provider)
+        if found is not None:
+            return await attach(step, work.enrollment_id, found)
+        if work.settles_in_seconds is not None and work.settles_in_seconds > 0:
+            message = "The provider did not say whether it made the voice; it is being looked up."
+            return await requeue(step, work.settles_in_seconds, "outcome_unknown", message)
+        await settle(step, work.enrollment_id, "closed", code="never_made")
+    return await create(step, provider)
+
+
+async def attach_custom(step: Step, provider: VoiceProvider) -> StepAnswer:
+    """Ready, where the provider still has the voice and lets it speak. Nothing is made, nothing is lost."""
+    try:
+        found = await describe_voice(provider, step.work.provider_voice_id or "")
+        model = speakable_model(provider, found)
+        statement, values = queries.attach_custom_voice, step.write(label=found.label)
+        runtime = await step.context.database.fetch_value(statement, values, of=str)
+    except InvalidInput as refused:
+        return await fail(step, refused.code, refused.message)
+    except StaleLease:
+        return StepAnswer(outcome="done", reason="stale_lease")
+    return await go_on(step, runtime, found.provider_voice_id, model)
+
+
+async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
+    """The voice of the open enrollment: reported by the worker that made it, or listed under its label."""
+    work = step.work
+    if work.found_voice_id is not None:
+        return Enrolled(
+            provider_voice_id=work.found_voice_id,
+            target_model=work.found_target_model or provider.target_model,
+            requires_verification=bool(work.found_requires_verification),
+        )
+    found = await provider.find(work.label or "")
+    if found is None:
+        return None
+    log.info("voice_adopted", attempt_id=str(work.attempt_id), label=work.label, provider=work.provider)
+    return Enrolled(
+        provider_voice_id=found.provider_voice_id,
+        target_model=found.target_model or provider.target_model,  # not every provider ties one to it
+        requires_verification=found.requires_verification and not found.is_verified,
+    )
+
+
+async def create(step: Step, provider: VoiceProvider) -> StepAnswer:
+    """The intent, the one create call, its result."""
+    work = step.work
+    if work.bucket is None or work.path is None or work.bytes is None:
+        return await fail(step, "sample_missing", "This attempt has no sample to clone. Record one.")
+    request = EnrollRequest(
+        label=new_label(),
+        name=work.name,
+        language=work.language,
+        transcript=work.transcript,
+        sample=StoredSample(step.context.storage, work.bucket, work.path, work.bytes),
+    )
+    settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
+    intent = step.write(label=request.label, settle=settle_seconds)
+    enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
+    assert enrollment_id is not None  # noqa: S101 - a function that returns an id or raises
+    try:
+        enrolled = await provider.enroll(request)
+    except ProviderError as error:
+        return await settle_error(step, error, enrollment_id, settle_seconds)
+    return await attach(step, enrollment_id, enrolled)
+
+
+async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> StepAnswer:
+    """Ready, or verifying. Without the lease the voice is reported instead, and no client sees a change."""
+    statement = queries.await_verification if enrolled.requires_verification else queries.attach
+    values = {
+        "enrollment": enrollment_id,
+        "voice": enrolled.provider_voice_id,
+        "target_model": enrolled.target_model,
+        "request_id": enrolled.request_id,
+    }
+    try:
+        runtime = await step.context.database.fetch_value(statement, step.write(**values), of=str)
+    except StaleLease:
+        parameters = {**values, "requires_verification": enrolled.requires_verification}
+        status = await step.context.database.fetch_value(queries.report, parameters, of=str)
+        log.warning("late_completion", attempt_id=str(step.work.attempt_id), enrollment=status)
+        return StepAnswer(outcome="done", reason="stale_lease")
+    return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
+
+
+async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> StepAnswer:
+    """The first runtime sync, where it is ours. What stops it undoes nothing: the sweep gives it back."""
+    if runtime == "syncing":
+        work = structs.replace(
+            step.work,
+            provider_voice_id=provider_voice_id,
+            target_model=target_model,
+            sync_count=step.work.sync_count + 1,
+            ready_seconds=0.0,
+        )
+        try:
+            await sync(structs.replace(step, work=work, message_id=None))
+        except Exception:
+            log.exception("runtime_sync_stopped", attempt_id=str(work.attempt_id))
+    return StepAnswer(outcome="done", archived=step.message_id is not None)
+
+
+async def settle_error(
+    step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
+) -> StepAnswer:
+    """What a provider's failure means for the enrollment and the attempt, by its kind."""
+    log.warning("provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
+    unknown = error.kind is ErrorKind.UNKNOWN
+    if enrollment_id is not None:
+        status = "unknown" if unknown else "closed"
+        await settle(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
+    if unknown or error.kind in PASSING:
+        delay = retry_delay(step.work.process_count, error)
+        return await requeue(step, delay, error.code, error.message)
+    return await fail(step, error.code, error.message, error.request_id)
+
+
+async def settle(
+    step: Step,
+    enrollment_id: UUID,
+    status: str,
+    code: str,
+    request_id: str | None = None,
+    settles_in: float = 0,
+) -> None:
+    values = {"enrollment": enrollment_id, "status": status, "code": code, "request_id": request_id}
+    await step.context.database.execute(queries.settle, step.write(**values, settle=settles_in))
+
+
+async def requeue(step: Step, delay: float, code: str, message: str) -> StepAnswer:
+    return await end(step, queries.requeue, step.write(delay=delay, code=code, error=message))
+
+
+async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> StepAnswer:
+    return await end(step, queries.fail, step.write(code=code, error=message, request_id=request_id))
+
+
+async def end(step: Step, statement: str, parameters: dict[str, object]) -> StepAnswer:
+    """A failing end of the step. Whoever has the lease by now decides instead."""
+    try:
+        await step.context.database.execute(statement, parameters)
+    except StaleLease:
+        return StepAnswer(outcome="done", reason="stale_lease")
+    return StepAnswer(outcome="done", archived=step.message_id is not None, reason=str(parameters["code"]))

@@ -1,0 +1,130 @@
+"""Following an attempt: its transitions as server-sent events, from the first or from where a client was."""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+from msgspec import Struct
+
+from backend.database.caller import Caller
+from backend.database.pool import Database
+from backend.errors import InvalidInput, NotFound
+from backend.lifecycle.event_streams import EventHub, EventStream, Transition, queries
+from backend.settings import Settings
+from backend.web.authentication import UserRequest, require_user
+from backend.web.logs import log
+
+EVENT_ID = re.compile(r"[0-9]{1,18}")
+STALLED_HEARTBEATS = 2  # a client that takes nothing for so long is cut off
+TOLD = ResponseSpec(
+    Transition,
+    description="The `data` of each event; its `id` is where to resume.",
+    media_type="text/event-stream",
+    generate_examples=False,
+)
+OVER = ResponseSpec(None, description="The attempt is over and all of it was told.", generate_examples=False)
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold events back
+
+
+class EventStreamResponse(ASGIResponse):
+    """`text/event-stream`, until attempt or token is over, the client is gone, or the process stops."""
+
+    _should_set_content_length = False
+
+    def __init__(self, hub: EventHub, caller: Caller, attempt_id: UUID, after: int, heartbeat: float) -> None:
+        super().__init__(media_type="text/event-stream", headers=HEADERS)
+        self._hub = hub
+        self._caller = caller
+        self._attempt_id = attempt_id
+        self._after = after
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._hub.follow(self._attempt_id, self._caller.user_id, self._after) as stream:
+            await self.start_response(send)
+            expiry = asyncio.get_running_loop().call_later(seconds_left(self._caller), stream.end)
+            watching = asyncio.create_task(when_gone(receive, stream.end))
+            try:
+                await self._send_events(stream, send)
+            except TimeoutError:
+                log.info("listener_stalled", after=stream.after)
+            finally:
+                expiry.cancel()
+                watching.cancel()
+
+    async def _send_events(self, stream: EventStream, send: Send) -> None:
+        # Told apart by chance, so that all who lost a process do not come back to the next at once.
+        chunk: bytes | None = b"retry: %d\n\n" % random.randint(500, 2500)  # noqa: S311
+        while chunk is not None:
+            async with asyncio.timeout(STALLED_HEARTBEATS * self._heartbeat):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            chunk = await stream.next(self._heartbeat)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class EventsController(Controller):
+    path = "/v1/voice-clone-attempts/{attempt_id:uuid}/events"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @get(
+        media_type="text/event-stream",
+        responses={200: TOLD, 204: OVER},
+    )
+    async def follow(
+        self,
+        attempt_id: FromPath[UUID],
+        request: UserRequest,
+        settings: NamedDependency[Settings],
+        database: NamedDependency[Database],
+        hub: NamedDependency[EventHub],
+    ) -> ASGIResponse:
+        """The attempt's transitions as server-sent events, within a moment of their commit.
+
+        Resume with `Last-Event-ID`. The stream ends when nothing more can come of the attempt, and 204 says
+        so to whoever asks again. It ends sooner when the token expires, the client is too slow, or the
+        service stops: resume then.
+        """
+        after = last_event_id(request.headers.get("last-event-id", ""))
+        parameters = {"attempt": attempt_id, "user": request.user.user_id, "after": after}
+        more = await database.fetch_value(queries.has_more_events, parameters, of=bool)
+        if more is None:
+            raise NotFound("There is no such attempt.")
+        if not more:
+            return ASGIResponse(status_code=204)
+        return EventStreamResponse(hub, request.user, attempt_id, after, settings.server.stream_heartbeat)
+
+
+class Expiry(Struct):
+    exp: float
+
+
+def seconds_left(caller: Caller) -> float:
+    return msgspec.json.decode(caller.claims, type=Expiry).exp - time.time()
+
+
+def last_event_id(text: str) -> int:
+    """Where the client was; 0 for one that saw nothing yet."""
+    if not text:
+        return 0
+    if not EVENT_ID.fullmatch(text):
+        raise InvalidInput(
+            "This is no id of an event.", field="Last-Event-ID", help="Leave it out to begin anew."
+        )
+    return int(text)
+
+
+async def when_gone(receive: Receive, call: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    call()

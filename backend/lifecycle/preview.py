@@ -1,0 +1,71 @@
+"""The preview: a clip in the new voice, which its owner hears before launch."""
+
+from uuid import UUID
+
+from backend.context import AppContext
+from backend.errors import StorageUnavailable
+from backend.lifecycle.claim import Step, StepAnswer, claimed, mark, queries, retry_delay
+from backend.lifecycle.runtime_sync import may_pass
+from backend.providers.base import ProviderError, SpeechRequest
+
+PREVIEW_BUCKET = "voice-previews"
+PREVIEW_TEXTS = {
+    "de": "Hallo. So klingt diese Stimme, wenn sie für dich spricht.",
+    "en": "Hello. This is how this voice sounds when it speaks for you.",
+    "es": "Hola. Así suena esta voz cuando habla por ti.",
+    "fr": "Bonjour. Voici comment cette voix parle pour vous.",
+    "it": "Ciao. Ecco come suona questa voce quando parla per te.",
+    "ja": "こんにちは。この声はこのように話します。",
+    "ko": "안녕하세요. 이 목소리는 이렇게 들립니다.",
+    "pt": "Olá. É assim que esta voz soa quando fala por si.",
+    "ru": "Здравствуйте. Так звучит этот голос, когда он говорит за вас.",
+    "zh": "你好。这就是这个声音为你说话时的样子。",
+}
+
+
+async def render_preview(
+    context: AppContext, attempt_id: UUID, *, message_id: int | None = None
+) -> StepAnswer:
+    """Speak the preview text with the voice and store the clip for its owner."""
+    async with claimed(context, queries.claim_step, attempt_id, message_id, step="preview") as step:
+        if isinstance(step, StepAnswer):
+            return step
+        work = step.work
+        provider = context.providers.get(work.provider)
+        if provider is None:
+            return await mark_preview(
+                step, "failed", "provider_not_configured", "This voice provider is not set up here."
+            )
+        try:
+            clip = await provider.synthesize(
+                SpeechRequest(
+                    provider_voice_id=work.provider_voice_id or "",
+                    target_model=work.target_model or "",
+                    text=PREVIEW_TEXTS.get(work.language, PREVIEW_TEXTS["en"]),
+                    language=work.language,
+                )
+            )
+            path = f"{work.user_id}/{work.attempt_id}/preview-{step.epoch}.wav"
+            await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
+        except ProviderError as error:
+            status = "required" if may_pass(error) else "failed"
+            delay = retry_delay(work.preview_count, error)
+            return await mark_preview(step, status, error.code, error.message, delay)
+        except StorageUnavailable as error:
+            return await mark_preview(
+                step, "required", error.code, error.message, retry_delay(work.preview_count)
+            )
+        return await mark_preview(step, "rendered", path=path)
+
+
+async def mark_preview(
+    step: Step,
+    status: str,
+    code: str | None = None,
+    message: str | None = None,
+    delay: float = 0,
+    path: str | None = None,
+) -> StepAnswer:
+    return await mark(
+        step, queries.mark_preview, status=status, code=code, error=message, delay=delay, path=path
+    )

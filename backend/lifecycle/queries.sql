@@ -1,0 +1,144 @@
+-- by_id --
+-- under row level security: another's is not there
+select a.* from public.attempts a where a.id = %(attempt)s
+
+-- is_for_reflection --
+-- the longer address must be true as well
+select voice_clone.is_attempt_for(%(attempt)s, %(reflection)s)
+
+-- events --
+-- a timeline; definer, for schema voice_clone is not the client's
+select * from voice_clone.attempt_events(%(attempt)s, %(user)s, %(after)s)
+
+-- claim --
+-- the claim and what there is to do, one round trip
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_attempt(%(attempt)s, %(owner)s, %(lease)s, %(owner_cap)s, %(early)s) c
+left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
+
+-- claim_step --
+-- runtime sync or preview: the same lease, the same work row
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_step(%(attempt)s, %(step)s, %(owner)s, %(lease)s) c
+left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
+
+-- renew --
+-- false: the lease has passed on
+select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
+
+-- intend --
+-- committed before the provider's call
+select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(settle)s) as id
+
+-- settle --
+-- closed: nothing was made; unknown: look again
+select voice_clone.settle_enrollment(%(enrollment)s, %(epoch)s, %(status)s, %(code)s, %(request_id)s, %(settle)s)
+
+-- report --
+-- a voice whose maker lost the lease: kept for the next worker, or an orphan
+select voice_clone.report_enrollment(
+  %(enrollment)s, %(voice)s, %(target_model)s, %(requires_verification)s, %(request_id)s) as status
+
+-- attach --
+-- the voice and the ready attempt, with the archive of its message; the lease goes on where it is syncing now
+select runtime_status from voice_clone.attach_voice(
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s, true)
+
+-- find_custom_voice --
+-- not usable: an enrollment of somebody else made it, or one whose voice is gone
+select is_usable, language from voice_clone.find_custom_voice(%(user)s, %(provider)s, %(voice)s, %(label)s)
+
+-- attach_custom_voice --
+-- the same without an enrollment
+select runtime_status from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)s, %(label)s, %(message)s, true)
+
+-- await_verification --
+-- the voice is made and may not be used yet
+select runtime_status from voice_clone.await_verification(
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
+
+-- fail --
+-- for good, until the user tries again
+select id from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
+
+-- requeue --
+-- later, while the budget lasts
+select id from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
+
+-- mark_runtime --
+-- what the runtime said of the voice
+select id from voice_clone.mark_runtime(
+  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+
+-- mark_preview --
+-- the clip, or why there is none
+select id from voice_clone.mark_preview(
+  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+
+-- verification_work --
+-- no row: no such attempt
+select * from voice_clone.verification_work(%(attempt)s)
+
+-- complete_verification --
+-- a look found the speaker verified: the voice and the ready attempt
+select voice_clone.complete_verification(%(attempt)s, %(epoch)s, %(count)s, %(message)s)
+
+-- reject_verification --
+-- a look found that the speaker will not be verified
+select voice_clone.reject_verification(%(attempt)s, %(epoch)s, %(count)s, %(code)s, %(error)s, %(message)s)
+
+-- postpone_verification --
+-- a look found neither: the wait doubles
+select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s)
+
+-- settle_verification --
+-- said from outside, and once
+select * from voice_clone.settle_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)
+
+-- begin_cleanup --
+-- what there is to do; a removal is committed as an intent before the provider is asked
+select * from voice_clone.begin_cleanup(%(enrollment)s)
+
+-- end_cleanup --
+-- orphaned, closed or removed, unless somebody was faster; with the archive of its message
+select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
+
+-- events_after --
+-- one query for every attempt that changed and is followed here
+select * from voice_clone.events_after(%(attempts)s::uuid[], %(after)s::bigint[], %(limit)s)
+
+-- has_more_events --
+-- false: the attempt is over and all of it was told; null: it is not this user's
+select voice_clone.has_more_events(%(attempt)s, %(user)s, %(after)s)
+
+-- set_slots --
+-- null for no limit; nothing is written where nothing changed
+select voice_clone.set_slots(%(provider)s, %(region)s, %(slots)s)
+
+-- voices_held --
+-- counted up to what the account uses: the rest of it is somebody else's
+select voice_clone.voices_held(%(provider)s, %(region)s, %(limit)s) as held
+
+-- launch_gates --
+-- of many requests at once, in their order; null where the reflection is another user's
+select to_jsonb(gate) as gate
+from unnest(%(reflections)s::uuid[], %(users)s::uuid[]) with ordinality requested (reflection, user_id, place)
+left join lateral voice_clone.launch_gate(requested.reflection, requested.user_id) gate on true
+order by requested.place
+
+-- recover_stale --
+-- counts by what was done; no row where nothing was due
+select what, count from voice_clone.recover_stale(%(limit)s)
+
+-- of_reflection --
+-- newest first, with the index on (reflection_id, created_at)
+select a.* from public.attempts a
+where a.reflection_id = %(reflection)s
+order by a.created_at desc
+limit %(limit)s
+
+-- use_custom_voice --
+-- opened and queued at once: the provider was asked before
+select * from voice_clone.use_custom_voice(
+  %(attempt)s, %(user)s, %(reflection)s, %(provider)s, %(region)s, %(voice)s, %(label)s, %(target_model)s,
+  %(name)s, %(language)s, %(preview_required)s)

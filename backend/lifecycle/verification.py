@@ -1,0 +1,122 @@
+"""Verification: a voice that its provider made is used only once its speaker was verified there.
+
+A look asks the provider and changes nothing, so it takes no lease: what it saw is written only where the
+attempt still stands as it did. The answer may come from outside as well, and whichever comes first counts.
+"""
+
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.errors import InvalidInput, NotFound, StaleLease
+from backend.lifecycle.attempts import Attempt, AttemptRow
+from backend.lifecycle.claim import StepAnswer, queries
+from backend.providers.base import ProviderError
+from backend.web.logs import log
+
+REFUSED = "verification_refused"
+WHAT_TO_DO = "Record another sample with the voice that the consent is for, or choose another provider."
+MAX_REASON = 200  # characters
+
+
+class VerificationWork(Struct, frozen=True, kw_only=True):
+    """An attempt that awaits its verification, and at which look it is."""
+
+    outcome: str  # due | not_due | inactive | settled
+    lease_epoch: int
+    verify_count: int
+    provider: str
+    provider_voice_id: str | None
+    verifying_seconds: float | None
+
+
+async def verify_attempt(
+    context: AppContext, attempt_id: UUID, *, message_id: int | None = None
+) -> StepAnswer:
+    """Look at the provider whether the voice is verified, refused, or neither yet."""
+    work = await context.database.fetch_one(
+        queries.verification_work, {"attempt": attempt_id}, row=VerificationWork
+    )
+    if work is None or work.outcome != "due":  # not_due: its message comes when it is due
+        return StepAnswer(outcome="done", reason=work.outcome if work else "gone")
+    statement, values = await look(context, attempt_id, work)
+    parameters = {
+        "attempt": attempt_id,
+        "epoch": work.lease_epoch,
+        "count": work.verify_count,
+        "message": message_id,
+    }
+    try:
+        await context.database.execute(statement, {**parameters, **values})
+    except StaleLease:
+        return StepAnswer(outcome="done", reason="stale_lease")
+    return StepAnswer(outcome="done", archived=message_id is not None)
+
+
+async def look(
+    context: AppContext, attempt_id: UUID, work: VerificationWork
+) -> tuple[str, dict[str, object]]:
+    """The statement that writes what the provider says, and what it takes beside the look itself.
+
+    A provider that cannot say, or is not set up here any more, is asked again: the verification has its own
+    deadline, and the voice is the user's.
+    """
+    provider = context.providers.get(work.provider)
+    if provider is None:
+        log.error("verification_without_provider", attempt_id=str(attempt_id), provider=work.provider)
+        return queries.postpone_verification, {"at_least": 0.0}
+    try:
+        found = await provider.describe(work.provider_voice_id or "")
+    except ProviderError as error:
+        log.warning("provider_failed", attempt_id=str(attempt_id), error=str(error))
+        return queries.postpone_verification, {"at_least": error.retry_after or 0.0}
+    if found is None:
+        young = provider.limits.listing_lag_seconds - (work.verifying_seconds or 0)
+        if young > 0:
+            return queries.postpone_verification, {"at_least": young}
+        message = "The provider does not have this voice any more. Record a new sample."
+        return queries.reject_verification, {"code": "voice_missing", "error": message}
+    if found.is_verified:
+        return queries.complete_verification, {}
+    if found.verification_refused:
+        return queries.reject_verification, {"code": REFUSED, "error": refusal_message()}
+    return queries.postpone_verification, {"at_least": 0.0}
+
+
+async def settle_verification(
+    context: AppContext,
+    attempt_id: UUID,
+    *,
+    verified: bool,
+    reason: str | None,
+    provider_voice_id: str | None,
+) -> Attempt:
+    """What was learned outside. The same again changes nothing; a contradiction is IllegalTransition."""
+    row = await context.database.fetch_one(
+        queries.settle_verification,
+        {
+            "attempt": attempt_id,
+            "verified": verified,
+            "voice": provider_voice_id,
+            "code": REFUSED,
+            "error": refusal_message(reason),
+        },
+        row=AttemptRow,
+    )
+    if row is None:
+        raise NotFound("There is no such attempt.")
+    return Attempt.of(row)
+
+
+def refusal_message(reason: str | None = None) -> str:
+    """What the user reads: the reason is shown to them as it is, so it must be fit for that."""
+    if reason is None:
+        return f"The provider did not accept the verification of this voice. {WHAT_TO_DO}"
+    reason = reason.strip()
+    if not reason or len(reason) > MAX_REASON or not reason.isprintable():
+        raise InvalidInput(
+            f"The reason is shown to the user: one line of at most {MAX_REASON} printable characters.",
+            field="reason",
+        )
+    return f"The provider did not accept the verification of this voice: {reason.rstrip('.')}. {WHAT_TO_DO}"

@@ -1,0 +1,249 @@
+"""The embedded provider: no key, no network, and no neural model.
+
+What it makes is an acoustic match, never a likeness: espeak-ng at the sample's pitch, formants, spectrum and
+pace. A voice is a small JSON of those measures in a store of the service's; nothing of the recording is kept.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from backend.providers.base import (
+    LABEL,
+    Enrolled,
+    EnrollRequest,
+    ErrorKind,
+    Limits,
+    ProviderError,
+    ProviderVoice,
+    Sample,
+    SpeechRequest,
+)
+from backend.providers.http import (
+    INFERENCE_FAILED,
+    LABEL_INVALID,
+    SAMPLE_TOO_LARGE,
+    SAMPLE_UNAVAILABLE,
+    TEXT_EMPTY,
+    TEXT_TOO_LONG,
+    UNAVAILABLE,
+    UNKNOWN,
+    VOICE_NOT_FOUND,
+    Failure,
+)
+from backend.providers.local.jobs import VOICES, Measure, Measures, Speak
+from backend.sandbox.errors import InputRefused
+from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
+
+TARGET_MODEL = "local-acoustic-match-1"
+PREFIX = "local-voice-"
+MAX_CHARACTERS = 2_000
+MAX_BYTES = 10 * 1024 * 1024
+_VOICE_ID = re.compile(rf"{PREFIX}([a-z0-9_]{{1,16}})")
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]+")
+_OTHER_MODEL = Failure(
+    ErrorKind.REJECTED,
+    "model_mismatch",
+    "The voice was made for another model than it was asked to speak with.",
+)
+_NO_LANGUAGE = Failure(
+    ErrorKind.REJECTED, "language_unsupported", "The embedded provider does not speak this language."
+)
+
+
+class ProfileStore(Protocol):
+    """Where the voices are: objects by key. Whatever it raises is taken for an outage."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Raises when the key is taken."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def list(self, prefix: str = "") -> list[str]: ...
+
+    async def delete(self, key: str) -> None:
+        """Idempotent."""
+        ...
+
+
+class DirectoryProfiles:
+    """Voices as files of a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def put(self, key: str, data: bytes) -> None:
+        def write() -> None:
+            with (self._directory / key).open("xb") as file:
+                file.write(data)
+
+        await asyncio.to_thread(write)
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            return await asyncio.to_thread((self._directory / key).read_bytes)
+        except FileNotFoundError:
+            return None
+
+    async def list(self, prefix: str = "") -> list[str]:
+        return await asyncio.to_thread(
+            lambda: sorted(path.name for path in self._directory.glob(f"{prefix}*"))
+        )
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(lambda: (self._directory / key).unlink(missing_ok=True))
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """A voice, as it is stored."""
+
+    label: str
+    target_model: str
+    created_at: datetime
+    measures: Measures
+
+
+class LocalProvider:
+    """Works in child processes, started when first needed. Close it with `aclose`."""
+
+    name = "local"
+    region: str | None = None
+    target_model = TARGET_MODEL
+    limits = Limits(
+        min_seconds=3.0,
+        max_seconds=60.0,
+        max_bytes=MAX_BYTES,
+        min_sample_rate=8_000,
+        min_voiced_seconds=2.0,
+        languages=frozenset(VOICES),
+        max_characters=MAX_CHARACTERS,
+    )
+
+    def __init__(self, profiles: ProfileStore, *, workers: int = 2) -> None:
+        self._profiles = profiles
+        self.pool = WorkerPool(
+            "backend.providers.local.work", size=workers, wall_seconds=60.0, cpu_seconds=30
+        )
+
+    async def slots(self) -> None:
+        """As many as Storage holds."""
+
+    async def enroll(self, request: EnrollRequest) -> Enrolled:
+        if not LABEL.fullmatch(request.label):
+            raise _error(LABEL_INVALID)
+        _language(request.language)
+        answer = await self._work(Measure(await _read(request.sample)), UNAVAILABLE)
+        profile = Profile(
+            label=request.label,
+            target_model=TARGET_MODEL,
+            created_at=datetime.now(UTC),
+            measures=msgspec.msgpack.decode(answer, type=Measures),
+        )
+        try:
+            await self._profiles.put(_key(PREFIX + request.label), msgspec.json.encode(profile))
+        except Exception as error:  # taken, or its answer was lost: either way the label tells
+            raise _error(UNKNOWN) from error
+        return Enrolled(provider_voice_id=PREFIX + request.label, target_model=TARGET_MODEL)
+
+    async def find(self, label: str) -> ProviderVoice | None:
+        return await self.describe(PREFIX + label)
+
+    async def describe(self, provider_voice_id: str) -> ProviderVoice | None:
+        profile = await self._profile(provider_voice_id)
+        if profile is None:
+            return None
+        return ProviderVoice(
+            provider_voice_id=provider_voice_id,
+            label=profile.label,
+            target_model=profile.target_model,
+            created_at=profile.created_at,
+        )
+
+    async def list(self) -> AsyncIterator[ProviderVoice]:
+        try:
+            keys = await self._profiles.list(PREFIX)
+        except Exception as error:
+            raise _error(UNAVAILABLE) from error
+        for key in keys:
+            voice = await self.describe(key.removesuffix(".json"))
+            if voice is not None:  # else deleted since
+                yield voice
+
+    async def delete(self, provider_voice_id: str) -> None:
+        if not _VOICE_ID.fullmatch(provider_voice_id):
+            return
+        try:
+            await self._profiles.delete(_key(provider_voice_id))
+        except Exception as error:
+            raise _error(UNAVAILABLE) from error
+
+    async def synthesize(self, request: SpeechRequest) -> bytes:
+        text = _UNSPEAKABLE.sub(" ", request.text).strip()
+        if not text:
+            raise _error(TEXT_EMPTY)
+        if len(request.text) > MAX_CHARACTERS:
+            raise _error(TEXT_TOO_LONG)
+        if request.target_model != TARGET_MODEL:
+            raise _error(_OTHER_MODEL)
+        language = _language(request.language)
+        profile = await self._profile(request.provider_voice_id)
+        if profile is None:
+            raise _error(VOICE_NOT_FOUND)
+        return await self._work(Speak(text, language, profile.measures), INFERENCE_FAILED)
+
+    async def aclose(self) -> None:
+        await self.pool.aclose()
+
+    async def _profile(self, voice_id: str) -> Profile | None:
+        if not _VOICE_ID.fullmatch(voice_id):
+            return None
+        try:
+            data = await self._profiles.get(_key(voice_id))
+            return None if data is None else msgspec.json.decode(data, type=Profile)
+        except Exception as error:
+            raise _error(UNAVAILABLE) from error
+
+    async def _work(self, job: Measure | Speak, failure: Failure) -> bytes:
+        try:
+            return await self.pool.run(msgspec.msgpack.encode(job))
+        except InputRefused as error:
+            raise _error(Failure(ErrorKind.REJECTED, error.code, error.message)) from error
+        except WorkerFailure as error:
+            raise _error(UNAVAILABLE if error.reason is Reason.CLOSED else failure) from error
+
+
+def _key(voice_id: str) -> str:
+    return f"{voice_id}.json"
+
+
+def _error(failure: Failure) -> ProviderError:
+    return ProviderError(failure.kind, failure.code, failure.message, provider=LocalProvider.name)
+
+
+def _language(language: str) -> str:
+    """`en` of `en-GB`."""
+    plain = language.partition("-")[0].lower()
+    if plain not in VOICES:
+        raise _error(_NO_LANGUAGE)
+    return plain
+
+
+async def _read(sample: Sample) -> bytes:
+    data = bytearray()
+    try:
+        async for chunk in sample.stream():
+            data += chunk
+            if len(data) > MAX_BYTES:
+                break
+    except Exception as error:
+        raise _error(SAMPLE_UNAVAILABLE) from error
+    if len(data) > MAX_BYTES:
+        raise _error(SAMPLE_TOO_LARGE)
+    return bytes(data)

@@ -1,0 +1,314 @@
+"""Qwen's cloned voices: DashScope voice enrollment, and speech with the model each voice was made for."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Struct, field
+
+from backend.providers.base import (
+    LABEL,
+    Enrolled,
+    EnrollRequest,
+    ErrorKind,
+    Limits,
+    ProviderError,
+    ProviderVoice,
+    SpeechRequest,
+)
+from backend.providers.http import (
+    INFERENCE_FAILED,
+    LABEL_INVALID,
+    SAMPLE_TOO_LARGE,
+    TEXT_EMPTY,
+    TEXT_TOO_LONG,
+    UNAVAILABLE,
+    VOICE_NOT_FOUND,
+    Answer,
+    Call,
+    Failure,
+    parse,
+    read_sample,
+    refusal,
+    send,
+    signed_url,
+)
+from backend.providers.qwen import errors as errors
+from backend.providers.qwen.languages import LANGUAGES
+from backend.providers.wav import mono_wav
+from backend.settings.qwen import QwenConfig
+from backend.web.http_client import HttpClient
+
+__all__ = ["Qwen", "QwenConfig", "count_characters"]
+
+T = TypeVar("T")
+CUSTOMIZATION = "/api/v1/services/audio/tts/customization"
+GENERATION = "/api/v1/services/aigc/multimodal-generation/generation"
+MAX_CHARACTERS = 600
+MAX_ENCODED_BYTES = 10 * 1024 * 1024
+MAX_PAGES = 1000
+LANGUAGE_UNSUPPORTED = Failure(
+    ErrorKind.REJECTED, "language_unsupported", f"Qwen clones voices in {', '.join(LANGUAGES.values())}."
+)
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+_VOICE = re.compile(r"qwen-tts-vc-(\w{1,16})-voice-.+", re.ASCII)
+_PRINTABLE = re.compile(r"[!-~]+")
+_RESULT_HOST = re.compile(r"dashscope-[a-z0-9-]+\.oss-[a-z0-9-]+\.aliyuncs\.com")
+
+
+class _Created(Struct):
+    voice: str
+    target_model: str | None = None
+
+
+class _Deleted(Struct):
+    voice: str | None = None
+
+
+class _Listed(Struct):
+    voice: str
+    language: str | None = None
+    target_model: str | None = None  # gmt_create is left alone: its time zone is not documented
+
+
+class _Page(Struct):
+    voice_list: list[_Listed] = field(default_factory=list)
+    total_count: int | None = None
+
+
+class _Audio(Struct):
+    url: str | None = None
+
+
+class _Speech(Struct):
+    audio: _Audio
+
+
+class _Envelope(Struct, Generic[T]):
+    output: T
+    request_id: str | None = None
+
+
+class _Error(Struct):
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+
+
+class Qwen:
+    name = "qwen"
+
+    def __init__(self, config: QwenConfig, client: HttpClient) -> None:
+        self._config = config
+        self._client = client
+        self._headers = {"authorization": f"Bearer {config.api_key}"}
+        if config.workspace_id:
+            self._headers["x-dashscope-workspace"] = config.workspace_id
+        self.region: str | None = config.region
+        self.target_model = config.target_model
+
+    @property
+    def limits(self) -> Limits:
+        by_url = self._config.send_sample_as == "signed_url"
+        return Limits(
+            min_seconds=3.0,
+            max_seconds=60.0,
+            max_bytes=MAX_ENCODED_BYTES if by_url else MAX_ENCODED_BYTES // 4 * 3 - 64,
+            min_sample_rate=24_000,
+            min_voiced_seconds=3.0,
+            languages=frozenset(LANGUAGES),
+            max_characters=MAX_CHARACTERS,
+            slots=1000,
+            listing_lag_seconds=self._config.listing_lag_seconds,
+        )
+
+    async def slots(self) -> None:
+        """There is no call for it; the limit is the same for every account."""
+
+    async def enroll(self, request: EnrollRequest) -> Enrolled:
+        """One create; a second only where Qwen refused the first because the signed URL had gone stale."""
+        try:
+            return await self._create(request)
+        except ProviderError as error:
+            if error.code != errors.SAMPLE_UNREACHABLE.code or self._config.send_sample_as == "data_url":
+                raise
+        return await self._create(request)
+
+    async def find(self, label: str) -> ProviderVoice | None:
+        mark = f"-{label}-"
+        return await self._search(lambda voice: mark in voice.provider_voice_id)
+
+    async def describe(self, provider_voice_id: str) -> ProviderVoice | None:
+        """There is no query action: a voice is described by finding it in the list."""
+        return await self._search(lambda voice: voice.provider_voice_id == provider_voice_id)
+
+    async def list(self) -> AsyncIterator[ProviderVoice]:
+        async for page in self._pages():
+            for voice in page.voice_list:
+                yield _voice(voice)
+
+    async def delete(self, provider_voice_id: str) -> None:
+        call = self._call(self._config.call_seconds)
+        try:
+            await self._customize(call, {"action": "delete", "voice": provider_voice_id}, _Deleted)
+        except ProviderError as error:
+            if error.code != VOICE_NOT_FOUND.code:
+                raise
+
+    async def synthesize(self, request: SpeechRequest) -> bytes:
+        call = self._call(self._config.speech_seconds)
+        if not request.text.strip():
+            raise call.error(TEXT_EMPTY)
+        if count_characters(request.text) > MAX_CHARACTERS:
+            raise call.error(TEXT_TOO_LONG)
+        body = {
+            "model": request.target_model,
+            "input": {
+                "text": request.text,
+                "voice": request.provider_voice_id,
+                "language_type": LANGUAGES.get(_primary(request.language), "Auto"),
+            },
+        }
+        speech, request_id = await self._post(call, GENERATION, body, _Speech)
+        return await self._download(call, speech.audio.url or "", request_id)
+
+    async def _create(self, request: EnrollRequest) -> Enrolled:
+        call = self._call(self._config.create_seconds, commits=True)
+        if not LABEL.fullmatch(request.label):
+            raise call.error(LABEL_INVALID)
+        if _primary(request.language) not in LANGUAGES:
+            raise call.error(LANGUAGE_UNSUPPORTED)
+        body = {
+            "action": "create",
+            "target_model": self._config.target_model,
+            "preferred_name": request.label,
+            "audio": {"data": await self._audio(call, request)},
+            "language": _primary(request.language),
+        }
+        if request.transcript:
+            body["text"] = request.transcript
+        created, request_id = await self._customize(call, body, _Created)
+        return Enrolled(
+            provider_voice_id=created.voice,
+            target_model=created.target_model or self._config.target_model,
+            request_id=request_id,
+        )
+
+    async def _audio(self, call: Call, request: EnrollRequest) -> str:
+        if request.sample.size > self.limits.max_bytes:
+            raise call.error(SAMPLE_TOO_LARGE)
+        if self._config.send_sample_as == "signed_url":
+            return await signed_url(call, request.sample, self._config.signed_url_seconds)
+        data = b"".join([chunk async for chunk in read_sample(call, request.sample)])
+        return f"data:{request.sample.content_type};base64,{base64.b64encode(data).decode()}"
+
+    async def _search(self, wanted: Callable[[ProviderVoice], bool]) -> ProviderVoice | None:
+        """The first voice that passes. A delete meanwhile moves others to pages already read: again, then."""
+        for _ in range(3):
+            shrank, before = False, 0
+            async for page in self._pages():
+                for listed in page.voice_list:
+                    if wanted(voice := _voice(listed)):
+                        return voice
+                shrank |= (page.total_count or before) < before
+                before = page.total_count or before
+            if not shrank:
+                return None
+        raise self._call(0).error(UNAVAILABLE)
+
+    async def _pages(self) -> AsyncIterator[_Page]:
+        """Pages until nothing new comes: older answers hold no total, and pages may be smaller than asked."""
+        seen: set[str] = set()
+        for index in range(MAX_PAGES):
+            body = {"action": "list", "page_size": self._config.page_size, "page_index": index}
+            page, _ = await self._customize(self._call(self._config.call_seconds), body, _Page)
+            fresh = {listed.voice for listed in page.voice_list} - seen
+            if not fresh:
+                return
+            seen |= fresh
+            yield page
+            if page.total_count is not None and len(seen) >= page.total_count:
+                return
+
+    async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> tuple[T, str | None]:
+        return await self._post(call, CUSTOMIZATION, {"model": "qwen-voice-enrollment", "input": body}, shape)
+
+    async def _post(
+        self, call: Call, path: str, body: dict[str, Any], shape: type[T]
+    ) -> tuple[T, str | None]:
+        url = self._config.base + path
+        answer = await send(self._client, call, "POST", url, json=body, headers=self._headers)
+        if not answer.ok:
+            raise _refused(call, answer)
+        envelope = parse(call, answer, _Envelope[shape])
+        return envelope.output, envelope.request_id
+
+    async def _download(self, call: Call, url: str, request_id: str | None) -> bytes:
+        """The spoken file, without our key and only from a host that is Qwen's."""
+        where = self._result_url(url)
+        if where is None:
+            raise call.error(INFERENCE_FAILED, provider_code="ResultHost", request_id=request_id)
+        answer = await send(self._client, call, "GET", where)
+        if answer.ok:
+            try:
+                return await asyncio.to_thread(mono_wav, answer.body)
+            except ValueError:
+                pass
+        raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
+
+    def _result_url(self, url: str) -> str | None:
+        """The address as it came, over TLS; None where it is not one of Qwen's hosts."""
+        if not _PRINTABLE.fullmatch(url):
+            return None
+        try:
+            where = urlsplit(url)
+            port = where.port
+        except ValueError:
+            return None
+        base = urlsplit(self._config.base)
+        if self._config.base_url and (where.scheme, where.netloc) == (base.scheme, base.netloc):
+            return url
+        sound = where.scheme in ("http", "https") and port in (None, 80, 443) and "@" not in where.netloc
+        if sound and _RESULT_HOST.fullmatch(where.hostname or ""):
+            return urlunsplit(("https", where.hostname, where.path, where.query, ""))
+        return None
+
+    def _call(self, seconds: float, *, commits: bool = False) -> Call:
+        return Call(provider=self.name, seconds=seconds, commits=commits)
+
+
+def count_characters(text: str) -> int:
+    """Characters as Qwen bills and limits them: a Han character counts twice."""
+    return len(text) + len(_HAN.findall(text))
+
+
+def _primary(language: str) -> str:
+    return language.partition("-")[0].lower()
+
+
+def _voice(listed: _Listed) -> ProviderVoice:
+    named = _VOICE.fullmatch(listed.voice)
+    return ProviderVoice(
+        provider_voice_id=listed.voice,
+        label=named[1] if named else None,
+        target_model=listed.target_model,
+        language=listed.language if listed.language in LANGUAGES else None,
+    )
+
+
+def _refused(call: Call, answer: Answer) -> ProviderError:
+    try:
+        error = msgspec.json.decode(answer.body, type=_Error)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = _Error()
+    return refusal(
+        call,
+        answer,
+        errors.known(answer.status, error.code, error.message),
+        provider_code=error.code,
+        request_id=error.request_id,
+    )

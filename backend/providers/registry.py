@@ -1,0 +1,16 @@
+"""The remote providers whose keys are set, by name."""
+
+from backend.providers.base import VoiceProvider
+from backend.providers.elevenlabs.adapter import ElevenLabs
+from backend.providers.qwen.adapter import Qwen
+from backend.settings.providers import ProviderSettings
+from backend.web.http_client import HttpClient
+
+
+def remote_providers(settings: ProviderSettings, http: HttpClient) -> dict[str, VoiceProvider]:
+    providers: dict[str, VoiceProvider] = {}
+    if settings.qwen_api_key and settings.qwen:
+        providers["qwen"] = Qwen(settings.qwen, http)
+    if settings.elevenlabs_api_key and settings.elevenlabs:
+        providers["elevenlabs"] = ElevenLabs(settings.elevenlabs, http)
+    return providers

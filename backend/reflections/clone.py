@@ -1,0 +1,78 @@
+"""Cloning for a reflection at once: a file that came with the request, or a sample that passed before."""
+
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+from msgspec import structs
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.pool import required
+from backend.database.queries import load_queries
+from backend.errors import Conflict, IllegalTransition
+from backend.lifecycle.attempts import AttemptRow, read_attempt
+from backend.lifecycle.slots import name_alternatives
+from backend.samples.inspected import read_inspected
+from backend.samples.preparation import (
+    SAMPLE_BUCKET,
+    plain_content_type,
+    prepare,
+    require_fit,
+    require_size,
+    sample_path,
+)
+from backend.samples.uploads import NewAttempt, open_attempt, queue
+from backend.samples.voice_details import VoiceDetails
+from backend.web.idempotency import new_id, once
+
+queries = load_queries(__file__)
+
+
+async def clone_file(
+    context: AppContext, caller: Caller, original: Path, new: NewAttempt, details: VoiceDetails
+) -> AttemptRow:
+    """A sample that came with the request: checked before anything is stored."""
+    content_type = plain_content_type(new.content_type)
+    provider = context.choose_provider(new.provider)
+    require_size(new.bytes, context.settings.attempts.max_sample_bytes, "sample")
+    prepared = await prepare(context, original, provider.limits, details.language)
+    attempt_id = new_id()
+    path = sample_path(caller.user_id, attempt_id, content_type)
+    await open_attempt(context, caller, attempt_id, path, structs.replace(new, content_type=content_type))
+    content = await anyio.Path(original).read_bytes()
+    await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
+    try:
+        return await queue(context, caller.user_id, attempt_id, details, prepared, delay=0)
+    except IllegalTransition:  # an earlier call with the same key got as far as this
+        return await read_attempt(context, caller, attempt_id)
+
+
+async def clone_sample(
+    context: AppContext,
+    caller: Caller,
+    reflection_id: UUID,
+    sample_id: UUID,
+    provider_name: str | None,
+    name: str,
+) -> AttemptRow:
+    """Another attempt with a sample that passed before; its language and transcript are known."""
+    provider = context.choose_provider(provider_name)
+    sample = (await read_inspected(context, caller, [sample_id])).get(sample_id)
+    if sample is not None:  # else there is none of the caller's, or none that passed: clone_sample says so
+        provider.limits.require_language(sample.language or "")
+        require_fit(sample.measures, provider.limits, "Name another provider, or clone another sample.")
+    parameters = {
+        "attempt": new_id(),
+        "user": caller.user_id,
+        "sample": sample_id,
+        "reflection": reflection_id,
+        "provider": provider.name,
+        "region": provider.region or "",
+        "preview_required": context.settings.attempts.preview_required,
+        "name": name,
+    }
+    try:
+        return required(await once(context.database, queries.clone_sample, parameters, row=AttemptRow))
+    except Conflict as error:
+        raise name_alternatives(context, error, provider.name) from error

@@ -1,0 +1,122 @@
+"""Cloning for a reflection in one request: a sample as multipart, or one that passed before, by its id."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.errors import InvalidInput, MalformedBody
+from backend.lifecycle.attempts import Attempt
+from backend.reflections import clone
+from backend.reflections.routes import require_reflection
+from backend.samples.preparation import require_size, workspace
+from backend.samples.uploads import NewAttempt
+from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.web.authentication import require_user
+from backend.web.idempotency import IDEMPOTENT
+
+CHUNK = 1 << 18  # bytes
+
+
+class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sample of the caller's that was inspected before."""
+
+    sample_id: UUID
+    name: str
+    provider: str | None = None
+
+
+class CloneForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields beside the file `sample`."""
+
+    consent_id: UUID
+    name: str
+    language: Language
+    transcript: str | None = None
+    provider: str | None = None
+
+
+class VoiceCloneController(Controller):
+    path = "/v1/reflections/{reflection_id:uuid}/voice"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @post("/clone", middleware=IDEMPOTENT)
+    async def clone_voice(
+        self,
+        reflection_id: FromPath[UUID],
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Response[Attempt]:
+        """202 with the attempt, queued. Multipart (`sample` and the fields) or JSON (`sample_id`)."""
+        await require_reflection(context, caller, reflection_id)
+        kind = request.content_type[0]
+        if kind == "application/json":
+            data = read_json(await request.body())
+            name = clean_name(data.name)
+            attempt = await clone.clone_sample(
+                context, caller, reflection_id, data.sample_id, data.provider, name
+            )
+        elif kind == "multipart/form-data":
+            attempt = await self._clone_file(context, caller, reflection_id, request)
+        else:
+            raise MalformedBody("Send multipart/form-data with a sample, or JSON with a sample_id.")
+        return Response(Attempt.of(attempt), status_code=202)
+
+    async def _clone_file(
+        self, context: AppContext, caller: Caller, reflection_id: UUID, request: Request[Any, Any, Any]
+    ) -> Any:
+        form = dict((await request.form()).items())
+        sample = form.pop("sample", None)
+        if not isinstance(sample, UploadFile):
+            raise InvalidInput("The form has no file named sample.", code="sample_missing", field="sample")
+        try:
+            fields = msgspec.convert(form, CloneForm, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(str(error)) from error
+        details = VoiceDetails(
+            name=clean_name(fields.name),
+            language=fields.language,
+            transcript=clean_transcript(fields.transcript),
+        )
+        async with workspace() as folder:
+            original = folder / "original"
+            size = await spool(sample, original, context.settings.attempts.max_sample_bytes)
+            new = NewAttempt(
+                consent_id=fields.consent_id,
+                reflection_id=reflection_id,
+                content_type=sample.content_type,
+                bytes=size,
+                provider=fields.provider,
+            )
+            return await clone.clone_file(context, caller, original, new, details)
+
+
+def read_json(body: bytes) -> CloneSample:
+    try:
+        return msgspec.json.decode(body, type=CloneSample)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"The body is not JSON: {error}.") from error
+
+
+async def spool(sample: UploadFile, target: Path, most: int) -> int:
+    """Copy the upload into a file; its size."""
+    size = 0
+    async with await anyio.open_file(target, "wb") as file:
+        while chunk := await sample.read(CHUNK):
+            size += len(chunk)
+            require_size(size, most, "sample")
+            await file.write(chunk)
+    return size

@@ -1,0 +1,54 @@
+-- voice --
+-- the mirror as clients read it, and the gate beside it; under row level security
+select r.voice, public.launch_gate(r.id) as gate, a.source, a.preview_path,
+  case when a.error_code is not null then to_jsonb(a) end as attempt, s.measures
+from public.reflections r
+left join public.attempts a on a.reflection_id = r.id and a.is_active
+left join public.samples s on s.id = a.sample_id and a.error_code is not null
+where r.id = %(reflection)s
+
+-- start_session --
+-- refused with the blockers when the gate is shut
+select id as session_id, reflection_id, attempt_id, voice_id, created_at
+from voice_clone.start_session(%(reflection)s, %(user)s)
+
+-- request_preview --
+-- render the clip, again where there is one
+select * from voice_clone.request_preview(%(reflection)s, %(user)s)
+
+-- complete_preview --
+-- the owner heard it
+select * from voice_clone.complete_preview(%(reflection)s, %(user)s)
+
+-- exists --
+-- under row level security: another's does not
+select exists (select from public.reflections r where r.id = %(reflection)s)
+
+-- retry --
+-- what failed, again
+select * from voice_clone.retry_attempt(%(reflection)s, %(user)s)
+
+-- active --
+-- the attempt that a retry is about, and what was measured of its sample; under row level security
+select to_jsonb(a) as attempt, s.measures
+from public.attempts a
+left join public.samples s on s.id = a.sample_id
+where a.reflection_id = %(reflection)s and a.is_active
+
+-- retry_elsewhere --
+-- the same sample at another provider
+select * from voice_clone.retry_elsewhere(
+  %(attempt)s, %(reflection)s, %(user)s, %(failed)s, %(provider)s, %(region)s, %(preview_required)s)
+
+-- reset --
+-- no voice from now on
+select * from voice_clone.reset_attempt(%(reflection)s, %(user)s)
+
+-- restore --
+-- back to the voice that worked
+select * from voice_clone.restore_attempt(%(reflection)s, %(user)s)
+
+-- clone_sample --
+-- opened and queued at once: the sample passed before
+select * from voice_clone.clone_sample(
+  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s)

@@ -1,0 +1,71 @@
+"""What the owner of a reflection decides about its voice: try again, take it away, bring it back."""
+
+from uuid import UUID
+
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.lifecycle.attempts import Attempt
+from backend.reflections import retry as retrying
+from backend.reflections.routes import owner_step, queries
+from backend.web.authentication import require_user
+from backend.web.idempotency import IDEMPOTENT
+
+
+class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to try again; without a provider, where it failed."""
+
+    provider: str | None = None
+
+
+class RecoveryController(Controller):
+    path = "/v1/reflections/{reflection_id:uuid}/voice"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @post("/retry", middleware=IDEMPOTENT)
+    async def retry(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        data: JSONBody[RetryVoice | None] = None,
+    ) -> Response[Attempt]:
+        """202: the step that failed (enrollment, runtime or preview) starts again.
+
+        With another provider, a new attempt there with the same sample, which supersedes the failed one.
+        409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
+        """
+        attempt = await retrying.retry(context, caller, reflection_id, data.provider if data else None)
+        return Response(Attempt.of(attempt), status_code=202)
+
+    @post("/reset", status_code=200, middleware=IDEMPOTENT)
+    async def reset(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Attempt:
+        """The reflection has no voice from now on; its attempts stay on record. Twice is once.
+
+        The answer is the attempt that was active last. 409 `nothing_to_reset` where none ever was.
+        """
+        return Attempt.of(await owner_step(context, caller, reflection_id, queries.reset))
+
+    @post("/restore", status_code=200, middleware=IDEMPOTENT)
+    async def restore(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Attempt:
+        """Back to the voice that worked, where the attempt that superseded it failed.
+
+        409 `latest_not_failed` where that one did not fail, `nothing_to_restore` where no earlier voice is
+        kept: none was ready, it was deleted or reset, or its consent was withdrawn.
+        """
+        return Attempt.of(await owner_step(context, caller, reflection_id, queries.restore))

@@ -1,0 +1,213 @@
+"""A reflection's voice: mirror, custom voice, preview, launch gate, sessions, attempts."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Response, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from backend.audio.inspect import Inspection
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.queries import load_queries
+from backend.errors import NotFound
+from backend.lifecycle.attempts import Attempt, AttemptEvent, AttemptRow, read_attempt
+from backend.lifecycle.claim import queries as attempts
+from backend.lifecycle.custom_voice import NewCustomVoice, use_custom_voice
+from backend.lifecycle.launch_gate import LaunchGate, LaunchGates
+from backend.lifecycle.preview import PREVIEW_BUCKET
+from backend.samples.alternatives import alternatives, with_alternatives
+from backend.samples.voice_details import Language, clean_name
+from backend.web.authentication import UserRequest, require_user
+from backend.web.idempotency import IDEMPOTENT, once
+
+queries = load_queries(__file__)
+PREVIEW_URL_SECONDS = 600
+ATTEMPTS_SHOWN = 50
+
+
+class ReflectionVoice(Struct, frozen=True, kw_only=True):
+    """The mirror as the reflection carries it; gate and source read from the attempt; the clip to hear."""
+
+    voice: dict[str, Any]
+    gate: LaunchGate
+    source: str | None  # sample, custom_voice, …; null without a voice
+    preview_url: str | None
+    alternatives: list[str]  # providers to retry at where this one failed
+
+
+class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
+    voice: dict[str, Any]
+    gate: LaunchGate
+    source: str | None
+    preview_path: str | None
+    attempt: AttemptRow | None  # where it has an error
+    measures: Inspection | None  # of its sample
+
+
+class CustomVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A voice that is at its provider already. Without a name it has its reflection's."""
+
+    provider: str
+    provider_voice_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: str | None = None
+    language: Language | None = None
+
+
+class AttemptTimeline(Struct, frozen=True, kw_only=True):
+    attempt: Attempt
+    events: list[AttemptEvent]
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A session that the gate let through."""
+
+    session_id: UUID
+    reflection_id: UUID
+    attempt_id: UUID
+    voice_id: UUID
+    created_at: datetime
+
+
+class ReflectionsController(Controller):
+    path = "/v1/reflections/{reflection_id:uuid}"
+    guards = (require_user,)
+    tags = ("reflections",)
+
+    @get("/voice")
+    async def get_voice(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> ReflectionVoice:
+        mine = context.database.as_caller(caller)
+        row = await mine.fetch_one(queries.voice, {"reflection": reflection_id}, row=ReflectionVoiceRow)
+        if row is None:
+            raise no_reflection()
+        url = None
+        if row.preview_path is not None:
+            url = await context.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
+        others = alternatives(context, row.attempt, row.measures) if row.attempt else []
+        return ReflectionVoice(
+            voice=row.voice, gate=row.gate, source=row.source, preview_url=url, alternatives=others
+        )
+
+    @patch("/voice", status_code=202)
+    async def use_custom_voice(
+        self,
+        reflection_id: FromPath[UUID],
+        data: JSONBody[CustomVoice],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Attempt:
+        """The queued attempt, once the provider confirmed the voice; for the same voice again the same one.
+
+        Whatever is refused leaves the voice that worked before as it is.
+        """
+        await require_reflection(context, caller, reflection_id)
+        new = NewCustomVoice(
+            provider=data.provider,
+            provider_voice_id=data.provider_voice_id,
+            name=None if data.name is None else clean_name(data.name),
+            language=data.language,
+        )
+        return Attempt.of(await use_custom_voice(context, caller, reflection_id, new))
+
+    @post("/voice/preview", middleware=IDEMPOTENT)
+    async def request_preview(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Response[Attempt]:
+        """Renders the clip, anew where there is one; `GET …/voice` has its URL once it is rendered."""
+        attempt = await owner_step(context, caller, reflection_id, queries.request_preview)
+        return Response(Attempt.of(attempt), status_code=202)
+
+    @post("/voice/preview/complete", status_code=200, middleware=IDEMPOTENT)
+    async def complete_preview(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Attempt:
+        """The owner heard the clip: the last blocker of a launch is gone."""
+        return Attempt.of(await owner_step(context, caller, reflection_id, queries.complete_preview))
+
+    @get("/launch-gate")
+    async def launch_gate(
+        self,
+        reflection_id: FromPath[UUID],
+        request: UserRequest,
+        launch_gates: NamedDependency[LaunchGates],
+    ) -> LaunchGate:
+        gate = await launch_gates.load((reflection_id, request.user.user_id))
+        if gate is None:
+            raise no_reflection()
+        return gate
+
+    @post("/sessions", middleware=IDEMPOTENT)
+    async def start_session(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Session:
+        """201, or 409 launch_blocked with the blockers."""
+        parameters = {"reflection": reflection_id, "user": caller.user_id}
+        session = await once(context.database, queries.start_session, parameters, row=Session)
+        assert session is not None  # noqa: S101 - the function returns its row or raises
+        return session
+
+    @get("/voice-clone-attempts")
+    async def list_attempts(
+        self,
+        reflection_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        limit: FromQuery[int] = ATTEMPTS_SHOWN,
+    ) -> list[Attempt]:
+        """Newest first."""
+        mine = context.database.as_caller(caller)
+        await require_reflection(context, caller, reflection_id)
+        parameters = {"reflection": reflection_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
+        rows = await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)
+        return await with_alternatives(context, caller, rows)
+
+    @get("/voice-clone-attempts/{attempt_id:uuid}")
+    async def get_attempt(
+        self,
+        reflection_id: FromPath[UUID],
+        attempt_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> AttemptTimeline:
+        """One attempt with its timeline."""
+        attempt = await read_attempt(context, caller, attempt_id)
+        if attempt.reflection_id != reflection_id:
+            raise NotFound("There is no such attempt.")
+        parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
+        events = await context.database.fetch_all(attempts.events, parameters, row=AttemptEvent)
+        (shown,) = await with_alternatives(context, caller, [attempt])
+        return AttemptTimeline(attempt=shown, events=events)
+
+
+async def owner_step(context: AppContext, caller: Caller, reflection_id: UUID, statement: str) -> AttemptRow:
+    parameters = {"reflection": reflection_id, "user": caller.user_id}
+    attempt = await once(context.database, statement, parameters, row=AttemptRow)
+    assert attempt is not None  # noqa: S101 - the function returns its row or raises
+    return attempt
+
+
+async def require_reflection(context: AppContext, caller: Caller, reflection_id: UUID) -> None:
+    mine = context.database.as_caller(caller)
+    if not await mine.fetch_value(queries.exists, {"reflection": reflection_id}, of=bool):
+        raise no_reflection()
+
+
+def no_reflection() -> NotFound:
+    return NotFound("There is no such reflection.")

@@ -1,0 +1,130 @@
+"""Receiving a sample: inspected by content, measured against the provider's limits, prepared for enrollment.
+
+Whatever is refused leaves nothing behind: the uploaded object is removed, temporary files are gone.
+"""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+from msgspec import Struct, to_builtins
+
+from backend.audio.inspect import Inspection
+from backend.context import AppContext
+from backend.errors import AppError, InvalidFormat, InvalidInput, SampleRefused, SampleTooLarge, Unavailable
+from backend.providers.base import Limits
+from backend.samples.findings import check
+from backend.sandbox.errors import InputRefused
+
+SAMPLE_BUCKET = "voice-samples"
+# What a client may say it uploads; what the file really is, its content decides.
+EXTENSIONS = {
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+    "audio/mp4": "m4a",
+    "audio/m4a": "m4a",
+    "audio/x-m4a": "m4a",
+    "audio/webm": "webm",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+}
+
+
+class PreparedSample(Struct, frozen=True, kw_only=True):
+    """A sample that passed: its measures, and the WAV (24 kHz, mono, 16-bit) a provider gets."""
+
+    inspection: Inspection
+    content_type: str  # of the original, by content
+    bytes: int  # of the original
+    wav: Path
+    wav_bytes: int
+
+
+def sample_path(user_id: UUID, attempt_id: UUID, content_type: str) -> str:
+    return f"{user_id}/{attempt_id}/sample.{EXTENSIONS[content_type]}"
+
+
+def prepared_path(user_id: UUID, attempt_id: UUID) -> str:
+    return f"{user_id}/{attempt_id}/prepared.wav"
+
+
+def plain_content_type(content_type: str) -> str:
+    """Without parameters; refused when no provider could do anything with it."""
+    plain = content_type.partition(";")[0].strip().lower()
+    if plain not in EXTENSIONS:
+        raise InvalidInput(
+            f"{plain or 'Nothing'} is not a kind of audio that can be cloned.",
+            code="content_type_unsupported",
+            field="content_type",
+            help=f"One of {', '.join(EXTENSIONS)}.",
+        )
+    return plain
+
+
+def require_size(size: int, most: int, field: str) -> None:
+    if size > most:
+        raise SampleTooLarge(
+            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"maxBytes": most}
+        )
+
+
+@asynccontextmanager
+async def workspace() -> AsyncIterator[Path]:
+    """A folder for the files of one sample."""
+    folder = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="likeness-sample-")))
+    try:
+        yield folder
+    finally:
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+async def prepare(context: AppContext, original: Path, limits: Limits, language: str) -> PreparedSample:
+    """Inspect and prepare in one decoding; refuse with what was measured and what would pass."""
+    size = (await anyio.Path(original).stat()).st_size
+    if size == 0:
+        raise InvalidFormat("The file is empty.", field="sample")
+    limits.require_language(language)
+    wav = original.with_name("prepared.wav")
+    try:
+        inspection = await context.inspector.inspect(original, prepared=wav)
+    except InputRefused as error:
+        raise from_audio(error) from error
+    require_fit(inspection, limits, "Record the sample again and upload it to the same URL.")
+    return PreparedSample(
+        inspection=inspection,
+        content_type=inspection.content_type,
+        bytes=size,
+        wav=wav,
+        wav_bytes=(await anyio.Path(wav).stat()).st_size,
+    )
+
+
+def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # noqa: A002 - as in AppError
+    """Refuses a sample with what was measured and what would pass."""
+    findings = check(inspection, limits)
+    if findings:
+        first = findings[0]
+        raise SampleRefused(
+            first.message,
+            code=first.code,
+            field=first.field,
+            help=help,
+            extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
+        )
+
+
+def from_audio(error: InputRefused) -> AppError:
+    """Unreadable is 400, readable and unusable is 422; only a shutdown is ours."""
+    if error.code == "inspector_closed":
+        return Unavailable(error.message)
+    kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(
+        error.code, SampleRefused
+    )
+    return kind(error.message, code=error.code, field="sample", extra=error.details)

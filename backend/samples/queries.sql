@@ -1,0 +1,23 @@
+-- open --
+-- the sample and its attempt, one round trip
+select voice_id from voice_clone.open_attempt(
+  %(attempt)s, %(user)s, %(consent)s, %(reflection)s, %(provider)s, %(region)s,
+  %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s)
+
+-- queue --
+-- activates and supersedes; the message comes after the delay, for whoever queues works inline
+select * from voice_clone.queue_attempt(
+  %(attempt)s, %(user)s, %(name)s, %(language)s, %(transcript)s, %(content_type)s, %(bytes)s,
+  %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(delay)s)
+
+-- upload_of_voice --
+-- what finalize needs to know of an upload, by the voice it will become
+select a.id, a.user_id, a.status, a.provider, s.bucket, s.path
+from public.attempts a
+join public.samples s on s.id = a.sample_id
+where a.voice_id = %(voice)s
+
+-- measures --
+-- what inspection measured of these samples; under row level security
+select s.id, s.language, s.measures from public.samples s
+where s.id = any(%(samples)s::uuid[]) and s.measures is not null

@@ -1,0 +1,102 @@
+"""Cloning by signed upload: /api/clone/upload-url, then /api/clone/finalize."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.errors import Conflict, ProviderRejected
+from backend.lifecycle.attempts import Attempt
+from backend.samples import uploads
+from backend.samples.alternatives import with_alternatives
+from backend.samples.uploads import NewAttempt, OpenUpload
+from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.voices.voices import Voice, find_voice
+from backend.web.authentication import UserRequest, require_user
+from backend.web.background import Background
+from backend.web.idempotency import IDEMPOTENT
+
+
+class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What will be uploaded. For a reflection, or for the owner's library without one."""
+
+    consent_id: UUID
+    content_type: str
+    bytes: Annotated[int, Meta(gt=0)]
+    reflection_id: UUID | None = None
+    provider: str | None = None
+
+
+class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    voice_id: UUID
+    name: str
+    language: Language
+    transcript: str | None = None
+
+
+class CloneController(Controller):
+    path = "/api/clone"
+    guards = (require_user,)
+    tags = ("clone",)
+
+    @post("/upload-url", middleware=IDEMPOTENT)
+    async def open_upload(
+        self, data: JSONBody[NewUpload], request: UserRequest, context: NamedDependency[AppContext]
+    ) -> OpenUpload:
+        """Opens an attempt and signs its upload. Activates nothing: a voice that works goes on working."""
+        new = NewAttempt(
+            consent_id=data.consent_id,
+            reflection_id=data.reflection_id,
+            content_type=data.content_type,
+            bytes=data.bytes,
+            provider=data.provider,
+        )
+        return await uploads.open_upload(context, request.user, new)
+
+    @post("/finalize", middleware=IDEMPOTENT)
+    async def finalize(
+        self,
+        data: JSONBody[FinalizeUpload],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        background: NamedDependency[Background],
+    ) -> Response[Voice | Attempt]:
+        """201 with the voice when it is made within the wait, else 202 with the attempt."""
+        details = VoiceDetails(
+            name=clean_name(data.name),
+            language=data.language,
+            transcript=clean_transcript(data.transcript),
+        )
+        attempt = await uploads.finalize(context, background, caller, data.voice_id, details)
+        (shown,) = await with_alternatives(context, caller, [attempt])
+        refuse_ended(shown)
+        if attempt.status == "ready":
+            return Response(await find_voice(context, caller, attempt.voice_id), status_code=201)
+        return Response(shown, status_code=202)
+
+
+def refuse_ended(attempt: Attempt) -> None:
+    """An attempt that came to nothing says why, each time it is asked."""
+    if attempt.status == "failed" and attempt.error is not None:
+        raise ProviderRejected(
+            attempt.error.message,
+            code=attempt.error.code,
+            extra={
+                "attemptId": attempt.attempt_id,
+                "provider": attempt.provider,
+                "providerRequestId": attempt.error.provider_request_id,
+                "alternatives": attempt.error.alternatives,
+            },
+        )
+    if attempt.status in {"expired", "cancelled"}:
+        raise Conflict(
+            f"This attempt is {attempt.status}.",
+            code=f"attempt_{attempt.status}",
+            help="Open a new upload with POST /api/clone/upload-url.",
+            extra={"attemptId": attempt.attempt_id, "reason": attempt.cancel_reason},
+        )

@@ -1,0 +1,196 @@
+"""Uploads: a signed upload is opened for a sample, then finalized, which queues its attempt."""
+
+import asyncio
+from datetime import datetime
+from math import ceil
+from uuid import UUID
+
+import anyio
+from msgspec import Struct, structs, to_builtins
+from psycopg.types.json import Jsonb
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.pool import required
+from backend.database.queries import load_queries
+from backend.errors import (
+    Conflict,
+    IllegalTransition,
+    InvalidFormat,
+    NotFound,
+    SampleRefused,
+    SampleTooLarge,
+)
+from backend.lifecycle.attempts import AttemptRow, read_attempt
+from backend.lifecycle.enrollment import process_attempt
+from backend.lifecycle.slots import name_alternatives
+from backend.samples.preparation import (
+    SAMPLE_BUCKET,
+    PreparedSample,
+    plain_content_type,
+    prepare,
+    prepared_path,
+    require_size,
+    sample_path,
+    workspace,
+)
+from backend.samples.voice_details import VoiceDetails
+from backend.web.background import Background
+from backend.web.idempotency import new_id, once
+
+queries = load_queries(__file__)
+MESSAGE_MARGIN_SECONDS = 5  # beyond the wait, before a consumer looks after an inline attempt
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """What an open upload asked for."""
+
+    id: UUID
+    user_id: UUID
+    status: str
+    provider: str
+    bucket: str
+    path: str
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    voice_id: UUID
+
+
+class OpenUpload(Struct, frozen=True, kw_only=True):
+    """PUT the file to `upload_url` until `expires_at`, then finalize `voice_id`."""
+
+    voice_id: UUID
+    attempt_id: UUID
+    path: str
+    upload_url: str
+    token: str
+    expires_at: datetime
+
+
+class NewAttempt(Struct, frozen=True, kw_only=True):
+    """What an attempt is opened with."""
+
+    consent_id: UUID
+    reflection_id: UUID | None
+    content_type: str
+    bytes: int
+    provider: str | None
+
+
+async def open_attempt(
+    context: AppContext, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt
+) -> UUID:
+    """The id of the voice that it may become."""
+    provider = context.choose_provider(new.provider)
+    parameters = {
+        "attempt": attempt_id,
+        "user": caller.user_id,
+        "consent": new.consent_id,
+        "reflection": new.reflection_id,
+        "provider": provider.name,
+        "region": provider.region or "",
+        "path": path,
+        "content_type": new.content_type,
+        "bytes": new.bytes,
+        "preview_required": context.settings.attempts.preview_required,
+    }
+    try:
+        return required(await once(context.database, queries.open, parameters, row=Opened)).voice_id
+    except Conflict as error:
+        raise name_alternatives(context, error, provider.name) from error
+
+
+async def open_upload(context: AppContext, caller: Caller, new: NewAttempt) -> OpenUpload:
+    content_type = plain_content_type(new.content_type)
+    require_size(new.bytes, context.settings.attempts.max_sample_bytes, "bytes")
+    attempt_id = new_id()
+    path = sample_path(caller.user_id, attempt_id, content_type)
+    signed = context.storage.sign_upload_here(SAMPLE_BUCKET, path)
+    opening = open_attempt(context, caller, attempt_id, path, structs.replace(new, content_type=content_type))
+    if signed:
+        voice_id = await opening
+    else:  # both at once, the slower one first: a signature that nobody gets to see harms nobody
+        signing = context.storage.create_signed_upload_url(SAMPLE_BUCKET, path)
+        signed, voice_id = await asyncio.gather(signing, opening)
+    return OpenUpload(
+        voice_id=voice_id,
+        attempt_id=attempt_id,
+        path=path,
+        upload_url=signed.url,
+        token=signed.token,
+        expires_at=signed.expires_at,
+    )
+
+
+async def finalize(
+    context: AppContext, background: Background, caller: Caller, voice_id: UUID, details: VoiceDetails
+) -> AttemptRow:
+    """Inline first, queue backed: check the object, queue the attempt, run its process step, wait a little.
+
+    The same call again finds the attempt where it is and changes nothing.
+    """
+    mine = context.database.as_caller(caller)
+    upload = await mine.fetch_one(queries.upload_of_voice, {"voice": voice_id}, row=Upload)
+    if upload is None:
+        raise NotFound("There is no upload for this voice.", field="voice_id")
+    if upload.status == "awaiting_upload":
+        try:
+            await take_upload(context, upload, details)
+        except IllegalTransition:  # another finalize was faster; its attempt is the answer
+            return await read_attempt(context, caller, upload.id)
+        work = background.start(process_attempt(context, upload.id, early=True))
+        await asyncio.wait({work}, timeout=context.settings.attempts.finalize_wait)
+    return await read_attempt(context, caller, upload.id)
+
+
+async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
+    """Check the uploaded object and queue its attempt; an object that fails is removed."""
+    info = await context.storage.info(upload.bucket, upload.path)
+    if info is None:
+        raise Conflict(
+            "Nothing has been uploaded yet.",
+            code="upload_missing",
+            help="PUT the file to the upload_url that /api/clone/upload-url gave, then finalize.",
+        )
+    most = context.settings.attempts.max_sample_bytes
+    provider = context.choose_provider(upload.provider)
+    async with workspace() as folder:
+        original = folder / "original"
+        try:
+            require_size(info.size, most, "sample")
+            await context.storage.download_to(upload.bucket, upload.path, original, most)
+            prepared = await prepare(context, original, provider.limits, details.language)
+        except (InvalidFormat, SampleRefused, SampleTooLarge):
+            await context.storage.remove(upload.bucket, [upload.path])
+            raise
+        delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
+        await queue(context, upload.user_id, upload.id, details, prepared, delay)
+
+
+async def queue(
+    context: AppContext,
+    user_id: UUID,
+    attempt_id: UUID,
+    details: VoiceDetails,
+    prepared: PreparedSample,
+    delay: int,
+) -> AttemptRow:
+    """Store what the provider gets, then queue; the consumers see the attempt after `delay` seconds."""
+    path = prepared_path(user_id, attempt_id)
+    content = await anyio.Path(prepared.wav).read_bytes()
+    await context.storage.upload(SAMPLE_BUCKET, path, content, "audio/wav", upsert=True)
+    parameters = {
+        "attempt": attempt_id,
+        "user": user_id,
+        "name": details.name,
+        "language": details.language,
+        "transcript": details.transcript,
+        "content_type": prepared.content_type,
+        "bytes": prepared.bytes,
+        "measures": Jsonb(to_builtins(prepared.inspection)),
+        "prepared_path": path,
+        "prepared_bytes": len(content),
+        "delay": delay,
+    }
+    return required(await context.database.fetch_one(queries.queue, parameters, row=AttemptRow))

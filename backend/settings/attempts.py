@@ -1,0 +1,26 @@
+"""Settings of attempts: samples, previews, leases and limits."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from backend.settings.sections import Count, Seconds, Section
+
+
+class AttemptSettings(Section, frozen=True, kw_only=True):
+    preview_required: bool = field(name="PREVIEW_REQUIRED", default=True)
+    finalize_wait: Annotated[float, Meta(ge=0)] = field(name="FINALIZE_WAIT_SECONDS", default=10.0)
+    max_sample_bytes: Count = field(name="MAX_SAMPLE_BYTES", default=10_485_760)
+    lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
+    # after a create its voice may appear so much later: the call's timeout and the provider's listing lag
+    enrollment_settle_seconds: Seconds = field(name="ENROLLMENT_SETTLE_SECONDS", default=150.0)
+    max_jobs: Count = field(name="MAX_JOBS", default=50)
+    max_jobs_per_owner: Count = field(name="MAX_JOBS_PER_OWNER", default=4)
+    message_budget: Count = field(
+        name="MESSAGE_BUDGET", default=16
+    )  # tries before a message is a dead letter
+
+    def problems(self) -> Iterator[str]:
+        if self.max_jobs_per_owner > self.max_jobs:
+            yield "MAX_JOBS_PER_OWNER is more than MAX_JOBS"

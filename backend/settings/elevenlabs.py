@@ -1,0 +1,56 @@
+"""What the ElevenLabs adapter is told, and what is wrong with it."""
+
+from msgspec import Struct
+
+from backend.settings.sections import plain_base
+
+HOSTS = {  # host → where the data stays
+    "api.elevenlabs.io": "global",
+    "api.us.elevenlabs.io": "us",
+    "api.eu.residency.elevenlabs.io": "eu",
+    "api.in.residency.elevenlabs.io": "in",
+    "api.sg.residency.elevenlabs.io": "sg",
+}
+
+
+class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
+    api_key: str
+    base_url: str = "https://api.elevenlabs.io"
+    model_id: str = "eleven_multilingual_v2"
+    output_format: str = "pcm_24000"
+    create_seconds: float = 120.0
+    call_seconds: float = 20.0
+    speech_seconds: float = 120.0
+    page_size: int = 100
+    listing_lag_seconds: float = 15.0
+
+    def __repr__(self) -> str:
+        return f"ElevenLabsConfig(region={self.region!r}, model_id={self.model_id!r})"
+
+    @property
+    def base(self) -> str:
+        return self.base_url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def region(self) -> str | None:
+        url = plain_base(self.base_url)
+        return HOSTS.get(url.hostname or "") if url else None
+
+    def problems(self) -> list[str]:
+        """Everything that would make each call fail, in words for whoever sets the environment."""
+        found = []
+        if not self.api_key:
+            found.append("ELEVENLABS_API_KEY is missing")
+        elif self.api_key != self.api_key.strip():
+            found.append("ELEVENLABS_API_KEY has spaces around it")
+        url = plain_base(self.base_url)
+        host = (url and url.hostname) or ""
+        if url is None:
+            found.append("ELEVENLABS_BASE_URL is not a plain http(s) URL")
+        elif host.endswith("elevenlabs.io") and url.scheme != "https":
+            found.append("ELEVENLABS_BASE_URL must be https: the key travels with each call")
+        elif host.endswith("elevenlabs.io") and host not in HOSTS:
+            found.append(f"ELEVENLABS_BASE_URL {host} is unknown: one of {', '.join(HOSTS)}")
+        if not self.model_id:
+            found.append("ELEVENLABS_MODEL_ID is missing")
+        return found

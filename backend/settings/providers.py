@@ -1,0 +1,61 @@
+"""Settings of the voice providers."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from backend.settings.elevenlabs import ElevenLabsConfig
+from backend.settings.qwen import TARGET_MODEL, QwenConfig
+from backend.settings.sections import Section
+
+ProviderName = Literal["local", "qwen", "elevenlabs"]
+Slots = Annotated[int, Meta(ge=0)]
+
+
+class ProviderSettings(Section, frozen=True, kw_only=True):
+    voice_provider: ProviderName = field(name="VOICE_PROVIDER", default="local")
+    qwen_api_key: str = field(name="QWEN_API_KEY", default="")
+    qwen_region: str = field(name="QWEN_REGION", default="")
+    qwen_base_url: str = field(name="QWEN_BASE_URL", default="")
+    qwen_workspace_id: str = field(name="QWEN_WORKSPACE_ID", default="")
+    qwen_target_model: str = field(name="QWEN_TARGET_MODEL", default=TARGET_MODEL)
+    qwen_voice_slots: Slots | None = field(name="QWEN_VOICE_SLOTS", default=None)
+    elevenlabs_api_key: str = field(name="ELEVENLABS_API_KEY", default="")
+    elevenlabs_base_url: str = field(name="ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io")
+    elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
+    elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
+
+    @property
+    def voice_slots(self) -> dict[str, int | None]:
+        """By provider: None where the provider is to be asked, 0 where no limit is kept."""
+        return {"qwen": self.qwen_voice_slots, "elevenlabs": self.elevenlabs_voice_slots}
+
+    @property
+    def qwen(self) -> QwenConfig | None:
+        """None when this deployment has nothing of Qwen's."""
+        given = self.qwen_api_key, self.qwen_region, self.qwen_base_url, self.qwen_workspace_id
+        if self.voice_provider != "qwen" and not any(given):
+            return None
+        return QwenConfig(
+            api_key=self.qwen_api_key,
+            region=self.qwen_region,
+            base_url=self.qwen_base_url or None,
+            workspace_id=self.qwen_workspace_id or None,
+            target_model=self.qwen_target_model,
+        )
+
+    @property
+    def elevenlabs(self) -> ElevenLabsConfig | None:
+        """None when this deployment has nothing of ElevenLabs'."""
+        if self.voice_provider != "elevenlabs" and not self.elevenlabs_api_key:
+            return None
+        return ElevenLabsConfig(
+            api_key=self.elevenlabs_api_key,
+            base_url=self.elevenlabs_base_url,
+            model_id=self.elevenlabs_model_id,
+        )
+
+    def problems(self) -> Iterator[str]:
+        for config in (self.qwen, self.elevenlabs):
+            yield from config.problems() if config else ()

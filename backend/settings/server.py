@@ -1,0 +1,36 @@
+"""Settings of the HTTP service."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from backend.settings.sections import PASSPHRASE_LENGTH, Count, Seconds, Section, derive, url_problems
+
+
+class ServerSettings(Section, frozen=True, kw_only=True):
+    host: str = field(name="HOST", default="127.0.0.1")
+    port: Annotated[int, Meta(ge=0, le=65535)] = field(name="PORT", default=8000)
+    workers: Count = field(name="WORKERS", default=1)
+    service_url: str = field(name="SERVICE_URL", default="")  # where consumers reach the service
+    cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
+    stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
+    internal_token: str = field(name="INTERNAL_TOKEN")
+    log_level: Literal["debug", "info", "warning", "error"] = field(name="LOG_LEVEL", default="info")
+    log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
+
+    def __post_init__(self) -> None:
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        derive(self, service_url=self.service_url.rstrip("/") or f"http://{host}:{self.port}")
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    def problems(self) -> Iterator[str]:
+        if len(self.internal_token) < PASSPHRASE_LENGTH:
+            yield f"INTERNAL_TOKEN is weak: at least {PASSPHRASE_LENGTH} characters (openssl rand -hex 32)"
+        yield from url_problems("SERVICE_URL", self.service_url)
+        for origin in self.allowed_origins:
+            if origin != "*":
+                yield from url_problems("CORS_ORIGINS", origin)

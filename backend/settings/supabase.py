@@ -1,0 +1,35 @@
+"""Settings of the Supabase project: its address, its keys, and whose tokens are accepted."""
+
+from collections.abc import Iterator
+
+from msgspec import field
+
+from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_problems
+
+
+class SupabaseSettings(Section, frozen=True, kw_only=True):
+    url: str = field(name="SUPABASE_URL")
+    secret_key: str = field(name="SUPABASE_SECRET_KEY")
+    jwt_secret: str = field(name="SUPABASE_JWT_SECRET", default="")
+    jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off" trusts the secret alone
+    jwt_issuer: str = field(name="JWT_ISSUER", default="")
+    jwt_audience: str = field(name="JWT_AUDIENCE", default="authenticated")
+
+    def __post_init__(self) -> None:
+        url = self.url.rstrip("/")
+        jwks_url = self.jwks_url or (url and f"{url}/auth/v1/.well-known/jwks.json")
+        derive(
+            self,
+            url=url,
+            jwks_url="" if jwks_url == "off" else jwks_url,
+            jwt_issuer=self.jwt_issuer or f"{url}/auth/v1",
+        )
+
+    def problems(self) -> Iterator[str]:
+        yield from url_problems("SUPABASE_URL", self.url)
+        if self.jwks_url and not self.jwks_url.startswith(self.url):
+            yield from url_problems("SUPABASE_JWKS_URL", self.jwks_url)
+        if not self.jwks_url and not self.jwt_secret:
+            yield "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed, or no token can be verified"
+        if 0 < len(self.jwt_secret) < PASSPHRASE_LENGTH:
+            yield f"SUPABASE_JWT_SECRET is weak: at least {PASSPHRASE_LENGTH} characters"

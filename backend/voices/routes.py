@@ -1,0 +1,47 @@
+"""The caller's voices."""
+
+from uuid import UUID
+
+from litestar import Controller, delete, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.errors import NotFound
+from backend.voices.voices import Voice, find_voice, queries
+from backend.web.authentication import require_user
+
+PAGE = 100
+
+
+class VoicesController(Controller):
+    path = "/api/voices"
+    guards = (require_user,)
+    tags = ("voices",)
+
+    @get()
+    async def list_voices(
+        self,
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        limit: FromQuery[int] = PAGE,
+    ) -> list[Voice]:
+        """Newest first."""
+        parameters = {"limit": max(1, min(limit, PAGE))}
+        return await context.database.as_caller(caller).fetch_all(queries.all, parameters, row=Voice)
+
+    @get("/{voice_id:uuid}")
+    async def get_voice(
+        self, voice_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> Voice:
+        return await find_voice(context, caller, voice_id)
+
+    @delete("/{voice_id:uuid}")
+    async def delete_voice(
+        self, voice_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> None:
+        """Soft: the voice stays at its provider. Reflections that spoke with it have no voice from now on."""
+        parameters = {"voice": voice_id, "user": caller.user_id}
+        if not await context.database.fetch_value(queries.remove, parameters, of=bool):
+            raise NotFound("There is no such voice.")

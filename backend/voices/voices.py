@@ -1,0 +1,34 @@
+"""Voices: the enrolled results, as their owners see them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.database.queries import load_queries
+from backend.errors import NotFound
+
+queries = load_queries(__file__)
+
+
+class Voice(Struct, frozen=True, kw_only=True):
+    """An enrolled voice, with where its provider keeps it."""
+
+    voice_id: UUID
+    attempt_id: UUID
+    name: str
+    language: str
+    provider: str
+    region: str
+    provider_voice_id: str
+    target_model: str
+    created_at: datetime
+
+
+async def find_voice(context: AppContext, caller: Caller, voice_id: UUID) -> Voice:
+    voice = await context.database.as_caller(caller).fetch_one(queries.by_id, {"voice": voice_id}, row=Voice)
+    if voice is None:
+        raise NotFound("There is no such voice.")
+    return voice

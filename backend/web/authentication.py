@@ -1,0 +1,143 @@
+"""Who calls: Supabase access tokens, verified here without asking anyone; and the internal token."""
+
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import jwt
+import msgspec
+from jwt.types import Options
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from backend.database.caller import Caller
+from backend.errors import Unauthenticated
+from backend.settings.supabase import SupabaseSettings
+from backend.web.http_client import HttpClient
+from backend.web.jwks import JwksKeys
+
+LEEWAY = 10  # seconds that clocks may differ
+LONGEST_TOKEN = 8192  # characters
+REMEMBERED = 1024  # verified tokens
+REMEMBERED_SECONDS = 300.0  # for which a token outlives the key it was signed with, at most
+
+OPTIONS: Options = {"require": ["exp", "sub", "iss", "aud"]}
+REFUSALS: list[tuple[type[jwt.InvalidTokenError], str, str]] = [
+    (jwt.ExpiredSignatureError, "token_expired", "The token has expired."),
+    (jwt.ImmatureSignatureError, "token_not_yet_valid", "The token is not valid yet."),
+    (jwt.InvalidIssuerError, "token_issuer_refused", "The token comes from another project."),
+    (jwt.InvalidAudienceError, "token_audience_refused", "The token is meant for another audience."),
+    (jwt.MissingRequiredClaimError, "token_incomplete", "The token lacks a claim."),
+    (jwt.InvalidSignatureError, "token_signature_refused", "The token's signature does not match."),
+]
+
+
+# A request past `require_user`. Hot routes read `request.user`: a second dependency costs a task group.
+UserRequest = Request[Caller, Any, Any]
+
+
+class TokenVerifier:
+    """HS256 by the project's secret, ES256 and RS256 by its published keys.
+
+    A token names its algorithm, but each key counts for one algorithm only: there is nothing to confuse.
+    """
+
+    def __init__(
+        self,
+        settings: SupabaseSettings,
+        http: HttpClient,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._keys = JwksKeys(settings.jwks_url, http, clock=clock) if settings.jwks_url else None
+        self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+
+    async def verify(self, token: str) -> Caller:
+        """Raises Unauthenticated, or KeysUnavailable."""
+        known = self._verified.get(token)
+        if known and time.time() < known[0]:
+            self._verified.move_to_end(token)
+            return known[1]
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthenticated("The token is too long.", code="token_malformed")
+        algorithm, key = await self._choose_key(token)
+        claims = self._read(token, algorithm, key)
+        caller = Caller(subject(claims), msgspec.json.encode(claims).decode(), token)
+        self._remember(caller, float(claims["exp"]))
+        return caller
+
+    async def _choose_key(self, token: str) -> tuple[str, Any]:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            raise Unauthenticated("This is not a token.", code="token_malformed") from None
+        algorithm = header.get("alg")
+        if algorithm == "HS256" and self._settings.jwt_secret:
+            return "HS256", self._settings.jwt_secret
+        if algorithm in {"ES256", "RS256"} and self._keys:
+            key = await self._keys.find(str(header.get("kid", "")))
+            if key is None:
+                raise Unauthenticated("The token was signed with an unknown key.", code="token_key_unknown")
+            if key.algorithm_name == algorithm:
+                return algorithm, key
+        raise Unauthenticated("The token's algorithm is not accepted.", code="token_algorithm_refused")
+
+    def _read(self, token: str, algorithm: str, key: Any) -> dict[str, Any]:
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=self._settings.jwt_audience,
+                issuer=self._settings.jwt_issuer,
+                leeway=LEEWAY,
+                options=OPTIONS,
+            )
+        except jwt.InvalidTokenError as error:
+            for kind, code, message in REFUSALS:
+                if isinstance(error, kind):
+                    raise Unauthenticated(message, code=code) from None
+            raise Unauthenticated(code="token_malformed") from None
+        if claims.get("role") != "authenticated":
+            raise Unauthenticated("The token is not a signed-in user's.", code="token_role_refused")
+        return claims
+
+    def _remember(self, caller: Caller, expires: float) -> None:
+        self._verified[caller.token] = (min(expires, time.time() + REMEMBERED_SECONDS), caller)
+        if len(self._verified) > REMEMBERED:
+            self._verified.popitem(last=False)
+
+
+def subject(claims: dict[str, Any]) -> UUID:
+    try:
+        return UUID(claims["sub"])
+    except (ValueError, TypeError, AttributeError):
+        raise Unauthenticated("The token names no user.", code="token_subject_refused") from None
+
+
+def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("Sign in first: this needs a bearer token.", code="token_missing")
+    return token.strip()
+
+
+async def require_user(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard, so that nobody unknown gets a body read; `caller` and `request.user` are what it found."""
+    connection.scope["user"] = await connection.app.state.verifier.verify(bearer_token(connection))
+
+
+async def require_internal(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard for what only the consumers and the database may call."""
+    expected = connection.app.state.settings.server.internal_token
+    if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
+        raise Unauthenticated("The internal token does not match.")
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """The dependency `caller`. A route that forgot its guard fails here, rather than being open."""
+    return request.scope["user"]

@@ -1,0 +1,110 @@
+"""Every exception that reaches the edge becomes application/problem+json here, and nowhere else."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import psycopg
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from backend.errors import (
+    AppError,
+    InvalidInput,
+    MalformedBody,
+    NotFound,
+    TooLarge,
+    from_postgres,
+)
+from backend.web.logs import log, request_id
+
+NAMED_FIELD = re.compile(r"field `(.+?)`")
+MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
+NO_BODY = "'data'"  # a parameter that got nothing, which is all that Litestar says of an absent body
+
+
+class RouterError(AppError):
+    """The framework's own refusal, such as a method that a route does not have."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        phrase = HTTPStatus(status).phrase
+        super().__init__(f"{phrase}.", code=re.sub(r"\W+", "_", phrase.lower()))
+        self.status = status
+        self._headers = headers
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._headers
+
+
+def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
+    error = as_app_error(exception)
+    if error.status >= 500:
+        known = isinstance(exception, AppError | psycopg.OperationalError)
+        log.error(
+            error.message, code=error.code, internal=error.internal, exc_info=None if known else exception
+        )
+    request.scope["state"]["log"] = {"code": error.code}
+    return Response(
+        msgspec.json.encode(problem(error)),
+        status_code=error.status,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )
+
+
+def problem(error: AppError) -> dict[str, Any]:
+    """The body; what has no value is left out."""
+    body = {
+        **error.extra,
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        "field": error.field,
+        "help": error.help,
+        "requestId": request_id.get(),
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def as_app_error(exception: Exception) -> AppError:
+    if isinstance(exception, psycopg.Error):
+        exception = from_postgres(exception)
+    if isinstance(exception, ValidationException):
+        return from_validation(exception)
+    if isinstance(exception, HTTPException):
+        return from_framework(exception)
+    return exception if isinstance(exception, AppError) else AppError()
+
+
+def from_framework(exception: HTTPException) -> AppError:
+    match exception.status_code:
+        case 400:
+            return MalformedBody(help=exception.detail)
+        case 404:
+            return NotFound()
+        case 413:
+            return TooLarge()
+        case 500:
+            return AppError()
+        case status:
+            return RouterError(status, dict(exception.headers or {}))
+
+
+def from_validation(exception: ValidationException) -> AppError:
+    """Litestar names the parameter, msgspec the path below it; what is missing or unknown is in its words."""
+    errors = []
+    for each in exception.extra if isinstance(exception.extra, list) else []:
+        message = str(each.get("message", ""))
+        if message == NO_BODY:
+            return MalformedBody("The body is missing.")
+        path = [part for part in str(each.get("key", "")).split(".") if part != "data"]
+        if named := NAMED_FIELD.search(message):
+            path.append(named[1])
+        errors.append({"field": ".".join(path) or None, "message": message})
+    if not errors and (missing := MISSING_PARAMETER.match(exception.detail)):
+        errors.append({"field": missing[1], "message": missing[0]})
+    first = errors[0] if errors else {"field": None, "message": None}
+    return InvalidInput(first["message"], field=first["field"], extra={"errors": errors})

@@ -1,0 +1,328 @@
+"""The measurements, each with its floor."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import psycopg
+from msgspec import Struct
+from psycopg.rows import scalar_row
+
+from backend.database.queries import load_queries
+from backend.settings.database import DatabaseSettings
+from queue_consumers.registry import QUEUES
+from queue_consumers.runtime import consume
+from queue_consumers.settings import ConsumerSettings, Settings
+from scripts.local.bench.figures import Figure, against_floor, at_least, at_most
+from scripts.local.bench.load import milliseconds, request_bytes, requests_per_second
+from scripts.local.bench.messages import measure_messages_per_second, measure_pick_up
+from scripts.local.supabase.stack import Stack
+
+queries = load_queries(__file__.replace("measures.py", "seed"))
+ROUNDS = 3
+SECONDS = 2.0
+CONNECTIONS = 32
+UPLOADS = 1_000
+UPLOADS_AT_A_TIME = 20  # then as many of the floor's, so that both see the same moments of the machine
+UPLOADS_EACH = 10  # less than anybody may have open
+MIRRORS = 10_000
+SWEPT = 1_000
+LIFECYCLES = 600
+ARRIVING = 10  # lifecycles that begin at once
+WARMING_LIFECYCLES = 100
+POLL_SECONDS = 0.01
+PATIENCE_SECONDS = 120.0
+
+
+class Bench(Struct):
+    """A running stack, seen by its superuser."""
+
+    stack: Stack
+    prepared: tuple[str, int]  # a path in voice-samples, and its bytes
+
+    def run(self, statement: str, parameters: Mapping[str, object], *, past_triggers: bool = False) -> list:
+        """The first column."""
+        with psycopg.connect(self.stack.cluster.dsn(), row_factory=scalar_row) as connection:
+            if past_triggers:
+                connection.execute("set local session_replication_role = replica")
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def users(self, count: int) -> list[UUID]:
+        return self.run(queries.users, {"tag": uuid4().hex[:8], "count": count})
+
+    def token(self, user: UUID) -> str:
+        claims = {
+            "sub": str(user),
+            "role": "authenticated",
+            "aud": "authenticated",
+            "iss": f"{self.stack.supabase_url}/auth/v1",
+            "exp": int(time.time()) + 3600,
+        }
+        return jwt.encode(claims, self.stack.secrets.jwt_secret)
+
+
+async def launch_gate(bench: Bench) -> list[Figure]:
+    """Over HTTP at 32 connections, beside the same server doing one `select 1`."""
+    user = bench.users(1)
+    reflection = bench.run(queries.launchable, {"users": user}, past_triggers=True)[0]
+    url = bench.stack.api_url
+    token = {"authorization": f"Bearer {bench.token(user[0])}"}
+    gate = request_bytes(f"{url}/v1/reflections/{reflection}/launch-gate", token)
+    floor = request_bytes(f"{url}/bench/select-1", {})
+    gates, floors = [], []
+    for _ in range(ROUNDS):
+        floors.append(await requests_per_second(url, floor, connections=CONNECTIONS, seconds=SECONDS))
+        gates.append(await requests_per_second(url, gate, connections=CONNECTIONS, seconds=SECONDS))
+    name = "launch gate, 32 connections"
+    return [against_floor(name, middle(gates), "requests/s", middle(floors), at_least=0.8)]
+
+
+async def upload_url(bench: Bench) -> list[Figure]:
+    """Opening an upload, beside Storage's own signing call; one connection each."""
+    url, storage = bench.stack.api_url, bench.stack.supabase_url
+    floors, values = [], []
+    signing, opening = signings(bench), openings(bench)
+    for first in range(0, UPLOADS, UPLOADS_AT_A_TIME):
+        some = slice(first, first + UPLOADS_AT_A_TIME)
+        floors.append(await milliseconds(storage, signing[some]))
+        values.append(await milliseconds(url, opening[some]))
+    name = "upload-url, one connection"
+    return [against_floor(name, middle(values), "ms", middle(floors), at_most=1.5)]
+
+
+def openings(bench: Bench) -> list[bytes]:
+    """Requests for upload URLs, by people who have opened none yet."""
+    users = bench.users(UPLOADS // UPLOADS_EACH)
+    consents = bench.run(queries.consents, {"users": users})
+    requests = []
+    for user, consent in zip(users, consents, strict=True):
+        body = json.dumps({"consent_id": str(consent), "content_type": "audio/wav", "bytes": 1000}).encode()
+        token = {"authorization": f"Bearer {bench.token(user)}"}
+        url = f"{bench.stack.api_url}/api/clone/upload-url"
+        requests += [request_bytes(url, token, body)] * UPLOADS_EACH
+    return requests
+
+
+def signings(bench: Bench) -> list[bytes]:
+    """As many requests for Storage's own signed upload URLs."""
+    secret = bench.stack.secret_key
+    keys = {"apikey": secret, "authorization": f"Bearer {secret}"}
+    sign = f"{bench.stack.supabase_url}/storage/v1/object/upload/sign/voice-samples/bench"
+    return [request_bytes(f"{sign}/{uuid4()}.wav", keys, b"{}") for _ in range(UPLOADS)]
+
+
+async def messages(bench: Bench) -> list[Figure]:
+    per_second = await measure_messages_per_second(bench.stack.database_url)
+    rounds = [await measure_pick_up(bench.stack.database_url) for _ in range(ROUNDS)]
+    p50, p99 = (middle(each) for each in zip(*rounds, strict=True))
+    floor = notify_round_trip(bench)
+    return [
+        at_least(
+            "messages through the consumer runtime", per_second, "messages/s", 10_000, one_at_a_time(bench)
+        ),
+        at_most("idle pick-up, p50", p50 * 1000, "ms", 5, floor),
+        at_most("idle pick-up, p99", p99 * 1000, "ms", 50, floor),
+    ]
+
+
+def one_at_a_time(bench: Bench, count: int = 1000) -> float:
+    """Messages/s of a plain loop: read one, archive it."""
+    with psycopg.connect(bench.stack.database_url, autocommit=True) as connection:
+        body = json.dumps({"id": str(uuid4())})
+        connection.execute(
+            "select voice_clone.send_messages('voice_preview', array_fill(%s::jsonb, %s), 0)", [body, [count]]
+        )
+        started = time.perf_counter()
+        for _ in range(count):
+            row = connection.execute(
+                "select msg_id from voice_clone.read_messages('voice_preview', 30, 1)"
+            ).fetchone()
+            assert row is not None  # noqa: S101 - we sent as many
+            connection.execute("select voice_clone.archive_messages('voice_preview', %s)", [[row[0]]])
+        return count / (time.perf_counter() - started)
+
+
+def notify_round_trip(bench: Bench, count: int = 200) -> float:
+    """Milliseconds from NOTIFY on one connection to its arrival on another."""
+    taken = []
+    with (
+        psycopg.connect(bench.stack.database_url, autocommit=True) as listener,
+        psycopg.connect(bench.stack.database_url, autocommit=True) as sender,
+    ):
+        listener.execute("listen bench_round_trip")
+        for _ in range(count):
+            started = time.perf_counter()
+            sender.execute("notify bench_round_trip")
+            next(listener.notifies(stop_after=1))
+            taken.append((time.perf_counter() - started) * 1000)
+    return middle(taken)
+
+
+async def sweep(bench: Bench) -> list[Figure]:
+    """Attempts whose message was lost, sent again in one run, beside the bookkeeping of one statement."""
+    users = bench.users(SWEPT)
+    bench.run(queries.consents, {"users": users})
+    reflections = bench.run(queries.reflections, {"users": users})
+    attempts = bench.run(queries.queued, {"reflections": reflections, "path": "p", "bytes": 1})
+    floors, values = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        bench.run(queries.unswept, {"attempts": attempts}, past_triggers=True)
+        floors.append(SWEPT / (time.perf_counter() - started))
+        bench.run(queries.lost, {"attempts": attempts}, past_triggers=True)
+        started = time.perf_counter()
+        swept = bench.run(queries.swept, {"count": SWEPT})[0]
+        values.append(SWEPT / (time.perf_counter() - started))
+        if swept != SWEPT:
+            raise RuntimeError(f"{SWEPT} attempts were due, and {swept} were swept")
+    bench.run(queries.withdrawn, {"attempts": attempts}, past_triggers=True)
+    for queue in ("voice_clone_process", "voice_mirror"):
+        bench.run("select pgmq.purge_queue(%(queue)s)", {"queue": queue})
+    return [at_least("swept, 1,000 due", middle(values), "attempts/s", 1_000, middle(floors))]
+
+
+async def mirrors(bench: Bench) -> list[Figure]:
+    """Reflections brought up to date by the consumer, beside a plain update of the same rows."""
+    reflections = bench.run(queries.launchable, {"users": bench.users(MIRRORS)}, past_triggers=True)
+    wanted = {"reflections": reflections}
+    floors, values = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        bench.run(queries.plain_update, wanted, past_triggers=True)
+        floors.append(MIRRORS / (time.perf_counter() - started))
+        bench.run(queries.unmirrored, wanted, past_triggers=True)
+        bench.run(queries.mirror_messages, wanted)
+        values.append(await mirrors_per_second(bench))
+    return [at_least("reflections mirrored", middle(values), "reflections/s", 5_000, middle(floors))]
+
+
+async def mirrors_per_second(bench: Bench) -> float:
+    """By a consumer that finds their messages in its queue."""
+    settings = Settings(
+        database=DatabaseSettings(url=bench.stack.database_url),
+        service=None,
+        consumer=ConsumerSettings(poll_seconds=3600),
+    )
+    stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
+    async with connected(bench) as connection:
+        started = time.perf_counter()
+        consumer = asyncio.create_task(consume(settings, [QUEUES["voice_mirror"]], stop))
+        while await (await connection.execute(waiting)).fetchone() is not None:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+        taken = time.perf_counter() - started
+    stop.set()
+    await consumer
+    return MIRRORS / taken
+
+
+async def lifecycles(bench: Bench) -> list[Figure]:
+    """Queued to launchable and mirrored, by service and consumers, with a simulator that answers at once."""
+    await lifecycles_per_second(bench, WARMING_LIFECYCLES)
+    floors, values = [], []
+    for _ in range(ROUNDS):
+        floors.append(transitions_alone(bench))
+        values.append(await lifecycles_per_second(bench, LIFECYCLES))
+    return [at_least("whole lifecycles", middle(values), "lifecycles/s", 100, middle(floors))]
+
+
+async def lifecycles_per_second(bench: Bench, count: int) -> float:
+    users = bench.users(count)
+    bench.run(queries.consents, {"users": users})
+    reflections = bench.run(queries.reflections, {"users": users})
+    async with connected(bench) as connection:
+        started = time.perf_counter()
+        attempts = await queue_in_turn(connection, reflections, bench.prepared)
+        await until_launched(connection, attempts)
+        return count / (time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def connected(bench: Bench) -> AsyncIterator[psycopg.AsyncConnection]:
+    """One connection for a whole measure: to connect costs as much as half a lifecycle."""
+    async with await psycopg.AsyncConnection.connect(
+        bench.stack.cluster.dsn(), autocommit=True
+    ) as connection:
+        yield connection
+
+
+async def queue_in_turn(
+    connection: psycopg.AsyncConnection, reflections: Sequence[UUID], prepared: tuple[str, int]
+) -> list[UUID]:
+    """Opened and queued a few at a time, as people come, and not all in one transaction."""
+    path, size = prepared
+    attempts: list[UUID] = []
+    for first in range(0, len(reflections), ARRIVING):
+        some = reflections[first : first + ARRIVING]
+        parameters = {"reflections": some, "path": path, "bytes": size}
+        cursor = await connection.execute(queries.queued.encode(), parameters)
+        attempts += [attempt for (attempt,) in await cursor.fetchall()]
+    return attempts
+
+
+async def until_launched(connection: psycopg.AsyncConnection, attempts: Sequence[UUID]) -> None:
+    """From the last to the first, a few at a time, so that watching costs next to nothing."""
+    waiting = list(attempts)
+    deadline = time.perf_counter() + PATIENCE_SECONDS
+    while waiting:
+        last = waiting[-ARRIVING:]
+        cursor = await connection.execute(queries.launched.encode(), {"attempts": last})
+        if await cursor.fetchone() == (len(last),):
+            del waiting[-ARRIVING:]
+        elif time.perf_counter() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            raise RuntimeError(
+                "the lifecycles did not end within two minutes; see the logs of service and consumers"
+            )
+
+
+def transitions_alone(bench: Bench, count: int = 50) -> float:
+    """Lifecycles/s of the same transitions, called one after the other on one connection."""
+    users = bench.users(count)
+    bench.run(queries.consents, {"users": users})
+    with psycopg.connect(bench.stack.cluster.dsn(), autocommit=True, row_factory=scalar_row) as connection:
+        reflections = bench.run(queries.reflections, {"users": users})
+        started = time.perf_counter()
+        with connection.transaction(force_rollback=True):
+            parameters = {"reflections": reflections, "path": "p", "bytes": 1}
+            for attempt in connection.execute(queries.queued.encode(), parameters).fetchall():
+                epoch = connection.execute(
+                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9)", [attempt]
+                ).fetchone()
+                enrollment = connection.execute(
+                    "select voice_clone.intend_enrollment(%s, %s, %s, 60)", [attempt, epoch, uuid4().hex[:16]]
+                ).fetchone()
+                connection.execute(
+                    "select id from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null, true)",
+                    [attempt, epoch, enrollment, str(attempt)],
+                )
+                connection.execute(
+                    "select id from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
+                    [attempt, epoch],
+                )
+            return count / (time.perf_counter() - started)
+
+
+async def upload_prepared(stack: Stack, content: bytes) -> tuple[str, int]:
+    """The object that every lifecycle of the benchmark enrolls."""
+    path = "bench/prepared.wav"
+    headers = {
+        "apikey": stack.secret_key,
+        "authorization": f"Bearer {stack.secret_key}",
+        "content-type": "audio/wav",
+        "x-upsert": "true",
+    }
+    async with httpx.AsyncClient(trust_env=False) as http:
+        url = f"{stack.supabase_url}/storage/v1/object/voice-samples/{path}"
+        (await http.post(url, content=content, headers=headers)).raise_for_status()
+    return path, len(content)
+
+
+def middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]

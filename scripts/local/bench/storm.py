@@ -1,0 +1,203 @@
+"""A storm: workers die, Postgres restarts, providers fail, and attempts get through all the same.
+
+What the database and the providers must agree on afterwards is checked by the tests; the benchmark asks how
+many voices a second still became ready.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from backend.database.queries import load_queries
+from scripts.local.bench import measures
+from scripts.local.bench.figures import Figure, at_least
+from scripts.local.bench.measures import Bench
+from scripts.local.sample import speak_sample
+from scripts.local.supabase.processes import Child
+from scripts.local.supabase.services import REGION, service_settings
+from scripts.local.supabase.stack import Stack, running_stack
+from scripts.migrations import ROOT
+
+queries = load_queries(__file__)
+SETTINGS = {
+    "LOG_LEVEL": "info",
+    "LEASE_SECONDS": "3",
+    "ENROLLMENT_SETTLE_SECONDS": "6",
+    "MAX_JOBS": "16",
+    "VISIBILITY_SECONDS": "4",
+    "DEADLINE_SECONDS": "10",
+    "POLL_SECONDS": "0.5",
+    "SWEEP_SECONDS": "0.3",
+    "MESSAGE_BUDGET": "100",
+    "RETRY_BASE_SECONDS": "0.5",
+    "RETRY_CAP_SECONDS": "3",
+}
+TIMES = {
+    "lost_message": 6.0,
+    "lost_message_cap": 12.0,
+    "step": 8.0,
+    "orphan_grace": 86_400.0,
+    "verification_poll": 1.0,
+    "verification_poll_cap": 4.0,
+}
+# Each call meets each of these with its own probability. What hangs has had its effect before.
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"operation": "create", "fault": "latency", "seconds": 0.3, "probability": 0.5},
+    {"operation": "create", "fault": "list_lag", "seconds": 1.5, "probability": 0.3},
+    {"operation": "create", "fault": "hang", "after_commit": True, "probability": 0.04},
+    {"operation": "create", "fault": "bad_gateway", "after_commit": True, "probability": 0.08},
+    {"operation": "create", "fault": "internal_error", "probability": 0.05},
+    {"operation": "create", "fault": "verification_required", "looks": 2, "probability": 0.15},
+    {"operation": "*", "fault": "throttled", "retry_after": 0.5, "probability": 0.08},
+    {"operation": "*", "fault": "bad_gateway", "probability": 0.04},
+)
+STRIKES = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release"]
+PATIENCE_SECONDS = 240
+BENCH_ATTEMPTS, BENCH_STRIKES = 200, 20
+
+
+class Storm:
+    """A stack with simulator, service and two consumers, and what strikes them."""
+
+    def __init__(self, stack: Stack, prepared: tuple[str, int], seed: int) -> None:
+        self.stack = stack
+        self.bench = Bench(stack, prepared)
+        self.strikes = dict.fromkeys(STRIKES, 0)
+        self._random = random.Random(seed)  # noqa: S311 - the same strikes in each run
+        self._children: dict[str, Child] = {}
+
+    async def start(self) -> None:
+        for name, seconds in TIMES.items():
+            self.bench.run(queries.time, {"name": name, "seconds": seconds})
+        for name in ("simulator", "service", "consumers 1", "consumers 2"):
+            await self._start(name)
+        await self._children["simulator"].await_output("provider simulator:")
+        await self._children["service"].await_url(f"{self.stack.api_url}/health/ready")
+
+    async def _start(self, name: str) -> None:
+        module = {"simulator": "scripts.local.simulator", "service": "backend"}.get(name, "queue_consumers")
+        command = [sys.executable, "-m", module]
+        env: Mapping[str, str] = {}
+        if name == "simulator":
+            command += [
+                "--port",
+                self.stack.simulator_url.rsplit(":", 1)[1],
+                "--instant",
+                "--slots",
+                "100000",
+            ]
+        else:
+            env = {**service_settings(self.stack, "qwen"), **SETTINGS}
+        self._children[name] = await self.stack.processes.start(name, command, env, cwd=ROOT)
+
+    def queue(self, reflections: list[Any]) -> list[Any]:
+        path, size = self.bench.prepared
+        parameters = {"reflections": reflections, "region": REGION, "path": path, "bytes": size}
+        return self.bench.run(queries.queued, parameters)
+
+    def reflections(self, count: int) -> list[Any]:
+        users = self.bench.users(count)
+        self.bench.run(measures.queries.consents, {"users": users})
+        return self.bench.run(measures.queries.reflections, {"users": users})
+
+    async def rage(self, attempts: int, strikes: int) -> None:
+        """Half of the attempts at once, the others between the strikes; one in ten supersedes another."""
+        await self.control("POST", "/faults", [
+            {"provider": provider, "times": None, **fault}
+            for provider in ("qwen", "elevenlabs") for fault in FAULTS
+        ])  # fmt: skip
+        superseding = attempts // 10
+        reflections = self.reflections(attempts - superseding)
+        later = reflections[attempts // 2 :] + self._random.sample(reflections, superseding)
+        self.queue(reflections[: attempts // 2])
+        for strike in range(strikes):
+            await asyncio.sleep(self._random.uniform(0.2, 1.2))
+            await self.strike(self._random.choice(STRIKES))
+            self.queue(later[strike::strikes])
+
+    async def strike(self, what: str) -> None:
+        self.strikes[what] += 1
+        if what == "release":
+            await self.control("POST", "/release")
+        elif what == "postgres":
+            cluster = self.stack.cluster
+            port = cluster.port
+            cluster.stop(immediately=True)
+            cluster.start(port=port)
+        else:
+            await self.kill(what)
+            await self._start(what)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, with its workers: nothing is finished, nothing is closed."""
+        child = self._children[name]
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.process.wait()
+        self.stack.processes.children.remove(child)
+
+    async def calm(self) -> None:
+        """No more strikes and no more faults; then until nothing moves. TimeoutError with what still does."""
+        await self.control("DELETE", "/faults")
+        await self.control("POST", "/release")
+        left: list[Any] = []
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while left := self.unsettled():  # noqa: ASYNC110 - what ends it sends no event
+                    await asyncio.sleep(0.2)
+        except TimeoutError as error:
+            raise TimeoutError(f"after {PATIENCE_SECONDS} s there are still {left}") from error
+
+    def unsettled(self) -> list[Any]:
+        with psycopg.connect(self.stack.cluster.dsn()) as connection:
+            return connection.execute(queries.unsettled.encode()).fetchall()
+
+    async def control(self, method: str, path: str, body: Any = None) -> Any:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            answer = await http.request(method, f"{self.stack.simulator_url}/_control{path}", json=body)
+            return answer.raise_for_status().json()
+
+
+@asynccontextmanager
+async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
+    """Ready to rage, on a durable stack of its own."""
+    async with running_stack(directory) as stack:
+        stack.simulator_url = f"http://127.0.0.1:{stack.ports.take()}"
+        stack.api_url = f"http://127.0.0.1:{stack.ports.take()}"
+        sample = directory / "sample.wav"
+        await asyncio.to_thread(
+            speak_sample, sample, "What a storm is this, and still every voice gets home."
+        )
+        prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
+        made = Storm(stack, prepared, seed)
+        await made.start()
+        yield made
+
+
+async def useful_throughput(directory: Path) -> list[Figure]:
+    """Voices made ready per second while it storms, until the last attempt is settled; beside a calm day."""
+    async with storm(directory) as made:
+        floor = await voices_per_second(made, strikes=0)
+        value = await voices_per_second(made, strikes=BENCH_STRIKES)
+    return [at_least("ready in a storm", value, "voices/s", 1, floor)]
+
+
+async def voices_per_second(made: Storm, *, strikes: int) -> float:
+    before = made.bench.run(queries.ready, {})[0]
+    started = time.perf_counter()
+    if strikes:
+        await made.rage(BENCH_ATTEMPTS, strikes)
+    else:
+        made.queue(made.reflections(BENCH_ATTEMPTS))
+    await made.calm()
+    return (made.bench.run(queries.ready, {})[0] - before) / (time.perf_counter() - started)

@@ -1,0 +1,57 @@
+"""`python -m scripts demo`: bring everything up, walk through the main job once, stop."""
+
+import asyncio
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from scripts.local.dev import FAULTS, cancelled_by_signal
+from scripts.local.sample import speak_sample
+from scripts.local.supabase.services import running_everything
+from scripts.local.walk import DemoError, Result, walk
+
+
+def demo(
+    provider: Annotated[
+        Literal["local", "qwen", "elevenlabs"], typer.Option(help="qwen and elevenlabs are simulated.")
+    ] = "local",
+    sample: Annotated[
+        Path | None, typer.Option(help="A WAV recording of 3 to 60 seconds; spoken here where none is given.")
+    ] = None,
+) -> None:
+    """The main job once, from a spoken sample to a reflection that may be launched.
+
+    The last line is one JSON object; `speech` in it is a WAV in which the new voice speaks.
+    """
+    try:
+        result = asyncio.run(cancelled_by_signal(run(provider, sample)))
+    except (*FAULTS, DemoError) as error:
+        sys.exit(str(error))
+    if result is None:
+        sys.exit(130)
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+
+
+async def run(provider: str, sample: Path | None) -> Result:
+    started = time.monotonic()
+    async with running_everything(provider=provider) as stack:
+        sys.stdout.write(f"{time.monotonic() - started:7.2f} s  everything started, at {stack.api_url}\n")
+        folder = stack.directory / "demo"
+        await asyncio.to_thread(folder.mkdir, exist_ok=True)
+        recording, transcript = await asyncio.to_thread(take_sample, sample, folder / "sample.wav")
+        return await walk(stack, provider, recording, transcript, folder / f"speech-{provider}.wav")
+
+
+def take_sample(sample: Path | None, target: Path) -> tuple[Path, str | None]:
+    """A copy of the given recording, or one that is spoken here; and its transcript where it is known."""
+    if sample is None:
+        return target, speak_sample(target)
+    if not sample.is_file():
+        raise DemoError(f"There is no file {sample}.")
+    shutil.copyfile(sample, target)
+    return target, None

@@ -1,0 +1,96 @@
+"""`python -m scripts dev`: everything, until Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import httpx
+import typer
+from rich.console import Console
+
+from scripts.local.supabase.postgres import PostgresError
+from scripts.local.supabase.processes import ProcessError
+from scripts.local.supabase.services import running_everything
+from scripts.local.supabase.stack import Stack, StackError
+from scripts.migrations import MigrationError
+
+T = TypeVar("T")
+DEMO_EMAIL = "demo@likeness.local"
+FAULTS = (StackError, PostgresError, MigrationError, ProcessError)
+
+
+def dev(
+    provider: Annotated[str, typer.Option(help="local, or qwen or elevenlabs at the simulator")] = "local",
+) -> None:
+    """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and stay."""
+    try:
+        asyncio.run(cancelled_by_signal(run(provider)))
+    except FAULTS as error:
+        sys.exit(str(error))
+
+
+async def cancelled_by_signal(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run it; the first SIGINT or SIGTERM cancels it, so that all stops in order, the second ends at once.
+
+    None when it was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(work)
+
+    def on_signal(number: int) -> None:
+        if running.cancelling():
+            os._exit(128 + number)  # the kernel ends the children
+        running.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if not running.cancelling():
+            raise
+        return None
+
+
+async def run(provider: str) -> None:
+    async with running_everything(provider=provider) as stack:
+        await ensure_demo_user(stack)
+        announce(stack)
+        await stack.processes.wait_for_failure()
+
+
+async def ensure_demo_user(stack: Stack) -> None:
+    """Sign up, or sign in where an earlier run did.
+
+    Raises:
+        StackError: Auth refuses both.
+    """
+    credentials = {"email": DEMO_EMAIL, "password": stack.secrets.demo_password}
+    headers = {"apikey": stack.secrets.publishable_key}
+    url = f"{stack.supabase_url}/auth/v1"
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=30) as client:
+        signed_in = await client.post(f"{url}/token?grant_type=password", json=credentials)
+        if signed_in.status_code == 200:
+            return
+        signed_up = await client.post(f"{url}/signup", json=credentials)
+        if signed_up.status_code != 200:
+            raise StackError(f"{DEMO_EMAIL} can neither sign in nor sign up: {signed_up.text}")
+
+
+def announce(stack: Stack) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for what, where in (
+        ("API", stack.api_url),
+        ("Supabase", stack.supabase_url),
+        ("Publishable key", stack.publishable_key),
+        ("Sign in as", f"{DEMO_EMAIL}  password {stack.secrets.demo_password}"),
+        ("Postgres", stack.cluster.dsn("postgres")),
+        ("Simulator", stack.simulator_url),
+        ("All of it, as JSON", str(stack.file)),
+        ("Logs", str(stack.processes.logs)),
+    ):
+        console.print(f"[bold]{what:<20}[/bold]{where}")
+    console.print("Ctrl-C stops everything.")

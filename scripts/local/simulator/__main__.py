@@ -1,0 +1,5 @@
+import typer
+
+from scripts.local.simulator.command import simulator
+
+typer.run(simulator)

@@ -1,0 +1,30 @@
+"""The simulator as one handler: `/{vendor}/…` to its module, `/_control/…` to the control endpoint."""
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from scripts.local.simulator.control import Control
+from scripts.local.simulator.elevenlabs import ElevenLabs
+from scripts.local.simulator.http import Handler, Request, Response, json_response
+from scripts.local.simulator.qwen import Qwen
+from scripts.local.simulator.world import World
+
+Surface = Callable[[Request, str], Awaitable[Response]]
+
+
+def create_simulator(world: World, client: httpx.AsyncClient) -> Handler:
+    """`client` fetches the samples that vendors are given by URL."""
+    surfaces: dict[str, Surface] = {
+        "qwen": Qwen(world, client).handle,
+        "elevenlabs": ElevenLabs(world).handle,
+        "_control": Control(world).handle,
+    }
+
+    async def handle(request: Request) -> Response:
+        name, _, rest = request.path.removeprefix("/").partition("/")
+        if surface := surfaces.get(name):
+            return await surface(request, f"/{rest}")
+        return json_response({"simulates": sorted(surfaces)}, 404 if name else 200)
+
+    return handle

@@ -1,0 +1,52 @@
+"""`python -m scripts simulator`: the providers, simulated, until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+import uvloop
+
+from scripts.local.simulator.app import create_simulator
+from scripts.local.simulator.http import Server
+from scripts.local.simulator.world import World
+
+
+def simulator(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 54390,
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    state: Annotated[
+        Path | None, typer.Option(help="Keep voices in this file, so that a restart knows them.")
+    ] = None,
+    instant: Annotated[
+        bool, typer.Option(help="Decode nothing and speak a stock utterance: for benchmarks.")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option(help="Voices an account may hold; the vendor's own number by default.")
+    ] = None,
+) -> None:
+    """Simulate voice providers: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs, faults: /_control.
+
+    Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
+    """
+    try:
+        uvloop.run(serve(host, port, World(path=state, instant=instant, slots=slots)))
+    except OSError as error:
+        raise typer.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+async def serve(host: str, port: int, world: World) -> None:
+    """Serve until SIGTERM or SIGINT. The first line printed is the address."""
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        server = Server(create_simulator(world, client))
+        bound = await server.start(host, port)
+        sys.stdout.write(f"provider simulator: http://{host}:{bound}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+        await server.close()

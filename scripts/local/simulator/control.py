@@ -1,0 +1,85 @@
+"""The control endpoint, `/_control/…`: faults, waiting, release, verification, state, reset."""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from scripts.local.simulator.faults import Fault
+from scripts.local.simulator.http import Request, Response, json_response
+from scripts.local.simulator.world import REFUSAL, Phase, World
+
+
+class Wait(Struct, kw_only=True):
+    """The query of `GET /_control/wait`: until `count` calls were seen in `phase`, or 408 after `timeout`."""
+
+    provider: str
+    operation: str
+    count: int = 1
+    phase: Phase = "arrived"
+    label: str | None = None
+    timeout: float = 10.0
+
+
+class Verification(Struct, kw_only=True):
+    voice_id: str
+    outcome: Literal["verified", "failed"]
+    provider: str = "elevenlabs"
+    reason: str = REFUSAL
+
+
+class Control:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def handle(self, request: Request, path: str) -> Response:
+        try:
+            match request.method, path.strip("/"):
+                case "POST", "faults":
+                    given = msgspec.json.decode(request.body, type=Fault | list[Fault])
+                    for fault in given if isinstance(given, list) else [given]:
+                        self._world.inject(fault)
+                    return json_response({"pending": self._world.faults.pending}, 201)
+                case "DELETE", "faults":
+                    self._world.faults.pending.clear()
+                    return json_response({"pending": []})
+                case "GET", "state":
+                    return json_response(self._state())
+                case "GET", "wait":
+                    return await self._wait(msgspec.convert(request.query, Wait, strict=False))
+                case "POST", "release":
+                    return json_response({"released": self._world.release()})
+                case "POST", "verification":
+                    return self._verify(msgspec.json.decode(request.body, type=Verification))
+                case "POST", "reset":
+                    self._world.reset()
+                    return json_response({"voices": 0})
+                case _:
+                    return json_response({"error": "no such control"}, 404)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            return json_response({"error": str(error)}, 400)
+
+    def _state(self) -> dict[str, object]:
+        voices: dict[str, list[object]] = {"qwen": [], "elevenlabs": []}
+        for voice in self._world.all_voices():
+            voices.setdefault(voice.provider, []).append(voice)
+        return {
+            "voices": voices,
+            "calls": list(self._world.calls),
+            "faults": self._world.faults.pending,
+            "hanging": self._world.hanging,
+        }
+
+    async def _wait(self, wait: Wait) -> Response:
+        seen = await self._world.wait(
+            wait.provider, wait.operation, wait.phase, wait.label, wait.count, wait.timeout
+        )
+        return json_response({"count": seen}, 200 if seen >= wait.count else 408)
+
+    def _verify(self, given: Verification) -> Response:
+        for voice in self._world.all_voices():
+            if (voice.provider, voice.voice_id) == (given.provider, given.voice_id):
+                voice.verify(given.reason if given.outcome == "failed" else None)
+                self._world.keep(voice)
+                return json_response(voice)
+        return json_response({"error": "no such voice"}, 404)

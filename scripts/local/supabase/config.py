@@ -1,0 +1,52 @@
+"""supabase/config.toml: what the local project shares with a hosted one."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from scripts.local.supabase.storage.server import DeclaredBucket, StorageSettings
+from scripts.local.supabase.storage.sizes import parse_size
+from scripts.migrations import ROOT
+
+CONFIG = ROOT / "supabase" / "config.toml"
+
+
+class ProjectConfig(msgspec.Struct, frozen=True):
+    api_port: int
+    database_port: int
+    schemas: list[str]
+    jwt_expiry: int
+    site_url: str
+    buckets: list[DeclaredBucket]
+
+
+class GatewaySettings(msgspec.Struct):
+    """Of the gateway's process; `upstream` is where Auth and Data API listen."""
+
+    port: int
+    upstream: str
+    storage: StorageSettings
+
+
+def load_config(path: Path = CONFIG) -> ProjectConfig:
+    parsed = tomllib.loads(path.read_text())
+    return ProjectConfig(
+        api_port=parsed["api"]["port"],
+        database_port=parsed["db"]["port"],
+        schemas=parsed["api"]["schemas"],
+        jwt_expiry=parsed["auth"]["jwt_expiry"],
+        site_url=parsed["auth"]["site_url"],
+        buckets=[declared(name, bucket) for name, bucket in parsed["storage"]["buckets"].items()],
+    )
+
+
+def declared(name: str, bucket: dict[str, Any]) -> DeclaredBucket:
+    limit = bucket.get("file_size_limit")
+    return DeclaredBucket(
+        id=name,
+        public=bucket.get("public", False),
+        file_size_limit=parse_size(limit) if limit else None,
+        allowed_mime_types=bucket.get("allowed_mime_types"),
+    )

@@ -1,0 +1,92 @@
+"""Routes under /bucket, and the buckets of config.toml."""
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from scripts.local.supabase.storage.database import Row, run
+from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.objects import read_json, require
+from scripts.local.supabase.storage.server import DeclaredBucket, Server
+from scripts.local.supabase.storage.sizes import parse_size
+from scripts.local.supabase.storage.tokens import SERVICE, Caller
+
+VALID_NAME = re.compile(r"[A-Za-z0-9_!.*'() &$=@;:+,?-]{1,100}")
+
+
+class NewBucket(msgspec.Struct):
+    name: str
+    id: str | None = None
+    public: bool = False
+    file_size_limit: int | str | None = None
+    allowed_mime_types: list[str] | None = None
+
+
+class BucketsController(Controller):
+    path = "/bucket"
+
+    @post("/", status_code=200)
+    async def create(
+        self,
+        server: NamedDependency[Server],
+        caller: NamedDependency[Caller | None],
+        request: Request[Any, Any, Any],
+    ) -> dict[str, str]:
+        caller = require(caller)
+        body = await read_json(request, NewBucket)
+        identifier = body.id or body.name
+        if not VALID_NAME.fullmatch(identifier):
+            raise StorageError("InvalidBucketName")
+        limit = body.file_size_limit
+        try:
+            await run(
+                server.pool,
+                caller,
+                "storage.bucket.create",
+                "create_bucket",
+                bucket=identifier,
+                name=body.name,
+                owner=caller.owner,
+                public=body.public,
+                file_size_limit=parse_size(limit) if isinstance(limit, str) else limit,
+                allowed_mime_types=body.allowed_mime_types,
+            )
+        except StorageError as error:
+            if error.body["code"] == "KeyAlreadyExists":
+                raise StorageError("BucketAlreadyExists") from error
+            raise
+        return {"name": body.name}
+
+    @get("/")
+    async def list_all(
+        self, server: NamedDependency[Server], caller: NamedDependency[Caller | None]
+    ) -> list[Row]:
+        return await run(server.pool, require(caller), "storage.bucket.list", "list_buckets")
+
+    @get("/{bucket:str}")
+    async def get_one(
+        self, server: NamedDependency[Server], caller: NamedDependency[Caller | None], bucket: FromPath[str]
+    ) -> Row:
+        found = await run(server.pool, require(caller), "storage.bucket.get", "find_bucket", bucket=bucket)
+        if not found:
+            raise StorageError("NoSuchBucket")
+        return found[0]
+
+
+async def declare_buckets(server: Server, buckets: list[DeclaredBucket]) -> None:
+    """Make the buckets of config.toml, or bring them up to date."""
+    for bucket in buckets:
+        await run(
+            server.pool,
+            SERVICE,
+            "storage.bucket.create",
+            "declare_bucket",
+            bucket=bucket.id,
+            public=bucket.public,
+            file_size_limit=bucket.file_size_limit,
+            allowed_mime_types=bucket.allowed_mime_types,
+        )

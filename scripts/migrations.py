@@ -1,0 +1,58 @@
+"""Push supabase/migrations with the Supabase CLI itself, as a hosted project would receive them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from scripts.local.supabase.processes import die_with_parent
+
+ROOT = Path(__file__).resolve().parents[1]
+MIGRATIONS = ROOT / "supabase" / "migrations"
+QUIET = {"SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
+
+
+class MigrationError(Exception):
+    """The migrations could not be pushed."""
+
+
+def supabase_cli() -> Path:
+    """The CLI's binary; the npm wrapper around it would cost a start of node."""
+    modules = ROOT / "node_modules"
+    for binary in (*modules.glob("@supabase/cli-*/bin/supabase"), modules / ".bin" / "supabase"):
+        if binary.exists():
+            return binary
+    raise MigrationError("the Supabase CLI is not installed: npm install")
+
+
+def push_migrations(dsn: str, project: Path = ROOT) -> str:
+    """Apply what is pending to a database, as its role `postgres`; returns what the CLI said.
+
+    Each group of migrations counts on by itself, so a new one may come before the last that was applied.
+    """
+    result = subprocess.run(
+        [supabase_cli(), "db", "push", f"--remote={dsn}", "--yes", "--include-all"],
+        cwd=project,
+        env=os.environ | QUIET,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=die_with_parent(),
+        check=False,
+    )
+    if result.returncode:
+        raise MigrationError(f"supabase db push failed:\n{result.stdout}")
+    return result.stdout
+
+
+def is_migrated(dsn: str) -> bool:
+    """Whether every migration file is recorded already, which costs a query and not a start of the CLI."""
+    wanted = {path.name.split("_", 1)[0] for path in MIGRATIONS.glob("*.sql")}
+    with psycopg.connect(dsn) as connection:
+        table = connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone()
+        if table is None or table[0] is None:
+            return not wanted
+        rows = connection.execute("select version from supabase_migrations.schema_migrations").fetchall()
+    return wanted <= {version for (version,) in rows}

@@ -1,5 +1,0 @@
-import typer
-
-from scripts.simulator.command import simulator
-
-typer.run(simulator)
