@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend.audio.inspect import AudioInspector
@@ -154,7 +155,9 @@ async def test_an_inspection_whose_worker_is_killed_says_so_and_the_next_one_wor
 async def test_decoding_that_takes_too_much_cpu_time_is_a_timeout(tmp_path: Path) -> None:
     inspector = AudioInspector(workers=1, cpu_seconds=0)
     try:
-        long = samples.silence(tmp_path / "hour.flac", "flac", 900)
+        speech, rate = samples.speech()
+        long = tmp_path / "long.wav"  # of speech, which costs several seconds of CPU; silence is too cheap
+        long.write_bytes(samples.wav(np.tile(speech, 80), rate))
         with pytest.raises(InputRefused) as failed:
             await inspector.inspect(long)
         assert failed.value.code == "decode_timeout"
