@@ -9,6 +9,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "bench": "scripts.bench.command",
     "demo": "scripts.demo",
     "dev": "scripts.dev",
+    "import-legacy-voices": "scripts.import_legacy_voices",
     "lifecycle": "scripts.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
