@@ -9,6 +9,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "bench": "scripts.local.bench.command",
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
+    "import-legacy-voices": "scripts.import_legacy_voices",
     "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",

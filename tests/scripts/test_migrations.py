@@ -2,20 +2,16 @@
 
 import asyncio
 import os
-import shutil
+import re
 import subprocess
 from collections import Counter
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from scripts.local.supabase.postgres import Cluster
 from scripts.migrations import MIGRATIONS, ROOT, is_migrated, push_migrations, supabase_cli
-from tests.clusters import SPEED, Database, temporary_directory
-
-FIRST_AFTER_RELEASE = "20261121010000"
-RELEASED_AHEAD = "20261121060100"  # with a number above those of some that came after it
+from tests.clusters import Database
 
 
 def advise(database: Database) -> subprocess.CompletedProcess[str]:
@@ -30,29 +26,23 @@ def test_each_migration_has_a_version_of_its_own() -> None:
     assert [version for version, count in Counter(versions).items() if count > 1] == []
 
 
+def test_each_function_and_each_table_is_defined_once() -> None:
+    text = "\n".join(path.read_text() for path in MIGRATIONS.glob("*.sql"))
+    found = re.findall(r"^create (?:or replace )?(function [\w.]+|table [\w.]+)", text, re.MULTILINE)
+    assert [name for name, count in Counter(found).items() if count > 1] == []
+    assert not re.search(r"^\s*(alter table \S+\s+(add|drop) column|drop )", text, re.MULTILINE)
+
+
+def test_each_migration_says_what_it_is_for_in_at_most_250_lines() -> None:
+    for path in MIGRATIONS.glob("*.sql"):
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith("-- "), path.name
+        assert len(lines) <= 250, path.name
+
+
 def test_pushing_twice_changes_nothing(database: Database) -> None:
     assert is_migrated(database.postgres)
     assert "up to date" in push_migrations(database.postgres)
-
-
-def test_a_database_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
-    released = tmp_path / "supabase" / "migrations"
-    released.mkdir(parents=True)
-    shutil.copy(ROOT / "supabase" / "config.toml", tmp_path / "supabase")
-    for path in MIGRATIONS.glob("*.sql"):
-        if path.name < FIRST_AFTER_RELEASE or path.name.startswith(RELEASED_AHEAD):
-            shutil.copy(path, released)
-    with temporary_directory() as directory:
-        cluster = Cluster(directory)
-        cluster.start(settings=SPEED)
-        try:
-            dsn = cluster.dsn("postgres")
-            push_migrations(dsn, tmp_path)
-            assert not is_migrated(dsn)
-            push_migrations(dsn)
-            assert is_migrated(dsn)
-        finally:
-            cluster.stop(immediately=True)
 
 
 def test_the_advisors_have_nothing_to_warn_of(database: Database) -> None:

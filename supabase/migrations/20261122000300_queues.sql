@@ -1,0 +1,80 @@
+-- Queues: pgmq's own tables, reached only through the functions of the next file.
+--
+-- The queue tables have row level security and no policy. No function here names a pgmq type, because an
+-- upgrade of the extension drops its types with cascade; columns are named, because versions insert columns.
+
+do $$
+begin
+  if to_regprocedure('pgmq.create(text)') is null then
+    create extension pgmq;
+  end if;
+end
+$$;
+
+create table voice_clone.queues (
+  name text primary key check (name ~ '^[a-z0-9_]{1,40}$'),
+  purpose text not null
+);
+alter table voice_clone.queues enable row level security;
+revoke all on voice_clone.queues from public, anon, authenticated, service_role;
+
+insert into voice_clone.queues (name, purpose) values
+  ('voice_clone_process', 'claim a queued attempt and enroll its sample'),
+  ('voice_clone_verify', 'ask the provider whether a voice is verified'),
+  ('voice_mirror', 'copy lifecycle state into reflections.voice'),
+  ('voice_runtime_sync', 'make a ready voice known to the runtime'),
+  ('voice_preview', 'render the clip that the owner must hear'),
+  ('voice_cleanup', 'remove orphans at the provider');
+
+do $$
+declare
+  v_queue text;
+  v_table text;
+begin
+  for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix)
+  loop
+    perform pgmq.create(v_queue);
+    foreach v_table in array array['q_' || v_queue, 'a_' || v_queue]
+    loop
+      execute format('alter table pgmq.%I enable row level security', v_table);
+      execute format('revoke all on pgmq.%I from public, anon, authenticated', v_table);
+    end loop;
+  end loop;
+end
+$$;
+
+create function voice_clone.known_queue(p_queue text) returns text
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not exists (select from voice_clone.queues q where q.name = p_queue) then
+    raise exception 'there is no queue %', p_queue using errcode = 'VC006';
+  end if;
+  return p_queue;
+end
+$$;
+
+-- Deferred messages: what nobody may see for more than a few seconds waits here, and not in its queue.
+--
+-- pgmq.read walks past every message that is not visible yet, so 200,000 of them make each read five times
+-- slower. Here they cost nothing until they are due; then they are sent like any other message.
+create table voice_clone.deferred_messages (
+  id bigint generated always as identity primary key,
+  queue text not null references voice_clone.queues (name),
+  due_at timestamptz not null,
+  message jsonb not null
+);
+create index deferred_messages_queue_due_at_idx on voice_clone.deferred_messages (queue, due_at);
+alter table voice_clone.deferred_messages enable row level security;
+revoke all on voice_clone.deferred_messages from public, anon, authenticated, service_role;
+
+-- The longest delay that a queue itself keeps, in seconds.
+create function voice_clone.queue_delay_seconds() returns int
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return ceil(extract(epoch from voice_clone.time_of('queue_hold')));
+end
+$$;
+
+grant execute on function voice_clone.queue_delay_seconds() to voice_clone_backend;

@@ -1,0 +1,152 @@
+-- Messages: how a queue's messages are sent, read, archived, postponed and dead-lettered.
+
+create function voice_clone.message(p_event text, p_id uuid, p_version bigint) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'event', p_event, 'id', p_id, 'version', p_version, 'enqueuedAt', clock_timestamp(),
+    'traceparent', nullif(current_setting('voice_clone.traceparent', true), ''));
+end
+$$;
+
+-- The ids of the messages that are in the queue: none where they were deferred. The notification names the queue, so
+-- that a message wakes the consumers of one queue and not of all.
+create function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int default 0)
+returns bigint[]
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids bigint[] := '{}';
+begin
+  if cardinality(p_messages) = 0 then
+    return v_ids;
+  end if;
+  perform voice_clone.known_queue(p_queue);
+  if p_delay_seconds > voice_clone.queue_delay_seconds() then
+    insert into voice_clone.deferred_messages (queue, due_at, message)
+    select p_queue, now() + make_interval(secs => p_delay_seconds), m from unnest(p_messages) m;
+    return v_ids;
+  end if;
+  select array_agg(s) into v_ids from pgmq.send_batch(p_queue, p_messages, p_delay_seconds) s;
+  if p_delay_seconds = 0 then
+    perform pg_notify('voice_clone_wake', p_queue);
+  end if;
+  return v_ids;
+end
+$$;
+
+-- Sends what is due in a queue, oldest first, no more than the limit. Two of these at once share the work.
+create function voice_clone.release_deferred_messages(p_queue text, p_limit int) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_messages jsonb[];
+begin
+  with due as materialized (
+    select d.id from voice_clone.deferred_messages d
+    where d.queue = p_queue and d.due_at <= now() order by d.due_at limit p_limit for update skip locked
+  ), taken as (
+    delete from voice_clone.deferred_messages d using due where d.id = due.id returning d.due_at, d.message
+  )
+  select array_agg(t.message order by t.due_at) into v_messages from taken t;
+  perform voice_clone.send_messages(p_queue, v_messages) where v_messages is not null;
+end
+$$;
+
+-- Whoever reads a queue sends what is due in it first, so that no clock of its own is needed.
+create function voice_clone.read_messages(p_queue text, p_visibility_seconds int, p_quantity int)
+returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, message jsonb)
+language plpgsql security definer set search_path = '' rows 50
+as $$
+begin
+  perform voice_clone.known_queue(p_queue);
+  if exists (select from voice_clone.deferred_messages d where d.queue = p_queue and d.due_at <= now()) then
+    perform voice_clone.release_deferred_messages(p_queue, 1000);
+  end if;
+  return query
+    select m.msg_id, m.read_ct, m.enqueued_at, m.message
+    from pgmq.read(p_queue, p_visibility_seconds, p_quantity) m;
+end
+$$;
+
+-- pgmq.read plans its statement anew each time. Once autovacuum has seen a queue drained, the planner takes it for
+-- empty, so it walks all of it for each read and compares every message with each of those it chose: 16 of
+-- 50,000 took 90 ms, and 200 a second, until autovacuum came again. Without these ways of doing it the
+-- oldest are read off the index and merged with themselves, which takes one millisecond.
+alter function voice_clone.read_messages(text, int, int) set enable_seqscan = off;
+alter function voice_clone.read_messages(text, int, int) set enable_nestloop = off;
+alter function voice_clone.read_messages(text, int, int) set enable_hashjoin = off;
+-- Called by that one; it looks up the few that are due, one by one, among all that are not.
+alter function voice_clone.release_deferred_messages(text, int) set enable_nestloop = on;
+
+create function voice_clone.archive_messages(p_queue text, p_msg_ids bigint[]) returns bigint[]
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.known_queue(p_queue);
+  return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_msg_ids) a);
+end
+$$;
+
+create function voice_clone.postpone_messages(p_queue text, p_msg_ids bigint[], p_delays_seconds int[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.known_queue(p_queue);
+  perform pgmq.set_vt(p_queue, m.id, m.delay) from unnest(p_msg_ids, p_delays_seconds) m (id, delay);
+end
+$$;
+
+-- Whoever archives a message sends its dead letter, so one that two readers bury is one letter.
+create function voice_clone.dead_letter_messages(
+  p_queue text, p_msg_ids bigint[], p_bodies jsonb[], p_reads int[], p_reasons text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_dead jsonb[];
+begin
+  with archived as materialized (
+    select a as id from pgmq.archive(voice_clone.known_queue(p_queue), p_msg_ids) a
+  )
+  select array_agg(
+    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('deadBody', d.body) end
+    || jsonb_build_object('deadReason', d.reason, 'deadMessageId', d.id, 'deadReads', d.reads, 'deadAt', now())
+    order by d.id)
+  into v_dead
+  from unnest(p_msg_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)
+  join archived using (id);
+  if v_dead is not null then
+    perform pgmq.send_batch(p_queue || '_dead', v_dead, 0);
+  end if;
+end
+$$;
+
+create function voice_clone.queue_metrics()
+returns table (
+  queue text, queue_length bigint, oldest_message_seconds int, deferred_length bigint, dead_length bigint)
+language sql stable security definer set search_path = ''
+as $$
+  select q.name, live.queue_length, live.oldest_msg_age_sec, coalesce(deferred.length, 0), dead.queue_length
+  from voice_clone.queues q
+  cross join lateral pgmq.metrics(q.name) live
+  cross join lateral pgmq.metrics(q.name || '_dead') dead
+  left join (select d.queue, count(*) as length from voice_clone.deferred_messages d group by d.queue) deferred
+    on deferred.queue = q.name
+$$;
+
+create function operations.queue_metrics()
+returns table (
+  queue text, queue_length bigint, oldest_message_seconds int, deferred_length bigint, dead_length bigint)
+language sql stable security definer set search_path = ''
+as $$ select * from voice_clone.queue_metrics() $$;
+
+grant execute on function
+  voice_clone.send_messages(text, jsonb[], int),
+  voice_clone.read_messages(text, int, int),
+  voice_clone.archive_messages(text, bigint[]),
+  voice_clone.postpone_messages(text, bigint[], int[]),
+  voice_clone.dead_letter_messages(text, bigint[], jsonb[], int[], text[]),
+  voice_clone.queue_metrics()
+to voice_clone_backend;
+grant execute on function operations.queue_metrics() to service_role;

@@ -1,0 +1,90 @@
+-- Attempts: one row for each try at a clone; the lifecycle authority.
+
+create table public.attempts (
+  id uuid primary key,
+  user_id uuid not null references auth.users (id),
+  reflection_id uuid references public.reflections (id) on delete set null,
+  sample_id uuid references public.samples (id),
+  voice_id uuid not null default gen_random_uuid() unique,
+  source text not null check (source in ('sample', 'recording', 'custom_voice', 'legacy_outbox')),
+  name text check (length(name) between 1 and 120),
+  language text check (language ~ '^[a-z]{2}$'),
+
+  status text not null default 'awaiting_upload' check (status in (
+    'awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed', 'expired', 'cancelled')),
+  runtime_status text not null default 'pending' check (runtime_status in ('pending', 'syncing', 'synced', 'failed')),
+  preview_status text not null check (preview_status in (
+    'not_required', 'required', 'rendering', 'rendered', 'completed', 'failed')),
+  is_active boolean not null default false,
+  version bigint not null default 1,
+
+  lease_epoch int not null default 0,
+  lease_owner text,
+  lease_expires_at timestamptz,
+  leased_at timestamptz,
+  not_before timestamptz,
+  sweep_at timestamptz,
+
+  process_count int not null default 0,
+  process_budget int not null default 5,
+  verify_count int not null default 0,
+  sync_count int not null default 0,
+  sync_budget int not null default 5,
+  preview_count int not null default 0,
+  preview_budget int not null default 5,
+  user_retry_count int not null default 0,
+  user_retry_budget int not null default 5,
+
+  provider text not null,
+  region text not null default '',
+  provider_voice_id text,
+  target_model text,
+  request_id text,
+  preview_path text,
+  error_code text,
+  error_message text,
+  cancel_reason text,
+
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  activated_at timestamptz,
+  queued_at timestamptz,
+  processing_at timestamptz,
+  verifying_at timestamptz,
+  ready_at timestamptz,
+  failed_at timestamptz,
+  expired_at timestamptz,
+  cancelled_at timestamptz,
+  synced_at timestamptz,
+  previewed_at timestamptz,
+
+  constraint attempts_active_status check (
+    not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
+  constraint attempts_lease check ((lease_owner is null) = (lease_expires_at is null)),
+  constraint attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
+  constraint attempts_budgets check (
+    process_count <= process_budget and sync_count <= sync_budget
+    and preview_count <= preview_budget and user_retry_count <= user_retry_budget),
+  constraint attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
+  constraint attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
+  constraint attempts_sample check (source <> 'sample' or sample_id is not null)
+);
+comment on column public.attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
+comment on column public.attempts.verify_count is 'how often the provider said that the speaker is not verified yet';
+
+create unique index attempts_active_reflection_idx on public.attempts (reflection_id) where is_active;
+create index attempts_user_id_idx on public.attempts (user_id, created_at desc);
+create index attempts_reflection_id_idx on public.attempts (reflection_id, created_at desc);
+create index attempts_sample_id_idx on public.attempts (sample_id);
+create index attempts_reflection_version_idx on public.attempts (reflection_id, version desc) where activated_at is not null;
+create index attempts_processing_idx on public.attempts (user_id) where status = 'processing';
+create index attempts_awaiting_idx on public.attempts (user_id) where status = 'awaiting_upload';
+create index attempts_sweep_at_idx on public.attempts (sweep_at) where sweep_at is not null;
+
+alter table public.attempts enable row level security;
+revoke all on public.attempts from public, anon, authenticated, service_role;
+grant select on public.attempts to authenticated, service_role, voice_clone_mirror;
+create policy "Owners read their attempts" on public.attempts
+  for select to authenticated using (user_id = (select auth.uid()));
+create policy "The mirror reads every attempt" on public.attempts
+  for select to voice_clone_mirror using (true);

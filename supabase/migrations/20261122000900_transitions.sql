@@ -1,0 +1,219 @@
+-- Transitions: the edges of the lifecycle as rows, and what every change of an attempt is held to, whichever
+-- function makes it. A move that is not a row here raises VC001.
+
+create table voice_clone.edges (
+  machine text not null check (machine in ('status', 'runtime', 'preview', 'enrollment')),
+  from_status text not null,
+  to_status text not null,
+  event text not null,
+  follow_ups text[] not null default '{}',
+  primary key (machine, from_status, to_status)
+);
+comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the move';
+alter table voice_clone.edges enable row level security;
+revoke all on voice_clone.edges from public, anon, authenticated, service_role;
+
+insert into voice_clone.edges (machine, from_status, to_status, event, follow_ups) values
+  ('status', '', 'awaiting_upload', 'opened', '{}'),
+  ('status', 'awaiting_upload', 'queued', 'queued', '{voice_clone_process}'),
+  ('status', 'awaiting_upload', 'expired', 'expired', '{}'),
+  ('status', 'awaiting_upload', 'cancelled', 'cancelled', '{}'),
+  ('status', 'queued', 'processing', 'claimed', '{}'),
+  ('status', 'queued', 'cancelled', 'cancelled', '{}'),
+  ('status', 'processing', 'queued', 'requeued', '{voice_clone_process}'),
+  ('status', 'processing', 'verifying', 'verification_awaited', '{voice_clone_verify}'),
+  ('status', 'processing', 'ready', 'enrolled', '{voice_runtime_sync}'),
+  ('status', 'processing', 'failed', 'failed', '{}'),
+  ('status', 'processing', 'cancelled', 'cancelled', '{}'),
+  ('status', 'verifying', 'ready', 'verified', '{voice_runtime_sync}'),
+  ('status', 'verifying', 'failed', 'failed', '{}'),
+  ('status', 'verifying', 'cancelled', 'cancelled', '{}'),
+  ('status', 'ready', 'cancelled', 'cancelled', '{}'),
+  ('status', 'failed', 'queued', 'retried', '{voice_clone_process}'),
+  ('status', 'failed', 'cancelled', 'cancelled', '{}'),
+  ('status', 'cancelled', 'ready', 'restored', '{voice_runtime_sync,voice_preview}'),
+
+  ('runtime', 'pending', 'syncing', 'runtime_syncing', '{}'),
+  ('runtime', 'syncing', 'synced', 'runtime_synced', '{voice_preview}'),
+  ('runtime', 'syncing', 'pending', 'runtime_requeued', '{voice_runtime_sync}'),
+  ('runtime', 'syncing', 'failed', 'runtime_failed', '{}'),
+  ('runtime', 'failed', 'pending', 'runtime_retried', '{voice_runtime_sync}'),
+
+  ('preview', 'required', 'rendering', 'preview_rendering', '{}'),
+  ('preview', 'rendering', 'rendered', 'preview_rendered', '{}'),
+  ('preview', 'rendering', 'required', 'preview_requeued', '{voice_preview}'),
+  ('preview', 'rendering', 'failed', 'preview_failed', '{}'),
+  ('preview', 'rendered', 'completed', 'preview_completed', '{}'),
+  ('preview', 'rendered', 'required', 'preview_requested', '{voice_preview}'),
+  ('preview', 'failed', 'required', 'preview_requested', '{voice_preview}'),
+
+  ('enrollment', '', 'intended', 'intended', '{}'),
+  ('enrollment', 'intended', 'unknown', 'unknown', '{}'),
+  ('enrollment', 'intended', 'attached', 'attached', '{}'),
+  ('enrollment', 'intended', 'closed', 'closed', '{}'),
+  ('enrollment', 'intended', 'orphaned', 'orphaned', '{}'),
+  ('enrollment', 'unknown', 'attached', 'attached', '{}'),
+  ('enrollment', 'unknown', 'closed', 'closed', '{}'),
+  ('enrollment', 'unknown', 'orphaned', 'orphaned', '{}'),
+  ('enrollment', 'closed', 'orphaned', 'orphaned', '{}'),
+  ('enrollment', 'attached', 'orphaned', 'orphaned', '{}'),
+  ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
+  ('enrollment', 'removing', 'removed', 'removed', '{}');
+
+-- The edge of a move, or VC001.
+create function voice_clone.edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_edge voice_clone.edges;
+begin
+  select * into v_edge
+  from voice_clone.edges e where e.machine = p_machine and e.from_status = p_from and e.to_status = p_to;
+  if not found then
+    raise exception '% % cannot go from % to %', p_machine, p_subject, coalesce(nullif(p_from, ''), 'nothing'), p_to
+      using errcode = 'VC001',
+            detail = jsonb_build_object('from', p_from, 'to', p_to)::text;
+  end if;
+  return v_edge;
+end
+$$;
+
+-- The queue whose message moves this attempt on; null where a worker has it, the owner is awaited, or it is over.
+-- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
+create function voice_clone.awaited_queue(a public.attempts) returns text
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return case
+    when a.lease_owner is not null or not a.is_active then null
+    when a.status = 'queued' then 'voice_clone_process'
+    when a.status = 'verifying' then 'voice_clone_verify'
+    when a.status <> 'ready' or a.reflection_id is null then null
+    when a.runtime_status = 'pending' then 'voice_runtime_sync'
+    when a.runtime_status = 'synced' and a.preview_status = 'required' then 'voice_preview'
+  end;
+end
+$$;
+
+-- A wait of which the queue holds no message: the sweep sends it when it is due.
+create function voice_clone.is_long_wait(p_not_before timestamptz) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return p_not_before is not null and p_not_before - now() > voice_clone.time_of('queue_hold');
+end
+$$;
+
+-- A pure function of the row, of now, and of the times.
+create function voice_clone.sweep_time(a public.attempts) returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_at timestamptz;
+begin
+  if a.lease_expires_at is not null then
+    return least(a.lease_expires_at, a.leased_at + voice_clone.time_of('step'));
+  elsif a.status = 'awaiting_upload' then
+    return a.created_at + voice_clone.time_of('upload');
+  elsif voice_clone.awaited_queue(a) is null then
+    return null;
+  elsif voice_clone.is_long_wait(a.not_before) then
+    v_at := a.not_before;
+  else
+    -- Twice as long each time, so that a long backlog is not made longer by messages that were not lost.
+    v_at := greatest(now(), a.not_before) + least(
+      greatest(voice_clone.time_of('lost_message'), now() - greatest(a.updated_at, a.not_before)),
+      voice_clone.time_of('lost_message_cap'));
+  end if;
+  return case a.status
+    when 'verifying' then least(v_at, a.verifying_at + voice_clone.time_of('verification'))
+    else v_at
+  end;
+end
+$$;
+
+-- No transition: a renewed lease, or no more than the sweep's own bookkeeping and the count of verification polls.
+create function voice_clone.is_bookkeeping(p_old public.attempts, p_new public.attempts) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_same public.attempts := p_new;
+begin
+  v_same.sweep_at := p_old.sweep_at;
+  v_same.lease_expires_at := p_old.lease_expires_at;
+  if p_new.verify_count = p_old.verify_count + 1 then
+    v_same.verify_count := p_old.verify_count;
+    v_same.not_before := p_old.not_before;
+  end if;
+  return (v_same *= p_old) and coalesce(p_new.lease_expires_at >= p_old.lease_expires_at, true);
+end
+$$;
+
+create function voice_clone.guard_identity(p_old public.attempts, p_new public.attempts) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_new.lease_epoch < p_old.lease_epoch
+    or (p_new.id, p_new.user_id, p_new.voice_id, p_new.source, p_new.created_at)
+      is distinct from (p_old.id, p_old.user_id, p_old.voice_id, p_old.source, p_old.created_at)
+    or (p_old.provider_voice_id is not null and p_new.provider_voice_id is distinct from p_old.provider_voice_id
+      and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
+    or p_new.reflection_id <> p_old.reflection_id
+  then
+    raise exception 'attempt %: an epoch only grows, and who it is for and what it made never change', p_new.id
+      using errcode = 'VC001';
+  end if;
+end
+$$;
+
+create function voice_clone.guard_attempt() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    perform voice_clone.edge('status', '', new.status, new.id);
+    new.sweep_at := voice_clone.sweep_time(new);
+    return new;
+  end if;
+  perform voice_clone.guard_identity(old, new);
+  if new.status <> old.status then
+    perform voice_clone.edge('status', old.status, new.status, new.id);
+    new.queued_at := case new.status when 'queued' then now() else new.queued_at end;
+    new.processing_at := case new.status when 'processing' then now() else new.processing_at end;
+    new.verifying_at := case new.status when 'verifying' then now() else new.verifying_at end;
+    new.verify_count := case new.status when 'verifying' then 0 else new.verify_count end;
+    new.ready_at := case new.status when 'ready' then now() else new.ready_at end;
+    new.failed_at := case new.status when 'failed' then now() else new.failed_at end;
+    new.expired_at := case new.status when 'expired' then now() else new.expired_at end;
+    new.cancelled_at := case new.status when 'cancelled' then now() else new.cancelled_at end;
+  end if;
+  if new.runtime_status <> old.runtime_status then
+    perform voice_clone.edge('runtime', old.runtime_status, new.runtime_status, new.id);
+    new.synced_at := case new.runtime_status when 'synced' then now() else new.synced_at end;
+  end if;
+  if new.preview_status <> old.preview_status then
+    perform voice_clone.edge('preview', old.preview_status, new.preview_status, new.id);
+    new.previewed_at := case new.preview_status when 'completed' then now() else new.previewed_at end;
+  end if;
+  if new.lease_owner is null then
+    new.leased_at := null;
+  elsif new.lease_epoch > old.lease_epoch then
+    new.leased_at := now();
+  end if;
+  if not voice_clone.is_bookkeeping(old, new) then
+    new.updated_at := now();
+    new.version := old.version + 1;
+    if new.is_active and not old.is_active then
+      new.activated_at := now();
+      -- The mirror never goes back: a newer attempt starts above every version the reflection has shown.
+      new.version := 1 + greatest(old.version, (
+        select max(a.version) from public.attempts a
+        where a.reflection_id = new.reflection_id and a.activated_at is not null));
+    end if;
+  end if;
+  new.sweep_at := voice_clone.sweep_time(new);
+  return new;
+end
+$$;
+create trigger attempts_guard before insert or update on public.attempts
+  for each row execute function voice_clone.guard_attempt();

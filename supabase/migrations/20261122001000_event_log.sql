@@ -1,0 +1,101 @@
+-- Event log: what a transition leaves behind, in its own transaction: the event, the follow-ups, the wake-up.
+
+create table voice_clone.events (
+  id bigint generated always as identity primary key,
+  attempt_id uuid not null references public.attempts (id),
+  version bigint not null,
+  events text[] not null,
+  changes jsonb not null,
+  recorded_at timestamptz not null default clock_timestamp()
+);
+comment on column voice_clone.events.events is 'the names of the edges taken; lease_renewed or updated where none was';
+comment on column voice_clone.events.changes is 'the columns that changed, with their new values: replaying them rebuilds the row';
+create index events_attempt_id_idx on voice_clone.events (attempt_id, id);
+create unique index events_version_idx on voice_clone.events (attempt_id, version)
+  where not events <@ '{lease_renewed,swept,verification_pending}';
+alter table voice_clone.events enable row level security;
+revoke all on voice_clone.events from public, anon, authenticated, service_role;
+create trigger events_append_only before update or delete or truncate on voice_clone.events
+  for each statement execute function voice_clone.refuse_change();
+
+create function voice_clone.record_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else '{}' end;
+  v_changes jsonb;
+  v_edges voice_clone.edges[];
+  v_queue text := voice_clone.awaited_queue(new);
+begin
+  if tg_op = 'INSERT' then
+    v_changes := jsonb_strip_nulls(to_jsonb(new));
+    v_edges := array(
+      select e from voice_clone.edges e
+      where e.machine = 'status' and e.from_status = '' and e.to_status = new.status);
+  else
+    select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
+    where n.value is distinct from v_old -> n.key;
+    if v_changes is null then
+      return null;
+    end if;
+    v_edges := array(
+      select e from voice_clone.edges e
+      where (e.machine, e.from_status, e.to_status) in (
+        ('status', old.status, new.status), ('runtime', old.runtime_status, new.runtime_status),
+        ('preview', old.preview_status, new.preview_status)));
+  end if;
+
+  insert into voice_clone.events (attempt_id, version, events, changes)
+  select new.id, new.version,
+    case
+      when cardinality(v_edges) > 0 then (select array_agg(e.event order by e.machine desc) from unnest(v_edges) e)
+      when v_changes ? 'version' then '{updated}'
+      when v_changes ? 'lease_expires_at' then '{lease_renewed}'
+      when v_changes ? 'verify_count' then '{verification_pending}'
+      else '{swept}'
+    end,
+    v_changes;
+  if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
+    return null;
+  end if;
+  if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
+    perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
+                      greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
+    from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
+    if found then
+      perform pg_notify('voice_clone_wake', v_queue);
+    end if;
+  end if;
+  if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
+    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    perform pg_notify('voice_clone_wake', 'voice_mirror');
+  end if;
+  return null;
+end
+$$;
+create trigger attempts_record_event after insert or update on public.attempts
+  for each row execute function voice_clone.record_event();
+
+-- An attempt's row, rebuilt from its events alone.
+create function voice_clone.replay(p_attempt uuid) returns public.attempts
+language sql stable set search_path = ''
+as $$
+  select (jsonb_populate_record(null::public.attempts, state.changes)).*
+  from (
+    select jsonb_object_agg(c.key, c.value order by e.id) as changes
+    from voice_clone.events e, jsonb_each(e.changes) c where e.attempt_id = p_attempt
+  ) state
+$$;
+
+-- The attempt's id and no more; the services that have a follower of it read the rest. An attempt that is being
+-- opened has none yet, and NOTIFY makes commits wait for each other.
+create function voice_clone.notify_followers() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform pg_notify('voice_clone_events', new.attempt_id::text);
+  return null;
+end
+$$;
+create trigger events_notify_followers after insert on voice_clone.events
+  for each row when (new.version > 1 and new.changes ? 'version') execute function voice_clone.notify_followers();

@@ -1,0 +1,104 @@
+-- Cancelling: superseded, reset, consent revoked, reflection or voice deleted. A late result becomes an orphan.
+
+-- The owner's moves and queueing come one at a time for a reflection: reflection first, then its attempts.
+create function voice_clone.lock_reflection(p_reflection uuid, p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from public.reflections r where r.id = p_reflection and r.user_id = p_user for no key update;
+  if not found then
+    raise exception 'there is no such reflection' using errcode = 'VC004';
+  end if;
+end
+$$;
+
+-- Cancels the active attempt of a reflection (all of them when it is deleted), or every attempt under a consent.
+create function voice_clone.cancel_attempts(p_reason text, p_reflection uuid default null, p_consent uuid default null)
+returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count int;
+begin
+  update public.attempts a
+  set status = 'cancelled', is_active = false, cancel_reason = p_reason,
+      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
+  where a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
+    and a.id in (
+      select r.id from public.attempts r
+      where r.reflection_id = p_reflection and (r.is_active or p_reason = 'reflection_deleted')
+      union all
+      select c.id from public.attempts c join public.samples s on s.id = c.sample_id
+      where s.consent_id = p_consent);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+-- The consent is withdrawn: nothing goes on with its samples, and the voices made of them speak no more.
+create function voice_clone.honour_revocation() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.cancel_attempts('consent_revoked', p_consent => new.revokes);
+  update public.voices v set deleted_at = now()
+  from public.attempts a join public.samples s on s.id = a.sample_id
+  where v.attempt_id = a.id and s.consent_id = new.revokes and v.deleted_at is null;
+  return null;
+end
+$$;
+create trigger consents_honour_revocation after insert on public.consents
+  for each row when (new.revokes is not null) execute function voice_clone.honour_revocation();
+
+create function voice_clone.release_reflection() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.cancel_attempts('reflection_deleted', p_reflection => old.id);
+  return old;
+end
+$$;
+create trigger reflections_release before delete on public.reflections
+  for each row execute function voice_clone.release_reflection();
+
+-- Saying so twice is saying it once. A worker that is at it loses its lease: what it makes becomes an orphan.
+create function voice_clone.reset_attempt(p_reflection uuid, p_user uuid) returns setof public.attempts
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.lock_reflection(p_reflection, p_user);
+  perform voice_clone.cancel_attempts('reset', p_reflection => p_reflection);
+  return query
+    select * from public.attempts a
+    where a.reflection_id = p_reflection and a.activated_at is not null
+    order by a.version desc limit 1;
+  if not found then
+    raise exception 'this reflection never had a voice'
+      using errcode = 'VC007', detail = '{"code": "nothing_to_reset"}',
+            hint = 'An upload that is only opened need not be reset: it expires by itself.';
+  end if;
+end
+$$;
+
+-- Soft: the voice at the provider stays. The reflections that spoke with it have no voice from now on.
+create function voice_clone.delete_voice(p_voice uuid, p_user uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.voices v set deleted_at = now()
+  where v.id = p_voice and v.user_id = p_user and v.deleted_at is null;
+  if not found then
+    return false;
+  end if;
+  update public.attempts a
+  set status = 'cancelled', is_active = false, cancel_reason = 'voice_deleted',
+      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
+  where a.voice_id = p_voice and a.status = 'ready';
+  return true;
+end
+$$;
+
+grant execute on function
+  voice_clone.reset_attempt(uuid, uuid),
+  voice_clone.delete_voice(uuid, uuid)
+to voice_clone_backend;

@@ -1,0 +1,142 @@
+-- Legacy voices: reflections whose `voice` says ready although no attempt made it. Each gets an attempt that takes the
+-- same edges as any other, so every invariant holds for it, and the launch gate requires sync and preview.
+-- The operator's command import-legacy-voices calls these functions, as the owner of the database.
+
+-- What is left to import. `outcome` says how: ready, or incomplete where the provider, the id or the model is unknown,
+-- so that nobody can speak with the voice. `is_clone`: the first of one person's reflections with this voice; its
+-- enrollment is the voice's. A voice that several people use is a stock voice: no one owns it, and anyone may use it.
+create function voice_clone.legacy_voices()
+returns table (
+  reflection_id uuid, user_id uuid, name text, language text, version bigint, provider text, region text,
+  provider_voice_id text, target_model text, outcome text, is_clone boolean)
+language sql stable security definer set search_path = ''
+as $$
+  with stated as (
+    select r.id as reflection_id, r.user_id, left(r.name, 120) as name,
+      coalesce(substring(r.voice ->> 'language' from '^[a-z]{2}$'), 'en') as language,
+      case when r.voice ->> 'version' ~ '^[0-9]{1,15}$' then (r.voice ->> 'version')::bigint else 0 end as version,
+      coalesce(r.voice ->> 'provider', case
+        when v.model like 'qwen%' then 'qwen' when v.model like 'eleven%' then 'elevenlabs' end) as provider,
+      coalesce(r.voice ->> 'region', '') as region, nullif(v.voice, '') as provider_voice_id,
+      coalesce(v.model, case r.voice ->> 'provider' -- the model that each provider was pinned to
+        when 'qwen' then 'qwen3-tts-vc-2026-01-22' when 'elevenlabs' then 'eleven_multilingual_v2' end) as target_model
+    from public.reflections r
+    cross join lateral (select
+      coalesce(r.voice ->> 'providerVoiceId', r.voice ->> 'provider_voice_id', r.voice ->> 'voiceId', r.voice ->> 'voice_id'),
+      coalesce(r.voice ->> 'targetModel', r.voice ->> 'target_model', r.voice ->> 'model')
+    ) v (voice, model)
+    where r.voice ->> 'cloneStatus' = 'ready'
+      and not exists (select from public.attempts a where a.reflection_id = r.id and a.activated_at is not null)
+  ), shared as (
+    select s.*, min(s.user_id::text) over same_voice = max(s.user_id::text) over same_voice
+        and row_number() over (partition by s.provider, s.region, s.provider_voice_id order by s.reflection_id) = 1
+        as is_first_of_one_user
+    from stated s
+    window same_voice as (partition by s.provider, s.region, s.provider_voice_id)
+  )
+  select s.reflection_id, s.user_id, s.name, s.language, s.version, s.provider, s.region, s.provider_voice_id, s.target_model,
+    case num_nulls(s.provider, s.provider_voice_id, s.target_model) when 0 then 'ready' else 'incomplete' end,
+    s.is_first_of_one_user and num_nulls(s.provider, s.provider_voice_id, s.target_model) = 0
+      and not exists (
+        select from voice_clone.enrollments e
+        where (e.provider, e.region, e.provider_voice_id) = (s.provider, s.region, s.provider_voice_id))
+      and not exists (
+        select from public.voices v
+        where (v.provider, v.region, v.provider_voice_id) = (s.provider, s.region, s.provider_voice_id)
+          and v.user_id <> s.user_id)
+  from shared s
+  order by s.reflection_id
+$$;
+
+-- The mirror compares versions; a value that is no version of its kind would keep it from ever being written.
+create function voice_clone.drop_legacy_version(p_reflection uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.reflections r set voice = r.voice - 'version'
+  where r.id = p_reflection and r.voice ->> 'version' !~ '^[0-9]{1,15}$'
+$$;
+grant create on schema voice_clone to voice_clone_mirror;
+alter function voice_clone.drop_legacy_version(uuid) owner to voice_clone_mirror;
+revoke create on schema voice_clone from voice_clone_mirror;
+revoke all on function voice_clone.drop_legacy_version(uuid) from public;
+
+-- One reflection: a row of legacy_voices, which the caller has locked.
+create function voice_clone.import_legacy_voice(p_legacy record) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt uuid := gen_random_uuid();
+  v_voice uuid;
+  v_epoch int;
+  v_enrollment uuid;
+begin
+  perform voice_clone.drop_legacy_version(p_legacy.reflection_id);
+  insert into public.attempts
+    (id, user_id, reflection_id, source, name, language, provider, region, provider_voice_id, target_model,
+     preview_status, version)
+  values
+    (v_attempt, p_legacy.user_id, p_legacy.reflection_id, 'legacy_outbox', p_legacy.name, p_legacy.language,
+     coalesce(p_legacy.provider, 'unknown'), p_legacy.region, p_legacy.provider_voice_id, p_legacy.target_model,
+     'required', p_legacy.version + 1)
+  returning voice_id into v_voice;
+  if p_legacy.outcome = 'incomplete' then -- the mirror says none, and the attempt says why
+    update public.attempts a
+    set status = 'cancelled', activated_at = now(), cancel_reason = 'legacy_incomplete'
+    where a.id = v_attempt;
+    return;
+  end if;
+  -- A day's wait, so that no message is sent for work that is done.
+  update public.attempts a set status = 'queued', is_active = true, not_before = now() + interval '1 day'
+  where a.id = v_attempt;
+  v_epoch := (voice_clone.claim_attempt(v_attempt, 'import', 60, 1000000, true)).lease_epoch;
+  if p_legacy.is_clone then
+    v_enrollment := voice_clone.intend_enrollment(
+      v_attempt, v_epoch, 'old_' || left(replace(v_attempt::text, '-', ''), 12), 0);
+    update voice_clone.enrollments e
+    set status = 'attached', provider_voice_id = p_legacy.provider_voice_id, target_model = p_legacy.target_model
+    where e.id = v_enrollment;
+  end if;
+  insert into public.voices
+    (id, user_id, attempt_id, enrollment_id, name, language, provider, region, provider_voice_id, target_model)
+  values
+    (v_voice, p_legacy.user_id, v_attempt, v_enrollment, p_legacy.name, p_legacy.language, p_legacy.provider,
+     p_legacy.region, p_legacy.provider_voice_id, p_legacy.target_model);
+  update public.attempts a set status = 'ready', lease_owner = null, lease_expires_at = null where a.id = v_attempt;
+end
+$$;
+
+-- The next page of legacy voices after a reflection, in the order of the reflections' ids. A row that cannot be imported
+-- is reported with its error and stops no other. Safe to interrupt and to repeat: what was imported is left out.
+create function voice_clone.import_legacy_voices(p_after uuid, p_limit int)
+returns table (reflection_id uuid, user_id uuid, provider text, provider_voice_id text, outcome text, error text)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_page uuid[];
+  v_legacy record;
+begin
+  select array_agg(page.id) into v_page
+  from (select l.reflection_id from voice_clone.legacy_voices() l
+        where l.reflection_id > p_after or p_after is null limit p_limit) page (id);
+  -- All of them before anything else, and in one order, like every other writer of several reflections.
+  perform from public.reflections r where r.id = any (v_page) order by r.id for no key update;
+  for v_legacy in
+    select l.* from voice_clone.legacy_voices() l where l.reflection_id = any (v_page)
+  loop
+    outcome := v_legacy.outcome;
+    error := null;
+    begin
+      perform voice_clone.import_legacy_voice(v_legacy);
+      perform voice_clone.mirror_reflections(array[v_legacy.reflection_id]);
+    exception when others then
+      outcome := 'error';
+      error := format('%s (%s)', sqlerrm, sqlstate);
+    end;
+    reflection_id := v_legacy.reflection_id;
+    user_id := v_legacy.user_id;
+    provider := v_legacy.provider;
+    provider_voice_id := v_legacy.provider_voice_id;
+    return next;
+  end loop;
+end
+$$;
