@@ -12,8 +12,8 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.errors import Conflict, ProviderRejected
 from backend.lifecycle.attempts import Attempt
+from backend.samples import uploads
 from backend.samples.alternatives import with_alternatives
-from backend.samples.preparation import uploads
 from backend.samples.uploads import NewAttempt, OpenUpload
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.voices.voices import Voice, find_voice

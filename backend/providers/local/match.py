@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from msgspec import Struct
 
-from backend.providers.local.adapter import engine
+from backend.providers.local import engine
 from backend.providers.local.engine import Utterance, speak
 from backend.providers.local.jobs import Measures
 from backend.providers.local.measure import BANDS, SAMPLE_RATE, measure

@@ -37,7 +37,7 @@ from backend.providers.http import (
     send,
     signed_url,
 )
-from backend.providers.qwen.adapter import errors as errors
+from backend.providers.qwen import errors as errors
 from backend.providers.qwen.languages import LANGUAGES
 from backend.providers.wav import mono_wav
 from backend.settings.qwen import QwenConfig
