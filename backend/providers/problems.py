@@ -1,4 +1,4 @@
-"""A provider's failure as an HTTP answer."""
+"""A provider's failure as an HTTP response."""
 
 from typing import Any
 
@@ -7,12 +7,14 @@ from litestar import Request, Response
 from backend.errors import (
     AppError,
     InferenceFailed,
+    InferenceUnavailable,
     InvalidInput,
     ProviderRejected,
     ProviderUnavailable,
     SampleTooLarge,
 )
 from backend.providers.base import ErrorKind, ProviderError
+from backend.providers.http import INFERENCE_FAILED
 from backend.web.problems import answer_problem
 
 BY_CODE: dict[str, type[AppError]] = {
@@ -25,16 +27,30 @@ BY_KIND: dict[ErrorKind, type[AppError]] = {
     ErrorKind.FULL: ProviderRejected,
     ErrorKind.MISCONFIGURED: ProviderRejected,
 }
+OUTAGES = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE, ErrorKind.UNKNOWN}
 
 
 def as_app_error(error: ProviderError) -> AppError:
     """A provider's failure as the client sees it: our words, our code as `reason`, their request id."""
     kind = BY_CODE.get(error.code) or BY_KIND.get(error.kind, ProviderUnavailable)
-    extra = {"provider": error.provider, "providerRequestId": error.request_id, "reason": error.code}
-    problem = kind(error.message, extra=extra, retry_after=error.retry_after, internal=str(error))
+    problem = kind(error.message, extra=extra(error), retry_after=error.retry_after, internal=str(error))
     if kind is InvalidInput:
         problem.code = error.code
     return problem
+
+
+def as_speech_error(error: ProviderError) -> AppError:
+    """A failed synthesis: the text is at fault, or `inference_failed` (503 while the provider is down)."""
+    if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
+        return InvalidInput(error.message, code=error.code, field="text")
+    is_outage = error.kind in OUTAGES and error.code != INFERENCE_FAILED.code
+    kind = InferenceUnavailable if is_outage else InferenceFailed
+    retry_after = error.retry_after if is_outage else None
+    return kind(error.message, extra=extra(error), retry_after=retry_after, internal=str(error))
+
+
+def extra(error: ProviderError) -> dict[str, Any]:
+    return {"provider": error.provider, "providerRequestId": error.request_id, "reason": error.code}
 
 
 def answer_provider_error(request: Request[Any, Any, Any], error: ProviderError) -> Response[bytes]:

@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
-from backend.errors import InferenceFailed, InvalidInput
-from backend.providers.base import ErrorKind, ProviderError, SpeechRequest
+from backend.providers.base import ProviderError, SpeechRequest
+from backend.providers.problems import as_speech_error
 from backend.voices.voices import find_voice
 from backend.web.authentication import require_user
 
@@ -31,7 +31,10 @@ class SpeechController(Controller):
     async def generate(
         self, data: JSONBody[NewSpeech], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> Response[bytes]:
-        """A WAV file (16-bit PCM, mono), spoken with the model that the voice was made for."""
+        """A WAV file (16-bit PCM, mono), spoken with the model that the voice was made for.
+
+        502 `inference_failed` where the provider cannot speak it, 503 with `Retry-After` while it is down.
+        """
         voice = await find_voice(context, caller, data.voice_id)
         provider = context.choose_provider(voice.provider)
         request = SpeechRequest(
@@ -43,12 +46,7 @@ class SpeechController(Controller):
         try:
             speech = await provider.synthesize(request)
         except ProviderError as error:
-            if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
-                raise InvalidInput(error.message, code=error.code, field="text") from error
-            if error.kind is ErrorKind.REJECTED:
-                extra = {"provider": error.provider, "providerRequestId": error.request_id}
-                raise InferenceFailed(error.message, extra=extra) from error
-            raise
+            raise as_speech_error(error) from error
         return Response(
             speech, media_type="audio/wav", headers={"content-disposition": 'inline; filename="speech.wav"'}
         )

@@ -1,0 +1,38 @@
+"""Text spoken with a voice, and what a client is told when its provider fails."""
+
+import pytest
+
+from tests.end_to_end.conftest import Product, person
+from tests.end_to_end.test_bad_input import answer
+
+FAULTS = [  # fault, its settings, the expected status
+    ("internal_error", {}, 503),
+    ("throttled", {"retry_after": 7}, 503),
+    ("error", {"status": 400, "code": "BadRequest.Unknown"}, 502),
+    ("wrong_key", {}, 502),
+]
+
+
+@pytest.mark.parametrize("provider", ["qwen", "elevenlabs"])
+async def test_a_synthesis_that_fails_is_inference_failed(
+    product: Product, prepared: bytes, provider: str
+) -> None:
+    await product.start("service")
+    async with person(product) as ada:
+        upload = await ada.upload(prepared, reflection_id=None, provider=provider)
+        assert (await ada.finalize(upload)).status_code == 201
+        text = {"voice_id": upload["voice_id"], "text": "Hello."}
+        for fault, settings, expected in FAULTS:
+            product.providers.fault(provider, "speech", fault, **settings)
+            failed = await answer(ada, "POST", "/api/generate", json=text)
+            body = failed.json()
+            told = (failed.status_code, body["code"], body["provider"])
+            assert told == (expected, "inference_failed", provider), fault
+            assert ("retry-after" in failed.headers) is (expected == 503), settings
+            assert failed.headers["content-type"] == "application/problem+json"
+            if "retry_after" in settings:
+                assert failed.headers["retry-after"] == "7"
+        spoken = await answer(ada, "POST", "/api/generate", json=text)
+        assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
+        too_long = await answer(ada, "POST", "/api/generate", json=text | {"text": "a" * 50_000})
+        assert (too_long.status_code, too_long.json()["code"]) == (422, "text_too_long")
