@@ -1,4 +1,4 @@
-"""python -m backend: serve until SIGTERM or SIGINT, then finish what was begun and exit."""
+"""`python -m backend`: serve until SIGTERM or SIGINT, then finish the open requests and exit."""
 
 import os
 import resource
@@ -11,8 +11,8 @@ from granian.server import Server
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 
-DRAIN_SECONDS = 20  # for requests under way, after which a worker is ended
-MOST_CONNECTIONS = 16_384  # of a worker at once; most of them are event streams, which wait
+DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed
+MOST_CONNECTIONS = 16_384  # of one worker at the same time; most are idle event streams
 SERVER_PID = "LIKENESS_SERVER_PID"
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def allow_many_files() -> None:
-    """A connection is an open file, of which many systems grant 1024 to who does not ask for more."""
+    """Raise the limit of open files: each connection is one, and many systems allow 1024 by default."""
     granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(most, 2 * MOST_CONNECTIONS)
     if resource.RLIM_INFINITY != granted < wanted:

@@ -132,15 +132,15 @@ def create_app(
         openapi_config=OPENAPI,
         logging_config=None,
     )
-    app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has an id as well
+    app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has a request id too
     return app
 
 
 def create_worker_app() -> Litestar:
-    """In a worker process: when the server is killed, its workers go too, and the port is free again."""
+    """The app in a worker process. The worker dies with its server process, which frees the port."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(os.environ[SERVER_PID]):  # it died before the line above
+        if os.getppid() != int(os.environ[SERVER_PID]):  # the server died before prctl took effect
             sys.exit(1)
     app = create_app()
     app.on_startup.append(end_streams_first)
@@ -148,7 +148,7 @@ def create_worker_app() -> Litestar:
 
 
 async def end_streams_first(app: Litestar) -> None:
-    """At SIGTERM the server waits for its connections, and an event stream would not end by itself.
+    """At SIGTERM close the event streams: the server waits for open connections, and a stream does not end.
 
     The server's own handler is left on SIGINT, which is how the signal is passed on.
     """

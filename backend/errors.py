@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. A class's docstring is its default message, and safe for anyone to read.
+"""Errors, as one tree. A class's docstring is its default message, which any client may read.
 
 `code` is stable and never reused. `internal` is for the log and is never serialised.
 """
@@ -72,21 +72,21 @@ class Unauthenticated(AppError):
 
 
 class NotFound(AppError):
-    """There is nothing here, or it is not yours."""
+    """This does not exist, or it is not yours."""
 
     status = 404
     code = "not_found"
 
 
 class Conflict(AppError):
-    """This does not fit the present state."""
+    """This conflicts with the current state."""
 
     status = 409
     code = "conflict"
 
 
 class IllegalTransition(Conflict):
-    """The attempt cannot go there from where it is."""
+    """The attempt cannot make this transition from its current state."""
 
     code = "illegal_transition"
 
@@ -214,7 +214,7 @@ UNSTORABLE_TEXT = frozenset({"22021", "22P05"})
 
 
 def from_postgres(error: psycopg.Error) -> Exception:
-    """SQLSTATE → domain error. What has no place here is a fault of ours and comes back as it is."""
+    """SQLSTATE → domain error. An error that is not mapped is a bug of ours and is returned unchanged."""
     state = error.sqlstate
     if state in VOICE_CLONE_ERRORS:
         return from_voice_clone(VOICE_CLONE_ERRORS[state], error)

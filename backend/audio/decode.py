@@ -1,4 +1,4 @@
-"""Decoding: what a file really is, and its samples in blocks. The content decides, never the name.
+"""Decoding: detects the real format of a file by its content, and yields its samples in blocks.
 
 Only formats that hold audio themselves are opened: a playlist or a script could name other files.
 """
@@ -85,12 +85,12 @@ class Source(Struct):
             yield np.concatenate(pending, axis=1)
 
     def _decode(self) -> Iterator[np.ndarray]:
-        """A damaged packet is counted and passed over, as players do."""
+        """A damaged packet is counted and skipped, as players do."""
         packets = self.file.demux(self.stream)
         while True:
             try:
                 packet = next(packets, None)
-            except FFmpegError:  # the container itself ends in a mess: what was read counts
+            except FFmpegError:  # the end of the container is damaged: use what was read
                 self.damaged += 1
                 return
             if packet is None:
@@ -111,7 +111,7 @@ class Source(Struct):
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """InputRefused `invalid_format` when it is not audio of a kind and shape that we take."""
+    """Raises InputRefused `invalid_format` for a codec, sample rate or channel count that is not accepted."""
     if path.stat().st_size == 0:
         raise InputRefused("invalid_format", "the file is empty")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
@@ -160,7 +160,7 @@ def _source(container: InputContainer, path: Path) -> Source:
 def _declared_seconds(container: str, stream: AudioStream, path: Path) -> float | None:
     if container == "wav" and stream.codec_context.name.startswith(
         "pcm_"
-    ):  # FFmpeg trims the promise to what is there
+    ):  # FFmpeg limits the declared duration to the data
         return wav_seconds(path)
     if container in PROMISING and stream.duration and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
@@ -168,9 +168,9 @@ def _declared_seconds(container: str, stream: AudioStream, path: Path) -> float 
 
 
 def wav_seconds(path: Path) -> float | None:
-    """The seconds of audio that the header of an uncompressed WAV promises.
+    """The seconds of audio that the header of an uncompressed WAV declares.
 
-    None where it does not know: one written before the audio was there claims nothing, or 2 GB and more.
+    None where it is unknown: a header written before the audio declares zero, or 2 GB and more.
     """
     bytes_per_second = 0
     with path.open("rb") as file:
@@ -188,7 +188,7 @@ def wav_seconds(path: Path) -> float | None:
 
 
 def _floats(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """Full scale is 1.0. A float file may hold more, or no number at all."""
+    """Full scale is 1.0. A float file may hold larger values, or NaN."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T

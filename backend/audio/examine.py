@@ -1,4 +1,4 @@
-"""A worker's work: decode once, measure on the way, write the prepared WAV on the way."""
+"""The job of an audio worker: decode once, and in that pass measure and write the prepared WAV."""
 
 import contextlib
 import wave

@@ -1,4 +1,4 @@
-"""Inspecting a sample: what it is, what it measures, and in the same decoding the WAV for a provider."""
+"""Inspection of a sample: its format, its measures and, in the same decoding pass, the prepared WAV."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ FAILURES = {
 
 
 class Inspection(Struct, frozen=True, kw_only=True):
-    """Seconds, hertz, decibels of full scale. The first rows tell of the file, the others of its audio."""
+    """Seconds, hertz, decibels of full scale. The first fields describe the file, the others its audio."""
 
     container: str
     codec: str
@@ -55,7 +55,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True):
-    """One decoding, as a worker gets it."""
+    """One decoding job, as a worker receives it."""
 
     path: str
     prepared: str | None

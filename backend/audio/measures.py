@@ -9,12 +9,12 @@ from backend.audio.speech import FRAME_SECONDS, LOWEST_DB, Speech, find_speech
 
 SAMPLE_RATE = 24_000
 FRAME = round(SAMPLE_RATE * FRAME_SECONDS)
-CLIPPED = 0.99  # of full scale; a recorder that clips stays up there
+CLIPPED = 0.99  # of full scale; clipped samples stay above it
 AUDIBLE = 10 ** (-65 / 10)  # power below which no pitch is looked for
 
 
 class LevelMeter:
-    """Peak and clipping, of the samples as they were recorded: resampling moves both."""
+    """Peak and clipping of the samples as recorded: resampling changes both."""
 
     def __init__(self) -> None:
         self._peak = 0.0

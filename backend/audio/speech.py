@@ -1,6 +1,6 @@
-"""Where the speech is, by level and periodicity of 20 ms frames, and how far it stands above the noise.
+"""Speech detection by level and periodicity of 20 ms frames, and the signal-to-noise ratio.
 
-Speech rises and falls, and some of it is periodic; a hum, a hiss and silence stay where they are.
+The level of speech varies and part of it is periodic; the level of a hum, a hiss or silence is constant.
 """
 
 from itertools import pairwise

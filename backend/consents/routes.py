@@ -1,4 +1,4 @@
-"""Consents: the statements people sign, their signatures, and withdrawing them."""
+"""Consents: the statements that people sign, their signatures, and revocations."""
 
 from datetime import datetime
 from typing import Literal
@@ -65,7 +65,7 @@ class ConsentsController(Controller):
 
     @get("/consent-statements")
     async def list_statements(self, context: NamedDependency[AppContext]) -> list[ConsentStatement]:
-        """The latest version of each, in every language there is."""
+        """The latest version of each, in every locale."""
         return await context.database.fetch_all(queries.statements, row=ConsentStatement)
 
     @post("/consents", guards=[require_user], middleware=IDEMPOTENT)
@@ -98,7 +98,7 @@ class ConsentsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Revocation:
-        """Attempts under this consent are cancelled, and voices made under it speak no more."""
+        """Cancels the attempts under this consent; voices made under it can no longer speak."""
         parameters = {"consent": consent_id, "user": caller.user_id}
         revocation = await context.database.fetch_one(queries.revoke, parameters, row=Revocation)
         assert revocation is not None  # noqa: S101 - the function returns its row or raises

@@ -1,15 +1,15 @@
-"""Exponential back-off with full jitter: any moment up to a bound that doubles."""
+"""Exponential backoff with full jitter: a random delay up to a bound that doubles."""
 
 import random
 
 
 def full_jitter(tries: int, base: float, cap: float) -> float:
-    """Seconds to wait after that many tries, the first being 1."""
+    """Seconds to wait after this try; the first try is 1."""
     return random.uniform(0, min(cap, base * 2 ** min(tries - 1, 30)))  # noqa: S311 - spreads load, guards nothing
 
 
 class Backoff:
-    """Counts the failures in a row of one connection or loop."""
+    """Counts the consecutive failures of one connection or loop."""
 
     def __init__(self, base: float = 0.1, cap: float = 5.0) -> None:
         self._base = base

@@ -1,4 +1,4 @@
-"""How connections to Postgres are made, and lent."""
+"""How connections to Postgres are opened, and checked out of a pool."""
 
 import select
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ KEEPALIVE = {
 
 
 def session_options(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
-    """Of every connection of ours, pooled or listening."""
+    """For every connection, pooled or listening."""
     return {
         "autocommit": True,
         "prepare_threshold": settings.prepare_threshold,
@@ -36,10 +36,10 @@ def session_options(settings: DatabaseSettings, application_name: str) -> dict[s
 
 
 class WarmPool(AsyncConnectionPool[C]):
-    """Lends the connection that came back last, whose server has the plans and the pages in its caches.
+    """Checks out the most recently returned connection: its server process has warm caches.
 
-    psycopg's own lends the one that came back first, so that a trickle of requests visits each in turn.
-    It has no setting for that; a test holds this override to what it promises.
+    psycopg's own pool checks out the least recently returned one, so few requests visit each in turn.
+    It has no setting for that; a test verifies this override.
     """
 
     async def _get_ready_connection(self, timeout: float | None) -> C | None:  # noqa: ASYNC109 - as psycopg's
@@ -50,12 +50,12 @@ class WarmPool(AsyncConnectionPool[C]):
 
 @asynccontextmanager
 async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
-    """An autocommit connection that was alive a moment ago, whatever else the pool holds after a restart.
+    """An autocommit connection that was alive at checkout, even after Postgres restarted.
 
-    The pool's own check waits a second or so after each that is not.
+    The pool's own check waits about a second after each dead connection.
     """
     connection = await pool.getconn()
-    while not is_alive(connection):  # nothing was sent on it, so taking another repeats nothing
+    while not is_alive(connection):  # nothing was sent on it, so no statement is repeated
         await connection.close()
         await pool.putconn(connection)
         connection = await pool.getconn()
@@ -66,7 +66,7 @@ async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
 
 
 def is_alive(connection: AsyncConnection[Any]) -> bool:
-    """Whether the server still holds its end, without asking: what idles reads nothing until it dies."""
+    """Whether the connection is open, without a round trip: an idle socket is readable only once closed."""
     socket = connection.pgconn.socket
     if not is_readable(socket):
         return True

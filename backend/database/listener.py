@@ -13,7 +13,7 @@ from backend.settings.database import DatabaseSettings
 
 log = structlog.get_logger("likeness")
 
-CHECK_SECONDS = 30.0  # a silent listening connection is tried this often
+CHECK_SECONDS = 30.0  # a silent connection is checked this often
 RECONNECT_CAP = 1.0  # seconds; one connection of each process, so there is no herd
 
 
@@ -26,7 +26,7 @@ async def listen(
 ) -> Never:
     """Call `on_notify` with the payload of each notification, and `on_listening` after each (re)connect.
 
-    What was sent while nobody listened is lost: `on_listening` reads it again.
+    Notifications that were sent while disconnected are lost: `on_listening` must read the state again.
     """
     backoff = Backoff(cap=RECONNECT_CAP)
     url = settings.listen_url or settings.url

@@ -33,7 +33,7 @@ Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
 
 RECONNECT_SECONDS = (
-    4.0  # after which the next request tries again at once, instead of an ever longer back-off
+    4.0  # then the next request connects again at once, instead of waiting for a growing backoff
 )
 
 SET_RLS_CONTEXT = SQL(
@@ -42,11 +42,11 @@ SET_RLS_CONTEXT = SQL(
 
 
 class Statements(ABC):
-    """Rows come back as the type asked for, usually a Struct: columns are its fields, JSON nested Structs."""
+    """Rows are converted to the given type, usually a Struct; JSON columns become nested Structs."""
 
     @abstractmethod
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
-        """The rows, and how many the statement touched."""
+        """The rows, and how many rows the statement affected."""
 
     @overload
     async def fetch_all(self, sql: Sql, parameters: Parameters | None = None) -> list[Row]: ...
@@ -80,13 +80,13 @@ class Statements(ABC):
         return None if value is None else msgspec.convert(value, of)
 
     async def execute(self, sql: Sql, parameters: Parameters | None = None) -> int:
-        """How many rows it touched."""
+        """How many rows the statement affected."""
         _, count = await self._run(sql, parameters)
         return count
 
 
 class Database(Statements):
-    """A pool of autocommit connections that opens and reopens by itself, whenever Postgres comes up."""
+    """A pool of autocommit connections that reconnects by itself when Postgres is back."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._pool = WarmPool[Connection](
@@ -136,7 +136,7 @@ class Database(Statements):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Driver errors leave as ours."""
+        """Raises driver errors as AppErrors where they are mapped."""
         try:
             async with checkout(self._pool) as connection:
                 yield connection
@@ -162,7 +162,7 @@ class CallerStatements(Statements):
     """Each statement under a caller's row level security, in one message to the server.
 
     Several statements in one simple query are one implicit transaction: role and claims are set for it and
-    gone with it, and nothing is left to commit. A simple query carries no parameters: they are quoted here.
+    gone with it, and nothing is left to commit. A simple query has no parameters, so they are quoted here.
     """
 
     def __init__(self, database: Database, caller: Caller) -> None:
@@ -188,7 +188,7 @@ async def run(connection: Connection, sql: Sql, parameters: Parameters | None) -
 
 
 async def rows_of(cursor: AsyncCursor[Row]) -> list[Row]:
-    """Empty for a statement without rows. Asking `description` would describe each column, every time."""
+    """Empty for a statement without rows. Reading `description` would describe each column every time."""
     return [] if cursor.rownumber is None else await cursor.fetchall()
 
 

@@ -19,7 +19,7 @@ class Queries:
 
     def __getattr__(self, name: str) -> LiteralString:
         try:
-            return cast(LiteralString, self._statements[name])  # files of ours, never input
+            return cast(LiteralString, self._statements[name])  # our own files, never user input
         except KeyError:
             raise AttributeError(f"{self._source} has no query named {name}") from None
 

@@ -31,7 +31,7 @@ class ErrorKind(StrEnum):
     UNAVAILABLE = "unavailable"  # later; the call is known to have had no effect
     FULL = "full"  # no voice slot is left: retrying changes nothing
     MISCONFIGURED = "misconfigured"  # key, region, plan or model: page someone
-    UNKNOWN = "unknown"  # it may have happened: look the label up before anything else
+    UNKNOWN = "unknown"  # it may have happened: look the label up first
 
 
 class ProviderError(Exception):
@@ -95,7 +95,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Slots(Struct, frozen=True, kw_only=True):
     """What an account at a provider says of itself."""
 
-    used: int  # by whomever
+    used: int  # by any client of the account
     allowed: int
 
 
@@ -138,7 +138,7 @@ class ProviderVoice(Struct, frozen=True, kw_only=True):
     language: str | None = None  # ISO 639-1
     requires_verification: bool = False
     is_verified: bool = True
-    verification_refused: bool = False  # the provider judged, and will not let it speak
+    verification_refused: bool = False  # the provider refused the verification
 
 
 class SpeechRequest(Struct, frozen=True, kw_only=True):

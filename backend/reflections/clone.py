@@ -1,4 +1,4 @@
-"""Cloning for a reflection at once: a file that came with the request, or a sample that passed before."""
+"""Cloning for a reflection: a file in the request, or a sample that was inspected before."""
 
 from pathlib import Path
 from uuid import UUID
@@ -32,7 +32,7 @@ queries = load_queries(__file__)
 async def clone_file(
     context: AppContext, caller: Caller, original: Path, new: NewAttempt, details: VoiceDetails
 ) -> AttemptRow:
-    """A sample that came with the request: checked before anything is stored."""
+    """A file in the request: checked before anything is stored."""
     content_type = plain_content_type(new.content_type)
     provider = context.choose_provider(new.provider)
     require_size(new.bytes, context.settings.attempts.max_sample_bytes, "sample")
@@ -44,7 +44,7 @@ async def clone_file(
     await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
     try:
         return await queue(context, caller.user_id, attempt_id, details, prepared, delay=0)
-    except IllegalTransition:  # an earlier call with the same key got as far as this
+    except IllegalTransition:  # an earlier call with the same idempotency key queued it
         return await read_attempt(context, caller, attempt_id)
 
 
@@ -56,10 +56,10 @@ async def clone_sample(
     provider_name: str | None,
     name: str,
 ) -> AttemptRow:
-    """Another attempt with a sample that passed before; its language and transcript are known."""
+    """Another attempt with an inspected sample, whose language and transcript are known."""
     provider = context.choose_provider(provider_name)
     sample = (await read_inspected(context, caller, [sample_id])).get(sample_id)
-    if sample is not None:  # else there is none of the caller's, or none that passed: clone_sample says so
+    if sample is not None:  # else the sample is missing, another user's or not inspected: clone_sample raises
         provider.limits.require_language(sample.language or "")
         require_fit(sample.measures, provider.limits, "Name another provider, or clone another sample.")
     parameters = {

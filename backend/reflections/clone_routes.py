@@ -1,4 +1,4 @@
-"""Cloning for a reflection in one request: a sample as multipart, or one that passed before, by its id."""
+"""Routes that clone for a reflection in one request: a sample as multipart, or the id of an inspected one."""
 
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def read_json(body: bytes) -> CloneSample:
 
 
 async def spool(sample: UploadFile, target: Path, most: int) -> int:
-    """Copy the upload into a file; its size."""
+    """Copy the upload into a file and return its size."""
     size = 0
     async with await anyio.open_file(target, "wb") as file:
         while chunk := await sample.read(CHUNK):

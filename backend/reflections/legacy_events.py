@@ -1,7 +1,7 @@
-"""Legacy events: what an older outbox and its webhooks ask for becomes attempts, each event once.
+"""Legacy events: outbox events and webhooks of an older application become attempts, each event once.
 
-An event is kept first. Then its recording is inspected like any sample; what speaks against a clone is kept
-as the reason. Whatever breaks off in between, the same event again goes on from what is kept.
+An event is stored first. Then its recording is inspected like any sample; why it cannot be cloned is stored
+as the reason. After an interruption the same event continues from what is stored.
 """
 
 from pathlib import Path
@@ -48,7 +48,7 @@ class Recording(Struct, frozen=True, kw_only=True):
 
 
 class RecordingRequest(Struct, frozen=True, kw_only=True):
-    """What an event says of the voice it asks for. Without a name it gets the reflection's."""
+    """The voice that an event requests. Without a name it gets the reflection's."""
 
     recording: Recording
     name: str | None = None
@@ -58,7 +58,7 @@ class RecordingRequest(Struct, frozen=True, kw_only=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """`received`: not decided, for the recording is to be looked at."""
+    """`received`: not decided yet, the recording must be inspected."""
 
     id: UUID
     outcome: Literal["received", "accepted", "refused", "skipped"]
@@ -72,7 +72,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 async def take_event(
     context: AppContext, source: Source, event: LegacyEvent, payload: dict[str, object]
 ) -> Decision:
-    """Decide the event, or give the decision that stands. Raises where it must come again: in an outage."""
+    """Decide the event, or return the earlier decision. Raises in an outage: send the event again."""
     parameters = {
         "source": source,
         "event": event.event_id,
@@ -123,7 +123,7 @@ async def clone_recording(context: AppContext, decision: Decision, wanted: Recor
 
 
 async def fetch(context: AppContext, decision: Decision, recording: Recording, target: Path) -> None:
-    """Copy the recording into a file. An event names no recording of anybody else."""
+    """Copy the recording into a file. Refuses a recording of another user."""
     owner, *rest = recording.path.split("/")
     if owner != str(decision.user_id) or not rest or {"", ".", ".."} & set(rest):
         raise InvalidInput(
@@ -140,7 +140,7 @@ async def fetch(context: AppContext, decision: Decision, recording: Recording, t
 async def store(
     context: AppContext, decision: Decision, original: Path, prepared: PreparedSample
 ) -> dict[str, str]:
-    """The recording and what a provider gets of it, where samples lie. The attempt has the event's id."""
+    """Store the recording and its prepared WAV in the sample bucket. The attempt has the event's id."""
     assert decision.user_id is not None  # noqa: S101 - a received event has an owner
     content_type = plain_content_type(prepared.content_type)
     paths = {

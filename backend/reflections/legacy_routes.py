@@ -1,4 +1,4 @@
-"""What came before: outbox events and conversation webhooks of an older application, each decided once."""
+"""Internal routes for outbox events and conversation webhooks of an older application."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -14,7 +14,7 @@ from backend.web.authentication import require_internal
 
 
 class LegacyAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of an event. It need not come again, unless a refusal's reason is gone."""
+    """The decision on an event. Send a refused event again only when the reason no longer applies."""
 
     outcome: Literal["received", "accepted", "refused", "skipped"]
     attempt_id: UUID | None
@@ -44,7 +44,7 @@ class LegacyController(Controller):
         request: Request[Any, Any, Any],
         context: NamedDependency[AppContext],
     ) -> LegacyAnswer:
-        """A conversation ended. Its recording, where there is one, is the sample where there is no voice."""
+        """A conversation ended: its recording, if any, becomes the sample of a reflection without a voice."""
         return await answer(context, "conversation_ended", data, request)
 
 

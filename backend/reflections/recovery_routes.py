@@ -1,4 +1,4 @@
-"""What the owner of a reflection decides about its voice: try again, take it away, bring it back."""
+"""Routes with which the owner of a reflection recovers its voice: retry, reset, restore."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from backend.web.idempotency import IDEMPOTENT
 
 
 class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to try again; without a provider, where it failed."""
+    """Where to retry; without a provider, at the one that failed."""
 
     provider: str | None = None
 
@@ -50,9 +50,9 @@ class RecoveryController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Attempt:
-        """The reflection has no voice from now on; its attempts stay on record. Twice is once.
+        """The reflection has no voice from now on; its attempts are kept. Idempotent.
 
-        The answer is the attempt that was active last. 409 `nothing_to_reset` where none ever was.
+        Returns the attempt that was active last. 409 `nothing_to_reset` where there never was one.
         """
         return Attempt.of(await owner_step(context, caller, reflection_id, queries.reset))
 
@@ -63,9 +63,9 @@ class RecoveryController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Attempt:
-        """Back to the voice that worked, where the attempt that superseded it failed.
+        """Back to the previous voice, where the attempt that superseded it failed.
 
         409 `latest_not_failed` where that one did not fail, `nothing_to_restore` where no earlier voice is
-        kept: none was ready, it was deleted or reset, or its consent was withdrawn.
+        kept: none was ready, it was deleted or reset, or its consent was revoked.
         """
         return Attempt.of(await owner_step(context, caller, reflection_id, queries.restore))

@@ -1,4 +1,4 @@
-"""Trying again what failed, at the same provider or, with the same consented sample, at another."""
+"""Retry of a failed attempt, at the same provider or, with the same consented sample, at another."""
 
 from uuid import UUID
 

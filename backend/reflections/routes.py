@@ -104,9 +104,9 @@ class ReflectionsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Attempt:
-        """The queued attempt, once the provider confirmed the voice; for the same voice again the same one.
+        """The queued attempt, once the provider confirmed the voice; for the same voice the same attempt.
 
-        Whatever is refused leaves the voice that worked before as it is.
+        A refused request leaves the current voice as it is.
         """
         await require_reflection(context, caller, reflection_id)
         new = NewCustomVoice(
@@ -124,7 +124,7 @@ class ReflectionsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Response[Attempt]:
-        """Renders the clip, anew where there is one; `GET …/voice` has its URL once it is rendered."""
+        """Renders the clip, or renders it again; `GET …/voice` has its URL once it is rendered."""
         attempt = await owner_step(context, caller, reflection_id, queries.request_preview)
         return Response(Attempt.of(attempt), status_code=202)
 
@@ -135,7 +135,7 @@ class ReflectionsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Attempt:
-        """The owner heard the clip: the last blocker of a launch is gone."""
+        """The owner has heard the clip, which removes the last blocker of a launch."""
         return Attempt.of(await owner_step(context, caller, reflection_id, queries.complete_preview))
 
     @get("/launch-gate")

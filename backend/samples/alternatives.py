@@ -1,7 +1,7 @@
-"""Alternatives: the other providers that could make a voice of the sample with which one failed.
+"""Alternatives: other providers that could clone the sample of a failed attempt.
 
-Read from this service's own settings when somebody looks, and never tried by itself: the owner decides, with
-`POST …/voice/retry {provider}`, and sees which provider has the voice.
+They are computed from this service's settings when the attempt is read, and never tried automatically: the
+owner decides, with `POST …/voice/retry {provider}`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.samples.inspected import InspectedSample, read_inspected
 
-# Failures on our side: the same provider would serve as well as another.
+# Failures on our side: another provider would not help.
 OURS = frozenset({"internal_error", "storage_unavailable", "worker_lost", "deadline_exceeded"})
 
 
@@ -26,7 +26,7 @@ def fits(sample: Inspection, language: str | None, limits: Limits) -> bool:
 
 
 def alternatives(context: AppContext, attempt: AttemptRow, sample: Inspection | None) -> list[str]:
-    """Names of providers that are set up here; none unless the attempt failed and had an inspected sample."""
+    """Names of configured providers; empty unless the attempt failed and has an inspected sample."""
     if sample is None or not attempt.has_failed or attempt.error_code in OURS:
         return []
     return sorted(
@@ -37,7 +37,7 @@ def alternatives(context: AppContext, attempt: AttemptRow, sample: Inspection | 
 
 
 async def with_alternatives(context: AppContext, caller: Caller, rows: Sequence[AttemptRow]) -> list[Attempt]:
-    """The attempts as their owner sees them; one more query, and only where one of them failed."""
+    """The attempts as their owner sees them. One more query, only where an attempt failed."""
     wanted = {row.sample_id for row in rows if row.has_failed and row.sample_id is not None}
     samples = await read_inspected(context, caller, wanted) if wanted else {}
     return [named(context, row, samples.get(row.sample_id) if row.sample_id else None) for row in rows]

@@ -1,6 +1,6 @@
-"""What speaks against a sample: its measures against our own floor and a provider's limits.
+"""Findings: why a sample is not accepted, by our own minimum and a provider's limits.
 
-A finding says what was measured and what would pass. The first one is the one to fix first.
+A finding says what was measured and what is required. The most important one comes first.
 """
 
 import math
@@ -11,10 +11,10 @@ from msgspec import Struct
 from backend.audio.inspect import PREPARED_RATE, Inspection
 from backend.providers.base import Limits
 
-# Our own floor, whatever a provider would take.
+# Our own minimum, independent of the provider.
 MIN_SECONDS = 3.0
 MIN_VOICED_SECONDS = 2.0
-MIN_SAMPLE_RATE = 8_000  # a telephone's
+MIN_SAMPLE_RATE = 8_000  # telephone quality
 MIN_LOUDNESS_LUFS = -45.0
 MIN_SNR_DB = 10.0
 MAX_CLIPPED_SHARE = 0.005
@@ -32,7 +32,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def check(inspection: Inspection, limits: Limits) -> list[Finding]:
-    """Nothing when the sample passes."""
+    """Empty when the sample passes."""
     return [
         *_file(inspection, limits),
         *_length(inspection, limits),
@@ -122,7 +122,7 @@ def _length(seen: Inspection, limits: Limits) -> Iterator[Finding]:
 
 
 def _quality(seen: Inspection) -> Iterator[Finding]:
-    if seen.voiced_seconds == 0:  # nothing there to judge
+    if seen.voiced_seconds == 0:  # no speech to check
         return
     if seen.loudness_lufs is not None and seen.loudness_lufs < MIN_LOUDNESS_LUFS:
         yield Finding(

@@ -1,6 +1,6 @@
-"""Receiving a sample: inspected by content, measured against the provider's limits, prepared for enrollment.
+"""Sample preparation: a sample is inspected by content, checked against the provider's limits, and converted.
 
-Whatever is refused leaves nothing behind: the uploaded object is removed, temporary files are gone.
+A refused sample leaves nothing behind: the uploaded object and temporary files are deleted.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
 
 SAMPLE_BUCKET = "voice-samples"
-# What a client may say it uploads; what the file really is, its content decides.
+# Content types that a client may declare; the real format is detected from the content.
 EXTENSIONS = {
     "audio/wav": "wav",
     "audio/x-wav": "wav",
@@ -56,7 +56,7 @@ def prepared_path(user_id: UUID, attempt_id: UUID) -> str:
 
 
 def plain_content_type(content_type: str) -> str:
-    """Without parameters; refused when no provider could do anything with it."""
+    """The content type without parameters; refused where no provider accepts it."""
     plain = content_type.partition(";")[0].strip().lower()
     if plain not in EXTENSIONS:
         raise InvalidInput(
@@ -77,7 +77,7 @@ def require_size(size: int, most: int, field: str) -> None:
 
 @asynccontextmanager
 async def workspace() -> AsyncIterator[Path]:
-    """A folder for the files of one sample."""
+    """A temporary folder for the files of one sample."""
     folder = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="likeness-sample-")))
     try:
         yield folder
@@ -121,7 +121,7 @@ def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # n
 
 
 def from_audio(error: InputRefused) -> AppError:
-    """Unreadable is 400, readable and unusable is 422; only a shutdown is ours."""
+    """Unreadable audio is 400, readable but unusable audio is 422, a shutdown is 503."""
     if error.code == "inspector_closed":
         return Unavailable(error.message)
     kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(

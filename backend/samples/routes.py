@@ -48,7 +48,7 @@ class CloneController(Controller):
     async def open_upload(
         self, data: JSONBody[NewUpload], request: UserRequest, context: NamedDependency[AppContext]
     ) -> OpenUpload:
-        """Opens an attempt and signs its upload. Activates nothing: a voice that works goes on working."""
+        """Opens an attempt and signs its upload. Activates nothing: the current voice keeps working."""
         new = NewAttempt(
             consent_id=data.consent_id,
             reflection_id=data.reflection_id,
@@ -66,7 +66,7 @@ class CloneController(Controller):
         context: NamedDependency[AppContext],
         background: NamedDependency[Background],
     ) -> Response[Voice | Attempt]:
-        """201 with the voice when it is made within the wait, else 202 with the attempt."""
+        """201 with the voice if it is ready within the wait, else 202 with the attempt."""
         details = VoiceDetails(
             name=clean_name(data.name),
             language=data.language,
@@ -81,7 +81,7 @@ class CloneController(Controller):
 
 
 def refuse_ended(attempt: Attempt) -> None:
-    """An attempt that came to nothing says why, each time it is asked."""
+    """Raises the reason where the attempt failed, expired or was cancelled."""
     if attempt.status == "failed" and attempt.error is not None:
         raise ProviderRejected(
             attempt.error.message,

@@ -39,11 +39,11 @@ from backend.web.background import Background
 from backend.web.idempotency import new_id, once
 
 queries = load_queries(__file__)
-MESSAGE_MARGIN_SECONDS = 5  # beyond the wait, before a consumer looks after an inline attempt
+MESSAGE_MARGIN_SECONDS = 5  # after the wait, before a consumer takes over an inline attempt
 
 
 class Upload(Struct, frozen=True, kw_only=True):
-    """What an open upload asked for."""
+    """An upload as it was opened."""
 
     id: UUID
     user_id: UUID
@@ -81,7 +81,7 @@ class NewAttempt(Struct, frozen=True, kw_only=True):
 async def open_attempt(
     context: AppContext, caller: Caller, attempt_id: UUID, path: str, new: NewAttempt
 ) -> UUID:
-    """The id of the voice that it may become."""
+    """Opens the attempt; the id of its future voice."""
     provider = context.choose_provider(new.provider)
     parameters = {
         "attempt": attempt_id,
@@ -110,7 +110,7 @@ async def open_upload(context: AppContext, caller: Caller, new: NewAttempt) -> O
     opening = open_attempt(context, caller, attempt_id, path, structs.replace(new, content_type=content_type))
     if signed:
         voice_id = await opening
-    else:  # both at once, the slower one first: a signature that nobody gets to see harms nobody
+    else:  # concurrently: a signature that is never sent to the client is harmless
         signing = context.storage.create_signed_upload_url(SAMPLE_BUCKET, path)
         signed, voice_id = await asyncio.gather(signing, opening)
     return OpenUpload(
@@ -128,7 +128,7 @@ async def finalize(
 ) -> AttemptRow:
     """Inline first, queue backed: check the object, queue the attempt, run its process step, wait a little.
 
-    The same call again finds the attempt where it is and changes nothing.
+    A repeated call returns the attempt as it is and changes nothing.
     """
     mine = context.database.as_caller(caller)
     upload = await mine.fetch_one(queries.upload_of_voice, {"voice": voice_id}, row=Upload)
@@ -137,7 +137,7 @@ async def finalize(
     if upload.status == "awaiting_upload":
         try:
             await take_upload(context, upload, details)
-        except IllegalTransition:  # another finalize was faster; its attempt is the answer
+        except IllegalTransition:  # a concurrent finalize was first; return its attempt
             return await read_attempt(context, caller, upload.id)
         work = background.start(process_attempt(context, upload.id, early=True))
         await asyncio.wait({work}, timeout=context.settings.attempts.finalize_wait)
@@ -145,7 +145,7 @@ async def finalize(
 
 
 async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
-    """Check the uploaded object and queue its attempt; an object that fails is removed."""
+    """Check the uploaded object and queue its attempt; a refused object is deleted."""
     info = await context.storage.info(upload.bucket, upload.path)
     if info is None:
         raise Conflict(
@@ -176,7 +176,7 @@ async def queue(
     prepared: PreparedSample,
     delay: int,
 ) -> AttemptRow:
-    """Store what the provider gets, then queue; the consumers see the attempt after `delay` seconds."""
+    """Store the prepared WAV, then queue the attempt; consumers get its message after `delay` seconds."""
     path = prepared_path(user_id, attempt_id)
     content = await anyio.Path(prepared.wav).read_bytes()
     await context.storage.upload(SAMPLE_BUCKET, path, content, "audio/wav", upsert=True)

@@ -22,7 +22,7 @@ class VoiceDetails(Struct, frozen=True, kw_only=True):
 
 
 def clean_name(name: str) -> str:
-    """The name as it is kept: trimmed, composed, on one line."""
+    """The name as it is stored: trimmed, NFC, on one line."""
     name = unicodedata.normalize("NFC", name).strip()
     if not 1 <= len(name) <= LONGEST_NAME:
         raise InvalidInput(
@@ -35,7 +35,7 @@ def clean_name(name: str) -> str:
 
 
 def clean_transcript(transcript: str | None) -> str | None:
-    """What is said in the sample; None where nobody wrote it down."""
+    """The words of the sample; None where no transcript was given."""
     transcript = unicodedata.normalize("NFC", transcript or "").strip()
     if len(transcript) > LONGEST_TRANSCRIPT:
         raise InvalidInput(
@@ -48,7 +48,7 @@ def clean_transcript(transcript: str | None) -> str | None:
 
 
 def refuse_control(text: str, code: str, field: str, allowed: str) -> None:
-    """Control characters, and the ones that turn the reading direction around unseen."""
+    """Raises InvalidInput for control characters and for invisible changes of the reading direction."""
     for character in text:
         if character not in allowed and (
             unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn"} or "\u202a" <= character <= "\u202e"

@@ -14,7 +14,7 @@ queries = load_queries(__file__)
 
 
 class Voice(Struct, frozen=True, kw_only=True):
-    """An enrolled voice, with where its provider keeps it."""
+    """An enrolled voice, with its provider's metadata."""
 
     voice_id: UUID
     attempt_id: UUID
