@@ -173,12 +173,6 @@ class ProviderUnavailable(Unavailable):
     code = "provider_unavailable"
 
 
-class InferenceUnavailable(Unavailable):
-    """The voice provider cannot speak right now; try again a little later."""
-
-    code = "inference_failed"
-
-
 class DatabaseUnavailable(Unavailable):
     """The database cannot answer right now; try again a little later."""
 

@@ -7,7 +7,6 @@ from litestar import Request, Response
 from backend.errors import (
     AppError,
     InferenceFailed,
-    InferenceUnavailable,
     InvalidInput,
     ProviderRejected,
     ProviderUnavailable,
@@ -44,9 +43,13 @@ def as_speech_error(error: ProviderError) -> AppError:
     if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
         return InvalidInput(error.message, code=error.code, field="text")
     is_outage = error.kind in OUTAGES and error.code != INFERENCE_FAILED.code
-    kind = InferenceUnavailable if is_outage else InferenceFailed
-    retry_after = error.retry_after if is_outage else None
-    return kind(error.message, extra=extra(error), retry_after=retry_after, internal=str(error))
+    return (ProviderUnavailable if is_outage else InferenceFailed)(
+        error.message,
+        code=InferenceFailed.code,
+        extra=extra(error),
+        retry_after=error.retry_after if is_outage else None,
+        internal=str(error),
+    )
 
 
 def extra(error: ProviderError) -> dict[str, Any]:

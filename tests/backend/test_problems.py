@@ -34,7 +34,6 @@ CODES = {
     "StorageError": (502, "storage_refused"),
     "Unavailable": (503, "unavailable"),
     "ProviderUnavailable": (503, "provider_unavailable"),
-    "InferenceUnavailable": (503, "inference_failed"),
     "DatabaseUnavailable": (503, "database_unavailable"),
     "StorageUnavailable": (503, "storage_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
