@@ -1,4 +1,4 @@
-"""An attempt as clients see it, and what a worker reads of it."""
+"""An attempt as clients see it, and as workers read it."""
 
 from datetime import datetime
 from uuid import UUID
@@ -49,7 +49,7 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
 
     @property
     def has_failed(self) -> bool:
-        """The enrollment, the runtime or the preview came to its end without success."""
+        """The enrollment, the runtime sync or the preview failed for good."""
         steps = (self.runtime_status, self.preview_status)
         return self.status == "failed" or (self.status == "ready" and "failed" in steps)
 
@@ -141,7 +141,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 async def read_attempt(context: AppContext, caller: Caller, attempt_id: UUID) -> AttemptRow:
-    """Under row level security: another's is not there."""
+    """Under row level security: raises NotFound for another user's attempt."""
     mine = context.database.as_caller(caller)
     attempt = await mine.fetch_one(queries.by_id, {"attempt": attempt_id}, row=AttemptRow)
     if attempt is None:

@@ -1,4 +1,4 @@
-"""Custom voices: one that is at its provider already, checked there before anything changes here."""
+"""Custom voices: a voice that exists at its provider already, which is asked before anything changes here."""
 
 from uuid import UUID, uuid4
 
@@ -12,7 +12,7 @@ from backend.lifecycle.attempts import AttemptRow
 from backend.providers.base import ProviderVoice, VoiceProvider
 
 queries = load_queries(__file__)
-DEFAULT_LANGUAGE = "en"  # where nobody says what the voice speaks
+DEFAULT_LANGUAGE = "en"  # where neither the request nor the provider names one
 
 
 class NewCustomVoice(Struct, frozen=True, kw_only=True):
@@ -34,24 +34,24 @@ class KnownVoice(Struct, frozen=True, kw_only=True):
 async def use_custom_voice(
     context: AppContext, caller: Caller, reflection_id: UUID, new: NewCustomVoice
 ) -> AttemptRow:
-    """The queued attempt, which supersedes the active one; whatever is refused changes nothing."""
+    """The queued attempt, which supersedes the active one. A refused request changes nothing."""
     provider = context.choose_provider(new.provider)
     found = await describe_voice(provider, new.provider_voice_id)
-    # Whose voice it is comes first: of another's, no answer tells as much as that it exists.
-    whose = {
+    # Ownership is checked first: no answer reveals that another user's voice exists.
+    ownership = {
         "user": caller.user_id,
         "provider": provider.name,
         "voice": new.provider_voice_id,
         "label": found.label,
     }
-    known = await context.database.fetch_one(queries.find_custom_voice, whose, row=KnownVoice)
+    known = await context.database.fetch_one(queries.find_custom_voice, ownership, row=KnownVoice)
     if known is None or not known.is_usable:
         raise no_such_voice()
     target_model = speakable_model(provider, found)
     language = new.language or known.language or found.language or DEFAULT_LANGUAGE
     provider.limits.require_language(language)
     parameters = {
-        **whose,
+        **ownership,
         "attempt": uuid4(),
         "reflection": reflection_id,
         "region": provider.region or "",
@@ -73,7 +73,7 @@ async def describe_voice(provider: VoiceProvider, provider_voice_id: str) -> Pro
 
 
 def speakable_model(provider: VoiceProvider, found: ProviderVoice) -> str:
-    """The model this service would speak with, or why it cannot."""
+    """The model to speak with. Raises InvalidInput where this service cannot speak with the voice."""
     if found.requires_verification and not found.is_verified:
         raise InvalidInput(
             "The provider has not verified the speaker of this voice yet.",

@@ -1,4 +1,4 @@
-"""Following an attempt: its transitions as server-sent events, from the first or from where a client was."""
+"""The event stream of an attempt: its transitions as server-sent events, resumable by `Last-Event-ID`."""
 
 import asyncio
 import random
@@ -25,19 +25,21 @@ from backend.web.authentication import UserRequest, require_user
 from backend.web.logs import log
 
 EVENT_ID = re.compile(r"[0-9]{1,18}")
-STALLED_HEARTBEATS = 2  # a client that takes nothing for so long is cut off
-TOLD = ResponseSpec(
+STALLED_HEARTBEATS = 2  # a client that reads nothing for so many heartbeats is disconnected
+EVENTS = ResponseSpec(
     Transition,
     description="The `data` of each event; its `id` is where to resume.",
     media_type="text/event-stream",
     generate_examples=False,
 )
-OVER = ResponseSpec(None, description="The attempt is over and all of it was told.", generate_examples=False)
-HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold events back
+FINAL = ResponseSpec(
+    None, description="The attempt is final, and all its events were sent.", generate_examples=False
+)
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # else nginx buffers the events
 
 
 class EventStreamResponse(ASGIResponse):
-    """`text/event-stream`, until attempt or token is over, the client is gone, or the process stops."""
+    """`text/event-stream`, until the attempt is final, the token expires, the client or the process stops."""
 
     _should_set_content_length = False
 
@@ -57,13 +59,13 @@ class EventStreamResponse(ASGIResponse):
             try:
                 await self._send_events(stream, send)
             except TimeoutError:
-                log.info("listener_stalled", after=stream.after)
+                log.info("stream_stalled", after=stream.after)
             finally:
                 expiry.cancel()
                 watching.cancel()
 
     async def _send_events(self, stream: EventStream, send: Send) -> None:
-        # Told apart by chance, so that all who lost a process do not come back to the next at once.
+        # Random, so that clients of a stopped process do not all reconnect at the same moment.
         chunk: bytes | None = b"retry: %d\n\n" % random.randint(500, 2500)  # noqa: S311
         while chunk is not None:
             async with asyncio.timeout(STALLED_HEARTBEATS * self._heartbeat):
@@ -79,7 +81,7 @@ class EventsController(Controller):
 
     @get(
         media_type="text/event-stream",
-        responses={200: TOLD, 204: OVER},
+        responses={200: EVENTS, 204: FINAL},
     )
     async def follow(
         self,
@@ -89,11 +91,10 @@ class EventsController(Controller):
         database: NamedDependency[Database],
         hub: NamedDependency[EventHub],
     ) -> ASGIResponse:
-        """The attempt's transitions as server-sent events, within a moment of their commit.
+        """The attempt's transitions as server-sent events, within milliseconds of their commit.
 
-        Resume with `Last-Event-ID`. The stream ends when nothing more can come of the attempt, and 204 says
-        so to whoever asks again. It ends sooner when the token expires, the client is too slow, or the
-        service stops: resume then.
+        Resume with `Last-Event-ID`. The stream ends when the attempt is final; a later request then gets 204.
+        It ends earlier when the token expires, the client is too slow, or the service stops: resume then.
         """
         after = last_event_id(request.headers.get("last-event-id", ""))
         parameters = {"attempt": attempt_id, "user": request.user.user_id, "after": after}
@@ -114,12 +115,14 @@ def seconds_left(caller: Caller) -> float:
 
 
 def last_event_id(text: str) -> int:
-    """Where the client was; 0 for one that saw nothing yet."""
+    """The last event that the client received; 0 for none."""
     if not text:
         return 0
     if not EVENT_ID.fullmatch(text):
         raise InvalidInput(
-            "This is no id of an event.", field="Last-Event-ID", help="Leave it out to begin anew."
+            "This is not an event id.",
+            field="Last-Event-ID",
+            help="Leave it out to start from the first event.",
         )
     return int(text)
 

@@ -1,8 +1,8 @@
-"""Event streams: whoever follows an attempt is told of its transitions, over one LISTEN connection a process.
+"""Event streams: clients follow the transitions of an attempt, over one LISTEN connection for each process.
 
-A notification carries an attempt's id. What became of all attempts that changed and are followed here is read
-in one query, while notifications of the next read gather. Each listener has a cursor, so whatever a
-notification missed, or came twice, the next read sets right.
+A notification carries an attempt's id. One query reads the new events of all followed attempts that changed,
+while notifications for the next read collect. Each stream has a cursor, so a lost or repeated notification
+does no harm: the next read starts at the cursor.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from backend.web.logs import log
 queries = load_queries(__file__)
 
 CHANNEL = "voice_clone_events"
-BUFFER = 256  # events that wait for a slow listener before it is sent away, to resume where it was
-READ_ATTEMPTS = 500  # in one query
+BUFFER = 256  # events that wait for a slow client; then its stream ends, and it resumes by its last event id
+READ_ATTEMPTS = 500  # of one query
 READ_EVENTS = 100  # of one attempt in one query
-STREAMS_PER_OWNER = 100
+STREAMS_PER_USER = 100
 HEARTBEAT = b": still here\n\n"
 
 
 class Transition(Struct, frozen=True, kw_only=True):
-    """An event as those who follow its attempt read it, beside its id: the edges taken, and what changed."""
+    """The data of an event: the edges taken, and the columns that changed."""
 
     attempt_id: UUID
     version: int
@@ -52,7 +52,7 @@ class TransitionRow(Transition, frozen=True, kw_only=True):
 
 
 class Chunk(Struct, frozen=True):
-    """An event on the wire, the same bytes for each of its listeners."""
+    """An event as server-sent bytes, encoded once for all streams."""
 
     id: int
     data: bytes
@@ -65,7 +65,7 @@ class Chunk(Struct, frozen=True):
 
 
 class EventStream:
-    """One listener: what it has not been sent yet, and where it is."""
+    """One client's stream: the events not sent yet, and its cursor."""
 
     def __init__(self, after: int) -> None:
         self.after = after
@@ -74,12 +74,12 @@ class EventStream:
         self._ended = False
 
     def push(self, chunks: Iterable[Chunk]) -> None:
-        """What it has already is left out. Where the buffer is full it ends: the listener is too slow."""
+        """Add events after the cursor. Where the buffer is full the stream ends: the client is too slow."""
         for chunk in chunks:
             if self._ended or chunk.id <= self.after:
                 continue
             if len(self._waiting) >= BUFFER:
-                log.info("listener_too_slow", after=self.after)
+                log.info("stream_too_slow", after=self.after)
                 self.end()
                 return
             self._waiting.append(chunk.data)
@@ -88,12 +88,12 @@ class EventStream:
             self._woken.set()
 
     def end(self) -> None:
-        """After what waits, nothing more."""
+        """End the stream after the waiting events."""
         self._ended = True
         self._woken.set()
 
     async def next(self, patience: float) -> bytes | None:
-        """What came, a comment when nothing did for `patience` seconds, or None at the end."""
+        """The next bytes, a comment after `patience` seconds without events, or None at the end."""
         try:
             async with asyncio.timeout(patience):
                 await self._woken.wait()
@@ -107,13 +107,13 @@ class EventStream:
 
 
 class EventHub:
-    """The listeners of this process. It listens while there are any."""
+    """The streams of this process. It holds a LISTEN connection while there is at least one."""
 
     def __init__(self, settings: DatabaseSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._streams: dict[str, list[EventStream]] = {}  # by attempt, as a notification names it
-        self._of_owner: Counter[UUID] = Counter()
+        self._streams: dict[str, list[EventStream]] = {}  # by attempt id, as in the notification
+        self._streams_of_user: Counter[UUID] = Counter()
         self._changed: set[str] = set()
         self._woken = asyncio.Event()
         self._running: list[asyncio.Task[Never]] = []
@@ -125,59 +125,59 @@ class EventHub:
     async def __aexit__(self, *_: object) -> None:
         self.close()
         running = self._running
-        self._rest()
+        self._stop()
         await asyncio.gather(*running, return_exceptions=True)
 
     def close(self) -> None:
-        """End every stream, and let nobody in: the process is about to stop. Clients resume elsewhere."""
+        """End every stream and refuse new ones: the process is stopping. Clients resume elsewhere."""
         self._closed = True
         for streams in self._streams.values():
             for stream in streams:
                 stream.end()
 
     @contextmanager
-    def follow(self, attempt_id: UUID, owner: UUID, after: int) -> Iterator[EventStream]:
-        """What came of the attempt after this event, and what will. Raises Throttled, or Unavailable."""
+    def follow(self, attempt_id: UUID, user_id: UUID, after: int) -> Iterator[EventStream]:
+        """The attempt's events after this one, past and future. Raises Throttled, or Unavailable."""
         if self._closed:
             raise Unavailable("This process is stopping; follow the attempt again.", retry_after=1)
-        if self._of_owner[owner] >= STREAMS_PER_OWNER:
+        if self._streams_of_user[user_id] >= STREAMS_PER_USER:
             raise Throttled(
-                f"{STREAMS_PER_OWNER} event streams are open already.",
+                f"{STREAMS_PER_USER} event streams are open already.",
                 code="too_many_event_streams",
-                help="Close one of them; a stream that nobody reads is closed by itself.",
+                help="Close one of them; a stream that is not read is closed automatically.",
                 retry_after=5,
             )
         stream, attempt = EventStream(after), str(attempt_id)
         self._streams.setdefault(attempt, []).append(stream)
-        self._of_owner[owner] += 1
+        self._streams_of_user[user_id] += 1
         self._start()
         self._mark([attempt])
         try:
             yield stream
         finally:
-            self._leave(attempt, owner, stream)
+            self._leave(attempt, user_id, stream)
 
-    def _leave(self, attempt: str, owner: UUID, stream: EventStream) -> None:
+    def _leave(self, attempt: str, user_id: UUID, stream: EventStream) -> None:
         self._streams[attempt].remove(stream)
         if not self._streams[attempt]:
             del self._streams[attempt]
-        self._of_owner[owner] -= 1
-        if not self._of_owner[owner]:
-            del self._of_owner[owner]
+        self._streams_of_user[user_id] -= 1
+        if not self._streams_of_user[user_id]:
+            del self._streams_of_user[user_id]
         if not self._streams:
-            self._rest()
+            self._stop()
 
-    # -- while anyone listens
+    # -- while there are streams
 
     def _start(self) -> None:
         if self._running:
             return
         listening = listen(self._settings, CHANNEL, "likeness events", self._on_notify, self._on_listening)
         work: list[Coroutine[Any, Any, Never]] = [listening, self._read_changes()]
-        # In no request's context: the first listener's id has no place in what is logged here.
+        # Without a request's context: the id of the first request must not appear in these logs.
         self._running = [asyncio.create_task(each, context=Context()) for each in work]
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         for task in self._running:
             task.cancel()
         self._running = []
@@ -188,7 +188,7 @@ class EventHub:
             self._mark([attempt])
 
     def _on_listening(self) -> None:
-        """Whatever was committed while nobody listened was not notified of."""
+        """Commits made while disconnected sent no notification to us: read every followed attempt."""
         self._mark(self._streams)
 
     def _mark(self, attempts: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
-"""How many voices may be kept at each provider, told to the database, which reserves them (slots.sql).
+"""Voice slots: how many voices each provider may hold. The database stores the limit and reserves the slots.
 
-A setting comes first; else what the provider's account says, less what others keep in it; else the provider's
-own limit for everyone. The database remembers it, so that opening an upload asks no provider.
+A setting takes precedence; else the account's limit, less the voices that other clients of the account hold;
+else the provider's general limit. Opening an upload needs no request to the provider.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ RETRY_SECONDS = 10.0
 
 
 async def keep_slots(context: AppContext) -> Never:
-    """Again and again: an account's plan may change, and others may fill it."""
+    """Runs forever: an account's plan may change, and other clients may use its slots."""
     while True:
-        told = [await tell_slots(context, provider) for provider in context.providers.values()]
-        await asyncio.sleep(REFRESH_SECONDS if all(told) else RETRY_SECONDS)
+        stored = [await store_slots(context, provider) for provider in context.providers.values()]
+        await asyncio.sleep(REFRESH_SECONDS if all(stored) else RETRY_SECONDS)
 
 
-async def tell_slots(context: AppContext, provider: VoiceProvider) -> bool:
-    """False where the provider or the database could not answer; what was known before stays known."""
+async def store_slots(context: AppContext, provider: VoiceProvider) -> bool:
+    """False where the provider or the database did not answer; the stored limit then stays."""
     try:
         where = {"provider": provider.name, "region": provider.region or ""}
         slots = await slots_of(context, provider)
@@ -38,7 +38,7 @@ async def tell_slots(context: AppContext, provider: VoiceProvider) -> bool:
 
 
 async def slots_of(context: AppContext, provider: VoiceProvider) -> int | None:
-    """None where there is no limit, or only the provider knows it."""
+    """None where there is no limit, or it is unknown."""
     setting = context.settings.providers.voice_slots.get(provider.name)
     if setting is not None:
         return setting or None
@@ -51,7 +51,7 @@ async def slots_of(context: AppContext, provider: VoiceProvider) -> int | None:
 
 
 def name_alternatives(context: AppContext, error: Conflict, full: str) -> Conflict:
-    """The same refusal; where no slot is left, with the providers that may have one."""
+    """The same error; where no slot is left, with the providers that may have one."""
     others = sorted(set(context.providers) - {full})
     if error.code == "provider_full" and others:
         error.extra = {**error.extra, "alternatives": others}

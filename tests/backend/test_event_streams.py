@@ -157,7 +157,7 @@ async def test_a_slow_reader_is_sent_away_and_loses_nothing(service: Service, wo
     async with service.follow(attempt, user) as slow, service.follow(another, other) as quick:
         assert await quick.take(1) == ["opened"]
         record_large_events(world, attempt, LARGE_EVENTS)
-        await service.child.await_output("listener_too_slow")
+        await service.child.await_output("stream_too_slow")
         world.queue(another, other)
         assert await quick.take(1) == ["queued"]
         told = [event["version"] async for event in slow]
@@ -177,7 +177,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(world: World, tmp_path: Pa
         service.follow(attempt, user),
     ):
         record_large_events(world, attempt, LARGE_EVENTS)
-        await service.child.await_output("listener_stalled")
+        await service.child.await_output("stream_stalled")
         await until_listening(world, 0)
 
 
