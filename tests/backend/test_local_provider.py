@@ -22,10 +22,11 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
-from backend.providers.local.adapter import TARGET_MODEL, DirectoryProfiles, LocalProvider
+from backend.providers.local.adapter import TARGET_MODEL, LocalProvider
 from backend.providers.local.jobs import VOICES
 from backend.providers.local.measure import measure
 from tests import audio_samples as samples
+from tests.backend.profiles import DirectoryProfiles
 
 TEXT = "A voice that nobody has heard before."
 

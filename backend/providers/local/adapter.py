@@ -4,11 +4,9 @@ What it makes is an acoustic match, never a likeness: espeak-ng at the sample's 
 pace. A voice is a small JSON of those measures in a store of the service's; nothing of the recording is kept.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -71,34 +69,6 @@ class ProfileStore(Protocol):
     async def delete(self, key: str) -> None:
         """Idempotent."""
         ...
-
-
-class DirectoryProfiles:
-    """Voices as files of a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    async def put(self, key: str, data: bytes) -> None:
-        def write() -> None:
-            with (self._directory / key).open("xb") as file:
-                file.write(data)
-
-        await asyncio.to_thread(write)
-
-    async def get(self, key: str) -> bytes | None:
-        try:
-            return await asyncio.to_thread((self._directory / key).read_bytes)
-        except FileNotFoundError:
-            return None
-
-    async def list(self, prefix: str = "") -> list[str]:
-        return await asyncio.to_thread(
-            lambda: sorted(path.name for path in self._directory.glob(f"{prefix}*"))
-        )
-
-    async def delete(self, key: str) -> None:
-        await asyncio.to_thread(lambda: (self._directory / key).unlink(missing_ok=True))
 
 
 class Profile(Struct, frozen=True, kw_only=True):
