@@ -1,4 +1,4 @@
-"""Our streaming meter against the reference implementation."""
+"""The streaming meter against a reference implementation."""
 
 import numpy as np
 import pyloudnorm
