@@ -43,8 +43,8 @@ def without_local_extra(missing: str | None) -> Callable[[], None]:
     """The command of a developer where the packages of the extra `local` are not installed."""
 
     def explain() -> None:
-        """Needs the extra `local`: pip install 'likeness[local]'"""
-        sys.exit(f"{missing} is not installed: pip install 'likeness[local]'")
+        """Needs the packages of the extra `local`, which are not installed."""
+        sys.exit(f"{missing} is not installed: pip install '.[local]' in a checkout")
 
     return explain
 
