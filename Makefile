@@ -23,9 +23,11 @@ test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS
 test-long: ready ## thousands of random orders of events, and storms of 200 attempts; takes many minutes
 	@python -m pytest -m long $(ARGS)
 
-lint: ready ## ruff (format and rules) and the type checker
+lint: ready ## ruff (format and rules), the layers of imports, private names, and the type checker
 	@ruff format --check .
 	@ruff check .
+	@ruff check --quiet --preview --select PLC2701 . # an import of a private name of another package
+	@lint-imports --no-logo --no-cache
 	@basedpyright
 
 bench: ready ## measure, each figure against a floor from the same run; writes .local/bench.json
@@ -34,9 +36,12 @@ bench: ready ## measure, each figure against a floor from the same run; writes .
 migrate: ready ## push supabase/migrations to DATABASE_URL
 	@python -m scripts migrate
 
-lock: ready ## write requirements.lock and package-lock.json anew from pyproject.toml and package.json
-	@uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
-	  --no-header pyproject.toml -o requirements.lock
+# Production has the versions that development tests with. A pin moves only where pyproject.toml asks for it.
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock: ready ## write the lock files from pyproject.toml and package.json, keeping the versions they have
+	@$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-production.lock
 	@npm install --package-lock-only
 
 help: ## list the targets

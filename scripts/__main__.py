@@ -1,6 +1,7 @@
-"""`python -m scripts …`: operator commands. Only the one that is called is imported, to start at once."""
+"""`likeness …` or `python -m scripts …`: operator commands. Only the called one is imported: a fast start."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 import typer
@@ -16,6 +17,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "recover-stale": "scripts.recover_stale",
     "simulator": "scripts.local.simulator.command",
 }
+ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -26,12 +28,31 @@ def main() -> None:
 
 
 def register(arguments: list[str]) -> None:
-    """The command of these arguments, or all of them for help and for a name that is none."""
+    """The command of these arguments, or all of them for help and for an unknown name."""
     called = [name for name in COMMANDS if name in arguments[:1]]
     for name in called or COMMANDS:
-        app.command(name)(getattr(import_module(COMMANDS[name]), name.replace("-", "_")))
+        try:
+            app.command(name)(getattr(import_module(COMMANDS[name]), name.replace("-", "_")))
+        except ModuleNotFoundError as error:
+            if not COMMANDS[name].startswith("scripts.local."):
+                raise
+            app.command(name, context_settings=ANY_ARGUMENTS)(without_local_extra(error.name))
+
+
+def without_local_extra(missing: str | None) -> Callable[[], None]:
+    """The command of a developer where the packages of the extra `local` are not installed."""
+
+    def explain() -> None:
+        """Needs the packages of the extra `local`, which are not installed."""
+        sys.exit(f"{missing} is not installed: pip install '.[local]' in a checkout")
+
+    return explain
+
+
+def run() -> None:
+    register(sys.argv[1:])
+    app()
 
 
 if __name__ == "__main__":
-    register(sys.argv[1:])
-    app()
+    run()

@@ -1,6 +1,7 @@
 """Push supabase/migrations with the Supabase CLI itself, as a hosted project would receive them."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import psycopg
 from scripts.local.supabase.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
-MIGRATIONS = ROOT / "supabase" / "migrations"
+INSTALLED_PROJECT = Path(__file__).parent / "project"  # where a wheel has the folder supabase
+PROJECT = INSTALLED_PROJECT if INSTALLED_PROJECT.exists() else ROOT
+MIGRATIONS = PROJECT / "supabase" / "migrations"
 QUIET = {"SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -18,15 +21,17 @@ class MigrationError(Exception):
 
 
 def supabase_cli() -> Path:
-    """The CLI's binary; the npm wrapper around it would cost a start of node."""
+    """The CLI's binary, of the checkout or on PATH; the npm wrapper around it would cost a start of node."""
     modules = ROOT / "node_modules"
     for binary in (*modules.glob("@supabase/cli-*/bin/supabase"), modules / ".bin" / "supabase"):
         if binary.exists():
             return binary
-    raise MigrationError("the Supabase CLI is not installed: npm install")
+    if found := shutil.which("supabase"):
+        return Path(found)
+    raise MigrationError("the Supabase CLI is not installed: npm install supabase, and add it to PATH")
 
 
-def push_migrations(dsn: str, project: Path = ROOT) -> str:
+def push_migrations(dsn: str, project: Path = PROJECT) -> str:
     """Apply what is pending to a database, as its role `postgres`; returns what the CLI said.
 
     Each group of migrations counts on by itself, so a new one may come before the last that was applied.

@@ -19,7 +19,7 @@ def node() -> Path:
             return binary
     found = shutil.which("node")
     if not found:
-        raise ProcessError("node is not installed: pip install 'likeness[local]'")
+        raise ProcessError("node is not installed: pip install '.[local]' in a checkout")
     return Path(found)
 
 

@@ -8,9 +8,9 @@ import msgspec
 
 from scripts.local.supabase.storage.server import DeclaredBucket, StorageSettings
 from scripts.local.supabase.storage.sizes import parse_size
-from scripts.migrations import ROOT
+from scripts.migrations import PROJECT
 
-CONFIG = ROOT / "supabase" / "config.toml"
+CONFIG = PROJECT / "supabase" / "config.toml"
 
 
 class ProjectConfig(msgspec.Struct, frozen=True):

