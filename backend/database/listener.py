@@ -47,6 +47,6 @@ async def listen(
         except psycopg.Error as error:
             delay = backoff.next_delay()
             log.warning(
-                "not listening", channel=channel, error=type(error).__name__, again_in=round(delay, 2)
+                "listen_failed", channel=channel, error=type(error).__name__, retry_in=round(delay, 2)
             )
             await asyncio.sleep(delay)
