@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import InvalidInput
 from backend.web.authentication import require_user
@@ -87,9 +88,7 @@ class ConsentsController(Controller):
             "subject_kind": data.subject.kind,
             "subject_id": data.subject.id,
         }
-        consent = await once(context.database, queries.sign, parameters, row=Consent)
-        assert consent is not None  # noqa: S101 - the function returns its row or raises
-        return consent
+        return required(await once(context.database, queries.sign, parameters, row=Consent))
 
     @delete("/consents/{consent_id:uuid}", status_code=200, guards=[require_user])
     async def revoke_consent(
@@ -100,6 +99,4 @@ class ConsentsController(Controller):
     ) -> Revocation:
         """Cancels the attempts under this consent; voices made under it can no longer speak."""
         parameters = {"consent": consent_id, "user": caller.user_id}
-        revocation = await context.database.fetch_one(queries.revoke, parameters, row=Revocation)
-        assert revocation is not None  # noqa: S101 - the function returns its row or raises
-        return revocation
+        return required(await context.database.fetch_one(queries.revoke, parameters, row=Revocation))

@@ -147,3 +147,19 @@ async def read_attempt(context: AppContext, caller: Caller, attempt_id: UUID) ->
     if attempt is None:
         raise NotFound("There is no such attempt.")
     return attempt
+
+
+async def list_attempts(
+    context: AppContext, caller: Caller, reflection_id: UUID, limit: int
+) -> list[AttemptRow]:
+    """The newest first, under row level security."""
+    parameters = {"reflection": reflection_id, "limit": limit}
+    return await context.database.as_caller(caller).fetch_all(
+        queries.of_reflection, parameters, row=AttemptRow
+    )
+
+
+async def read_events(context: AppContext, caller: Caller, attempt_id: UUID) -> list[AttemptEvent]:
+    """The whole timeline of the caller's attempt."""
+    parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
+    return await context.database.fetch_all(queries.events, parameters, row=AttemptEvent)

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from backend.context import AppContext
+from backend.database.pool import required
 from backend.lifecycle.claim import StepAnswer, queries
 from backend.providers.base import ProviderError, VoiceProvider
 from backend.web.logs import log
@@ -35,8 +36,7 @@ class CleanupResult(Struct, frozen=True, kw_only=True):
 async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int | None = None) -> StepAnswer:
     """Raises NotFound where there is no such enrollment."""
     parameters = {"enrollment": enrollment_id}
-    work = await context.database.fetch_one(queries.begin_cleanup, parameters, row=Cleanup)
-    assert work is not None  # noqa: S101 - a function that returns a row or raises
+    work = required(await context.database.fetch_one(queries.begin_cleanup, parameters, row=Cleanup))
     if work.task == "nothing":
         return StepAnswer(outcome="done", reason=work.reason)
     provider = context.providers.get(work.provider)

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import InvalidInput
 from backend.lifecycle.attempts import AttemptRow
@@ -60,9 +61,7 @@ async def use_custom_voice(
         "language": language,
         "preview_required": context.settings.attempts.preview_required,
     }
-    attempt = await context.database.fetch_one(queries.use_custom_voice, parameters, row=AttemptRow)
-    assert attempt is not None  # noqa: S101 - the function returns its row or raises
-    return attempt
+    return required(await context.database.fetch_one(queries.use_custom_voice, parameters, row=AttemptRow))
 
 
 async def describe_voice(provider: VoiceProvider, provider_voice_id: str) -> ProviderVoice:

@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import structs
 
 from backend.context import AppContext
+from backend.database.pool import required
 from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
 from backend.lifecycle.claim import Step, StepAnswer, claimed, queries, retry_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
@@ -138,8 +139,7 @@ async def create(step: Step, provider: VoiceProvider) -> StepAnswer:
     )
     settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
     intent = step.write(label=request.label, settle=settle_seconds)
-    enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
-    assert enrollment_id is not None  # noqa: S101 - a function that returns an id or raises
+    enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
     try:
         enrolled = await provider.enroll(request)
     except ProviderError as error:

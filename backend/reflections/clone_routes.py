@@ -17,7 +17,7 @@ from backend.database.caller import Caller
 from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
-from backend.reflections.routes import require_reflection
+from backend.reflections.reflections import require_reflection
 from backend.samples.preparation import require_size, workspace
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript

@@ -11,7 +11,7 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import retry as retrying
-from backend.reflections.routes import owner_step, queries
+from backend.reflections.reflections import owner_step, queries
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
 

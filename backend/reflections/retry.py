@@ -7,6 +7,7 @@ from msgspec import Struct
 from backend.audio.inspect import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import Conflict
 from backend.lifecycle.attempts import AttemptRow
@@ -45,8 +46,6 @@ async def retry(
             "preview_required": context.settings.attempts.preview_required,
         }
     try:
-        attempt = await once(context.database, statement, parameters, row=AttemptRow)
+        return required(await once(context.database, statement, parameters, row=AttemptRow))
     except Conflict as error:
         raise name_alternatives(context, error, provider.name) from error
-    assert attempt is not None  # noqa: S101 - the function returns its row or raises
-    return attempt

@@ -12,19 +12,25 @@ from msgspec import Meta, Struct
 from backend.audio.inspect import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
-from backend.database.queries import load_queries
+from backend.database.pool import required
 from backend.errors import NotFound
-from backend.lifecycle.attempts import Attempt, AttemptEvent, AttemptRow, read_attempt
-from backend.lifecycle.claim import queries as attempts
+from backend.lifecycle.attempts import (
+    Attempt,
+    AttemptEvent,
+    AttemptRow,
+    list_attempts,
+    read_attempt,
+    read_events,
+)
 from backend.lifecycle.custom_voice import NewCustomVoice, use_custom_voice
 from backend.lifecycle.launch_gate import LaunchGate, LaunchGates
 from backend.lifecycle.preview import PREVIEW_BUCKET
+from backend.reflections.reflections import no_reflection, owner_step, queries, require_reflection
 from backend.samples.alternatives import alternatives, with_alternatives
 from backend.samples.voice_details import Language, clean_name
 from backend.web.authentication import UserRequest, require_user
 from backend.web.idempotency import IDEMPOTENT, once
 
-queries = load_queries(__file__)
 PREVIEW_URL_SECONDS = 600
 ATTEMPTS_SHOWN = 50
 
@@ -159,9 +165,7 @@ class ReflectionsController(Controller):
     ) -> Session:
         """201, or 409 launch_blocked with the blockers."""
         parameters = {"reflection": reflection_id, "user": caller.user_id}
-        session = await once(context.database, queries.start_session, parameters, row=Session)
-        assert session is not None  # noqa: S101 - the function returns its row or raises
-        return session
+        return required(await once(context.database, queries.start_session, parameters, row=Session))
 
     @get("/voice-clone-attempts")
     async def list_attempts(
@@ -172,10 +176,8 @@ class ReflectionsController(Controller):
         limit: FromQuery[int] = ATTEMPTS_SHOWN,
     ) -> list[Attempt]:
         """Newest first."""
-        mine = context.database.as_caller(caller)
         await require_reflection(context, caller, reflection_id)
-        parameters = {"reflection": reflection_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
-        rows = await mine.fetch_all(attempts.of_reflection, parameters, row=AttemptRow)
+        rows = await list_attempts(context, caller, reflection_id, max(1, min(limit, ATTEMPTS_SHOWN)))
         return await with_alternatives(context, caller, rows)
 
     @get("/voice-clone-attempts/{attempt_id:uuid}")
@@ -190,24 +192,6 @@ class ReflectionsController(Controller):
         attempt = await read_attempt(context, caller, attempt_id)
         if attempt.reflection_id != reflection_id:
             raise NotFound("There is no such attempt.")
-        parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
-        events = await context.database.fetch_all(attempts.events, parameters, row=AttemptEvent)
+        events = await read_events(context, caller, attempt_id)
         (shown,) = await with_alternatives(context, caller, [attempt])
         return AttemptTimeline(attempt=shown, events=events)
-
-
-async def owner_step(context: AppContext, caller: Caller, reflection_id: UUID, statement: str) -> AttemptRow:
-    parameters = {"reflection": reflection_id, "user": caller.user_id}
-    attempt = await once(context.database, statement, parameters, row=AttemptRow)
-    assert attempt is not None  # noqa: S101 - the function returns its row or raises
-    return attempt
-
-
-async def require_reflection(context: AppContext, caller: Caller, reflection_id: UUID) -> None:
-    mine = context.database.as_caller(caller)
-    if not await mine.fetch_value(queries.exists, {"reflection": reflection_id}, of=bool):
-        raise no_reflection()
-
-
-def no_reflection() -> NotFound:
-    return NotFound("There is no such reflection.")
