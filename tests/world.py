@@ -117,7 +117,7 @@ class World:
         return attempt
 
     def attempt(self, attempt: UUID) -> Row:
-        return self.truth("select * from public.attempts where id = %s", attempt)
+        return self.truth("select * from public.voice_clone_attempts where id = %s", attempt)
 
     def mirror(self, reflection: UUID) -> Row:
         self.one("select voice_clone.mirror_reflections(%s)", [reflection])

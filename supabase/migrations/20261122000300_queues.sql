@@ -43,7 +43,7 @@ begin
 end
 $$;
 
-create function voice_clone.known_queue(p_queue text) returns text
+create function voice_clone.require_queue(p_queue text) returns text
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -73,7 +73,7 @@ create function voice_clone.queue_delay_seconds() returns int
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return ceil(extract(epoch from voice_clone.time_of('queue_hold')));
+  return ceil(extract(epoch from voice_clone.timeout('queue_hold')));
 end
 $$;
 

@@ -1,11 +1,11 @@
 -- Messages: how a queue's messages are sent, read, archived, postponed and dead-lettered.
 
-create function voice_clone.message(p_event text, p_id uuid, p_version bigint) returns jsonb
+create function voice_clone.queue_message(p_event text, p_id uuid, p_version bigint) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_build_object(
-    'event', p_event, 'id', p_id, 'version', p_version, 'enqueuedAt', clock_timestamp(),
+    'event', p_event, 'id', p_id, 'version', p_version, 'enqueued_at', clock_timestamp(),
     'traceparent', nullif(current_setting('voice_clone.traceparent', true), ''));
 end
 $$;
@@ -22,7 +22,7 @@ begin
   if cardinality(p_messages) = 0 then
     return v_ids;
   end if;
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   if p_delay_seconds > voice_clone.queue_delay_seconds() then
     insert into voice_clone.deferred_messages (queue, due_at, message)
     select p_queue, now() + make_interval(secs => p_delay_seconds), m from unnest(p_messages) m;
@@ -60,7 +60,7 @@ returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, message json
 language plpgsql security definer set search_path = '' rows 50
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   if exists (select from voice_clone.deferred_messages d where d.queue = p_queue and d.due_at <= now()) then
     perform voice_clone.release_deferred_messages(p_queue, 1000);
   end if;
@@ -84,7 +84,7 @@ create function voice_clone.archive_messages(p_queue text, p_msg_ids bigint[]) r
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_msg_ids) a);
 end
 $$;
@@ -93,7 +93,7 @@ create function voice_clone.postpone_messages(p_queue text, p_msg_ids bigint[], 
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   perform pgmq.set_vt(p_queue, m.id, m.delay) from unnest(p_msg_ids, p_delays_seconds) m (id, delay);
 end
 $$;
@@ -107,11 +107,11 @@ declare
   v_dead jsonb[];
 begin
   with archived as materialized (
-    select a as id from pgmq.archive(voice_clone.known_queue(p_queue), p_msg_ids) a
+    select a as id from pgmq.archive(voice_clone.require_queue(p_queue), p_msg_ids) a
   )
   select array_agg(
-    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('deadBody', d.body) end
-    || jsonb_build_object('deadReason', d.reason, 'deadMessageId', d.id, 'deadReads', d.reads, 'deadAt', now())
+    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('dead_body', d.body) end
+    || jsonb_build_object('dead_reason', d.reason, 'dead_message_id', d.id, 'dead_reads', d.reads, 'dead_at', now())
     order by d.id)
   into v_dead
   from unnest(p_msg_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)

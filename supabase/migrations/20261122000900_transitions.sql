@@ -61,7 +61,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'removing', 'removed', 'removed', '{}');
 
 -- The edge of a move, or VC001.
-create function voice_clone.edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
+create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -80,7 +80,7 @@ $$;
 
 -- The queue whose message moves this attempt on; null where a worker has it, the owner is awaited, or it is over.
 -- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
-create function voice_clone.awaited_queue(a public.attempts) returns text
+create function voice_clone.awaited_queue(a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
 as $$
 begin
@@ -100,21 +100,21 @@ create function voice_clone.is_long_wait(p_not_before timestamptz) returns boole
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return p_not_before is not null and p_not_before - now() > voice_clone.time_of('queue_hold');
+  return p_not_before is not null and p_not_before - now() > voice_clone.timeout('queue_hold');
 end
 $$;
 
 -- A pure function of the row, of now, and of the times.
-create function voice_clone.sweep_time(a public.attempts) returns timestamptz
+create function voice_clone.attempt_sweep_at(a public.voice_clone_attempts) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_at timestamptz;
 begin
   if a.lease_expires_at is not null then
-    return least(a.lease_expires_at, a.leased_at + voice_clone.time_of('step'));
+    return least(a.lease_expires_at, a.leased_at + voice_clone.timeout('step'));
   elsif a.status = 'awaiting_upload' then
-    return a.created_at + voice_clone.time_of('upload');
+    return a.created_at + voice_clone.timeout('upload');
   elsif voice_clone.awaited_queue(a) is null then
     return null;
   elsif voice_clone.is_long_wait(a.not_before) then
@@ -122,22 +122,22 @@ begin
   else
     -- Twice as long each time, so that a long backlog is not made longer by messages that were not lost.
     v_at := greatest(now(), a.not_before) + least(
-      greatest(voice_clone.time_of('lost_message'), now() - greatest(a.updated_at, a.not_before)),
-      voice_clone.time_of('lost_message_cap'));
+      greatest(voice_clone.timeout('lost_message'), now() - greatest(a.updated_at, a.not_before)),
+      voice_clone.timeout('lost_message_cap'));
   end if;
   return case a.status
-    when 'verifying' then least(v_at, a.verifying_at + voice_clone.time_of('verification'))
+    when 'verifying' then least(v_at, a.verifying_at + voice_clone.timeout('verification'))
     else v_at
   end;
 end
 $$;
 
 -- No transition: a renewed lease, or no more than the sweep's own bookkeeping and the count of verification polls.
-create function voice_clone.is_bookkeeping(p_old public.attempts, p_new public.attempts) returns boolean
+create function voice_clone.is_bookkeeping(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_same public.attempts := p_new;
+  v_same public.voice_clone_attempts := p_new;
 begin
   v_same.sweep_at := p_old.sweep_at;
   v_same.lease_expires_at := p_old.lease_expires_at;
@@ -149,7 +149,7 @@ begin
 end
 $$;
 
-create function voice_clone.guard_identity(p_old public.attempts, p_new public.attempts) returns void
+create function voice_clone.check_immutable_columns(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -166,18 +166,18 @@ begin
 end
 $$;
 
-create function voice_clone.guard_attempt() returns trigger
+create function voice_clone.check_attempt_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    perform voice_clone.edge('status', '', new.status, new.id);
-    new.sweep_at := voice_clone.sweep_time(new);
+    perform voice_clone.require_edge('status', '', new.status, new.id);
+    new.sweep_at := voice_clone.attempt_sweep_at(new);
     return new;
   end if;
-  perform voice_clone.guard_identity(old, new);
+  perform voice_clone.check_immutable_columns(old, new);
   if new.status <> old.status then
-    perform voice_clone.edge('status', old.status, new.status, new.id);
+    perform voice_clone.require_edge('status', old.status, new.status, new.id);
     new.queued_at := case new.status when 'queued' then now() else new.queued_at end;
     new.processing_at := case new.status when 'processing' then now() else new.processing_at end;
     new.verifying_at := case new.status when 'verifying' then now() else new.verifying_at end;
@@ -188,11 +188,11 @@ begin
     new.cancelled_at := case new.status when 'cancelled' then now() else new.cancelled_at end;
   end if;
   if new.runtime_status <> old.runtime_status then
-    perform voice_clone.edge('runtime', old.runtime_status, new.runtime_status, new.id);
+    perform voice_clone.require_edge('runtime', old.runtime_status, new.runtime_status, new.id);
     new.synced_at := case new.runtime_status when 'synced' then now() else new.synced_at end;
   end if;
   if new.preview_status <> old.preview_status then
-    perform voice_clone.edge('preview', old.preview_status, new.preview_status, new.id);
+    perform voice_clone.require_edge('preview', old.preview_status, new.preview_status, new.id);
     new.previewed_at := case new.preview_status when 'completed' then now() else new.previewed_at end;
   end if;
   if new.lease_owner is null then
@@ -207,13 +207,13 @@ begin
       new.activated_at := now();
       -- The mirror never goes back: a newer attempt starts above every version the reflection has shown.
       new.version := 1 + greatest(old.version, (
-        select max(a.version) from public.attempts a
+        select max(a.version) from public.voice_clone_attempts a
         where a.reflection_id = new.reflection_id and a.activated_at is not null));
     end if;
   end if;
-  new.sweep_at := voice_clone.sweep_time(new);
+  new.sweep_at := voice_clone.attempt_sweep_at(new);
   return new;
 end
 $$;
-create trigger attempts_guard before insert or update on public.attempts
-  for each row execute function voice_clone.guard_attempt();
+create trigger voice_clone_attempts_check_transition before insert or update on public.voice_clone_attempts
+  for each row execute function voice_clone.check_attempt_transition();

@@ -2,7 +2,7 @@
 
 create table voice_clone.events (
   id bigint generated always as identity primary key,
-  attempt_id uuid not null references public.attempts (id),
+  attempt_id uuid not null references public.voice_clone_attempts (id),
   version bigint not null,
   events text[] not null,
   changes jsonb not null,
@@ -16,9 +16,9 @@ create unique index events_version_idx on voice_clone.events (attempt_id, versio
 alter table voice_clone.events enable row level security;
 revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
-  for each statement execute function voice_clone.refuse_change();
+  for each statement execute function voice_clone.refuse_append_only_change();
 
-create function voice_clone.record_event() returns trigger
+create function voice_clone.append_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -59,7 +59,7 @@ begin
     return null;
   end if;
   if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
-    perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
+    perform pgmq.send(v_queue, voice_clone.queue_message(e.event, new.id, new.version),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
     from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
     if found then
@@ -67,20 +67,20 @@ begin
     end if;
   end if;
   if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
-    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    perform pgmq.send('voice_mirror', voice_clone.queue_message('mirror', new.reflection_id, new.version), 0);
     perform pg_notify('voice_clone_wake', 'voice_mirror');
   end if;
   return null;
 end
 $$;
-create trigger attempts_record_event after insert or update on public.attempts
-  for each row execute function voice_clone.record_event();
+create trigger voice_clone_attempts_append_event after insert or update on public.voice_clone_attempts
+  for each row execute function voice_clone.append_event();
 
 -- An attempt's row, rebuilt from its events alone.
-create function voice_clone.replay(p_attempt uuid) returns public.attempts
+create function voice_clone.replay(p_attempt uuid) returns public.voice_clone_attempts
 language sql stable set search_path = ''
 as $$
-  select (jsonb_populate_record(null::public.attempts, state.changes)).*
+  select (jsonb_populate_record(null::public.voice_clone_attempts, state.changes)).*
   from (
     select jsonb_object_agg(c.key, c.value order by e.id) as changes
     from voice_clone.events e, jsonb_each(e.changes) c where e.attempt_id = p_attempt

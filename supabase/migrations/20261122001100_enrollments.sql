@@ -2,7 +2,7 @@
 
 create table voice_clone.enrollments (
   id uuid primary key default gen_random_uuid(),
-  attempt_id uuid not null references public.attempts (id),
+  attempt_id uuid not null references public.voice_clone_attempts (id),
   lease_epoch int not null,
   provider text not null,
   region text not null,
@@ -40,25 +40,25 @@ alter table voice_clone.enrollments enable row level security;
 revoke all on voice_clone.enrollments from public, anon, authenticated, service_role;
 
 -- Since when cleaning up is due: an open outcome is settled, the grace of an orphan is over, a removal was begun.
-create function voice_clone.cleanup_time(e voice_clone.enrollments) returns timestamptz
+create function voice_clone.cleanup_due_at(e voice_clone.enrollments) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 begin
   return case
     when e.status in ('intended', 'unknown') then e.settles_at
-    when e.status = 'orphaned' then e.orphaned_at + voice_clone.time_of('orphan_grace')
+    when e.status = 'orphaned' then e.orphaned_at + voice_clone.timeout('orphan_grace')
     when e.status = 'removing' then e.updated_at
   end;
 end
 $$;
 
-create function voice_clone.guard_enrollment() returns trigger
+create function voice_clone.check_enrollment_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    perform voice_clone.edge('enrollment', '', new.status, new.id);
-    new.sweep_at := voice_clone.cleanup_time(new);
+    perform voice_clone.require_edge('enrollment', '', new.status, new.id);
+    new.sweep_at := voice_clone.cleanup_due_at(new);
     return new;
   end if;
   if old.provider_voice_id is not null and new.provider_voice_id is distinct from old.provider_voice_id then
@@ -69,14 +69,14 @@ begin
   end if;
   new.updated_at := now();
   if new.status <> old.status then
-    perform voice_clone.edge('enrollment', old.status, new.status, new.id);
+    perform voice_clone.require_edge('enrollment', old.status, new.status, new.id);
     new.orphaned_at := case new.status when 'orphaned' then now() else new.orphaned_at end;
   end if;
   -- A removal is asked for again when its worker must be dead; anything else when it is due.
-  new.sweep_at := voice_clone.cleanup_time(new)
-    + case new.status when 'removing' then voice_clone.time_of('lost_message') else interval '0' end;
+  new.sweep_at := voice_clone.cleanup_due_at(new)
+    + case new.status when 'removing' then voice_clone.timeout('lost_message') else interval '0' end;
   return new;
 end
 $$;
-create trigger enrollments_guard before insert or update on voice_clone.enrollments
-  for each row execute function voice_clone.guard_enrollment();
+create trigger enrollments_check_transition before insert or update on voice_clone.enrollments
+  for each row execute function voice_clone.check_enrollment_transition();

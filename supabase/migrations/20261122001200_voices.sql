@@ -3,7 +3,7 @@
 create table public.voices (
   id uuid primary key,
   user_id uuid not null references auth.users (id),
-  attempt_id uuid not null unique references public.attempts (id),
+  attempt_id uuid not null unique references public.voice_clone_attempts (id),
   enrollment_id uuid unique references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
   language text not null check (language ~ '^[a-z]{2}$'),
@@ -29,7 +29,7 @@ create policy "Owners read their voices" on public.voices
   for select to authenticated using (user_id = (select auth.uid()) and deleted_at is null);
 
 -- A voice that is being removed, or was, can be nobody's: whoever is faster, the other sees it.
-create function voice_clone.guard_voice() returns trigger
+create function voice_clone.refuse_removed_voice() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -45,10 +45,10 @@ begin
   return new;
 end
 $$;
-create trigger voices_guard before insert on public.voices for each row execute function voice_clone.guard_voice();
+create trigger voices_refuse_removed before insert on public.voices for each row execute function voice_clone.refuse_removed_voice();
 
 -- The voices that people may speak with and that a provider should have, those that were made last first.
-create function voice_clone.kept_voices(p_provider text, p_region text)
+create function voice_clone.undeleted_voices(p_provider text, p_region text)
 returns table (voice_id uuid, attempt_id uuid, provider_voice_id text)
 language sql stable security definer set search_path = ''
 as $$
@@ -57,4 +57,4 @@ as $$
   order by v.created_at desc
 $$;
 
-grant execute on function voice_clone.kept_voices(text, text) to voice_clone_backend;
+grant execute on function voice_clone.undeleted_voices(text, text) to voice_clone_backend;

@@ -15,7 +15,7 @@ revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 -- What takes a place: a voice that is at the provider or may be, and an attempt that is going to make one.
 create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
-create index attempts_slots_idx on public.attempts (provider, region)
+create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
   where status in ('awaiting_upload', 'queued', 'processing') and source <> 'custom_voice' and provider_voice_id is null;
 
 -- No more than p_limit are counted, each by an index alone.
@@ -30,7 +30,7 @@ begin
     where e.provider = p_provider and e.region = p_region
       and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
-    select from public.attempts a
+    select from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region
       and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'
       and a.provider_voice_id is null
@@ -47,7 +47,7 @@ create function voice_clone.slot_free_at(p_provider text, p_region text) returns
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.sweep_at)) from (
-    select a.sweep_at from public.attempts a
+    select a.sweep_at from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
@@ -92,10 +92,10 @@ begin
           || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
 end
 $$;
-create trigger attempts_reserve_slot before insert on public.attempts
+create trigger voice_clone_attempts_reserve_slot before insert on public.voice_clone_attempts
   for each row when (new.status in ('awaiting_upload', 'queued') and new.provider_voice_id is null and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
-create trigger attempts_reserve_slot_again before update of status on public.attempts
+create trigger voice_clone_attempts_reserve_slot_again before update of status on public.voice_clone_attempts
   for each row when (old.status = 'failed' and new.status = 'queued' and new.provider_voice_id is null
     and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
@@ -113,7 +113,7 @@ $$;
 
 -- The voices that enrollments made at a provider and that are there still, or may be; no more than p_limit are
 -- counted. What its account holds beyond them is somebody else's.
-create function voice_clone.voices_held(p_provider text, p_region text, p_limit int) returns int
+create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int) returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
@@ -126,5 +126,5 @@ $$;
 
 grant execute on function
   voice_clone.set_slots(text, text, int),
-  voice_clone.voices_held(text, text, int)
+  voice_clone.count_enrolled_voices(text, text, int)
 to voice_clone_backend;

@@ -1,7 +1,7 @@
 -- Claiming: who may write an attempt now. Each claim raises the epoch; a write with an older one is refused.
 
 create type voice_clone.claim as (
-  outcome text, -- claimed | busy | owner_busy | not_due | exhausted | inactive | settled
+  outcome text, -- claimed | busy | user_busy | not_due | exhausted | inactive | settled
   retry_after_seconds int,
   lease_epoch int
 );
@@ -16,11 +16,11 @@ $$;
 
 -- Back to the queue while the budget lasts, else failed for the given reason. The one way out of processing
 -- that is neither ready nor verifying.
-create function voice_clone.give_back(p_attempt public.attempts, p_code text, p_message text, p_delay_seconds float8)
-returns public.attempts
+create function voice_clone.requeue_or_fail(p_attempt public.voice_clone_attempts, p_code text, p_message text, p_delay_seconds float8)
+returns public.voice_clone_attempts
 language sql security definer set search_path = ''
 as $$
-  update public.attempts a
+  update public.voice_clone_attempts a
   set status = case when a.process_count < a.process_budget then 'queued' else 'failed' end,
       not_before = case when a.process_count < a.process_budget
         then now() + make_interval(secs => p_delay_seconds) end,
@@ -37,9 +37,9 @@ create function voice_clone.claim_attempt(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
-  select * into a from public.attempts x where x.id = p_attempt for no key update;
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if a.id is null or not a.is_active then
     return ('inactive', null, null)::voice_clone.claim;
   elsif a.status not in ('queued', 'processing') then
@@ -52,18 +52,18 @@ begin
 
   -- A cap for each owner; claims of one owner come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  if (select count(*) from public.attempts x
+  if (select count(*) from public.voice_clone_attempts x
       where x.user_id = a.user_id and x.status = 'processing' and x.lease_expires_at > now()) >= p_owner_cap then
-    return ('owner_busy', 1, null)::voice_clone.claim;
+    return ('user_busy', 1, null)::voice_clone.claim;
   end if;
 
   if a.status = 'processing' then
-    perform voice_clone.give_back(a, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
+    perform voice_clone.requeue_or_fail(a, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
     if a.process_count >= a.process_budget then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
   end if;
-  update public.attempts x
+  update public.voice_clone_attempts x
   set status = 'processing', process_count = x.process_count + 1, lease_epoch = x.lease_epoch + 1,
       lease_owner = p_owner, lease_expires_at = now() + make_interval(secs => p_lease_seconds),
       not_before = null, error_code = null, error_message = null
@@ -74,13 +74,13 @@ end
 $$;
 
 -- Locks the attempt for a worker's write, or raises VC002: its lease is another's, or it moved on without it.
-create function voice_clone.hold_lease(p_attempt uuid, p_epoch int, p_status text) returns public.attempts
+create function voice_clone.require_lease(p_attempt uuid, p_epoch int, p_status text) returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_attempt public.attempts;
+  v_attempt public.voice_clone_attempts;
 begin
-  select * into v_attempt from public.attempts a
+  select * into v_attempt from public.voice_clone_attempts a
   where a.id = p_attempt and a.status = p_status and a.lease_epoch = p_epoch
     and a.lease_owner is not null and a.is_active
   for no key update;
@@ -96,7 +96,7 @@ create function voice_clone.renew_lease(p_attempt uuid, p_epoch int, p_lease_sec
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  update public.attempts a
+  update public.voice_clone_attempts a
   set lease_expires_at = greatest(a.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
   where a.id = p_attempt and a.lease_epoch = p_epoch and a.lease_owner is not null and a.is_active;
   return found;
@@ -107,27 +107,27 @@ $$;
 -- The edge back to queued sends the next message, so this one is archived.
 create function voice_clone.requeue_attempt(
   p_attempt uuid, p_epoch int, p_delay_seconds float8, p_code text, p_message text, p_archive bigint
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.archive_messages('voice_clone_process', array[p_archive]) where p_archive is not null;
   return query
-    select * from voice_clone.give_back(
-      voice_clone.hold_lease(p_attempt, p_epoch, 'processing'), p_code, p_message, p_delay_seconds);
+    select * from voice_clone.requeue_or_fail(
+      voice_clone.require_lease(p_attempt, p_epoch, 'processing'), p_code, p_message, p_delay_seconds);
 end
 $$;
 
 create function voice_clone.fail_attempt(
   p_attempt uuid, p_epoch int, p_code text, p_message text, p_request_id text, p_archive bigint
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
+  perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   perform voice_clone.archive_messages('voice_clone_process', array[p_archive]) where p_archive is not null;
   return query
-    update public.attempts a
+    update public.voice_clone_attempts a
     set status = 'failed', error_code = p_code, error_message = p_message, request_id = p_request_id,
         lease_owner = null, lease_expires_at = null
     where a.id = p_attempt
@@ -155,8 +155,8 @@ begin
       a.preview_count, s.bucket, s.prepared_path, s.prepared_bytes, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
       extract(epoch from e.settles_at - now())::float8, extract(epoch from now() - a.ready_at)::float8
-    from public.attempts a
-    left join public.samples s on s.id = a.sample_id
+    from public.voice_clone_attempts a
+    left join public.voice_samples s on s.id = a.sample_id
     left join voice_clone.enrollments e on e.attempt_id = a.id and e.status in ('intended', 'unknown')
     where a.id = p_attempt;
 end

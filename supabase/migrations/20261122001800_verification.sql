@@ -19,19 +19,19 @@ begin
       end,
       a.lease_epoch, a.verify_count, a.provider, a.provider_voice_id,
       extract(epoch from now() - a.verifying_at)::float8
-    from public.attempts a where a.id = p_attempt;
+    from public.voice_clone_attempts a where a.id = p_attempt;
 end
 $$;
 
 -- Locks the attempt for what a look brought, or raises VC002: it was answered elsewhere, or moved on.
-create function voice_clone.hold_verification(p_attempt uuid, p_epoch int, p_count int, p_archive bigint)
-returns public.attempts
+create function voice_clone.require_verification_poll(p_attempt uuid, p_epoch int, p_count int, p_archive bigint)
+returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
-  select * into a from public.attempts x
+  select * into a from public.voice_clone_attempts x
   where x.id = p_attempt and x.status = 'verifying' and x.lease_epoch = p_epoch and x.verify_count = p_count
     and x.is_active
   for no key update;
@@ -45,7 +45,7 @@ end
 $$;
 
 -- The voice row and the ready attempt, whoever learned of it.
-create function voice_clone.make_verified(a public.attempts) returns void
+create function voice_clone.make_verified(a public.voice_clone_attempts) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.voices (
@@ -54,7 +54,7 @@ as $$
     (select e.id from voice_clone.enrollments e
      where e.attempt_id = a.id and e.status = 'attached' and e.provider_voice_id = a.provider_voice_id),
     a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
-  update public.attempts x
+  update public.voice_clone_attempts x
   set status = 'ready', not_before = null, error_code = null, error_message = null
   where x.id = a.id
 $$;
@@ -64,14 +64,14 @@ create function voice_clone.complete_verification(p_attempt uuid, p_epoch int, p
 returns void
 language sql security definer set search_path = ''
 as $$
-  select voice_clone.make_verified(voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive))
+  select voice_clone.make_verified(voice_clone.require_verification_poll(p_attempt, p_epoch, p_count, p_archive))
 $$;
 
 -- Not verified, and over. The voice is no longer the attempt's: see orphan_unverified.
-create function voice_clone.fail_verification(a public.attempts, p_code text, p_message text) returns void
+create function voice_clone.fail_verification(a public.voice_clone_attempts, p_code text, p_message text) returns void
 language sql security definer set search_path = ''
 as $$
-  update public.attempts x
+  update public.voice_clone_attempts x
   set status = 'failed', error_code = p_code, error_message = p_message, not_before = null,
       provider_voice_id = case when x.source = 'custom_voice' then x.provider_voice_id end,
       target_model = case when x.source = 'custom_voice' then x.target_model end
@@ -85,7 +85,7 @@ create function voice_clone.reject_verification(
 language sql security definer set search_path = ''
 as $$
   select voice_clone.fail_verification(
-    voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive), p_code, p_message)
+    voice_clone.require_verification_poll(p_attempt, p_epoch, p_count, p_archive), p_code, p_message)
 $$;
 
 -- Not yet, or the provider could not say: looked at again after a wait that doubles, or later where the provider
@@ -96,16 +96,16 @@ create function voice_clone.postpone_verification(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive);
+  a public.voice_clone_attempts := voice_clone.require_verification_poll(p_attempt, p_epoch, p_count, p_archive);
   v_wait interval := greatest(
-    least(voice_clone.time_of('verification_poll') * 2 ^ least(a.verify_count, 30),
-      voice_clone.time_of('verification_poll_cap')),
+    least(voice_clone.timeout('verification_poll') * 2 ^ least(a.verify_count, 30),
+      voice_clone.timeout('verification_poll_cap')),
     make_interval(secs => p_at_least_seconds));
 begin
-  update public.attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait
+  update public.voice_clone_attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait
   where x.id = p_attempt returning * into a;
   if not voice_clone.is_long_wait(a.not_before) then -- else the sweep sends it
-    perform pgmq.send('voice_clone_verify', voice_clone.message('verification_pending', a.id, a.version),
+    perform pgmq.send('voice_clone_verify', voice_clone.queue_message('verification_pending', a.id, a.version),
                       ceil(extract(epoch from v_wait))::int);
   end if;
 end
@@ -113,16 +113,16 @@ $$;
 
 -- Saying the same again changes nothing; what contradicts an answer that counts raises VC001. p_voice, where
 -- given, is the provider's voice that was verified: an answer about an earlier one does not count for this one.
-create function voice_clone.settle_verification(
+create function voice_clone.record_verification(
   p_attempt uuid, p_verified boolean, p_voice text, p_code text, p_message text
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_answered boolean;
 begin
-  select * into a from public.attempts x where x.id = p_attempt for no key update;
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';
   end if;
@@ -141,7 +141,7 @@ begin
   else
     perform voice_clone.fail_verification(a, p_code, p_message);
   end if;
-  return query select * from public.attempts x where x.id = p_attempt;
+  return query select * from public.voice_clone_attempts x where x.id = p_attempt;
 end
 $$;
 
@@ -154,7 +154,7 @@ begin
   return null;
 end
 $$;
-create trigger attempts_orphan_unverified after update on public.attempts
+create trigger voice_clone_attempts_orphan_unverified after update on public.voice_clone_attempts
   for each row when (old.status = 'verifying' and new.status in ('failed', 'cancelled'))
   execute function voice_clone.orphan_unverified();
 
@@ -163,5 +163,5 @@ grant execute on function
   voice_clone.complete_verification(uuid, int, int, bigint),
   voice_clone.reject_verification(uuid, int, int, text, text, bigint),
   voice_clone.postpone_verification(uuid, int, int, float8, bigint),
-  voice_clone.settle_verification(uuid, boolean, text, text, text)
+  voice_clone.record_verification(uuid, boolean, text, text, text)
 to voice_clone_backend;

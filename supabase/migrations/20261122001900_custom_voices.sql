@@ -13,7 +13,7 @@ as $$
   select coalesce(bool_and(v.id is not null), true), (array_agg(a.sample_id))[1], (array_agg(v.language))[1]
   from voice_clone.enrollments e
   left join public.voices v on v.enrollment_id = e.id and v.user_id = p_user and v.deleted_at is null
-  left join public.attempts a on a.id = v.attempt_id
+  left join public.voice_clone_attempts a on a.id = v.attempt_id
   where (e.provider = p_provider and e.provider_voice_id = p_voice) or e.label = p_label
 $$;
 
@@ -33,7 +33,7 @@ begin
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
   end if;
   perform voice_clone.check_consent(s.consent_id, p_user, p_reflection)
-  from public.samples s where s.id = v_found.sample_id;
+  from public.voice_samples s where s.id = v_found.sample_id;
   return v_found.sample_id;
 end
 $$;
@@ -45,21 +45,21 @@ $$;
 create function voice_clone.use_custom_voice(
   p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_voice text, p_label text,
   p_target_model text, p_name text, p_language text, p_preview_required boolean
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
   r public.reflections;
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_sample uuid;
 begin
-  perform voice_clone.hold_consents(p_user);
+  perform voice_clone.lock_consents_shared(p_user);
   select * into r from public.reflections x where x.id = p_reflection and x.user_id = p_user for no key update;
   if not found then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
   v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_voice, p_label);
-  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active;
   if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
     and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
       = (p_provider, p_region, p_voice, p_target_model, coalesce(p_name, r.name), p_language)
@@ -67,7 +67,7 @@ begin
     return next a;
     return;
   end if;
-  insert into public.attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
+  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
                                target_model, preview_status)
   values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_voice,
           p_target_model, case when p_preview_required then 'required' else 'not_required' end);
@@ -79,12 +79,12 @@ $$;
 -- The provider still has it: ready, without an enrollment. Whose voice it is is asked again, for it may be
 -- somebody's by now; the consent need not be, for its withdrawal cancels the attempt, before this or after it.
 create function voice_clone.attach_custom_voice(
-  p_attempt uuid, p_epoch int, p_label text, p_message bigint, p_goes_on boolean default false
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_label text, p_message bigint, p_continue_to_sync boolean default false
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
+  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
 begin
   if not (select f.is_usable
           from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
@@ -94,7 +94,7 @@ begin
   insert into public.voices (id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
   values (a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
   perform voice_clone.archive_messages('voice_clone_process', array[p_message]) where p_message is not null;
-  return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_goes_on);
+  return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_continue_to_sync);
 end
 $$;
 

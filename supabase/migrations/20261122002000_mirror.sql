@@ -1,7 +1,7 @@
 -- Mirror: reflections.voice as a pure function of the active attempt.
 
 -- The mirror of one attempt, as clients read it.
-create function voice_clone.mirror_of(p_attempt public.attempts) returns jsonb
+create function voice_clone.attempt_mirror(p_attempt public.voice_clone_attempts) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -22,7 +22,7 @@ end
 $$;
 
 -- The mirror where no attempt is active any more, at the version of the last one that was.
-create function voice_clone.mirror_of_none(p_last public.attempts) returns jsonb
+create function voice_clone.empty_mirror(p_last public.voice_clone_attempts) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -46,10 +46,10 @@ begin
   perform from public.reflections r where r.id = any (p_reflections) order by r.id for no key update;
   update public.reflections r
   set voice = r.voice || case when (last.attempt).is_active
-    then voice_clone.mirror_of(last.attempt) else voice_clone.mirror_of_none(last.attempt) end
+    then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end
   from unnest(p_reflections) wanted (id)
   cross join lateral (
-    select a as attempt from public.attempts a
+    select a as attempt from public.voice_clone_attempts a
     where a.reflection_id = wanted.id and a.activated_at is not null
     order by a.version desc limit 1
   ) last
@@ -64,6 +64,6 @@ grant create on schema voice_clone to voice_clone_mirror;
 alter function voice_clone.mirror_reflections(uuid[]) owner to voice_clone_mirror;
 revoke create on schema voice_clone from voice_clone_mirror;
 revoke all on function voice_clone.mirror_reflections(uuid[]) from public;
-grant execute on function voice_clone.mirror_of(public.attempts), voice_clone.mirror_of_none(public.attempts)
+grant execute on function voice_clone.attempt_mirror(public.voice_clone_attempts), voice_clone.empty_mirror(public.voice_clone_attempts)
 to voice_clone_mirror;
 grant execute on function voice_clone.mirror_reflections(uuid[]) to voice_clone_backend;

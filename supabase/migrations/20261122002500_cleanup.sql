@@ -3,12 +3,12 @@
 -- the provider is asked, and what is ended here is written only while it is still true.
 
 -- A worker holds the attempt or will: it resolves an open outcome itself.
-create function voice_clone.is_worked_on(p_attempt uuid) returns boolean
+create function voice_clone.has_worker(p_attempt uuid) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
   return exists (
-    select from public.attempts a where a.id = p_attempt and a.is_active and a.status in ('queued', 'processing'));
+    select from public.voice_clone_attempts a where a.id = p_attempt and a.is_active and a.status in ('queued', 'processing'));
 end
 $$;
 
@@ -21,7 +21,7 @@ begin
     select from public.voices v
     where v.provider = e.provider and v.region = e.region and v.provider_voice_id = e.provider_voice_id
   ) or exists (
-    select from public.attempts a
+    select from public.voice_clone_attempts a
     where a.id = e.attempt_id and a.provider_voice_id = e.provider_voice_id and a.status in ('verifying', 'ready'));
 end
 $$;
@@ -42,13 +42,13 @@ begin
     for no key update skip locked
   loop
     v_count := v_count + 1;
-    if e.status not in ('intended', 'unknown') or not voice_clone.is_worked_on(e.attempt_id) then
-      v_messages := v_messages || voice_clone.message('swept', e.id, 1);
+    if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
+      v_messages := v_messages || voice_clone.queue_message('swept', e.id, 1);
     end if;
     update voice_clone.enrollments x
     set sweep_at = now() + least(
-      greatest(voice_clone.time_of('lost_message'), now() - voice_clone.cleanup_time(e)),
-      voice_clone.time_of('lost_message_cap'))
+      greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
+      voice_clone.timeout('lost_message_cap'))
     where x.id = e.id;
   end loop;
   perform voice_clone.send_messages('voice_cleanup', v_messages);
@@ -63,7 +63,7 @@ as $$
 declare
   e voice_clone.enrollments;
 begin
-  perform from public.attempts a
+  perform from public.voice_clone_attempts a
   where a.id = (select x.attempt_id from voice_clone.enrollments x where x.id = p_enrollment) for no key update;
   select * into e from voice_clone.enrollments x where x.id = p_enrollment for no key update;
   if not found then
@@ -84,15 +84,15 @@ declare
 begin
   task := 'nothing';
   if e.status in ('intended', 'unknown') then
-    if voice_clone.is_worked_on(e.attempt_id) then
-      reason := 'worked_on';
+    if voice_clone.has_worker(e.attempt_id) then
+      reason := 'has_worker';
     elsif e.provider_voice_id is not null then -- reported, while there was still somebody to take it
       update voice_clone.enrollments x set status = 'orphaned' where x.id = e.id;
       reason := 'orphaned';
     else
       task := 'look_up';
     end if;
-  elsif e.status = 'orphaned' and voice_clone.cleanup_time(e) > now() then
+  elsif e.status = 'orphaned' and voice_clone.cleanup_due_at(e) > now() then
     reason := 'in_grace';
   elsif e.status = 'orphaned' and voice_clone.is_owned(e) then
     reason := 'owned';
@@ -121,8 +121,8 @@ declare
   e voice_clone.enrollments := voice_clone.lock_enrollment(p_enrollment);
   v_holds boolean := case p_status
     when 'removed' then e.status = 'removing'
-    when 'orphaned' then e.status in ('intended', 'unknown') and not voice_clone.is_worked_on(e.attempt_id)
-    when 'closed' then e.status in ('intended', 'unknown') and not voice_clone.is_worked_on(e.attempt_id)
+    when 'orphaned' then e.status in ('intended', 'unknown') and not voice_clone.has_worker(e.attempt_id)
+    when 'closed' then e.status in ('intended', 'unknown') and not voice_clone.has_worker(e.attempt_id)
       and e.settles_at <= now()
   end;
 begin
@@ -147,9 +147,9 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   select e.id, e.attempt_id, e.provider, e.region, e.provider_voice_id, e.label,
-    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.time_of('orphan_grace')
+    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.timeout('orphan_grace')
   from voice_clone.enrollments e
-  join public.attempts a on a.id = e.attempt_id
+  join public.voice_clone_attempts a on a.id = e.attempt_id
   where e.status in ('orphaned', 'removing')
   order by e.orphaned_at
 $$;
@@ -164,7 +164,7 @@ as $$ select * from voice_clone.orphans() $$;
 
 -- Of the voices that a provider lists, those that neither a voice nor an enrollment accounts for. The enrollment
 -- is the one whose label the voice bears: it was closed as never made, or made another one, or was removed.
-create function voice_clone.unknown_voices(p_provider text, p_region text, p_voices text[], p_labels text[])
+create function voice_clone.unaccounted_voices(p_provider text, p_region text, p_voices text[], p_labels text[])
 returns table (provider_voice_id text, label text, enrollment_id uuid, enrollment_status text)
 language sql stable security definer set search_path = ''
 as $$
@@ -184,6 +184,6 @@ grant execute on function
   voice_clone.begin_cleanup(uuid),
   voice_clone.end_cleanup(uuid, text, text, text, bigint),
   voice_clone.orphans(),
-  voice_clone.unknown_voices(text, text, text[], text[])
+  voice_clone.unaccounted_voices(text, text, text[], text[])
 to voice_clone_backend;
 grant execute on function operations.orphans() to service_role;

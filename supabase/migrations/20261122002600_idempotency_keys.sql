@@ -33,11 +33,11 @@ language plpgsql security definer set search_path = '' rows 1
 as $$
 #variable_conflict use_column
 declare
-  v_lease timestamptz := now() + voice_clone.time_of('idempotency_lease');
+  v_lease timestamptz := now() + voice_clone.timeout('idempotency_lease');
   k voice_clone.idempotency_keys;
 begin
   delete from voice_clone.idempotency_keys x -- the sweep has not come by yet
-  where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.time_of('idempotency');
+  where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.timeout('idempotency');
   insert into voice_clone.idempotency_keys as x (user_id, key, fingerprint, lease_expires_at)
   values (p_user, p_key, p_fingerprint, v_lease)
   on conflict (user_id, key) do update
@@ -86,7 +86,7 @@ as $$
 $$;
 
 -- Forgets the oldest of those whose day is over, p_limit at most; how many. Run by the sweep.
-create function voice_clone.forget_idempotency_keys(p_limit int) returns int
+create function voice_clone.delete_expired_idempotency_keys(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -94,7 +94,7 @@ declare
 begin
   delete from voice_clone.idempotency_keys k using (
     select x.id from voice_clone.idempotency_keys x
-    where x.created_at <= now() - voice_clone.time_of('idempotency')
+    where x.created_at <= now() - voice_clone.timeout('idempotency')
     order by x.created_at limit p_limit for update skip locked
   ) old
   where k.id = old.id;
@@ -107,5 +107,5 @@ grant execute on function
   voice_clone.claim_idempotency_key(uuid, text, bytea),
   voice_clone.keep_idempotent_result(uuid, int, jsonb),
   voice_clone.keep_idempotent_answer(uuid, int, int, jsonb, bytea),
-  voice_clone.forget_idempotency_keys(int)
+  voice_clone.delete_expired_idempotency_keys(int)
 to voice_clone_backend;

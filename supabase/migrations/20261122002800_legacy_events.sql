@@ -11,7 +11,7 @@ create table voice_clone.legacy_events (
   outcome text not null default 'received' check (outcome in ('received', 'accepted', 'refused', 'skipped')),
   code text,
   message text,
-  attempt_id uuid references public.attempts (id),
+  attempt_id uuid references public.voice_clone_attempts (id),
   received_at timestamptz not null default now(),
   decided_at timestamptz,
   unique (source, event_id),
@@ -35,17 +35,17 @@ create type voice_clone.legacy_decision as (
 create function voice_clone.consent_for(p_user uuid, p_reflection uuid) returns uuid
 language sql stable security definer set search_path = ''
 as $$
-  select c.id from public.consents c
+  select c.id from public.voice_consents c
   where c.user_id = p_user and c.revokes is null
     and (c.subject_kind = 'self' or c.subject_id = p_reflection)
-    and not exists (select from public.consents r where r.revokes = c.id)
+    and not exists (select from public.voice_consents r where r.revokes = c.id)
   order by c.position desc limit 1
 $$;
 
 -- Decides without looking at the recording. Accepted and skipped stand; a refusal is looked at anew each time
 -- the event comes. Locks event, ledger and reflection in this order: whoever relies on a consent shares the
 -- ledger's lock before any lock on a reflection (standing_consents), or a withdrawal and this could wait for each other.
-create function voice_clone.judge_legacy_event(p_event uuid) returns voice_clone.legacy_decision
+create function voice_clone.evaluate_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -57,12 +57,12 @@ begin
   if e.outcome in ('accepted', 'skipped') then
     return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
   end if;
-  perform voice_clone.hold_consents(x.user_id) from public.reflections x where x.id = e.reflection_id;
+  perform voice_clone.lock_consents_shared(x.user_id) from public.reflections x where x.id = e.reflection_id;
   select * into r from public.reflections x where x.id = e.reflection_id for no key update;
   v_consent := voice_clone.consent_for(r.user_id, r.id);
   if r.id is null then
     return voice_clone.decide_legacy_event(e.id, 'refused', 'reflection_not_found', 'There is no such reflection.');
-  elsif exists (select from public.attempts a where a.reflection_id = r.id and a.is_active) then
+  elsif exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.is_active) then
     return voice_clone.decide_legacy_event(
       e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which goes on undisturbed.');
   elsif jsonb_typeof(e.payload -> 'recording') is distinct from 'object' then
@@ -101,7 +101,7 @@ begin
     set payload = excluded.payload, reflection_id = excluded.reflection_id
     where e.outcome in ('received', 'refused');
   select e.id into v_id from voice_clone.legacy_events e where e.source = p_source and e.event_id = p_event;
-  return voice_clone.judge_legacy_event(v_id);
+  return voice_clone.evaluate_legacy_event(v_id);
 end
 $$;
 
@@ -111,7 +111,7 @@ returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_decision voice_clone.legacy_decision := voice_clone.judge_legacy_event(p_event);
+  v_decision voice_clone.legacy_decision := voice_clone.evaluate_legacy_event(p_event);
 begin
   if v_decision.outcome <> 'received' then
     return v_decision;
@@ -129,7 +129,7 @@ create function voice_clone.accept_legacy_event(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_decision voice_clone.legacy_decision := voice_clone.judge_legacy_event(p_event);
+  v_decision voice_clone.legacy_decision := voice_clone.evaluate_legacy_event(p_event);
   v_reflection uuid;
   v_sample uuid;
 begin
@@ -137,10 +137,10 @@ begin
     return v_decision;
   end if;
   select e.reflection_id into v_reflection from voice_clone.legacy_events e where e.id = p_event;
-  insert into public.samples (user_id, consent_id, reflection_id, path, content_type, bytes)
+  insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (v_decision.user_id, v_decision.consent_id, v_reflection, p_path, p_content_type, p_bytes)
   returning id into v_sample;
-  insert into public.attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
+  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_event, v_decision.user_id, v_reflection, v_sample, 'legacy_outbox', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
   -- Supersedes nothing: the reflection is locked, and has no active attempt.

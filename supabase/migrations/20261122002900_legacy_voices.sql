@@ -26,7 +26,7 @@ as $$
       coalesce(r.voice ->> 'targetModel', r.voice ->> 'target_model', r.voice ->> 'model')
     ) v (voice, model)
     where r.voice ->> 'cloneStatus' = 'ready'
-      and not exists (select from public.attempts a where a.reflection_id = r.id and a.activated_at is not null)
+      and not exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null)
   ), shared as (
     select s.*, min(s.user_id::text) over same_voice = max(s.user_id::text) over same_voice
         and row_number() over (partition by s.provider, s.region, s.provider_voice_id order by s.reflection_id) = 1
@@ -71,7 +71,7 @@ declare
   v_enrollment uuid;
 begin
   perform voice_clone.drop_legacy_version(p_legacy.reflection_id);
-  insert into public.attempts
+  insert into public.voice_clone_attempts
     (id, user_id, reflection_id, source, name, language, provider, region, provider_voice_id, target_model,
      preview_status, version)
   values
@@ -80,13 +80,13 @@ begin
      'required', p_legacy.version + 1)
   returning voice_id into v_voice;
   if p_legacy.outcome = 'incomplete' then -- the mirror says none, and the attempt says why
-    update public.attempts a
+    update public.voice_clone_attempts a
     set status = 'cancelled', activated_at = now(), cancel_reason = 'legacy_incomplete'
     where a.id = v_attempt;
     return;
   end if;
   -- A day's wait, so that no message is sent for work that is done.
-  update public.attempts a set status = 'queued', is_active = true, not_before = now() + interval '1 day'
+  update public.voice_clone_attempts a set status = 'queued', is_active = true, not_before = now() + interval '1 day'
   where a.id = v_attempt;
   v_epoch := (voice_clone.claim_attempt(v_attempt, 'import', 60, 1000000, true)).lease_epoch;
   if p_legacy.is_clone then
@@ -101,7 +101,7 @@ begin
   values
     (v_voice, p_legacy.user_id, v_attempt, v_enrollment, p_legacy.name, p_legacy.language, p_legacy.provider,
      p_legacy.region, p_legacy.provider_voice_id, p_legacy.target_model);
-  update public.attempts a set status = 'ready', lease_owner = null, lease_expires_at = null where a.id = v_attempt;
+  update public.voice_clone_attempts a set status = 'ready', lease_owner = null, lease_expires_at = null where a.id = v_attempt;
 end
 $$;
 

@@ -42,7 +42,7 @@ def enrolled(world: World, user: UUID, consent: UUID | None = None) -> Row:
 
 def counts(world: World) -> Row:
     return world.truth("""
-        select (select count(*) from public.attempts) as attempts,
+        select (select count(*) from public.voice_clone_attempts) as attempts,
           (select count(*) from public.voices) as voices,
           (select count(*) from voice_clone.events) as events,
           (select count(*) from voice_clone.enrollments) as made
@@ -205,8 +205,8 @@ def test_deleting_a_custom_voice_leaves_the_provider_alone(world: World) -> None
     world.one(ATTACH, attempt["id"], world.claim(attempt["id"])["lease_epoch"], None, None)
     assert world.one("select voice_clone.delete_voice(%s, %s) as gone", attempt["voice_id"], user)["gone"]
     assert world.mirror(reflection)["cloneStatus"] == "none"
-    world.superuser.execute("update voice_clone.times set value = '0'")
-    world.service.execute("select * from voice_clone.recover_stale(100)")
+    world.superuser.execute("update voice_clone.timeouts set value = '0'")
+    world.service.execute("select * from voice_clone.sweep(100)")
     assert world.messages("voice_cleanup") == []
     assert use(world, user, reflection, "stock")["status"] == "queued", "it is still there to be used"
 
@@ -220,7 +220,7 @@ def test_a_consent_that_is_being_withdrawn_covers_no_custom_voice(world: World) 
     with pytest.raises(psycopg.Error) as caught:
         using[0].result()
     assert caught.value.sqlstate == "VC006", "it was gone once the withdrawal was there"
-    assert world.truth("select count(*) from public.attempts where is_active")["count"] == 0
+    assert world.truth("select count(*) from public.voice_clone_attempts where is_active")["count"] == 0
 
 
 def test_its_owner_retries_it_and_goes_back_to_it(world: World) -> None:

@@ -46,7 +46,7 @@ def test_a_worker_that_dies_in_it_is_replaced_and_refused(world: World) -> None:
     user = world.user()
     attempt, epoch, _ = made(world, world.reflection(user), user)
     expire(world, attempt)
-    assert sweep(world) == {"given_back": 1}
+    assert sweep(world) == {"requeued": 1}
     assert world.attempt(attempt)["runtime_status"] == "pending"
     assert ids(world, "voice_runtime_sync") == [str(attempt)]
     with refused("VC002"):

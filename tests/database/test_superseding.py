@@ -24,9 +24,9 @@ def test_an_upload_that_is_merely_opened_changes_nothing(world: World) -> None:
     assert (world.attempt(working), seen(world, reflection, user)) == before
     assert world.messages("voice_mirror") == [], "there is nothing to copy"
     world.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
-    world.superuser.execute("update voice_clone.times set value = '0' where name = 'upload'")
-    world.superuser.execute("update public.attempts set sweep_at = sweep_at where id = %s", (opened,))
-    assert world.service.execute("select * from voice_clone.recover_stale(10)").fetchall() != []
+    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+    world.superuser.execute("update public.voice_clone_attempts set sweep_at = sweep_at where id = %s", (opened,))
+    assert world.service.execute("select * from voice_clone.sweep(10)").fetchall() != []
     assert world.attempt(opened)["status"] == "expired"
     assert (world.attempt(working), seen(world, reflection, user)) == before
 
