@@ -83,12 +83,13 @@ class World:
     def intend(self, attempt: UUID, epoch: int, settle: int = 60) -> UUID:
         label = uuid4().hex[:16]
         return self.one(
-            "select voice_clone.intend_enrollment(%s, %s, %s, %s) as id", attempt, epoch, label, settle
+            "select voice_clone.intend_enrollment(%s, %s, %s, 'match', %s) as id", attempt, epoch, label, settle
         )["id"]
 
     def attach(self, attempt: UUID, epoch: int, enrollment: UUID, message: int | None = None) -> Row:
         return self.one(
-            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', %s)",
+            "select * from voice_clone.attach_voice"
+            "(%s, %s, %s, %s, 'model-1', 'request-1', '{}'::jsonb, %s, false)",
             attempt, epoch, enrollment, f"voice-of-{enrollment}", message,
         )  # fmt: skip
 

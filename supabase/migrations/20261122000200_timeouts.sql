@@ -15,11 +15,11 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
-  ('verification_poll', '5 seconds', 'between asking the provider once and twice; it doubles from there'),
-  ('verification_poll_cap', '10 minutes', 'the longest between two such questions'),
-  ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another look'),
-  ('idempotency', '24 hours', 'so long a key is remembered with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next under its key');
+  ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
+  ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
+  ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
+  ('idempotency', '24 hours', 'how long a key is kept with its answer'),
+  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
 
 create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''

@@ -33,8 +33,7 @@ create table public.voice_consents (
   unique (user_id, position),
   unique (id, user_id)
 );
-comment on column public.voice_consents.revokes is 'the signature that this entry withdraws; null for a signature';
-create index voice_consents_statement_id_idx on public.voice_consents (statement_id);
+comment on column public.voice_consents.revokes is 'the signature that this entry revokes; null for a signature';
 
 alter table public.voice_consents enable row level security;
 revoke all on public.voice_consents from public, anon, authenticated, service_role;
@@ -42,7 +41,7 @@ grant select on public.voice_consents to authenticated, service_role;
 create policy "People read their own consents" on public.voice_consents
   for select to authenticated using (user_id = (select auth.uid()));
 
--- What an entry says, without its place in a column list: the text whose hash seals it.
+-- The hash of an entry: of the entry before it, and of its own contents by name, not by column order.
 create function voice_clone.consent_hash(p_entry public.voice_consents) returns bytea
 language sql stable set search_path = ''
 as $$
@@ -53,6 +52,7 @@ as $$
   from public.voice_consent_statements s where s.id = p_entry.statement_id
 $$;
 
+-- Numbers an entry and chains it to the one before. One entry of a person at a time.
 create function voice_clone.chain_consent() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -112,7 +112,7 @@ begin
 end
 $$;
 
--- Withdraws a signature. Withdrawing twice gives the first withdrawal.
+-- Revokes a signature. A second call returns the first revocation.
 create function voice_clone.revoke_consent(p_consent uuid, p_user uuid) returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$
@@ -130,29 +130,14 @@ begin
   if not found then
     raise exception 'there is no such consent' using errcode = 'VC004';
   end if;
-exception when unique_violation then -- two withdrawals at once: the other one stands
+exception when unique_violation then -- another call was first
   return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
 end
 $$;
 
--- The entries whose seal does not fit what they say, or what came before them. Empty when the chain is whole.
-create function voice_clone.broken_consents(p_user uuid) returns setof public.voice_consents
-language sql stable security definer set search_path = ''
-as $$
-  select (chain.entry).*
-  from (
-    select c as entry,
-      lag(c.hash, 1, '\x00') over (order by c.position) as expected_previous,
-      row_number() over (order by c.position) as expected_position
-    from public.voice_consents c where c.user_id = p_user
-  ) chain
-  where (chain.entry).previous_hash <> chain.expected_previous
-    or (chain.entry).position <> chain.expected_position
-    or (chain.entry).hash <> voice_clone.consent_hash(chain.entry)
-$$;
-
--- Entries of a person's ledger take this lock alone (chain_consent); whoever relies on one shares it. Before any
--- lock on an attempt, for a withdrawal cancels attempts while it has it.
+-- A new entry takes this lock exclusively (chain_consent); a caller that relies on a consent shares it, so that a consent
+-- that was checked cannot be revoked before the transaction of the check ends. Taken before any lock on a reflection or an
+-- attempt, because a revocation cancels attempts while it holds the lock.
 create function voice_clone.lock_consents_shared(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -161,7 +146,7 @@ begin
 end
 $$;
 
--- Definer: the ledger is read whole, whoever asks.
+-- Definer: it reads the whole ledger, past row level security.
 create function voice_clone.is_consent_valid(p_consent uuid, p_user uuid, p_reflection uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -174,7 +159,7 @@ begin
 end
 $$;
 
--- Volatile, so that it sees what it waited for.
+-- Volatile, so that it sees the entry that it waited for.
 create function voice_clone.check_consent(p_consent uuid, p_user uuid, p_reflection uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -190,6 +175,5 @@ $$;
 
 grant execute on function
   voice_clone.sign_consent(uuid, text, text, text, uuid),
-  voice_clone.revoke_consent(uuid, uuid),
-  voice_clone.broken_consents(uuid)
+  voice_clone.revoke_consent(uuid, uuid)
 to voice_clone_backend;

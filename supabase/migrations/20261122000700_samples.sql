@@ -5,8 +5,7 @@ create table public.voice_samples (
   user_id uuid not null references auth.users (id),
   consent_id uuid not null,
   reflection_id uuid references public.reflections (id) on delete set null,
-  bucket text not null default 'voice-samples',
-  path text not null,
+  path text not null unique,
   content_type text not null,
   bytes bigint not null check (bytes > 0),
   language text check (language ~ '^[a-z]{2}$'),
@@ -16,12 +15,12 @@ create table public.voice_samples (
   prepared_bytes bigint,
   inspected_at timestamptz,
   created_at timestamptz not null default now(),
-  unique (bucket, path),
   foreign key (consent_id, user_id) references public.voice_consents (id, user_id),
   check (num_nulls(measures, inspected_at, prepared_path, prepared_bytes) in (0, 4))
 );
+comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
-comment on column public.voice_samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV in the same bucket: what a provider gets';
+comment on column public.voice_samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV: what a provider gets';
 create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
 create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);

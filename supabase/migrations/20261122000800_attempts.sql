@@ -6,7 +6,7 @@ create table public.voice_clone_attempts (
   reflection_id uuid references public.reflections (id) on delete set null,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
-  source text not null check (source in ('sample', 'recording', 'custom_voice', 'legacy_outbox')),
+  source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox')),
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
 
@@ -69,8 +69,10 @@ create table public.voice_clone_attempts (
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
   constraint voice_clone_attempts_sample check (source <> 'sample' or sample_id is not null)
 );
+comment on column public.voice_clone_attempts.sweep_at is
+  'when the sweep next looks at this attempt if nothing else happens; null where nothing is awaited';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
-comment on column public.voice_clone_attempts.verify_count is 'how often the provider said that the speaker is not verified yet';
+comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
 create index voice_clone_attempts_user_id_idx on public.voice_clone_attempts (user_id, created_at desc);

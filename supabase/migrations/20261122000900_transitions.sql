@@ -1,15 +1,30 @@
--- Transitions: the edges of the lifecycle as rows, and what every change of an attempt is held to, whichever
--- function makes it. A move that is not a row here raises VC001.
+-- Transitions: the edges of the lifecycle as rows, and what every change of an attempt must fulfil, whichever function
+-- makes it. A transition that is not a row here raises VC001.
+
+create table voice_clone.machines (
+  name text primary key,
+  position int not null unique,
+  title text not null
+);
+comment on table voice_clone.machines is 'the state machines, in the order and with the titles of docs/lifecycle.md';
+alter table voice_clone.machines enable row level security;
+revoke all on voice_clone.machines from public, anon, authenticated, service_role;
+
+insert into voice_clone.machines (name, position, title) values
+  ('status', 1, '`status`, of an attempt'),
+  ('runtime', 2, '`runtime_status`, of a ready attempt of a reflection'),
+  ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
+  ('enrollment', 4, '`status`, of an enrollment');
 
 create table voice_clone.edges (
-  machine text not null check (machine in ('status', 'runtime', 'preview', 'enrollment')),
+  machine text not null references voice_clone.machines (name),
   from_status text not null,
   to_status text not null,
   event text not null,
   follow_ups text[] not null default '{}',
   primary key (machine, from_status, to_status)
 );
-comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the move';
+comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the transition';
 alter table voice_clone.edges enable row level security;
 revoke all on voice_clone.edges from public, anon, authenticated, service_role;
 
@@ -60,7 +75,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
   ('enrollment', 'removing', 'removed', 'removed', '{}');
 
--- The edge of a move, or VC001.
+-- The edge of a transition, or VC001.
 create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
 language plpgsql stable set search_path = ''
 as $$
@@ -78,7 +93,7 @@ begin
 end
 $$;
 
--- The queue whose message moves this attempt on; null where a worker has it, the owner is awaited, or it is over.
+-- The queue whose message moves this attempt on; null where a worker has it, its user must act, or it is final.
 -- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
 create function voice_clone.awaited_queue(a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
@@ -95,7 +110,7 @@ begin
 end
 $$;
 
--- A wait of which the queue holds no message: the sweep sends it when it is due.
+-- A wait that is too long for the queue: the sweep sends the message when it is due.
 create function voice_clone.is_long_wait(p_not_before timestamptz) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -104,7 +119,7 @@ begin
 end
 $$;
 
--- A pure function of the row, of now, and of the times.
+-- When the sweep next looks at an attempt: a pure function of the row, of now, and of the timeouts.
 create function voice_clone.attempt_sweep_at(a public.voice_clone_attempts) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
@@ -120,7 +135,7 @@ begin
   elsif voice_clone.is_long_wait(a.not_before) then
     v_at := a.not_before;
   else
-    -- Twice as long each time, so that a long backlog is not made longer by messages that were not lost.
+    -- The wait doubles, so that a long backlog does not grow by messages that were not lost.
     v_at := greatest(now(), a.not_before) + least(
       greatest(voice_clone.timeout('lost_message'), now() - greatest(a.updated_at, a.not_before)),
       voice_clone.timeout('lost_message_cap'));
@@ -132,7 +147,7 @@ begin
 end
 $$;
 
--- No transition: a renewed lease, or no more than the sweep's own bookkeeping and the count of verification polls.
+-- Not a transition: a renewed lease, the sweep's own bookkeeping, or the count of verification polls.
 create function voice_clone.is_bookkeeping(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -149,6 +164,8 @@ begin
 end
 $$;
 
+-- An epoch only grows, and an attempt never changes its owner or its voice. A voice whose speaker was not verified is
+-- no longer the attempt's, so that a retry may make another.
 create function voice_clone.check_immutable_columns(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
@@ -160,12 +177,13 @@ begin
       and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
     or p_new.reflection_id <> p_old.reflection_id
   then
-    raise exception 'attempt %: an epoch only grows, and who it is for and what it made never change', p_new.id
+    raise exception 'attempt %: its epoch only grows, and its owner and its voice never change', p_new.id
       using errcode = 'VC001';
   end if;
 end
 $$;
 
+-- Before a write: the edge exists, the version grows by the rules of the mirror, the timestamps of the states are set.
 create function voice_clone.check_attempt_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

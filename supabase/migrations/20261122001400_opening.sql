@@ -1,6 +1,6 @@
--- Opening and queueing: how an attempt comes to be, and how it becomes the active one.
+-- Opening and queueing: how an attempt is created, and how it becomes the active one.
 
--- An attempt that waits for its upload. Activates nothing, so a voice that works goes on working.
+-- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
   p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_open_limit int default 20
@@ -47,7 +47,7 @@ begin
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';
   end if;
-  -- One queueing at a time for a reflection; in the order reflection, attempts, like every other writer.
+  -- One queueing at a time for a reflection; the reflection before its attempts, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
   select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt for no key update;
   if v_attempt.status <> 'awaiting_upload' then
@@ -68,7 +68,7 @@ begin
 end
 $$;
 
--- Another attempt, queued at once, with a sample that passed inspection before.
+-- Another attempt, queued at once, with a sample that passed inspection earlier.
 create function voice_clone.clone_sample(
   p_attempt uuid, p_user uuid, p_sample uuid, p_reflection uuid, p_provider text, p_region text,
   p_preview_required boolean, p_name text
@@ -86,7 +86,7 @@ begin
   if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  -- The consent that covered the sample must stand today, for this reflection.
+  -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_attempt, p_user, p_reflection, p_sample, 'sample', p_provider, p_region,

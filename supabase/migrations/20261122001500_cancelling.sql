@@ -1,6 +1,6 @@
--- Cancelling: superseded, reset, consent revoked, reflection or voice deleted. A late result becomes an orphan.
+-- Cancelling: superseded, reset, consent revoked, reflection or voice deleted. A result that comes later is an orphan.
 
--- The owner's moves and queueing come one at a time for a reflection: reflection first, then its attempts.
+-- One change by its user or by queueing at a time for a reflection: the reflection is locked before its attempts.
 create function voice_clone.lock_reflection(p_reflection uuid, p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -35,7 +35,7 @@ begin
 end
 $$;
 
--- The consent is withdrawn: nothing goes on with its samples, and the voices made of them speak no more.
+-- The consent is revoked: every attempt with its samples is cancelled, and the voices made of them cannot be used.
 create function voice_clone.apply_revocation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -61,7 +61,8 @@ $$;
 create trigger voice_clone_cancel_attempts before delete on public.reflections
   for each row execute function voice_clone.cancel_attempts_of_reflection();
 
--- Saying so twice is saying it once. A worker that is at it loses its lease: what it makes becomes an orphan.
+-- The reflection has no voice from now on; its attempts, their events and the voices stay. A second call changes nothing.
+-- A worker that has the attempt loses its lease: a voice that it still makes becomes an orphan.
 create function voice_clone.reset_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -80,7 +81,7 @@ begin
 end
 $$;
 
--- Soft: the voice at the provider stays. The reflections that spoke with it have no voice from now on.
+-- Soft: the voice stays at the provider. The reflections that used it have no voice from now on.
 create function voice_clone.delete_voice(p_voice uuid, p_user uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

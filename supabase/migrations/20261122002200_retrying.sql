@@ -1,7 +1,7 @@
--- Retrying and restoring: what failed starts again because its owner says so, within a budget of the owner's own;
--- or the reflection goes back to the voice that worked, where the attempt that superseded it came to nothing.
+-- Retrying and restoring: the user starts a failed attempt again, within a budget of its own; or returns to the voice that
+-- worked before, where the attempt that superseded it failed.
 
--- Whether the enrollment, the runtime or the preview came to its end without success. Null for no attempt.
+-- Whether the enrollment, the runtime sync or the preview has failed for good. Null for no attempt.
 create function voice_clone.has_failed(a public.voice_clone_attempts) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
@@ -10,13 +10,13 @@ begin
 end
 $$;
 
--- Where an attempt stands, for whoever was refused a move because of it.
-create function voice_clone.refusal_detail(p_code text, a public.voice_clone_attempts) returns text
+-- The state of an attempt, for a caller whose request it refuses.
+create function voice_clone.refusal_detail(p_error_code text, a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
-    'code', p_code, 'attempt_id', a.id, 'status', a.status, 'runtime_status', a.runtime_status,
+    'code', p_error_code, 'attempt_id', a.id, 'status', a.status, 'runtime_status', a.runtime_status,
     'preview_status', a.preview_status, 'retries', a.user_retry_count, 'retry_budget', a.user_retry_budget));
 end
 $$;
@@ -26,7 +26,7 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   if a.id is null then
-    raise exception 'this reflection has no voice in the making'
+    raise exception 'this reflection has no active attempt'
       using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_retry', a),
             hint = 'Clone one with POST /v1/reflections/{id}/voice/clone.';
   elsif not voice_clone.has_failed(a) then
@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- The same attempt again, from the step that failed. A create whose outcome is unknown is still looked up
--- first, by the worker that claims the attempt.
+-- The same attempt again, from the step that failed. A create whose outcome is unknown is still looked up first, by the
+-- worker that claims the attempt.
 create function voice_clone.retry_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -67,8 +67,8 @@ begin
 end
 $$;
 
--- A new attempt, which supersedes the failed one. The owner's retries count on: another provider is no new budget.
--- p_failed is the attempt that the caller looked at; another one's sample was not checked against this provider.
+-- A new attempt at another provider with the same sample; it supersedes the failed one and keeps its count of retries.
+-- p_failed is the attempt that the caller saw: only its sample was checked against this provider.
 create function voice_clone.retry_elsewhere(
   p_attempt uuid, p_reflection uuid, p_user uuid, p_failed uuid, p_provider text, p_region text,
   p_preview_required boolean
@@ -84,8 +84,8 @@ begin
   select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   if a.id is distinct from p_failed then
-    raise exception 'another attempt has taken its place'
-      using errcode = 'VC007', detail = voice_clone.refusal_detail('attempt_superseded', a), hint = 'Look again, and retry that one.';
+    raise exception 'another attempt is active by now'
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('attempt_superseded', a), hint = 'Read the reflection''s voice again, and retry that attempt.';
   elsif (a.provider, a.region) = (p_provider, p_region) then
     return query select * from voice_clone.retry_attempt(p_reflection, p_user);
     return;
@@ -108,7 +108,8 @@ begin
 end
 $$;
 
--- Its voice was kept, and whoever speaks in it still agrees. What its owner took away does not come back.
+-- Superseded while it was ready, its voice is not deleted, and its consent is valid. An attempt that its user reset or
+-- deleted does not come back.
 create function voice_clone.is_restorable(a public.voice_clone_attempts) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -121,13 +122,13 @@ begin
 end
 $$;
 
--- The edge is for these alone, whoever takes it.
+-- The edge from cancelled to ready is for restorable attempts only, whichever function takes it.
 create function voice_clone.require_restorable() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if not voice_clone.is_restorable(old) or not new.is_active then
-    raise exception 'attempt %: only a voice that was superseded, and is kept, comes back', old.id
+    raise exception 'attempt %: only a superseded voice that is not deleted can be restored', old.id
       using errcode = 'VC001', detail = jsonb_build_object('from', old.status, 'to', new.status)::text;
   end if;
   return new;
@@ -137,7 +138,7 @@ create trigger voice_clone_attempts_require_restorable before update on public.v
   for each row when (old.status = 'cancelled' and new.status = 'ready')
   execute function voice_clone.require_restorable();
 
--- Whether the attempt that is shown, or was last, came to nothing: failed, or taken away after it had failed.
+-- Whether an attempt failed, or was cancelled after it had failed.
 create function voice_clone.has_ended_without_voice(a public.voice_clone_attempts) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
@@ -179,7 +180,7 @@ begin
 end
 $$;
 
--- Ready as it was. What was midway or had failed starts again; what was synced and heard still is.
+-- Ready again. A step that was running or had failed starts again; a voice that was synced and heard still is.
 create function voice_clone.reactivate_attempt(p_attempt uuid) returns setof public.voice_clone_attempts
 language sql security definer set search_path = ''
 as $$

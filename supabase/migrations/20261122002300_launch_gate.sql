@@ -1,4 +1,4 @@
--- Launch gate: may a session start? Read from the active attempt, never from the mirror (invariant 7).
+-- Launch gate: whether a session may start. Read from the active attempt, never from the mirror (invariant 7).
 
 create table public.voice_sessions (
   id uuid primary key default gen_random_uuid(),
@@ -10,8 +10,6 @@ create table public.voice_sessions (
 );
 create index voice_sessions_reflection_id_idx on public.voice_sessions (reflection_id, created_at desc);
 create index voice_sessions_user_id_idx on public.voice_sessions (user_id);
-create index voice_sessions_attempt_id_idx on public.voice_sessions (attempt_id);
-create index voice_sessions_voice_id_idx on public.voice_sessions (voice_id);
 alter table public.voice_sessions enable row level security;
 revoke all on public.voice_sessions from public, anon, authenticated, service_role;
 grant select on public.voice_sessions to authenticated, service_role;
@@ -53,7 +51,7 @@ begin
 end
 $$;
 
--- Starts a session, or VC005 with the blockers. The attempt is locked: no reset slips in between.
+-- Starts a session, or raises VC005 with the blockers. Locks the attempt against a reset in between.
 create function voice_clone.start_session(p_reflection uuid, p_user uuid) returns setof public.voice_sessions
 language plpgsql security definer set search_path = ''
 as $$
@@ -77,12 +75,12 @@ begin
 end
 $$;
 
--- rpc('launch_gate'): the same answer as over HTTP, for the caller's own reflections; null for any other.
+-- rpc('voice_launch_gate'): the same answer as over HTTP, for the caller's own reflections; null for any other.
 create function public.voice_launch_gate(reflection_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers)
-  from voice_clone.launch_gate(launch_gate.reflection_id, auth.uid()) g
+  from voice_clone.launch_gate(voice_launch_gate.reflection_id, auth.uid()) g
 $$;
 revoke all on function public.voice_launch_gate(uuid) from public, anon, service_role;
 grant execute on function public.voice_launch_gate(uuid) to authenticated;

@@ -1,6 +1,6 @@
--- Followers: those who follow an attempt read its transitions, each in its order.
+-- Followers: clients that follow an attempt read its transitions, in their order.
 
--- The columns that are a worker's business are in no answer: whoever holds the lease, and what the sweep notes.
+-- Without the columns that are internal to workers and the sweep.
 create function voice_clone.public_changes(p_changes jsonb) returns jsonb
 language sql immutable set search_path = ''
 as $$
@@ -24,7 +24,7 @@ as $$
   select exists (select from public.voice_clone_attempts a where a.id = p_attempt and a.reflection_id = p_reflection)
 $$;
 
--- Nothing more can come of it. What a newer attempt took the place of may be restored while something can bring it back.
+-- No transition can follow. A superseded attempt is not final while it can be restored.
 create function voice_clone.is_final(a public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -33,9 +33,9 @@ begin
 end
 $$;
 
--- The transitions of these attempts after an event each, oldest first, no more than the limit for one attempt.
--- Those of one attempt are committed in the order of their ids, because each is made under the lock of its row.
--- Bookkeeping has no version, and nobody follows it.
+-- The transitions of these attempts after a given event each, oldest first, at most p_limit of one attempt. Those of one
+-- attempt commit in the order of their ids, because each is made under the lock of its row. Bookkeeping has no version
+-- and is left out.
 create function voice_clone.events_after(p_attempts uuid[], p_after bigint[], p_limit int)
 returns table (
   attempt_id uuid, id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz, is_last boolean)
@@ -45,17 +45,17 @@ as $$
     voice_clone.is_final(a) and not exists (
       select from voice_clone.events later
       where later.attempt_id = a.id and later.id > e.id and later.changes ? 'version')
-  from unnest(p_attempts, p_after) wanted (attempt_id, after)
-  join public.voice_clone_attempts a on a.id = wanted.attempt_id
+  from unnest(p_attempts, p_after) followed (attempt_id, after)
+  join public.voice_clone_attempts a on a.id = followed.attempt_id
   cross join lateral (
     select * from voice_clone.events x
-    where x.attempt_id = wanted.attempt_id and x.id > wanted.after and x.changes ? 'version'
+    where x.attempt_id = followed.attempt_id and x.id > followed.after and x.changes ? 'version'
     order by x.id limit p_limit
   ) e
   order by a.id, e.id
 $$;
 
--- Whether anything is still to be told after an event; null where there is no such attempt of this user.
+-- Whether a follower has more to read after an event; null where there is no such attempt of this user.
 create function voice_clone.has_more_events(p_attempt uuid, p_user uuid, p_after bigint) returns boolean
 language sql stable security definer set search_path = ''
 as $$

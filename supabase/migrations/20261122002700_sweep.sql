@@ -1,7 +1,7 @@
--- Sweep: what has waited too long is moved on. Run it as often and as many at once as you like: each row
--- is taken by one sweep, which reads it again under its lock.
+-- Sweep: the periodic recovery of what is overdue. Safe to run often, and several at once: each row is locked by one sweep,
+-- which reads it again under its lock.
 
--- One attempt whose time has come, locked by the caller: what was done.
+-- One attempt that is due, locked by the caller. Returns what was done.
 create function voice_clone.sweep_attempt(a public.voice_clone_attempts) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -14,7 +14,7 @@ declare
 begin
   if v_lost or a.leased_at + voice_clone.timeout('step') <= now() then
     if a.status = 'processing' then
-      a := voice_clone.requeue_or_fail(a, v_code, v_message, 0);
+      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0);
     else
       a := voice_clone.requeue_or_fail_step(
         a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0);
@@ -25,7 +25,7 @@ begin
     return 'expired';
   elsif a.status = 'verifying' and a.verifying_at + voice_clone.timeout('verification') <= now() then
     perform voice_clone.fail_verification(a, 'verification_timeout',
-      'The provider asked for a verification of this voice, and nobody completed it in time. '
+      'The provider asked for a verification of this voice, and it was not completed in time. '
       'Try again and complete it, or record another sample.');
     return 'failed';
   end if;
@@ -33,14 +33,14 @@ begin
   if v_queue is null then
     return 'postponed';
   end if;
-  perform pgmq.send(v_queue, voice_clone.queue_message('swept', a.id, a.version), 0);
+  perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
   perform pg_notify('voice_clone_wake', v_queue);
   return 'sent';
 end
 $$;
 
--- Attempts, enrollments and idempotency keys, at most p_limit of each; trouble with one of the three keeps no other
--- from being swept. Counts by what was done, and nothing where nothing was due.
+-- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each; an error in one of the three does not stop
+-- the others. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
@@ -57,22 +57,22 @@ begin
   loop
     begin
       v_done := v_done || voice_clone.sweep_attempt(a);
-    exception when others then -- one row that cannot be moved keeps no other from it
-      raise warning 'attempt % cannot be recovered: % (%)', a.id, sqlerrm, sqlstate;
-      v_done := v_done || 'troubled'::text;
+    exception when others then -- an error in one row does not stop the others
+      raise warning 'attempt % cannot be swept: % (%)', a.id, sqlerrm, sqlstate;
+      v_done := v_done || 'errors'::text;
     end;
   end loop;
   begin
     v_enrollments := voice_clone.sweep_enrollments(p_limit);
   exception when others then
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
-    v_done := v_done || 'troubled'::text;
+    v_done := v_done || 'errors'::text;
   end;
   begin
     v_keys := voice_clone.delete_expired_idempotency_keys(p_limit);
   exception when others then
-    raise warning 'idempotency keys cannot be forgotten: % (%)', sqlerrm, sqlstate;
-    v_done := v_done || 'troubled'::text;
+    raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
   end;
   return query
     select d, count(*)::int from unnest(v_done) d group by d
@@ -81,7 +81,7 @@ begin
 end
 $$;
 
-create function operations.sweep(p_limit int default 1000) returns table (what text, count int)
+create function operations.sweep(p_limit int) returns table (what text, count int)
 language sql security definer set search_path = ''
 as $$ select * from voice_clone.sweep(p_limit) $$;
 

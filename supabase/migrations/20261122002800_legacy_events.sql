@@ -1,6 +1,6 @@
--- Legacy events: what the outbox and the webhooks of the time before this schema ask for, each decided once.
+-- Legacy events: requests of an earlier system's outbox and webhooks, each decided once.
 --
--- An event is kept before anything is done about it, and never deleted: what is refused or skipped says why.
+-- An event is stored before it is handled, and never deleted: a refused or skipped one has its reason.
 
 create table voice_clone.legacy_events (
   id uuid primary key default gen_random_uuid(),
@@ -21,17 +21,16 @@ create table voice_clone.legacy_events (
 comment on column voice_clone.legacy_events.id is 'also the id of the attempt that it becomes';
 comment on column voice_clone.legacy_events.reflection_id is
   'as the event says it, so without a reference: a reflection may be gone';
-create index legacy_events_attempt_id_idx on voice_clone.legacy_events (attempt_id);
 create index legacy_events_outcome_idx on voice_clone.legacy_events (outcome, received_at) where outcome <> 'accepted';
 alter table voice_clone.legacy_events enable row level security;
 revoke all on voice_clone.legacy_events from public, anon, authenticated, service_role;
 
--- What the service needs of an event to go on: everything else it has from the event itself.
+-- What the service needs to continue with an event, besides the event itself.
 create type voice_clone.legacy_decision as (
   id uuid, outcome text, code text, message text, attempt_id uuid, user_id uuid, reflection_name text, consent_id uuid
 );
 
--- The newest consent that covers a reflection's voice today.
+-- The newest valid consent that covers a reflection's voice.
 create function voice_clone.consent_for(p_user uuid, p_reflection uuid) returns uuid
 language sql stable security definer set search_path = ''
 as $$
@@ -42,9 +41,9 @@ as $$
   order by c.position desc limit 1
 $$;
 
--- Decides without looking at the recording. Accepted and skipped stand; a refusal is looked at anew each time
--- the event comes. Locks event, ledger and reflection in this order: whoever relies on a consent shares the
--- ledger's lock before any lock on a reflection (standing_consents), or a withdrawal and this could wait for each other.
+-- Evaluates an event without its recording. Accepted and skipped are final; a refused event is evaluated again each time
+-- it is received. Locks the event, the consents and the reflection in this order (lock_consents_shared), or a
+-- revocation and this call could wait for each other.
 create function voice_clone.evaluate_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
@@ -64,31 +63,31 @@ begin
     return voice_clone.decide_legacy_event(e.id, 'refused', 'reflection_not_found', 'There is no such reflection.');
   elsif exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.is_active) then
     return voice_clone.decide_legacy_event(
-      e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which goes on undisturbed.');
+      e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which continues.');
   elsif jsonb_typeof(e.payload -> 'recording') is distinct from 'object' then
     return voice_clone.decide_legacy_event(e.id, 'skipped', 'no_recording', 'The event has no recording to clone.');
   elsif v_consent is null then
     return voice_clone.decide_legacy_event(
-      e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has withdrawn it.');
+      e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has revoked it.');
   end if;
   return (e.id, 'received', null, null, null, r.user_id, r.name, v_consent)::voice_clone.legacy_decision;
 end
 $$;
 
-create function voice_clone.decide_legacy_event(p_event uuid, p_outcome text, p_code text, p_message text)
+create function voice_clone.decide_legacy_event(p_event uuid, p_outcome text, p_error_code text, p_error_message text)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update voice_clone.legacy_events e
-  set outcome = p_outcome, code = p_code, message = p_message, decided_at = now()
+  set outcome = p_outcome, code = p_error_code, message = p_error_message, decided_at = now()
   where e.id = p_event and e.outcome in ('received', 'refused');
-  return (p_event, p_outcome, p_code, p_message, null, null, null, null)::voice_clone.legacy_decision;
+  return (p_event, p_outcome, p_error_code, p_error_message, null, null, null, null)::voice_clone.legacy_decision;
 end
 $$;
 
--- Keeps an event and decides what can be decided without its recording. `received`: go on with the recording.
-create function voice_clone.receive_legacy_event(p_source text, p_event text, p_reflection uuid, p_payload jsonb)
+-- Stores an event and evaluates it without its recording. `received`: continue with the recording.
+create function voice_clone.receive_legacy_event(p_source text, p_event_id text, p_reflection uuid, p_payload jsonb)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
@@ -96,17 +95,17 @@ declare
   v_id uuid;
 begin
   insert into voice_clone.legacy_events as e (source, event_id, reflection_id, payload)
-  values (p_source, p_event, p_reflection, p_payload)
+  values (p_source, p_event_id, p_reflection, p_payload)
   on conflict (source, event_id) do update
     set payload = excluded.payload, reflection_id = excluded.reflection_id
     where e.outcome in ('received', 'refused');
-  select e.id into v_id from voice_clone.legacy_events e where e.source = p_source and e.event_id = p_event;
+  select e.id into v_id from voice_clone.legacy_events e where e.source = p_source and e.event_id = p_event_id;
   return voice_clone.evaluate_legacy_event(v_id);
 end
 $$;
 
--- The recording cannot be used. Whoever decided meanwhile stands.
-create function voice_clone.refuse_legacy_event(p_event uuid, p_code text, p_message text)
+-- The recording cannot be used. A decision that was made meanwhile stays.
+create function voice_clone.refuse_legacy_event(p_event uuid, p_error_code text, p_error_message text)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
@@ -116,11 +115,11 @@ begin
   if v_decision.outcome <> 'received' then
     return v_decision;
   end if;
-  return voice_clone.decide_legacy_event(p_event, 'refused', p_code, p_message);
+  return voice_clone.decide_legacy_event(p_event, 'refused', p_error_code, p_error_message);
 end
 $$;
 
--- The recording passed inspection: a queued attempt, unless something speaks against it by now.
+-- The recording passed inspection: a queued attempt, unless the event is refused or skipped by now.
 create function voice_clone.accept_legacy_event(
   p_event uuid, p_provider text, p_region text, p_name text, p_language text, p_transcript text,
   p_path text, p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint,
@@ -156,7 +155,7 @@ begin
 end
 $$;
 
--- For operators: what became of the events, and with the payload what to send again once its reason is gone.
+-- For operators: the events with one outcome, and their payload, to send them again once the reason is gone.
 create function operations.legacy_events(p_outcome text)
 returns table (
   source text, event_id text, reflection_id uuid, payload jsonb, outcome text, code text, message text,

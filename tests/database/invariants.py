@@ -89,7 +89,7 @@ def no_create_while_an_outcome_is_open(world: World) -> None:
     assert caught.value.sqlstate == "VC007"
     with pytest.raises(psycopg.Error):  # and no voice without an enrollment of its own
         world.attach(attempt, epoch, world.user())
-    world.one("select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null)", enrollment, epoch)
+    world.one("select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)", enrollment, epoch)
     world.attach(attempt, epoch, world.intend(attempt, epoch))
 
 
@@ -150,7 +150,7 @@ def a_late_completion_is_an_orphan(world: World) -> None:
     with pytest.raises(psycopg.Error) as caught:
         world.attach(late, epoch, enrollment)
     assert caught.value.sqlstate == "VC002"
-    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r', null) as status"
     assert world.one(report, enrollment)["status"] == "orphaned"
     assert world.mirror(reflection) == seen
     assert world.attempt(newer)["is_active"]
@@ -261,7 +261,7 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
     9: (no_sample_without_consent, run("drop trigger voice_samples_require_consent on public.voice_samples")),
     10: (
         a_message_goes_with_its_effect,
-        patch("voice_clone.attach_voice", "where p_message is not null", "where false"),
+        patch("voice_clone.attach_voice", "where p_message_id is not null", "where false"),
     ),
     11: (
         the_events_rebuild_the_row,

@@ -127,7 +127,7 @@ def test_a_voice_that_was_adopted_in_between_is_no_orphan(world: World) -> None:
 
 def test_a_voice_that_was_reported_for_an_attempt_cancelled_since_is_an_orphan(world: World) -> None:
     _, enrollment = open_outcome(world, cancelled=False)
-    world.one("select voice_clone.report_enrollment(%s, 'voice', 'm', false, 'r') as status", enrollment)
+    world.one("select voice_clone.report_enrollment(%s, 'voice', 'm', false, 'r', null) as status", enrollment)
     world.superuser.execute("update public.voice_clone_attempts set status = 'cancelled', is_active = false,"
                             " lease_owner = null, lease_expires_at = null")  # fmt: skip
     assert begin(world, enrollment) == "orphaned"
@@ -174,8 +174,9 @@ def test_an_orphan_that_is_somebodys_after_all_is_not_removed(world: World) -> N
 
 OWN: LiteralString = """
     insert into public.voices (
-      id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
-    select gen_random_uuid(), a.user_id, a.id, 'Ada', 'en', a.provider, a.region, v.voice, 'm'
+      id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_voice_id,
+      provider_target_model, provider_voice_kind)
+    select gen_random_uuid(), a.user_id, a.id, 'Ada', 'en', a.provider, a.region, v.voice, 'm', 'match'
     from public.voice_clone_attempts a, (values (%s::uuid, %s)) v (attempt, voice) where a.id = v.attempt
 """
 
@@ -228,7 +229,7 @@ def test_a_maker_that_comes_late_is_told_that_its_voice_is_being_removed(world: 
     _, enrollment = orphan(world)
     due(world, enrollment)
     assert begin(world, enrollment) == "remove"
-    report = "select voice_clone.report_enrollment(%s, %s, 'model-1', false, null) as status"
+    report = "select voice_clone.report_enrollment(%s, %s, 'model-1', false, null, null) as status"
     assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removing"
     assert end(world, enrollment, "removed") == "removed"
     assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removed"

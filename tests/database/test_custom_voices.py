@@ -11,7 +11,7 @@ from tests.database.moves import fail, meanwhile, restore, retry
 from tests.world import Row, World
 
 USE = "select * from voice_clone.use_custom_voice(%s, %s, %s, %s, '', %s, %s, 'model-1', %s, 'en', true)"
-ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s)"
+ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s, false)"
 
 
 def use(
@@ -163,7 +163,7 @@ def test_the_attach_checks_again_whose_voice_it_is(world: World) -> None:
     epoch = world.claim(attempt)["lease_epoch"]
     other = world.queued(world.user(), None)
     enrollment = world.intend(other, world.claim(other)["lease_epoch"])
-    world.one("select voice_clone.report_enrollment(%s, 'soon-taken', 'm', false, 'r')", enrollment)
+    world.one("select voice_clone.report_enrollment(%s, 'soon-taken', 'm', false, 'r', null)", enrollment)
     assert refusal(world, ATTACH, attempt, epoch, None, None) == ("VC006", "voice_not_found")
 
 

@@ -14,7 +14,7 @@ def made(world: World, reflection: UUID | None, user: UUID, *, goes_on: bool = T
     attempt = world.queued(user, reflection)
     epoch = world.claim(attempt)["lease_epoch"]
     row = world.one(
-        "select * from voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, %s)",
+        "select * from voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, %s)",
         attempt, epoch, world.intend(attempt, epoch), goes_on,
     )  # fmt: skip
     return attempt, epoch, row

@@ -83,7 +83,7 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "who owns a provider voice": (
         "select from public.voices v"
-        " where v.provider = 'local' and v.region = '' and v.provider_voice_id = 'v'",
+        " where v.tts_provider = 'local' and v.provider_region = '' and v.provider_voice_id = 'v'",
         "voices_provider",
     ),
     "an open enrollment": (

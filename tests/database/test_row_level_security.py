@@ -67,7 +67,8 @@ WRITES = {
     "read a queue": "select from pgmq.q_voice_clone_process",
     "read the deferred messages": "select from voice_clone.deferred_messages",
     "send to a queue": "select pgmq.send('voice_clone_process', '{}'::jsonb, 0)",
-    "call a transition": "select voice_clone.attach_voice(%(attempt)s, 1, %(attempt)s, 'v', 'm', 'r', null)",
+    "call a transition": "select voice_clone.attach_voice(%(attempt)s, 1, %(attempt)s, 'v', 'm', 'r',"
+    " null, null, false)",
     "look at a verification": "select from voice_clone.verification_work(%(attempt)s)",
     "settle a verification": "select voice_clone.record_verification(%(attempt)s, true, null, 'c', 'm')",
     "retry a voice": "select from voice_clone.retry_attempt(%(reflection)s, %(owner)s)",
@@ -77,7 +78,7 @@ WRITES = {
     "look up whose a voice is": "select from voice_clone.find_custom_voice(%(owner)s, 'local', 'x', null)",
     "use a custom voice": "select from voice_clone.use_custom_voice(gen_random_uuid(), %(owner)s,"
     " %(reflection)s, 'local', '', 'x', null, 'm', 'n', 'en', true)",
-    "attach a custom voice": "select from voice_clone.attach_custom_voice(%(attempt)s, 1, null, null)",
+    "attach a custom voice": "select from voice_clone.attach_custom_voice(%(attempt)s, 1, null, null, false)",
     "restore a voice": "select from voice_clone.restore_attempt(%(reflection)s, %(owner)s)",
     "call the mirror": "select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[])",
     "read the orphans": "select from operations.orphans()",

@@ -65,7 +65,7 @@ def test_an_opened_upload_takes_a_place_and_the_next_is_refused(world: World) ->
     detail = said(diagnostic)
     assert (detail["code"], detail["provider"], detail["slots"]) == ("provider_full", "local", 1)
     assert "expires" in (diagnostic.message_hint or "")
-    assert detail["freeAt"]
+    assert detail["free_at"]
     assert world.truth("select count(*) from public.voice_samples")["count"] == 1, "nothing is left of the refused"
 
 
@@ -109,7 +109,7 @@ def test_a_voice_keeps_its_place_when_its_owner_deletes_it(world: World) -> None
     assert taken(world) == 1
     limit(world, 1)
     diagnostic = refusal(world, user)
-    assert "freeAt" not in said(diagnostic)
+    assert "free_at" not in said(diagnostic)
     assert "removed there" in (diagnostic.message_hint or "")
 
 

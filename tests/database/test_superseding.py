@@ -67,7 +67,7 @@ def test_a_sample_queued_while_one_is_processing_supersedes_it(world: World) -> 
         with refused("VC002"):
             write()
     assert world.claim(older)["outcome"] == "inactive"
-    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r', null) as status"
     assert world.one(report, enrollment)["status"] == "orphaned"
     assert world.one(report, enrollment)["status"] == "orphaned", "saying so twice is saying it once"
     assert (world.attempt(older), seen(world, reflection, user)) == (cancelled, shown)
@@ -101,7 +101,7 @@ def test_a_sample_supersedes_the_result_that_it_meets(world: World) -> None:
     enrollment = world.intend(older, epoch)
     with meanwhile(world, lambda: world.queue(newer, user)):
         world.superuser.execute(
-            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null)", (older, epoch, enrollment)
+            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, false)", (older, epoch, enrollment)
         )
     assert (world.attempt(older)["cancel_reason"], world.attempt(newer)["is_active"]) == ("superseded", True)
     assert world.superuser.execute("select from operations.orphans()").fetchall() == [], "a row owns it"

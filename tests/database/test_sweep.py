@@ -48,7 +48,7 @@ def verifying(world: World, user: UUID, reflection: UUID | None) -> UUID:
     attempt = world.queued(user, reflection)
     epoch = world.claim(attempt)["lease_epoch"]
     world.one(
-        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null, null)",
         attempt, epoch, world.intend(attempt, epoch), f"voice-of-{attempt}",
     )  # fmt: skip
     return attempt
@@ -247,7 +247,7 @@ def test_a_row_that_cannot_be_moved_keeps_no_other_from_it(world: World) -> None
     world.claim(other)
     wait_past(world, "upload")
     expire(world, other)
-    assert sweep(world) == {"troubled": 1, "requeued": 1}
+    assert sweep(world) == {"errors": 1, "requeued": 1}
     assert world.attempt(stuck)["status"] == "awaiting_upload"
 
 
@@ -268,7 +268,7 @@ def test_what_cannot_be_swept_keeps_no_other_from_it(world: World, broken: str) 
     world.open(world.user(), None)
     wait_past(world, "upload")
     world.superuser.execute(f"drop function voice_clone.{broken}(int)".encode())
-    assert sweep(world) == {"expired": 1, "troubled": 1}
+    assert sweep(world) == {"expired": 1, "errors": 1}
 
 
 def test_how_long_a_queue_keeps_what_waits_is_set_in_one_place(world: World) -> None:

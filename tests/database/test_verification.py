@@ -21,7 +21,7 @@ def verifying(world: World, user: UUID, reflection: UUID | None) -> UUID:
 def await_verification(world: World, attempt: UUID, voice: str) -> None:
     epoch = world.claim(attempt)["lease_epoch"]
     world.one(
-        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null, null)",
         attempt, epoch, world.intend(attempt, epoch), voice,
     )  # fmt: skip
 
@@ -100,13 +100,13 @@ def test_a_verified_voice_is_ready_and_goes_on_to_the_runtime(world: World) -> N
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("ready", None)
     assert world.messages(QUEUE) == [], "archived in the transaction of its effect"
-    assert [each["message"]["event"] for each in world.messages("voice_runtime_sync")] == ["verified"]
+    assert [each["message"]["event"] for each in world.messages("voice_runtime_sync")] == ["VOICE_RUNTIME_SYNC"]
     voice = world.truth("select * from public.voices where attempt_id = %s", attempt)
     assert (voice["id"], voice["provider_voice_id"]) == (after["voice_id"], f"voice-of-{attempt}")
     assert voice["enrollment_id"] is not None
     assert world.mirror(reflection)["cloneStatus"] == "ready"
     assert world.truth("select * from voice_clone.replay(%s)", attempt) == after
-    assert work(world, attempt)["outcome"] == "settled"
+    assert work(world, attempt)["outcome"] == "nothing_to_do"
 
 
 def test_the_wait_between_looks_doubles_up_to_its_cap(world: World) -> None:

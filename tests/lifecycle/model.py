@@ -149,7 +149,7 @@ class Model:
         if not a.is_active:
             return "inactive"
         if a.status not in ("queued", "processing"):
-            return "settled"
+            return "nothing_to_do"
         if a.status == "processing" and self.is_leased(a):
             return "busy"
         if a.status == "queued" and (a.not_before or 0) > self.clock and not early:
@@ -186,7 +186,7 @@ class Model:
         if not a.is_active or a.status != "ready":
             return "inactive"
         if not waiting and not lost:
-            return "settled"
+            return "nothing_to_do"
         if self.is_leased(a):
             return "busy"
         if waiting and (a.not_before or 0) > self.clock:
