@@ -1,7 +1,7 @@
 -- unknown --
 -- of the voices that a provider lists
-select * from voice_clone.unknown_voices(%(provider)s, %(region)s, %(voices)s, %(labels)s)
+select * from voice_clone.unaccounted_voices(%(provider)s, %(region)s, %(voices)s, %(labels)s)
 
 -- kept --
 -- what the provider should have
-select * from voice_clone.kept_voices(%(provider)s, %(region)s)
+select * from voice_clone.undeleted_voices(%(provider)s, %(region)s)

@@ -16,7 +16,7 @@ queries = load_queries(__file__)
 MEANINGS = {
     "expired": "uploads that nobody finalized in time",
     "sent": "messages that were due, or lost and sent again",
-    "given_back": "leases that ran out; the work is queued again",
+    "requeued": "leases that ran out; the work is queued again",
     "failed": "out of budget, or past a deadline",
     "postponed": "nothing to do any more",
     "enrollments": "voices at a provider whose outcome or removal is due",

@@ -1,3 +1,3 @@
 -- recover_stale --
 -- one run; no row where nothing was due
-select what, count from voice_clone.recover_stale(%(limit)s)
+select what, count from voice_clone.sweep(%(limit)s)

@@ -83,12 +83,17 @@ class World:
     def intend(self, attempt: UUID, epoch: int, settle: int = 60) -> UUID:
         label = uuid4().hex[:16]
         return self.one(
-            "select voice_clone.intend_enrollment(%s, %s, %s, %s) as id", attempt, epoch, label, settle
+            "select voice_clone.intend_enrollment(%s, %s, %s, 'match', %s) as id",
+            attempt,
+            epoch,
+            label,
+            settle,
         )["id"]
 
     def attach(self, attempt: UUID, epoch: int, enrollment: UUID, message: int | None = None) -> Row:
         return self.one(
-            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', %s)",
+            "select * from voice_clone.attach_voice"
+            "(%s, %s, %s, %s, 'model-1', 'request-1', '{}'::jsonb, %s, false)",
             attempt, epoch, enrollment, f"voice-of-{enrollment}", message,
         )  # fmt: skip
 
@@ -117,7 +122,7 @@ class World:
         return attempt
 
     def attempt(self, attempt: UUID) -> Row:
-        return self.truth("select * from public.attempts where id = %s", attempt)
+        return self.truth("select * from public.voice_clone_attempts where id = %s", attempt)
 
     def mirror(self, reflection: UUID) -> Row:
         self.one("select voice_clone.mirror_reflections(%s)", [reflection])

@@ -1,7 +1,7 @@
 -- statements --
 -- the latest version of each, every locale
 select distinct on (s.statement, s.locale) s.statement, s.version, s.locale, s.body
-from public.consent_statements s
+from public.voice_consent_statements s
 order by s.statement, s.locale, s.version desc
 
 -- sign --
@@ -10,7 +10,7 @@ select c.id as consent_id, s.statement, s.version, s.locale,
   jsonb_build_object('kind', c.subject_kind, 'id', c.subject_id) as subject,
   c.recorded_at as signed_at, encode(c.hash, 'hex') as hash
 from voice_clone.sign_consent(%(user)s, %(statement)s, %(locale)s, %(subject_kind)s, %(subject_id)s) c
-join public.consent_statements s on s.id = c.statement_id
+join public.voice_consent_statements s on s.id = c.statement_id
 
 -- revoke --
 -- an entry like any other; cancels what the consent covered

@@ -14,7 +14,7 @@ queries = load_queries(__file__)
 
 
 class AttemptRow(Struct, frozen=True, kw_only=True):
-    """The columns of public.attempts that the service reads; others are ignored."""
+    """The columns of public.voice_clone_attempts that the service reads; others are ignored."""
 
     id: UUID
     user_id: UUID

@@ -20,7 +20,7 @@ from backend.web.logs import log
 
 queries = load_queries(__file__)
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
-UNCLAIMED_WAIT = {"busy", "owner_busy"}  # not_due: its message comes when it is due
+UNCLAIMED_WAIT = {"busy", "user_busy"}  # not_due: its message comes when it is due
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
 

@@ -18,7 +18,7 @@ from backend.lifecycle.draining import Drained, Drainer
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.preview import render_preview
 from backend.lifecycle.runtime_sync import sync_runtime
-from backend.lifecycle.verification import settle_verification, verify_attempt
+from backend.lifecycle.verification import record_verification, verify_attempt
 from backend.web.authentication import require_internal
 from backend.web.logs import log
 
@@ -86,10 +86,10 @@ class InternalController(Controller):
         return await verify_attempt(context, attempt_id, message_id=data.msg_id)
 
     @post("/voice-clone-attempts/{attempt_id:uuid}/verification", status_code=200)
-    async def settle_verification(
+    async def record_verification(
         self, attempt_id: FromPath[UUID], data: JSONBody[Verification], context: NamedDependency[AppContext]
     ) -> Attempt:
-        return await settle_verification(
+        return await record_verification(
             context,
             attempt_id,
             verified=data.verified,
@@ -119,7 +119,7 @@ class InternalController(Controller):
     async def recover_stale(
         self, data: JSONBody[Sweep], database: NamedDependency[Database]
     ) -> dict[str, int]:
-        """Counts by what was done: expired, sent, given_back, failed, …; empty where nothing was due."""
+        """Counts by what was done: expired, sent, requeued, failed, …; empty where nothing was due."""
         rows = await database.fetch_all(queries.recover_stale, {"limit": data.limit}, row=Count)
         done = {row.what: row.count for row in rows}
         if "troubled" in done:

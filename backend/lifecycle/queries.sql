@@ -1,10 +1,10 @@
 -- by_id --
 -- under row level security: another's is not there
-select a.* from public.attempts a where a.id = %(attempt)s
+select a.* from public.voice_clone_attempts a where a.id = %(attempt)s
 
 -- is_for_reflection --
 -- the longer address must be true as well
-select voice_clone.is_attempt_for(%(attempt)s, %(reflection)s)
+select voice_clone.is_attempt_of_reflection(%(attempt)s, %(reflection)s)
 
 -- events --
 -- a timeline; definer, for schema voice_clone is not the client's
@@ -32,7 +32,7 @@ select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(settle
 
 -- settle --
 -- closed: nothing was made; unknown: look again
-select voice_clone.settle_enrollment(%(enrollment)s, %(epoch)s, %(status)s, %(code)s, %(request_id)s, %(settle)s)
+select voice_clone.resolve_enrollment(%(enrollment)s, %(epoch)s, %(status)s, %(code)s, %(request_id)s, %(settle)s)
 
 -- report --
 -- a voice whose maker lost the lease: kept for the next worker, or an orphan
@@ -91,9 +91,9 @@ select voice_clone.reject_verification(%(attempt)s, %(epoch)s, %(count)s, %(code
 -- a look found neither: the wait doubles
 select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s)
 
--- settle_verification --
+-- record_verification --
 -- said from outside, and once
-select * from voice_clone.settle_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)
+select * from voice_clone.record_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)
 
 -- begin_cleanup --
 -- what there is to do; a removal is committed as an intent before the provider is asked
@@ -117,7 +117,7 @@ select voice_clone.set_slots(%(provider)s, %(region)s, %(slots)s)
 
 -- voices_held --
 -- counted up to what the account uses: the rest of it is somebody else's
-select voice_clone.voices_held(%(provider)s, %(region)s, %(limit)s) as held
+select voice_clone.count_enrolled_voices(%(provider)s, %(region)s, %(limit)s) as held
 
 -- launch_gates --
 -- of many requests at once, in their order; null where the reflection is another user's
@@ -128,11 +128,11 @@ order by requested.place
 
 -- recover_stale --
 -- counts by what was done; no row where nothing was due
-select what, count from voice_clone.recover_stale(%(limit)s)
+select what, count from voice_clone.sweep(%(limit)s)
 
 -- of_reflection --
 -- newest first, with the index on (reflection_id, created_at)
-select a.* from public.attempts a
+select a.* from public.voice_clone_attempts a
 where a.reflection_id = %(reflection)s
 order by a.created_at desc
 limit %(limit)s

@@ -84,7 +84,7 @@ async def look(
     return queries.postpone_verification, {"at_least": 0.0}
 
 
-async def settle_verification(
+async def record_verification(
     context: AppContext,
     attempt_id: UUID,
     *,
@@ -94,7 +94,7 @@ async def settle_verification(
 ) -> Attempt:
     """What was learned outside. The same again changes nothing; a contradiction is IllegalTransition."""
     row = await context.database.fetch_one(
-        queries.settle_verification,
+        queries.record_verification,
         {
             "attempt": attempt_id,
             "verified": verified,

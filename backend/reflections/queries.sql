@@ -1,10 +1,10 @@
 -- voice --
 -- the mirror as clients read it, and the gate beside it; under row level security
-select r.voice, public.launch_gate(r.id) as gate, a.source, a.preview_path,
+select r.voice, public.voice_launch_gate(r.id) as gate, a.source, a.preview_path,
   case when a.error_code is not null then to_jsonb(a) end as attempt, s.measures
 from public.reflections r
-left join public.attempts a on a.reflection_id = r.id and a.is_active
-left join public.samples s on s.id = a.sample_id and a.error_code is not null
+left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
+left join public.voice_samples s on s.id = a.sample_id and a.error_code is not null
 where r.id = %(reflection)s
 
 -- start_session --
@@ -31,8 +31,8 @@ select * from voice_clone.retry_attempt(%(reflection)s, %(user)s)
 -- active --
 -- the attempt that a retry is about, and what was measured of its sample; under row level security
 select to_jsonb(a) as attempt, s.measures
-from public.attempts a
-left join public.samples s on s.id = a.sample_id
+from public.voice_clone_attempts a
+left join public.voice_samples s on s.id = a.sample_id
 where a.reflection_id = %(reflection)s and a.is_active
 
 -- retry_elsewhere --

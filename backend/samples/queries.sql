@@ -13,11 +13,11 @@ select * from voice_clone.queue_attempt(
 -- upload_of_voice --
 -- what finalize needs to know of an upload, by the voice it will become
 select a.id, a.user_id, a.status, a.provider, s.bucket, s.path
-from public.attempts a
-join public.samples s on s.id = a.sample_id
+from public.voice_clone_attempts a
+join public.voice_samples s on s.id = a.sample_id
 where a.voice_id = %(voice)s
 
 -- measures --
 -- what inspection measured of these samples; under row level security
-select s.id, s.language, s.measures from public.samples s
+select s.id, s.language, s.measures from public.voice_samples s
 where s.id = any(%(samples)s::uuid[]) and s.measures is not null

@@ -17,11 +17,11 @@ begin
   if to_regrole('voice_clone_backend') is null then
     create role voice_clone_backend nologin;
   end if;
-  -- What the service and the consumers log in as. Its password is set by the operator.
+  -- The login of the service and the consumers. The operator sets its password.
   if to_regrole('voice_clone_service') is null then
     create role voice_clone_service login;
   end if;
-  -- Owns mirror_reflections and nothing else: the one role that may write the mirror's keys.
+  -- Owns the functions that write the mirror's keys, and nothing else: the one role that may write them.
   if to_regrole('voice_clone_mirror') is null then
     create role voice_clone_mirror nologin;
   end if;

@@ -1,33 +1,33 @@
 -- Timeouts: how long the lifecycle waits for what, as rows, so that operators and tests can set them.
 
-create table voice_clone.times (
+create table voice_clone.timeouts (
   name text primary key,
   value interval not null check (value >= interval '0'),
   purpose text not null
 );
-alter table voice_clone.times enable row level security;
-revoke all on voice_clone.times from public, anon, authenticated, service_role;
+alter table voice_clone.timeouts enable row level security;
+revoke all on voice_clone.timeouts from public, anon, authenticated, service_role;
 
-insert into voice_clone.times (name, value, purpose) values
+insert into voice_clone.timeouts (name, value, purpose) values
   ('upload', '24 hours', 'an upload that is not finalized by then expires'),
   ('queue_hold', '5 seconds', 'a longer wait is kept in not_before, and the sweep sends its message when it is due'),
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
-  ('verification_poll', '5 seconds', 'between asking the provider once and twice; it doubles from there'),
-  ('verification_poll_cap', '10 minutes', 'the longest between two such questions'),
-  ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another look'),
-  ('idempotency', '24 hours', 'so long a key is remembered with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next under its key');
+  ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
+  ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
+  ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
+  ('idempotency', '24 hours', 'how long a key is kept with its answer'),
+  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
 
-create function voice_clone.time_of(p_name text) returns interval
+create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_value interval;
 begin
-  select t.value into strict v_value from voice_clone.times t where t.name = p_name;
+  select t.value into strict v_value from voice_clone.timeouts t where t.name = p_name;
   return v_value;
 end
 $$;

@@ -18,24 +18,18 @@ create table voice_clone.queues (
 alter table voice_clone.queues enable row level security;
 revoke all on voice_clone.queues from public, anon, authenticated, service_role;
 
-insert into voice_clone.queues (name, purpose) values
-  ('voice_clone_process', 'claim a queued attempt and enroll its sample'),
-  ('voice_clone_verify', 'ask the provider whether a voice is verified'),
-  ('voice_mirror', 'copy lifecycle state into reflections.voice'),
-  ('voice_runtime_sync', 'make a ready voice known to the runtime'),
-  ('voice_preview', 'render the clip that the owner must hear'),
-  ('voice_cleanup', 'remove orphans at the provider');
-
-do $$
+-- All that a new queue needs: its row, its queue and the queue of its dead letters, out of reach of every client.
+create function voice_clone.create_queue(p_name text, p_purpose text) returns void
+language plpgsql set search_path = ''
+as $$
 declare
   v_queue text;
   v_table text;
 begin
-  for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix)
-  loop
+  insert into voice_clone.queues (name, purpose) values (p_name, p_purpose);
+  foreach v_queue in array array[p_name, p_name || '_dead'] loop
     perform pgmq.create(v_queue);
-    foreach v_table in array array['q_' || v_queue, 'a_' || v_queue]
-    loop
+    foreach v_table in array array['q_' || v_queue, 'a_' || v_queue] loop
       execute format('alter table pgmq.%I enable row level security', v_table);
       execute format('revoke all on pgmq.%I from public, anon, authenticated', v_table);
     end loop;
@@ -43,7 +37,17 @@ begin
 end
 $$;
 
-create function voice_clone.known_queue(p_queue text) returns text
+select voice_clone.create_queue(queue.name, queue.purpose)
+from (values
+  ('voice_clone_process', 'claim a queued attempt and enroll its sample'),
+  ('voice_clone_verify', 'poll the provider for the verification of a voice'),
+  ('voice_mirror', 'copy lifecycle state into reflections.voice'),
+  ('voice_runtime_sync', 'make a ready voice known to the runtime'),
+  ('voice_preview', 'render the clip that the owner must hear'),
+  ('voice_cleanup', 'remove orphans at the provider')
+) queue (name, purpose);
+
+create function voice_clone.require_queue(p_queue text) returns text
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -54,7 +58,7 @@ begin
 end
 $$;
 
--- Deferred messages: what nobody may see for more than a few seconds waits here, and not in its queue.
+-- Deferred messages: a message that is delayed for more than a few seconds waits here, and not in its queue.
 --
 -- pgmq.read walks past every message that is not visible yet, so 200,000 of them make each read five times
 -- slower. Here they cost nothing until they are due; then they are sent like any other message.
@@ -73,7 +77,7 @@ create function voice_clone.queue_delay_seconds() returns int
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return ceil(extract(epoch from voice_clone.time_of('queue_hold')));
+  return ceil(extract(epoch from voice_clone.timeout('queue_hold')));
 end
 $$;
 

@@ -1,18 +1,20 @@
 -- Messages: how a queue's messages are sent, read, archived, postponed and dead-lettered.
 
-create function voice_clone.message(p_event text, p_id uuid, p_version bigint) returns jsonb
+-- Ids, never state: the handler reads the row. The event is the queue's name in upper case. `p_reflection` is the
+-- reflection of the attempt that the message is about; the key is absent where there is none.
+create function voice_clone.queue_message(p_queue text, p_id uuid, p_version bigint, p_reflection uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return jsonb_build_object(
-    'event', p_event, 'id', p_id, 'version', p_version, 'enqueuedAt', clock_timestamp(),
-    'traceparent', nullif(current_setting('voice_clone.traceparent', true), ''));
+  return jsonb_strip_nulls(jsonb_build_object(
+    'event', upper(p_queue), 'id', p_id, 'version', p_version, 'reflection_id', p_reflection,
+    'enqueued_at', clock_timestamp()));
 end
 $$;
 
--- The ids of the messages that are in the queue: none where they were deferred. The notification names the queue, so
--- that a message wakes the consumers of one queue and not of all.
-create function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int default 0)
+-- Returns the ids of the messages that are in the queue now: an empty array where they were deferred. The notification
+-- names the queue, so that a message wakes the consumers of one queue only.
+create function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int)
 returns bigint[]
 language plpgsql security definer set search_path = ''
 as $$
@@ -22,7 +24,7 @@ begin
   if cardinality(p_messages) = 0 then
     return v_ids;
   end if;
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   if p_delay_seconds > voice_clone.queue_delay_seconds() then
     insert into voice_clone.deferred_messages (queue, due_at, message)
     select p_queue, now() + make_interval(secs => p_delay_seconds), m from unnest(p_messages) m;
@@ -36,7 +38,7 @@ begin
 end
 $$;
 
--- Sends what is due in a queue, oldest first, no more than the limit. Two of these at once share the work.
+-- Sends the deferred messages that are due, oldest first, at most p_limit. Two calls at once share the work.
 create function voice_clone.release_deferred_messages(p_queue text, p_limit int) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -50,17 +52,17 @@ begin
     delete from voice_clone.deferred_messages d using due where d.id = due.id returning d.due_at, d.message
   )
   select array_agg(t.message order by t.due_at) into v_messages from taken t;
-  perform voice_clone.send_messages(p_queue, v_messages) where v_messages is not null;
+  perform voice_clone.send_messages(p_queue, v_messages, 0) where v_messages is not null;
 end
 $$;
 
--- Whoever reads a queue sends what is due in it first, so that no clock of its own is needed.
+-- Each read first sends what is due in the queue, so that deferred messages need no timer of their own.
 create function voice_clone.read_messages(p_queue text, p_visibility_seconds int, p_quantity int)
 returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, message jsonb)
 language plpgsql security definer set search_path = '' rows 50
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
+  perform voice_clone.require_queue(p_queue);
   if exists (select from voice_clone.deferred_messages d where d.queue = p_queue and d.due_at <= now()) then
     perform voice_clone.release_deferred_messages(p_queue, 1000);
   end if;
@@ -70,51 +72,52 @@ begin
 end
 $$;
 
--- pgmq.read plans its statement anew each time. Once autovacuum has seen a queue drained, the planner takes it for
--- empty, so it walks all of it for each read and compares every message with each of those it chose: 16 of
--- 50,000 took 90 ms, and 200 a second, until autovacuum came again. Without these ways of doing it the
--- oldest are read off the index and merged with themselves, which takes one millisecond.
+-- pgmq.read plans its statement again on each call. After autovacuum has seen an empty queue, the planner assumes that it
+-- is still empty, scans all of it on each read and compares every message with each of the chosen ones: 16 of
+-- 50,000 took 90 ms until the next autovacuum. Without these plan types it reads the oldest by the index and merges
+-- them, which takes one millisecond.
 alter function voice_clone.read_messages(text, int, int) set enable_seqscan = off;
 alter function voice_clone.read_messages(text, int, int) set enable_nestloop = off;
 alter function voice_clone.read_messages(text, int, int) set enable_hashjoin = off;
--- Called by that one; it looks up the few that are due, one by one, among all that are not.
+-- Called by read_messages; it looks up the few that are due one by one.
 alter function voice_clone.release_deferred_messages(text, int) set enable_nestloop = on;
 
-create function voice_clone.archive_messages(p_queue text, p_msg_ids bigint[]) returns bigint[]
+create function voice_clone.archive_messages(p_queue text, p_message_ids bigint[]) returns bigint[]
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
-  return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_msg_ids) a);
+  perform voice_clone.require_queue(p_queue);
+  return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_message_ids) a);
 end
 $$;
 
-create function voice_clone.postpone_messages(p_queue text, p_msg_ids bigint[], p_delays_seconds int[]) returns void
+create function voice_clone.postpone_messages(p_queue text, p_message_ids bigint[], p_delays_seconds int[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.known_queue(p_queue);
-  perform pgmq.set_vt(p_queue, m.id, m.delay) from unnest(p_msg_ids, p_delays_seconds) m (id, delay);
+  perform voice_clone.require_queue(p_queue);
+  perform pgmq.set_vt(p_queue, m.id, m.delay) from unnest(p_message_ids, p_delays_seconds) m (id, delay);
 end
 $$;
 
--- Whoever archives a message sends its dead letter, so one that two readers bury is one letter.
+-- The call that archives a message sends its dead letter, so a message that two readers dead-letter is sent once. A body
+-- that is no JSON object is kept under dead_body.
 create function voice_clone.dead_letter_messages(
-  p_queue text, p_msg_ids bigint[], p_bodies jsonb[], p_reads int[], p_reasons text[]) returns void
+  p_queue text, p_message_ids bigint[], p_bodies jsonb[], p_reads int[], p_reasons text[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_dead jsonb[];
 begin
   with archived as materialized (
-    select a as id from pgmq.archive(voice_clone.known_queue(p_queue), p_msg_ids) a
+    select a as id from pgmq.archive(voice_clone.require_queue(p_queue), p_message_ids) a
   )
   select array_agg(
-    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('deadBody', d.body) end
-    || jsonb_build_object('deadReason', d.reason, 'deadMessageId', d.id, 'deadReads', d.reads, 'deadAt', now())
+    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('dead_body', d.body) end
+    || jsonb_build_object('dead_reason', d.reason, 'dead_message_id', d.id, 'dead_reads', d.reads, 'dead_at', now())
     order by d.id)
   into v_dead
-  from unnest(p_msg_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)
+  from unnest(p_message_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)
   join archived using (id);
   if v_dead is not null then
     perform pgmq.send_batch(p_queue || '_dead', v_dead, 0);

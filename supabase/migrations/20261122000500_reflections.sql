@@ -31,7 +31,7 @@ create policy "The mirror writes every reflection" on public.reflections
 
 -- Refuses a change of the keys that only the mirror writes; every other key is the application's.
 -- Invoker on purpose: current_user tells who writes.
-create function voice_clone.guard_mirror() returns trigger
+create function voice_clone.protect_mirror_keys() returns trigger
 language plpgsql set search_path = ''
 as $$
 declare
@@ -50,7 +50,7 @@ begin
 end
 $$;
 
-create trigger reflections_guard_mirror before insert or update of voice on public.reflections
-  for each row execute function voice_clone.guard_mirror(
+create trigger voice_clone_protect_mirror_keys before insert or update of voice on public.reflections
+  for each row execute function voice_clone.protect_mirror_keys(
     'cloneStatus', 'runtimeStatus', 'previewStatus', 'previewRequired', 'attemptId', 'voiceId',
     'provider', 'targetModel', 'error', 'version', 'updatedAt');

@@ -1,6 +1,6 @@
 -- Consents: an append-only ledger, hash-chained for each person. A revocation is an entry like a signature.
 
-create table public.consent_statements (
+create table public.voice_consent_statements (
   id uuid primary key default gen_random_uuid(),
   statement text not null,
   version int not null,
@@ -8,52 +8,52 @@ create table public.consent_statements (
   body text not null,
   unique (statement, version, locale)
 );
-alter table public.consent_statements enable row level security;
-revoke all on public.consent_statements from public, anon, authenticated, service_role;
-grant select on public.consent_statements to anon, authenticated, service_role;
-create policy "Anyone reads the statements" on public.consent_statements
+alter table public.voice_consent_statements enable row level security;
+revoke all on public.voice_consent_statements from public, anon, authenticated, service_role;
+grant select on public.voice_consent_statements to anon, authenticated, service_role;
+create policy "Anyone reads the statements" on public.voice_consent_statements
   for select to anon, authenticated using (true);
 
-insert into public.consent_statements (statement, version, locale, body) values
+insert into public.voice_consent_statements (statement, version, locale, body) values
   ('voice_clone', 1, 'en', 'I am the person who speaks in this recording, or I have that person''s written permission. I agree that a synthetic copy of this voice is made from it and used to speak text on my behalf. I can withdraw this at any time; the copy is then no longer used.'),
   ('voice_clone', 1, 'de', 'Ich bin die Person, die in dieser Aufnahme spricht, oder habe deren schriftliche Erlaubnis. Ich stimme zu, dass daraus eine synthetische Kopie dieser Stimme erstellt und in meinem Namen zum Sprechen von Texten verwendet wird. Ich kann dies jederzeit widerrufen; die Kopie wird dann nicht mehr verwendet.'),
   ('voice_clone', 1, 'zh', '本人即录音中的讲话者，或已获得该讲话者的书面许可。本人同意以此录音制作该声音的合成副本，并以本人名义朗读文本。本人可随时撤回同意，撤回后该副本不再使用。');
 
-create table public.consents (
+create table public.voice_consents (
   id uuid primary key default gen_random_uuid(),
   user_id uuid not null references auth.users (id),
   position int not null,
-  statement_id uuid not null references public.consent_statements (id),
+  statement_id uuid not null references public.voice_consent_statements (id),
   subject_kind text not null check (subject_kind in ('self', 'reflection')),
   subject_id uuid check ((subject_kind = 'self') = (subject_id is null)),
-  revokes uuid unique references public.consents (id),
+  revokes uuid unique references public.voice_consents (id),
   recorded_at timestamptz not null default now(),
   previous_hash bytea not null,
   hash bytea not null,
   unique (user_id, position),
   unique (id, user_id)
 );
-comment on column public.consents.revokes is 'the signature that this entry withdraws; null for a signature';
-create index consents_statement_id_idx on public.consents (statement_id);
+comment on column public.voice_consents.revokes is 'the signature that this entry revokes; null for a signature';
 
-alter table public.consents enable row level security;
-revoke all on public.consents from public, anon, authenticated, service_role;
-grant select on public.consents to authenticated, service_role;
-create policy "People read their own consents" on public.consents
+alter table public.voice_consents enable row level security;
+revoke all on public.voice_consents from public, anon, authenticated, service_role;
+grant select on public.voice_consents to authenticated, service_role;
+create policy "People read their own consents" on public.voice_consents
   for select to authenticated using (user_id = (select auth.uid()));
 
--- What an entry says, without its place in a column list: the text whose hash seals it.
-create function voice_clone.consent_hash(p_entry public.consents) returns bytea
+-- The hash of an entry: of the entry before it, and of its own contents by name, not by column order.
+create function voice_clone.consent_hash(p_entry public.voice_consents) returns bytea
 language sql stable set search_path = ''
 as $$
   select sha256(p_entry.previous_hash || convert_to(concat_ws('|',
     p_entry.id, p_entry.user_id, p_entry.position, s.statement, s.version, s.locale, encode(sha256(convert_to(s.body, 'utf8')), 'hex'),
     p_entry.subject_kind, coalesce(p_entry.subject_id::text, '-'), coalesce(p_entry.revokes::text, '-'),
     to_char(p_entry.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US')), 'utf8'))
-  from public.consent_statements s where s.id = p_entry.statement_id
+  from public.voice_consent_statements s where s.id = p_entry.statement_id
 $$;
 
-create function voice_clone.seal_consent() returns trigger
+-- Numbers an entry and chains it to the one before. One entry of a person at a time.
+create function voice_clone.chain_consent() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -61,38 +61,38 @@ declare
 begin
   perform pg_advisory_xact_lock(hashtextextended('consents:' || new.user_id::text, 0));
   select c.position, c.hash into v_last
-  from public.consents c where c.user_id = new.user_id order by c.position desc limit 1;
+  from public.voice_consents c where c.user_id = new.user_id order by c.position desc limit 1;
   new.position := coalesce(v_last.position, 0) + 1;
   new.previous_hash := coalesce(v_last.hash, '\x00');
   new.hash := voice_clone.consent_hash(new);
   return new;
 end
 $$;
-create trigger consents_seal before insert on public.consents
-  for each row execute function voice_clone.seal_consent();
+create trigger voice_consents_chain before insert on public.voice_consents
+  for each row execute function voice_clone.chain_consent();
 
-create function voice_clone.refuse_change() returns trigger
+create function voice_clone.refuse_append_only_change() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
   raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = '42501';
 end
 $$;
-create trigger consents_append_only before update or delete or truncate on public.consents
-  for each statement execute function voice_clone.refuse_change();
-create trigger consent_statements_append_only before update or delete or truncate on public.consent_statements
-  for each statement execute function voice_clone.refuse_change();
+create trigger voice_consents_append_only before update or delete or truncate on public.voice_consents
+  for each statement execute function voice_clone.refuse_append_only_change();
+create trigger voice_consent_statements_append_only before update or delete or truncate on public.voice_consent_statements
+  for each statement execute function voice_clone.refuse_append_only_change();
 
 create function voice_clone.sign_consent(
   p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid
-) returns setof public.consents
+) returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_statement uuid;
 begin
   select s.id into v_statement
-  from public.consent_statements s
+  from public.voice_consent_statements s
   where s.statement = p_statement and s.locale = p_locale
   order by s.version desc limit 1;
   if v_statement is null then
@@ -106,54 +106,39 @@ begin
       using errcode = 'VC004', detail = '{"field": "subject"}';
   end if;
   return query
-    insert into public.consents (user_id, statement_id, subject_kind, subject_id, position, previous_hash, hash)
+    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, position, previous_hash, hash)
     values (p_user, v_statement, p_subject_kind, p_subject_id, 0, '', '')
     returning *;
 end
 $$;
 
--- Withdraws a signature. Withdrawing twice gives the first withdrawal.
-create function voice_clone.revoke_consent(p_consent uuid, p_user uuid) returns setof public.consents
+-- Revokes a signature. A second call returns the first revocation.
+create function voice_clone.revoke_consent(p_consent uuid, p_user uuid) returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  return query select * from public.consents c where c.revokes = p_consent and c.user_id = p_user;
+  return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
   if found then
     return;
   end if;
   return query
-    insert into public.consents (user_id, statement_id, subject_kind, subject_id, revokes, position, previous_hash, hash)
+    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, revokes, position, previous_hash, hash)
     select c.user_id, c.statement_id, c.subject_kind, c.subject_id, c.id, 0, '', ''
-    from public.consents c
+    from public.voice_consents c
     where c.id = p_consent and c.user_id = p_user and c.revokes is null
     returning *;
   if not found then
     raise exception 'there is no such consent' using errcode = 'VC004';
   end if;
-exception when unique_violation then -- two withdrawals at once: the other one stands
-  return query select * from public.consents c where c.revokes = p_consent and c.user_id = p_user;
+exception when unique_violation then -- another call was first
+  return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
 end
 $$;
 
--- The entries whose seal does not fit what they say, or what came before them. Empty when the chain is whole.
-create function voice_clone.broken_consents(p_user uuid) returns setof public.consents
-language sql stable security definer set search_path = ''
-as $$
-  select (chain.entry).*
-  from (
-    select c as entry,
-      lag(c.hash, 1, '\x00') over (order by c.position) as expected_previous,
-      row_number() over (order by c.position) as expected_position
-    from public.consents c where c.user_id = p_user
-  ) chain
-  where (chain.entry).previous_hash <> chain.expected_previous
-    or (chain.entry).position <> chain.expected_position
-    or (chain.entry).hash <> voice_clone.consent_hash(chain.entry)
-$$;
-
--- Entries of a person's ledger take this lock alone (seal_consent); whoever relies on one shares it. Before any
--- lock on an attempt, for a withdrawal cancels attempts while it has it.
-create function voice_clone.hold_consents(p_user uuid) returns void
+-- A new entry takes this lock exclusively (chain_consent); a caller that relies on a consent shares it, so that a consent
+-- that was checked cannot be revoked before the transaction of the check ends. Taken before any lock on a reflection or an
+-- attempt, because a revocation cancels attempts while it holds the lock.
+create function voice_clone.lock_consents_shared(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -161,26 +146,26 @@ begin
 end
 $$;
 
--- Definer: the ledger is read whole, whoever asks.
-create function voice_clone.is_standing(p_consent uuid, p_user uuid, p_reflection uuid) returns boolean
+-- Definer: it reads the whole ledger, past row level security.
+create function voice_clone.is_consent_valid(p_consent uuid, p_user uuid, p_reflection uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return exists (
-    select from public.consents c
+    select from public.voice_consents c
     where c.id = p_consent and c.user_id = p_user and c.revokes is null
       and (c.subject_kind = 'self' or c.subject_id = p_reflection)
-      and not exists (select from public.consents r where r.revokes = c.id));
+      and not exists (select from public.voice_consents r where r.revokes = c.id));
 end
 $$;
 
--- Volatile, so that it sees what it waited for.
+-- Volatile, so that it sees the entry that it waited for.
 create function voice_clone.check_consent(p_consent uuid, p_user uuid, p_reflection uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.hold_consents(p_user);
-  if not voice_clone.is_standing(p_consent, p_user, p_reflection) then
+  perform voice_clone.lock_consents_shared(p_user);
+  if not voice_clone.is_consent_valid(p_consent, p_user, p_reflection) then
     raise exception 'a sample needs a signed, unrevoked consent for this subject'
       using errcode = 'VC003', detail = '{"field": "consent_id"}',
             hint = 'Sign one with POST /v1/consents and send its id.';
@@ -190,6 +175,5 @@ $$;
 
 grant execute on function
   voice_clone.sign_consent(uuid, text, text, text, uuid),
-  voice_clone.revoke_consent(uuid, uuid),
-  voice_clone.broken_consents(uuid)
+  voice_clone.revoke_consent(uuid, uuid)
 to voice_clone_backend;

@@ -1,12 +1,11 @@
 -- Samples: the reference audio, one Storage object each, never without a consent that covers it.
 
-create table public.samples (
+create table public.voice_samples (
   id uuid primary key default gen_random_uuid(),
   user_id uuid not null references auth.users (id),
   consent_id uuid not null,
   reflection_id uuid references public.reflections (id) on delete set null,
-  bucket text not null default 'voice-samples',
-  path text not null,
+  path text not null unique,
   content_type text not null,
   bytes bigint not null check (bytes > 0),
   language text check (language ~ '^[a-z]{2}$'),
@@ -16,20 +15,20 @@ create table public.samples (
   prepared_bytes bigint,
   inspected_at timestamptz,
   created_at timestamptz not null default now(),
-  unique (bucket, path),
-  foreign key (consent_id, user_id) references public.consents (id, user_id),
+  foreign key (consent_id, user_id) references public.voice_consents (id, user_id),
   check (num_nulls(measures, inspected_at, prepared_path, prepared_bytes) in (0, 4))
 );
-comment on column public.samples.measures is 'what inspection measured; null until the uploaded object was inspected';
-comment on column public.samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV in the same bucket: what a provider gets';
-create index samples_user_id_idx on public.samples (user_id, created_at desc);
-create index samples_consent_id_idx on public.samples (consent_id, user_id);
-create index samples_reflection_id_idx on public.samples (reflection_id);
+comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
+comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
+comment on column public.voice_samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV: what a provider gets';
+create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
+create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
+create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
 
-alter table public.samples enable row level security;
-revoke all on public.samples from public, anon, authenticated, service_role;
-grant select on public.samples to authenticated, service_role;
-create policy "People read their own samples" on public.samples
+alter table public.voice_samples enable row level security;
+revoke all on public.voice_samples from public, anon, authenticated, service_role;
+grant select on public.voice_samples to authenticated, service_role;
+create policy "People read their own samples" on public.voice_samples
   for select to authenticated using (user_id = (select auth.uid()));
 
 create function voice_clone.require_consent() returns trigger
@@ -40,5 +39,5 @@ begin
   return new;
 end
 $$;
-create trigger samples_require_consent before insert or update of consent_id, user_id on public.samples
+create trigger voice_samples_require_consent before insert or update of consent_id, user_id on public.voice_samples
   for each row execute function voice_clone.require_consent();

@@ -1,12 +1,12 @@
 -- Attempts: one row for each try at a clone; the lifecycle authority.
 
-create table public.attempts (
+create table public.voice_clone_attempts (
   id uuid primary key,
   user_id uuid not null references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
-  sample_id uuid references public.samples (id),
+  sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
-  source text not null check (source in ('sample', 'recording', 'custom_voice', 'legacy_outbox')),
+  source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox')),
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
 
@@ -58,33 +58,35 @@ create table public.attempts (
   synced_at timestamptz,
   previewed_at timestamptz,
 
-  constraint attempts_active_status check (
+  constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
-  constraint attempts_lease check ((lease_owner is null) = (lease_expires_at is null)),
-  constraint attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
-  constraint attempts_budgets check (
+  constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_expires_at is null)),
+  constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
+  constraint voice_clone_attempts_budgets check (
     process_count <= process_budget and sync_count <= sync_budget
     and preview_count <= preview_budget and user_retry_count <= user_retry_budget),
-  constraint attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
-  constraint attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
-  constraint attempts_sample check (source <> 'sample' or sample_id is not null)
+  constraint voice_clone_attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
+  constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
+  constraint voice_clone_attempts_sample check (source <> 'sample' or sample_id is not null)
 );
-comment on column public.attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
-comment on column public.attempts.verify_count is 'how often the provider said that the speaker is not verified yet';
+comment on column public.voice_clone_attempts.sweep_at is
+  'when the sweep next looks at this attempt if nothing else happens; null where nothing is awaited';
+comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
+comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
-create unique index attempts_active_reflection_idx on public.attempts (reflection_id) where is_active;
-create index attempts_user_id_idx on public.attempts (user_id, created_at desc);
-create index attempts_reflection_id_idx on public.attempts (reflection_id, created_at desc);
-create index attempts_sample_id_idx on public.attempts (sample_id);
-create index attempts_reflection_version_idx on public.attempts (reflection_id, version desc) where activated_at is not null;
-create index attempts_processing_idx on public.attempts (user_id) where status = 'processing';
-create index attempts_awaiting_idx on public.attempts (user_id) where status = 'awaiting_upload';
-create index attempts_sweep_at_idx on public.attempts (sweep_at) where sweep_at is not null;
+create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
+create index voice_clone_attempts_user_id_idx on public.voice_clone_attempts (user_id, created_at desc);
+create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attempts (reflection_id, created_at desc);
+create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (sample_id);
+create index voice_clone_attempts_reflection_version_idx on public.voice_clone_attempts (reflection_id, version desc) where activated_at is not null;
+create index voice_clone_attempts_processing_idx on public.voice_clone_attempts (user_id) where status = 'processing';
+create index voice_clone_attempts_awaiting_idx on public.voice_clone_attempts (user_id) where status = 'awaiting_upload';
+create index voice_clone_attempts_sweep_at_idx on public.voice_clone_attempts (sweep_at) where sweep_at is not null;
 
-alter table public.attempts enable row level security;
-revoke all on public.attempts from public, anon, authenticated, service_role;
-grant select on public.attempts to authenticated, service_role, voice_clone_mirror;
-create policy "Owners read their attempts" on public.attempts
+alter table public.voice_clone_attempts enable row level security;
+revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;
+grant select on public.voice_clone_attempts to authenticated, service_role, voice_clone_mirror;
+create policy "Owners read their attempts" on public.voice_clone_attempts
   for select to authenticated using (user_id = (select auth.uid()));
-create policy "The mirror reads every attempt" on public.attempts
+create policy "The mirror reads every attempt" on public.voice_clone_attempts
   for select to voice_clone_mirror using (true);

@@ -1,15 +1,30 @@
--- Transitions: the edges of the lifecycle as rows, and what every change of an attempt is held to, whichever
--- function makes it. A move that is not a row here raises VC001.
+-- Transitions: the edges of the lifecycle as rows, and what every change of an attempt must fulfil, whichever function
+-- makes it. A transition that is not a row here raises VC001.
+
+create table voice_clone.machines (
+  name text primary key,
+  position int not null unique,
+  title text not null
+);
+comment on table voice_clone.machines is 'the state machines, in the order and with the titles of docs/lifecycle.md';
+alter table voice_clone.machines enable row level security;
+revoke all on voice_clone.machines from public, anon, authenticated, service_role;
+
+insert into voice_clone.machines (name, position, title) values
+  ('status', 1, '`status`, of an attempt'),
+  ('runtime', 2, '`runtime_status`, of a ready attempt of a reflection'),
+  ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
+  ('enrollment', 4, '`status`, of an enrollment');
 
 create table voice_clone.edges (
-  machine text not null check (machine in ('status', 'runtime', 'preview', 'enrollment')),
+  machine text not null references voice_clone.machines (name),
   from_status text not null,
   to_status text not null,
   event text not null,
   follow_ups text[] not null default '{}',
   primary key (machine, from_status, to_status)
 );
-comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the move';
+comment on column voice_clone.edges.follow_ups is 'the queues that get a message in the transaction of the transition';
 alter table voice_clone.edges enable row level security;
 revoke all on voice_clone.edges from public, anon, authenticated, service_role;
 
@@ -60,8 +75,8 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
   ('enrollment', 'removing', 'removed', 'removed', '{}');
 
--- The edge of a move, or VC001.
-create function voice_clone.edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
+-- The edge of a transition, or VC001.
+create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -78,9 +93,9 @@ begin
 end
 $$;
 
--- The queue whose message moves this attempt on; null where a worker has it, the owner is awaited, or it is over.
+-- The queue whose message moves this attempt on; null where a worker has it, its user must act, or it is final.
 -- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
-create function voice_clone.awaited_queue(a public.attempts) returns text
+create function voice_clone.awaited_queue(a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
 as $$
 begin
@@ -95,49 +110,49 @@ begin
 end
 $$;
 
--- A wait of which the queue holds no message: the sweep sends it when it is due.
+-- A wait that is too long for the queue: the sweep sends the message when it is due.
 create function voice_clone.is_long_wait(p_not_before timestamptz) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return p_not_before is not null and p_not_before - now() > voice_clone.time_of('queue_hold');
+  return p_not_before is not null and p_not_before - now() > voice_clone.timeout('queue_hold');
 end
 $$;
 
--- A pure function of the row, of now, and of the times.
-create function voice_clone.sweep_time(a public.attempts) returns timestamptz
+-- When the sweep next looks at an attempt: a pure function of the row, of now, and of the timeouts.
+create function voice_clone.attempt_sweep_at(a public.voice_clone_attempts) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_at timestamptz;
 begin
   if a.lease_expires_at is not null then
-    return least(a.lease_expires_at, a.leased_at + voice_clone.time_of('step'));
+    return least(a.lease_expires_at, a.leased_at + voice_clone.timeout('step'));
   elsif a.status = 'awaiting_upload' then
-    return a.created_at + voice_clone.time_of('upload');
+    return a.created_at + voice_clone.timeout('upload');
   elsif voice_clone.awaited_queue(a) is null then
     return null;
   elsif voice_clone.is_long_wait(a.not_before) then
     v_at := a.not_before;
   else
-    -- Twice as long each time, so that a long backlog is not made longer by messages that were not lost.
+    -- The wait doubles, so that a long backlog does not grow by messages that were not lost.
     v_at := greatest(now(), a.not_before) + least(
-      greatest(voice_clone.time_of('lost_message'), now() - greatest(a.updated_at, a.not_before)),
-      voice_clone.time_of('lost_message_cap'));
+      greatest(voice_clone.timeout('lost_message'), now() - greatest(a.updated_at, a.not_before)),
+      voice_clone.timeout('lost_message_cap'));
   end if;
   return case a.status
-    when 'verifying' then least(v_at, a.verifying_at + voice_clone.time_of('verification'))
+    when 'verifying' then least(v_at, a.verifying_at + voice_clone.timeout('verification'))
     else v_at
   end;
 end
 $$;
 
--- No transition: a renewed lease, or no more than the sweep's own bookkeeping and the count of verification polls.
-create function voice_clone.is_bookkeeping(p_old public.attempts, p_new public.attempts) returns boolean
+-- Not a transition: a renewed lease, the sweep's own bookkeeping, or the count of verification polls.
+create function voice_clone.is_bookkeeping(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_same public.attempts := p_new;
+  v_same public.voice_clone_attempts := p_new;
 begin
   v_same.sweep_at := p_old.sweep_at;
   v_same.lease_expires_at := p_old.lease_expires_at;
@@ -149,7 +164,9 @@ begin
 end
 $$;
 
-create function voice_clone.guard_identity(p_old public.attempts, p_new public.attempts) returns void
+-- An epoch only grows, and an attempt never changes its owner or its voice. A voice whose speaker was not verified is
+-- no longer the attempt's, so that a retry may make another.
+create function voice_clone.check_immutable_columns(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -160,24 +177,25 @@ begin
       and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
     or p_new.reflection_id <> p_old.reflection_id
   then
-    raise exception 'attempt %: an epoch only grows, and who it is for and what it made never change', p_new.id
+    raise exception 'attempt %: its epoch only grows, and its owner and its voice never change', p_new.id
       using errcode = 'VC001';
   end if;
 end
 $$;
 
-create function voice_clone.guard_attempt() returns trigger
+-- Before a write: the edge exists, the version grows by the rules of the mirror, the timestamps of the states are set.
+create function voice_clone.check_attempt_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    perform voice_clone.edge('status', '', new.status, new.id);
-    new.sweep_at := voice_clone.sweep_time(new);
+    perform voice_clone.require_edge('status', '', new.status, new.id);
+    new.sweep_at := voice_clone.attempt_sweep_at(new);
     return new;
   end if;
-  perform voice_clone.guard_identity(old, new);
+  perform voice_clone.check_immutable_columns(old, new);
   if new.status <> old.status then
-    perform voice_clone.edge('status', old.status, new.status, new.id);
+    perform voice_clone.require_edge('status', old.status, new.status, new.id);
     new.queued_at := case new.status when 'queued' then now() else new.queued_at end;
     new.processing_at := case new.status when 'processing' then now() else new.processing_at end;
     new.verifying_at := case new.status when 'verifying' then now() else new.verifying_at end;
@@ -188,11 +206,11 @@ begin
     new.cancelled_at := case new.status when 'cancelled' then now() else new.cancelled_at end;
   end if;
   if new.runtime_status <> old.runtime_status then
-    perform voice_clone.edge('runtime', old.runtime_status, new.runtime_status, new.id);
+    perform voice_clone.require_edge('runtime', old.runtime_status, new.runtime_status, new.id);
     new.synced_at := case new.runtime_status when 'synced' then now() else new.synced_at end;
   end if;
   if new.preview_status <> old.preview_status then
-    perform voice_clone.edge('preview', old.preview_status, new.preview_status, new.id);
+    perform voice_clone.require_edge('preview', old.preview_status, new.preview_status, new.id);
     new.previewed_at := case new.preview_status when 'completed' then now() else new.previewed_at end;
   end if;
   if new.lease_owner is null then
@@ -207,13 +225,13 @@ begin
       new.activated_at := now();
       -- The mirror never goes back: a newer attempt starts above every version the reflection has shown.
       new.version := 1 + greatest(old.version, (
-        select max(a.version) from public.attempts a
+        select max(a.version) from public.voice_clone_attempts a
         where a.reflection_id = new.reflection_id and a.activated_at is not null));
     end if;
   end if;
-  new.sweep_at := voice_clone.sweep_time(new);
+  new.sweep_at := voice_clone.attempt_sweep_at(new);
   return new;
 end
 $$;
-create trigger attempts_guard before insert or update on public.attempts
-  for each row execute function voice_clone.guard_attempt();
+create trigger voice_clone_attempts_check_transition before insert or update on public.voice_clone_attempts
+  for each row execute function voice_clone.check_attempt_transition();

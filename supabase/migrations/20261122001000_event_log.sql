@@ -1,14 +1,15 @@
--- Event log: what a transition leaves behind, in its own transaction: the event, the follow-ups, the wake-up.
+-- Event log: each change of an attempt appends one event, sends the follow-ups of its edges and wakes their consumers, in
+-- the transaction of the change.
 
 create table voice_clone.events (
   id bigint generated always as identity primary key,
-  attempt_id uuid not null references public.attempts (id),
+  attempt_id uuid not null references public.voice_clone_attempts (id),
   version bigint not null,
   events text[] not null,
   changes jsonb not null,
   recorded_at timestamptz not null default clock_timestamp()
 );
-comment on column voice_clone.events.events is 'the names of the edges taken; lease_renewed or updated where none was';
+comment on column voice_clone.events.events is 'the names of the edges taken; lease_renewed, swept, verification_pending or updated where none was';
 comment on column voice_clone.events.changes is 'the columns that changed, with their new values: replaying them rebuilds the row';
 create index events_attempt_id_idx on voice_clone.events (attempt_id, id);
 create unique index events_version_idx on voice_clone.events (attempt_id, version)
@@ -16,9 +17,10 @@ create unique index events_version_idx on voice_clone.events (attempt_id, versio
 alter table voice_clone.events enable row level security;
 revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
-  for each statement execute function voice_clone.refuse_change();
+  for each statement execute function voice_clone.refuse_append_only_change();
 
-create function voice_clone.record_event() returns trigger
+-- After a write. A message that would wait longer than its queue keeps it is left to the sweep.
+create function voice_clone.append_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -55,11 +57,11 @@ begin
       else '{swept}'
     end,
     v_changes;
-  if not v_changes ? 'version' then -- bookkeeping moves nothing on and wakes nobody
+  if not v_changes ? 'version' then -- bookkeeping sends no message
     return null;
   end if;
   if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
-    perform pgmq.send(v_queue, voice_clone.message(e.event, new.id, new.version),
+    perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, new.id, new.version, new.reflection_id),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
     from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
     if found then
@@ -67,28 +69,28 @@ begin
     end if;
   end if;
   if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
-    perform pgmq.send('voice_mirror', voice_clone.message('mirror', new.reflection_id, new.version), 0);
+    perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', new.reflection_id, new.version, null), 0);
     perform pg_notify('voice_clone_wake', 'voice_mirror');
   end if;
   return null;
 end
 $$;
-create trigger attempts_record_event after insert or update on public.attempts
-  for each row execute function voice_clone.record_event();
+create trigger voice_clone_attempts_append_event after insert or update on public.voice_clone_attempts
+  for each row execute function voice_clone.append_event();
 
 -- An attempt's row, rebuilt from its events alone.
-create function voice_clone.replay(p_attempt uuid) returns public.attempts
+create function voice_clone.replay(p_attempt uuid) returns public.voice_clone_attempts
 language sql stable set search_path = ''
 as $$
-  select (jsonb_populate_record(null::public.attempts, state.changes)).*
+  select (jsonb_populate_record(null::public.voice_clone_attempts, state.changes)).*
   from (
     select jsonb_object_agg(c.key, c.value order by e.id) as changes
     from voice_clone.events e, jsonb_each(e.changes) c where e.attempt_id = p_attempt
   ) state
 $$;
 
--- The attempt's id and no more; the services that have a follower of it read the rest. An attempt that is being
--- opened has none yet, and NOTIFY makes commits wait for each other.
+-- Notifies with the attempt's id; a service with a follower of the attempt reads the rest. Not for an attempt that was only
+-- opened: it has no follower yet, and NOTIFY makes commits wait for each other.
 create function voice_clone.notify_followers() returns trigger
 language plpgsql set search_path = ''
 as $$

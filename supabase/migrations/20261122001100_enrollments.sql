@@ -2,10 +2,11 @@
 
 create table voice_clone.enrollments (
   id uuid primary key default gen_random_uuid(),
-  attempt_id uuid not null references public.attempts (id),
+  attempt_id uuid not null references public.voice_clone_attempts (id),
   lease_epoch int not null,
   provider text not null,
   region text not null,
+  provider_voice_kind text not null,
   label text not null unique check (label ~ '^[a-z0-9_]{1,16}$'),
   status text not null default 'intended' check (status in (
     'intended', 'unknown', 'attached', 'closed', 'orphaned', 'removing', 'removed')),
@@ -14,69 +15,73 @@ create table voice_clone.enrollments (
   target_model text,
   requires_verification boolean,
   request_id text,
+  provider_metadata jsonb not null default '{}',
   error_code text,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   orphaned_at timestamptz,
   sweep_at timestamptz,
+  constraint enrollments_provider_metadata check (
+    jsonb_typeof(provider_metadata) = 'object' and octet_length(provider_metadata::text) <= 4096),
   constraint enrollments_voice check (
     status not in ('attached', 'orphaned', 'removing', 'removed') or provider_voice_id is not null)
 );
+comment on column voice_clone.enrollments.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column voice_clone.enrollments.settles_at is
   'until then a voice that the provider does not list may still appear; an intent is not closed as absent before';
 comment on column voice_clone.enrollments.sweep_at is
-  'when the sweep next has this enrollment cleaned up if nothing else happens; null where nothing is to be done';
+  'when the sweep next sends this enrollment to cleanup if nothing else happens; null where nothing is to be done';
 
 -- Invariant 5: while the outcome of one create is open, no other create of the attempt can be intended.
 create unique index enrollments_open_idx on voice_clone.enrollments (attempt_id) where status in ('intended', 'unknown');
 create index enrollments_attempt_id_idx on voice_clone.enrollments (attempt_id, created_at desc);
 create index enrollments_orphaned_at_idx on voice_clone.enrollments (orphaned_at) where status in ('orphaned', 'removing');
 create index enrollments_sweep_at_idx on voice_clone.enrollments (sweep_at) where sweep_at is not null;
--- In an order that finds what made a voice wherever its region is.
+-- The region comes last: a voice's enrollment is also looked up without it.
 create unique index enrollments_provider_voice_id_idx
   on voice_clone.enrollments (provider, provider_voice_id, region);
 
 alter table voice_clone.enrollments enable row level security;
 revoke all on voice_clone.enrollments from public, anon, authenticated, service_role;
 
--- Since when cleaning up is due: an open outcome is settled, the grace of an orphan is over, a removal was begun.
-create function voice_clone.cleanup_time(e voice_clone.enrollments) returns timestamptz
+-- Since when cleanup is due: the outcome of a create is final, the grace of an orphan is over, a removal was begun.
+create function voice_clone.cleanup_due_at(e voice_clone.enrollments) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 begin
   return case
     when e.status in ('intended', 'unknown') then e.settles_at
-    when e.status = 'orphaned' then e.orphaned_at + voice_clone.time_of('orphan_grace')
+    when e.status = 'orphaned' then e.orphaned_at + voice_clone.timeout('orphan_grace')
     when e.status = 'removing' then e.updated_at
   end;
 end
 $$;
 
-create function voice_clone.guard_enrollment() returns trigger
+create function voice_clone.check_enrollment_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    perform voice_clone.edge('enrollment', '', new.status, new.id);
-    new.sweep_at := voice_clone.cleanup_time(new);
+    perform voice_clone.require_edge('enrollment', '', new.status, new.id);
+    new.sweep_at := voice_clone.cleanup_due_at(new);
     return new;
   end if;
   if old.provider_voice_id is not null and new.provider_voice_id is distinct from old.provider_voice_id then
-    raise exception 'enrollment % made the voice %, and no other', new.id, old.provider_voice_id using errcode = 'VC001';
+    raise exception 'enrollment % has the voice % already', new.id, old.provider_voice_id using errcode = 'VC001';
   end if;
   if new.status = old.status and new.settles_at = old.settles_at and new.sweep_at is distinct from old.sweep_at then
     return new; -- the sweep's own bookkeeping
   end if;
   new.updated_at := now();
   if new.status <> old.status then
-    perform voice_clone.edge('enrollment', old.status, new.status, new.id);
+    perform voice_clone.require_edge('enrollment', old.status, new.status, new.id);
     new.orphaned_at := case new.status when 'orphaned' then now() else new.orphaned_at end;
   end if;
-  -- A removal is asked for again when its worker must be dead; anything else when it is due.
-  new.sweep_at := voice_clone.cleanup_time(new)
-    + case new.status when 'removing' then voice_clone.time_of('lost_message') else interval '0' end;
+  -- A removal is requested again when its worker must have died; anything else when it is due.
+  new.sweep_at := voice_clone.cleanup_due_at(new)
+    + case new.status when 'removing' then voice_clone.timeout('lost_message') else interval '0' end;
   return new;
 end
 $$;
-create trigger enrollments_guard before insert or update on voice_clone.enrollments
-  for each row execute function voice_clone.guard_enrollment();
+create trigger enrollments_check_transition before insert or update on voice_clone.enrollments
+  for each row execute function voice_clone.check_enrollment_transition();

@@ -1,26 +1,33 @@
--- Voices: the enrolled results, usable for speech. A row here owns its voice at the provider.
+-- Voices: the results, usable for speech. A row with an enrollment owns its voice at the provider.
 
 create table public.voices (
   id uuid primary key,
   user_id uuid not null references auth.users (id),
-  attempt_id uuid not null unique references public.attempts (id),
+  attempt_id uuid not null unique references public.voice_clone_attempts (id),
   enrollment_id uuid unique references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
   language text not null check (language ~ '^[a-z]{2}$'),
-  provider text not null,
-  region text not null,
+  tts_provider text not null,
   provider_voice_id text not null,
-  target_model text not null,
+  provider_target_model text not null,
+  provider_voice_kind text not null,
+  provider_region text not null,
+  provider_request_id text,
+  provider_metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
   deleted_at timestamptz
 );
-comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and speaks no more';
+comment on column public.voices.provider_voice_kind is
+  'vc, ivc: a clone, in the words of Qwen and of ElevenLabs; match: an embedded voice; custom: a voice that was at the provider before';
+comment on column public.voices.provider_request_id is 'of the create call';
+comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
+comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and cannot be used';
 create index voices_user_id_idx on public.voices (user_id, created_at desc) where deleted_at is null;
 create index voices_owner_idx on public.voices (user_id);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- A stock voice may be used by many, so only a voice that an enrollment made belongs to one row.
-create unique index voices_provider_region_provider_voice_id_idx
-  on public.voices (provider, region, provider_voice_id) where enrollment_id is not null;
+create unique index voices_provider_voice_idx
+  on public.voices (tts_provider, provider_region, provider_voice_id) where enrollment_id is not null;
 
 alter table public.voices enable row level security;
 revoke all on public.voices from public, anon, authenticated, service_role;
@@ -28,15 +35,15 @@ grant select on public.voices to authenticated, service_role;
 create policy "Owners read their voices" on public.voices
   for select to authenticated using (user_id = (select auth.uid()) and deleted_at is null);
 
--- A voice that is being removed, or was, can be nobody's: whoever is faster, the other sees it.
-create function voice_clone.guard_voice() returns trigger
+-- A voice that is being removed, or was, cannot get a row. The lock on its enrollment orders this against the removal.
+create function voice_clone.refuse_removed_voice() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_status text;
 begin
   select e.status into v_status from voice_clone.enrollments e
-  where e.provider = new.provider and e.region = new.region and e.provider_voice_id = new.provider_voice_id
+  where e.provider = new.tts_provider and e.region = new.provider_region and e.provider_voice_id = new.provider_voice_id
   for share;
   if v_status in ('removing', 'removed') then
     raise exception 'this voice is being removed at its provider'
@@ -45,16 +52,40 @@ begin
   return new;
 end
 $$;
-create trigger voices_guard before insert on public.voices for each row execute function voice_clone.guard_voice();
+create trigger voices_refuse_removed before insert on public.voices for each row execute function voice_clone.refuse_removed_voice();
 
--- The voices that people may speak with and that a provider should have, those that were made last first.
-create function voice_clone.kept_voices(p_provider text, p_region text)
+-- The voice of an attempt that an enrollment made; what its provider said of it comes from the enrollment.
+create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e voice_clone.enrollments) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.voices (
+    id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_voice_id,
+    provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
+  values (
+    a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.provider_voice_id,
+    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
+$$;
+
+-- The voice of an attempt that no enrollment made.
+create function voice_clone.add_custom_voice(a public.voice_clone_attempts) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.voices (
+    id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_voice_id,
+    provider_target_model, provider_voice_kind, provider_request_id)
+  values (
+    a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id,
+    a.target_model, 'custom', a.request_id)
+$$;
+
+-- The voices that a provider should have, the newest first.
+create function voice_clone.undeleted_voices(p_provider text, p_region text)
 returns table (voice_id uuid, attempt_id uuid, provider_voice_id text)
 language sql stable security definer set search_path = ''
 as $$
   select v.id, v.attempt_id, v.provider_voice_id from public.voices v
-  where v.provider = p_provider and v.region = p_region and v.deleted_at is null
+  where v.tts_provider = p_provider and v.provider_region = p_region and v.deleted_at is null
   order by v.created_at desc
 $$;
 
-grant execute on function voice_clone.kept_voices(text, text) to voice_clone_backend;
+grant execute on function voice_clone.undeleted_voices(text, text) to voice_clone_backend;

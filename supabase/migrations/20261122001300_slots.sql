@@ -1,5 +1,5 @@
--- Slots: how many voices may be kept at a provider. A place is taken when an attempt is opened, before anything
--- is uploaded, and given up when the attempt comes to nothing or its voice is removed at the provider.
+-- Slots: how many voices may be kept at a provider. An attempt takes a slot when it is opened, before anything is
+-- uploaded. The slot is free again when the attempt ends without a voice or its voice is removed at the provider.
 
 create table voice_clone.slots (
   provider text not null,
@@ -8,17 +8,17 @@ create table voice_clone.slots (
   updated_at timestamptz not null default now(),
   primary key (provider, region)
 );
-comment on table voice_clone.slots is 'a provider without a row has no limit, or one that it alone knows';
+comment on table voice_clone.slots is 'a provider without a row has no limit, or one that is unknown here';
 alter table voice_clone.slots enable row level security;
 revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 
--- What takes a place: a voice that is at the provider or may be, and an attempt that is going to make one.
+-- What takes a slot: a voice that is at the provider or may be, and an attempt that is going to make one.
 create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
-create index attempts_slots_idx on public.attempts (provider, region)
+create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
   where status in ('awaiting_upload', 'queued', 'processing') and source <> 'custom_voice' and provider_voice_id is null;
 
--- No more than p_limit are counted, each by an index alone.
+-- Counts at most p_limit, by the two indexes alone.
 create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int) returns int
 language plpgsql stable set search_path = ''
 as $$
@@ -30,7 +30,7 @@ begin
     where e.provider = p_provider and e.region = p_region
       and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
-    select from public.attempts a
+    select from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region
       and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'
       and a.provider_voice_id is null
@@ -42,12 +42,12 @@ begin
 end
 $$;
 
--- When a place may come free by itself: an upload expires, or an orphan is removed. Null where none will.
+-- When a slot may become free by itself: an upload expires, or an orphan is removed. Null where none will.
 create function voice_clone.slot_free_at(p_provider text, p_region text) returns timestamptz
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.sweep_at)) from (
-    select a.sweep_at from public.attempts a
+    select a.sweep_at from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
@@ -56,7 +56,7 @@ as $$
   ) soon having count(*) > 0
 $$;
 
--- Whoever makes an attempt that will enroll a voice, or takes a failed one up again, takes a place or is refused.
+-- An attempt that will enroll a voice, and a failed one that is retried, takes a slot or is refused.
 create function voice_clone.reserve_slot() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -71,10 +71,10 @@ begin
   if tg_op = 'UPDATE' and exists (
     select from voice_clone.enrollments e where e.attempt_id = new.id and e.status in ('intended', 'unknown')
   ) then
-    return new; -- it never gave its place up
+    return new; -- its enrollment still has the slot
   end if;
-  -- The reflection first, like every other writer; then one reservation at a time, so that two cannot both take
-  -- the last place.
+  -- The reflection first, in the common lock order; then one reservation at a time, so that two cannot both take the
+  -- last slot.
   perform from public.reflections r where r.id = new.reflection_id for no key update;
   perform pg_advisory_xact_lock(hashtextextended('slots:' || new.provider || ':' || new.region, 0));
   if voice_clone.slots_taken(new.provider, new.region, v_slots) < v_slots then
@@ -85,22 +85,22 @@ begin
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(
         'code', 'provider_full', 'field', 'provider', 'provider', new.provider, 'slots', v_slots,
-        'freeAt', v_free_at))::text,
+        'free_at', v_free_at))::text,
       hint = case when v_free_at is null
         then 'None is about to become free: a voice must be removed there, or the plan extended.'
         else 'One becomes free when an upload expires unused or an orphan is removed, the next at '
           || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
 end
 $$;
-create trigger attempts_reserve_slot before insert on public.attempts
+create trigger voice_clone_attempts_reserve_slot before insert on public.voice_clone_attempts
   for each row when (new.status in ('awaiting_upload', 'queued') and new.provider_voice_id is null and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
-create trigger attempts_reserve_slot_again before update of status on public.attempts
+create trigger voice_clone_attempts_reserve_slot_again before update of status on public.voice_clone_attempts
   for each row when (old.status = 'failed' and new.status = 'queued' and new.provider_voice_id is null
     and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
 
--- Null for no limit. Nothing is written where nothing changed.
+-- Sets a provider's limit, from the settings or from the provider's account; null for no limit. Writes only a change.
 create function voice_clone.set_slots(p_provider text, p_region text, p_slots int) returns void
 language sql security definer set search_path = ''
 as $$
@@ -111,9 +111,9 @@ as $$
   where s.slots <> excluded.slots
 $$;
 
--- The voices that enrollments made at a provider and that are there still, or may be; no more than p_limit are
--- counted. What its account holds beyond them is somebody else's.
-create function voice_clone.voices_held(p_provider text, p_region text, p_limit int) returns int
+-- The voices at a provider that enrollments made, or may have made; counts at most p_limit. Any other voice of the
+-- provider's account is not ours.
+create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int) returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
@@ -126,5 +126,5 @@ $$;
 
 grant execute on function
   voice_clone.set_slots(text, text, int),
-  voice_clone.voices_held(text, text, int)
+  voice_clone.count_enrolled_voices(text, text, int)
 to voice_clone_backend;

@@ -1,6 +1,6 @@
--- Cancelling: superseded, reset, consent revoked, reflection or voice deleted. A late result becomes an orphan.
+-- Cancelling: superseded, reset, consent revoked, reflection or voice deleted. A result that comes later is an orphan.
 
--- The owner's moves and queueing come one at a time for a reflection: reflection first, then its attempts.
+-- One change by its user or by queueing at a time for a reflection: the reflection is locked before its attempts.
 create function voice_clone.lock_reflection(p_reflection uuid, p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -20,37 +20,37 @@ as $$
 declare
   v_count int;
 begin
-  update public.attempts a
+  update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
       lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
   where a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
     and a.id in (
-      select r.id from public.attempts r
+      select r.id from public.voice_clone_attempts r
       where r.reflection_id = p_reflection and (r.is_active or p_reason = 'reflection_deleted')
       union all
-      select c.id from public.attempts c join public.samples s on s.id = c.sample_id
+      select c.id from public.voice_clone_attempts c join public.voice_samples s on s.id = c.sample_id
       where s.consent_id = p_consent);
   get diagnostics v_count = row_count;
   return v_count;
 end
 $$;
 
--- The consent is withdrawn: nothing goes on with its samples, and the voices made of them speak no more.
-create function voice_clone.honour_revocation() returns trigger
+-- The consent is revoked: every attempt with its samples is cancelled, and the voices made of them cannot be used.
+create function voice_clone.apply_revocation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.cancel_attempts('consent_revoked', p_consent => new.revokes);
   update public.voices v set deleted_at = now()
-  from public.attempts a join public.samples s on s.id = a.sample_id
+  from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id
   where v.attempt_id = a.id and s.consent_id = new.revokes and v.deleted_at is null;
   return null;
 end
 $$;
-create trigger consents_honour_revocation after insert on public.consents
-  for each row when (new.revokes is not null) execute function voice_clone.honour_revocation();
+create trigger voice_consents_apply_revocation after insert on public.voice_consents
+  for each row when (new.revokes is not null) execute function voice_clone.apply_revocation();
 
-create function voice_clone.release_reflection() returns trigger
+create function voice_clone.cancel_attempts_of_reflection() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -58,18 +58,19 @@ begin
   return old;
 end
 $$;
-create trigger reflections_release before delete on public.reflections
-  for each row execute function voice_clone.release_reflection();
+create trigger voice_clone_cancel_attempts before delete on public.reflections
+  for each row execute function voice_clone.cancel_attempts_of_reflection();
 
--- Saying so twice is saying it once. A worker that is at it loses its lease: what it makes becomes an orphan.
-create function voice_clone.reset_attempt(p_reflection uuid, p_user uuid) returns setof public.attempts
+-- The reflection has no voice from now on; its attempts, their events and the voices stay. A second call changes nothing.
+-- A worker that has the attempt loses its lease: a voice that it still makes becomes an orphan.
+create function voice_clone.reset_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.lock_reflection(p_reflection, p_user);
   perform voice_clone.cancel_attempts('reset', p_reflection => p_reflection);
   return query
-    select * from public.attempts a
+    select * from public.voice_clone_attempts a
     where a.reflection_id = p_reflection and a.activated_at is not null
     order by a.version desc limit 1;
   if not found then
@@ -80,7 +81,7 @@ begin
 end
 $$;
 
--- Soft: the voice at the provider stays. The reflections that spoke with it have no voice from now on.
+-- Soft: the voice stays at the provider. The reflections that used it have no voice from now on.
 create function voice_clone.delete_voice(p_voice uuid, p_user uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -90,7 +91,7 @@ begin
   if not found then
     return false;
   end if;
-  update public.attempts a
+  update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = 'voice_deleted',
       lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
   where a.voice_id = p_voice and a.status = 'ready';

@@ -1,7 +1,7 @@
 -- Claiming: who may write an attempt now. Each claim raises the epoch; a write with an older one is refused.
 
 create type voice_clone.claim as (
-  outcome text, -- claimed | busy | owner_busy | not_due | exhausted | inactive | settled
+  outcome text, -- claimed | busy | user_busy | not_due | exhausted | inactive | nothing_to_do
   retry_after_seconds int,
   lease_epoch int
 );
@@ -14,58 +14,59 @@ begin
 end
 $$;
 
--- Back to the queue while the budget lasts, else failed for the given reason. The one way out of processing
--- that is neither ready nor verifying.
-create function voice_clone.give_back(p_attempt public.attempts, p_code text, p_message text, p_delay_seconds float8)
-returns public.attempts
+-- Queued again while the budget lasts, else failed with this error.
+create function voice_clone.requeue_or_fail(
+  p_attempt uuid, p_error_code text, p_error_message text, p_delay_seconds float8
+) returns public.voice_clone_attempts
 language sql security definer set search_path = ''
 as $$
-  update public.attempts a
+  update public.voice_clone_attempts a
   set status = case when a.process_count < a.process_budget then 'queued' else 'failed' end,
       not_before = case when a.process_count < a.process_budget
         then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
-  where a.id = p_attempt.id
+      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
+  where a.id = p_attempt
   returning *
 $$;
 
 -- Takes a queued attempt for processing; also one whose worker's lease ran out, while the budget lasts.
--- p_early ignores not_before: whoever queues an attempt may process it at once.
+-- p_early ignores not_before: the caller that queued an attempt may process it at once.
 create function voice_clone.claim_attempt(
-  p_attempt uuid, p_owner text, p_lease_seconds int, p_owner_cap int, p_early boolean default false
+  p_attempt uuid, p_lease_owner text, p_lease_seconds int, p_user_cap int, p_early boolean
 ) returns voice_clone.claim
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
-  select * into a from public.attempts x where x.id = p_attempt for no key update;
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if a.id is null or not a.is_active then
     return ('inactive', null, null)::voice_clone.claim;
   elsif a.status not in ('queued', 'processing') then
-    return ('settled', null, null)::voice_clone.claim;
+    return ('nothing_to_do', null, null)::voice_clone.claim;
   elsif a.status = 'processing' and a.lease_expires_at > now() then
     return ('busy', voice_clone.seconds_until(a.lease_expires_at), null)::voice_clone.claim;
   elsif a.status = 'queued' and a.not_before > now() and not p_early then
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
 
-  -- A cap for each owner; claims of one owner come one at a time, so that two cannot both take the last place.
+  -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  if (select count(*) from public.attempts x
-      where x.user_id = a.user_id and x.status = 'processing' and x.lease_expires_at > now()) >= p_owner_cap then
-    return ('owner_busy', 1, null)::voice_clone.claim;
+  if (select count(*) from public.voice_clone_attempts x
+      where x.user_id = a.user_id and x.status = 'processing' and x.lease_expires_at > now()) >= p_user_cap then
+    return ('user_busy', 1, null)::voice_clone.claim;
   end if;
 
   if a.status = 'processing' then
-    perform voice_clone.give_back(a, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
+    perform voice_clone.requeue_or_fail(
+      p_attempt, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
     if a.process_count >= a.process_budget then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
   end if;
-  update public.attempts x
+  update public.voice_clone_attempts x
   set status = 'processing', process_count = x.process_count + 1, lease_epoch = x.lease_epoch + 1,
-      lease_owner = p_owner, lease_expires_at = now() + make_interval(secs => p_lease_seconds),
+      lease_owner = p_lease_owner, lease_expires_at = now() + make_interval(secs => p_lease_seconds),
       not_before = null, error_code = null, error_message = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
@@ -73,76 +74,75 @@ begin
 end
 $$;
 
--- Locks the attempt for a worker's write, or raises VC002: its lease is another's, or it moved on without it.
-create function voice_clone.hold_lease(p_attempt uuid, p_epoch int, p_status text) returns public.attempts
+-- Locks the attempt for a worker's write, or raises VC002: another worker has the lease, or no one has it any more.
+create function voice_clone.require_lease(p_attempt uuid, p_epoch int, p_status text) returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_attempt public.attempts;
+  v_attempt public.voice_clone_attempts;
 begin
-  select * into v_attempt from public.attempts a
+  select * into v_attempt from public.voice_clone_attempts a
   where a.id = p_attempt and a.status = p_status and a.lease_epoch = p_epoch
     and a.lease_owner is not null and a.is_active
   for no key update;
   if not found then
-    raise exception 'the lease on attempt % at epoch % has passed on', p_attempt, p_epoch using errcode = 'VC002';
+    raise exception 'the lease on attempt % at epoch % is lost', p_attempt, p_epoch using errcode = 'VC002';
   end if;
   return v_attempt;
 end
 $$;
 
--- Extends a lease, whatever work it is for. False when it has passed on: stop working.
+-- Extends the lease, for any step. False where it is lost: the worker must stop.
 create function voice_clone.renew_lease(p_attempt uuid, p_epoch int, p_lease_seconds int) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  update public.attempts a
+  update public.voice_clone_attempts a
   set lease_expires_at = greatest(a.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
   where a.id = p_attempt and a.lease_epoch = p_epoch and a.lease_owner is not null and a.is_active;
   return found;
 end
 $$;
 
--- A failure that passes: again after the delay while the budget lasts, else failed with its reason.
--- The edge back to queued sends the next message, so this one is archived.
+-- A transient failure: queued again after the delay while the budget lasts, else failed. The edge back to queued sends the
+-- next message, so this one is archived.
 create function voice_clone.requeue_attempt(
-  p_attempt uuid, p_epoch int, p_delay_seconds float8, p_code text, p_message text, p_archive bigint
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_delay_seconds float8, p_error_code text, p_error_message text, p_message_id bigint
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.archive_messages('voice_clone_process', array[p_archive]) where p_archive is not null;
-  return query
-    select * from voice_clone.give_back(
-      voice_clone.hold_lease(p_attempt, p_epoch, 'processing'), p_code, p_message, p_delay_seconds);
+  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds);
 end
 $$;
 
 create function voice_clone.fail_attempt(
-  p_attempt uuid, p_epoch int, p_code text, p_message text, p_request_id text, p_archive bigint
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_error_code text, p_error_message text, p_request_id text, p_message_id bigint
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
-  perform voice_clone.archive_messages('voice_clone_process', array[p_archive]) where p_archive is not null;
+  perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
-    update public.attempts a
-    set status = 'failed', error_code = p_code, error_message = p_message, request_id = p_request_id,
+    update public.voice_clone_attempts a
+    set status = 'failed', error_code = p_error_code, error_message = p_error_message, request_id = p_request_id,
         lease_owner = null, lease_expires_at = null
     where a.id = p_attempt
     returning *;
 end
 $$;
 
--- What a worker needs to know about the attempt it claimed, with the enrollment whose outcome is open, if any.
+-- What a worker needs to know of the attempt that it claimed, with the enrollment whose outcome is open, if any.
 -- ready_seconds is how long ago the voice was made: its provider may list it only after a while.
--- Volatile, so that it sees the claim it is joined to.
+-- Volatile, so that it sees the claim that it is joined to. In plpgsql, which plans the query once a session.
 create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
   attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
   name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
-  preview_count int, bucket text, path text, bytes bigint, transcript text,
+  preview_count int, path text, bytes bigint, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
   settles_in_seconds float8, ready_seconds float8
 )
@@ -152,11 +152,11 @@ begin
   return query
     select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region,
       a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
-      a.preview_count, s.bucket, s.prepared_path, s.prepared_bytes, s.transcript,
+      a.preview_count, s.prepared_path, s.prepared_bytes, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
       extract(epoch from e.settles_at - now())::float8, extract(epoch from now() - a.ready_at)::float8
-    from public.attempts a
-    left join public.samples s on s.id = a.sample_id
+    from public.voice_clone_attempts a
+    left join public.voice_samples s on s.id = a.sample_id
     left join voice_clone.enrollments e on e.attempt_id = a.id and e.status in ('intended', 'unknown')
     where a.id = p_attempt;
 end

@@ -1,9 +1,9 @@
 -- Verification: the provider made the voice, and it may not be used before its speaker is verified.
 --
--- Asking the provider changes nothing there, so a look takes no lease. What was seen is written only where the
--- attempt still stands as it did: verifying, active, at the same epoch and the same count of looks.
+-- A poll changes nothing at the provider, so it takes no lease. Its result is written only where the attempt has not
+-- changed: verifying, active, at the same epoch and the same count of polls.
 
--- What a look needs, and whether one is due: due | not_due | inactive | settled.
+-- What a poll needs, and whether one is due: due | not_due | inactive | nothing_to_do.
 create function voice_clone.verification_work(p_attempt uuid)
 returns table (
   outcome text, lease_epoch int, verify_count int, provider text, provider_voice_id text, verifying_seconds float8)
@@ -13,116 +13,122 @@ begin
   return query
     select case
         when not a.is_active then 'inactive'
-        when a.status <> 'verifying' then 'settled'
+        when a.status <> 'verifying' then 'nothing_to_do'
         when a.not_before > now() then 'not_due'
         else 'due'
       end,
       a.lease_epoch, a.verify_count, a.provider, a.provider_voice_id,
       extract(epoch from now() - a.verifying_at)::float8
-    from public.attempts a where a.id = p_attempt;
+    from public.voice_clone_attempts a where a.id = p_attempt;
 end
 $$;
 
--- Locks the attempt for what a look brought, or raises VC002: it was answered elsewhere, or moved on.
-create function voice_clone.hold_verification(p_attempt uuid, p_epoch int, p_count int, p_archive bigint)
-returns public.attempts
+-- Locks the attempt for the result of a poll, or raises VC002 where another poll or an operator was first.
+create function voice_clone.require_verification_poll(p_attempt uuid, p_epoch int, p_verify_count int, p_message_id bigint)
+returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
-  select * into a from public.attempts x
-  where x.id = p_attempt and x.status = 'verifying' and x.lease_epoch = p_epoch and x.verify_count = p_count
+  select * into a from public.voice_clone_attempts x
+  where x.id = p_attempt and x.status = 'verifying' and x.lease_epoch = p_epoch and x.verify_count = p_verify_count
     and x.is_active
   for no key update;
   if not found then
-    raise exception 'attempt % is not at look % of its verification any more', p_attempt, p_count
+    raise exception 'attempt % is not at poll % of its verification any more', p_attempt, p_verify_count
       using errcode = 'VC002';
   end if;
-  perform voice_clone.archive_messages('voice_clone_verify', array[p_archive]) where p_archive is not null;
+  perform voice_clone.archive_messages('voice_clone_verify', array[p_message_id]) where p_message_id is not null;
   return a;
 end
 $$;
 
--- The voice row and the ready attempt, whoever learned of it.
-create function voice_clone.make_verified(a public.attempts) returns void
-language sql security definer set search_path = ''
+-- The voice and the ready attempt. A custom voice has no enrollment.
+create function voice_clone.make_verified(a public.voice_clone_attempts) returns void
+language plpgsql security definer set search_path = ''
 as $$
-  insert into public.voices (
-    id, user_id, attempt_id, enrollment_id, name, language, provider, region, provider_voice_id, target_model)
-  values (a.voice_id, a.user_id, a.id,
-    (select e.id from voice_clone.enrollments e
-     where e.attempt_id = a.id and e.status = 'attached' and e.provider_voice_id = a.provider_voice_id),
-    a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
-  update public.attempts x
+declare
+  e voice_clone.enrollments;
+begin
+  select * into e from voice_clone.enrollments x
+  where x.attempt_id = a.id and x.status = 'attached' and x.provider_voice_id = a.provider_voice_id;
+  if found then
+    perform voice_clone.add_enrolled_voice(a, e);
+  else
+    perform voice_clone.add_custom_voice(a);
+  end if;
+  update public.voice_clone_attempts x
   set status = 'ready', not_before = null, error_code = null, error_message = null
-  where x.id = a.id
+  where x.id = a.id;
+end
 $$;
 
--- A look found the speaker verified.
-create function voice_clone.complete_verification(p_attempt uuid, p_epoch int, p_count int, p_archive bigint)
+-- A poll found the speaker verified.
+create function voice_clone.complete_verification(p_attempt uuid, p_epoch int, p_verify_count int, p_message_id bigint)
 returns void
 language sql security definer set search_path = ''
 as $$
-  select voice_clone.make_verified(voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive))
+  select voice_clone.make_verified(voice_clone.require_verification_poll(p_attempt, p_epoch, p_verify_count, p_message_id))
 $$;
 
--- Not verified, and over. The voice is no longer the attempt's: see orphan_unverified.
-create function voice_clone.fail_verification(a public.attempts, p_code text, p_message text) returns void
+-- The verification failed for good. The voice is no longer the attempt's: see orphan_unverified.
+create function voice_clone.fail_verification(a public.voice_clone_attempts, p_error_code text, p_error_message text) returns void
 language sql security definer set search_path = ''
 as $$
-  update public.attempts x
-  set status = 'failed', error_code = p_code, error_message = p_message, not_before = null,
+  update public.voice_clone_attempts x
+  set status = 'failed', error_code = p_error_code, error_message = p_error_message, not_before = null,
       provider_voice_id = case when x.source = 'custom_voice' then x.provider_voice_id end,
       target_model = case when x.source = 'custom_voice' then x.target_model end
   where x.id = a.id and x.status = 'verifying'
 $$;
 
--- A look found that the speaker will not be verified, and the message says what the user can do.
+-- A poll found that the speaker will not be verified; the message says what the user can do.
 create function voice_clone.reject_verification(
-  p_attempt uuid, p_epoch int, p_count int, p_code text, p_message text, p_archive bigint
+  p_attempt uuid, p_epoch int, p_verify_count int, p_error_code text, p_error_message text, p_message_id bigint
 ) returns void
 language sql security definer set search_path = ''
 as $$
   select voice_clone.fail_verification(
-    voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive), p_code, p_message)
+    voice_clone.require_verification_poll(p_attempt, p_epoch, p_verify_count, p_message_id), p_error_code, p_error_message)
 $$;
 
--- Not yet, or the provider could not say: looked at again after a wait that doubles, or later where the provider
--- asks for that. No transition: nothing that a client sees has changed.
+-- Not verified yet, or the provider did not answer: the wait before the next poll doubles, or is longer where the provider
+-- asks for that. Not a transition: nothing that a client sees has changed.
 create function voice_clone.postpone_verification(
-  p_attempt uuid, p_epoch int, p_count int, p_at_least_seconds float8, p_archive bigint
+  p_attempt uuid, p_epoch int, p_verify_count int, p_at_least_seconds float8, p_message_id bigint
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_verification(p_attempt, p_epoch, p_count, p_archive);
+  a public.voice_clone_attempts := voice_clone.require_verification_poll(p_attempt, p_epoch, p_verify_count, p_message_id);
   v_wait interval := greatest(
-    least(voice_clone.time_of('verification_poll') * 2 ^ least(a.verify_count, 30),
-      voice_clone.time_of('verification_poll_cap')),
+    least(voice_clone.timeout('verification_poll') * 2 ^ least(a.verify_count, 30),
+      voice_clone.timeout('verification_poll_cap')),
     make_interval(secs => p_at_least_seconds));
 begin
-  update public.attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait
+  update public.voice_clone_attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait
   where x.id = p_attempt returning * into a;
   if not voice_clone.is_long_wait(a.not_before) then -- else the sweep sends it
-    perform pgmq.send('voice_clone_verify', voice_clone.message('verification_pending', a.id, a.version),
+    perform pgmq.send('voice_clone_verify', voice_clone.queue_message('voice_clone_verify', a.id, a.version, a.reflection_id),
                       ceil(extract(epoch from v_wait))::int);
   end if;
 end
 $$;
 
--- Saying the same again changes nothing; what contradicts an answer that counts raises VC001. p_voice, where
--- given, is the provider's voice that was verified: an answer about an earlier one does not count for this one.
-create function voice_clone.settle_verification(
-  p_attempt uuid, p_verified boolean, p_voice text, p_code text, p_message text
-) returns setof public.attempts
+-- An operator or a webhook says how a verification ended, before the next poll would. The same answer again changes
+-- nothing; one that contradicts the recorded answer raises VC001. p_provider_voice_id, where given, is the voice that was
+-- verified: an answer about an earlier voice of the attempt is refused.
+create function voice_clone.record_verification(
+  p_attempt uuid, p_verified boolean, p_provider_voice_id text, p_error_code text, p_error_message text
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_answered boolean;
 begin
-  select * into a from public.attempts x where x.id = p_attempt for no key update;
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';
   end if;
@@ -131,7 +137,7 @@ begin
   if not v_answered and (a.status <> 'verifying' or not a.is_active) then
     raise exception 'this attempt awaits no verification: it is %', a.status
       using errcode = 'VC001', detail = jsonb_build_object('status', a.status)::text;
-  elsif p_voice <> a.provider_voice_id then
+  elsif p_provider_voice_id <> a.provider_voice_id then
     raise exception 'this attempt has another voice by now' using errcode = 'VC001',
       detail = '{"code": "voice_superseded", "field": "provider_voice_id"}';
   elsif v_answered then
@@ -139,13 +145,13 @@ begin
   elsif p_verified then
     perform voice_clone.make_verified(a);
   else
-    perform voice_clone.fail_verification(a, p_code, p_message);
+    perform voice_clone.fail_verification(a, p_error_code, p_error_message);
   end if;
-  return query select * from public.attempts x where x.id = p_attempt;
+  return query select * from public.voice_clone_attempts x where x.id = p_attempt;
 end
 $$;
 
--- A voice whose verification was never completed has no row in voices, so nothing owns it any more.
+-- A voice whose verification did not succeed has no row in voices, so nothing owns it any more.
 create function voice_clone.orphan_unverified() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -154,7 +160,7 @@ begin
   return null;
 end
 $$;
-create trigger attempts_orphan_unverified after update on public.attempts
+create trigger voice_clone_attempts_orphan_unverified after update on public.voice_clone_attempts
   for each row when (old.status = 'verifying' and new.status in ('failed', 'cancelled'))
   execute function voice_clone.orphan_unverified();
 
@@ -163,5 +169,5 @@ grant execute on function
   voice_clone.complete_verification(uuid, int, int, bigint),
   voice_clone.reject_verification(uuid, int, int, text, text, bigint),
   voice_clone.postpone_verification(uuid, int, int, float8, bigint),
-  voice_clone.settle_verification(uuid, boolean, text, text, text)
+  voice_clone.record_verification(uuid, boolean, text, text, text)
 to voice_clone_backend;

@@ -1,100 +1,98 @@
--- Custom voices: one that is at its provider already. Nothing is enrolled, so nothing is ever removed there.
+-- Custom voices: a voice that is at its provider already. Nothing is enrolled, so nothing is removed there later.
 --
--- Where an enrollment made the voice, it is the voice of whoever gave the sample: only they may use it, while
--- their own voice is not deleted and the consent stands. The attempt then names that sample, so that whatever
--- ends the consent ends this voice as well. A voice that no enrollment made is anyone's.
+-- Where an enrollment made the voice, only the user who gave the sample may use it, while their own voice is not deleted
+-- and the consent is valid. The attempt then names that sample, so that a revocation of the consent ends this voice
+-- as well. Anyone may use a voice that no enrollment made.
 
--- is_usable is false for another's, and for one that no live voice of this user owns. The label finds a voice
--- whose maker has not said its id yet. Sample and language are null where no enrollment made the voice.
-create function voice_clone.find_custom_voice(p_user uuid, p_provider text, p_voice text, p_label text)
+-- is_usable is false for a voice of another user, and for one that no undeleted voice of this user owns. The label finds a
+-- voice whose id was not reported yet. Sample and language are null where no enrollment made the voice.
+create function voice_clone.find_custom_voice(p_user uuid, p_provider text, p_provider_voice_id text, p_label text)
 returns table (is_usable boolean, sample_id uuid, language text)
 language sql stable security definer set search_path = '' rows 1
 as $$
   select coalesce(bool_and(v.id is not null), true), (array_agg(a.sample_id))[1], (array_agg(v.language))[1]
   from voice_clone.enrollments e
   left join public.voices v on v.enrollment_id = e.id and v.user_id = p_user and v.deleted_at is null
-  left join public.attempts a on a.id = v.attempt_id
-  where (e.provider = p_provider and e.provider_voice_id = p_voice) or e.label = p_label
+  left join public.voice_clone_attempts a on a.id = v.attempt_id
+  where (e.provider = p_provider and e.provider_voice_id = p_provider_voice_id) or e.label = p_label
 $$;
 
--- The sample whose consent covers the voice, null where none does, or the refusal. Volatile, for the consent's
--- check sees what it waited for.
+-- The sample whose consent covers the voice, null where it needs none, or an error. Volatile, because the check of the
+-- consent must see the entry that it waited for.
 create function voice_clone.check_custom_voice(
-  p_user uuid, p_reflection uuid, p_provider text, p_voice text, p_label text
+  p_user uuid, p_reflection uuid, p_provider text, p_provider_voice_id text, p_label text
 ) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_found record;
 begin
-  select * into v_found from voice_clone.find_custom_voice(p_user, p_provider, p_voice, p_label);
+  select * into v_found from voice_clone.find_custom_voice(p_user, p_provider, p_provider_voice_id, p_label);
   if not v_found.is_usable then
     raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
   end if;
   perform voice_clone.check_consent(s.consent_id, p_user, p_reflection)
-  from public.samples s where s.id = v_found.sample_id;
+  from public.voice_samples s where s.id = v_found.sample_id;
   return v_found.sample_id;
 end
 $$;
 
--- Queued at once: the service has asked the provider. The voice that the reflection speaks with already is not
--- taken away from it: the same words again give the same attempt, unless it came to nothing. Whoever relies on a
--- consent shares the ledger's lock before any lock on a reflection or an attempt (standing_consents), or a
--- withdrawal and this could wait for each other.
+-- Queued at once: the service has asked the provider. The same call again returns the same attempt, unless it has failed,
+-- so that a working voice is not superseded by itself. The consents are locked before the reflection and its attempts
+-- (lock_consents_shared), or a revocation and this call could wait for each other.
 create function voice_clone.use_custom_voice(
-  p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_voice text, p_label text,
+  p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_provider_voice_id text, p_label text,
   p_target_model text, p_name text, p_language text, p_preview_required boolean
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
   r public.reflections;
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_sample uuid;
 begin
-  perform voice_clone.hold_consents(p_user);
+  perform voice_clone.lock_consents_shared(p_user);
   select * into r from public.reflections x where x.id = p_reflection and x.user_id = p_user for no key update;
   if not found then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_voice, p_label);
-  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active;
+  v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_provider_voice_id, p_label);
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active;
   if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
     and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
-      = (p_provider, p_region, p_voice, p_target_model, coalesce(p_name, r.name), p_language)
+      = (p_provider, p_region, p_provider_voice_id, p_target_model, coalesce(p_name, r.name), p_language)
   then
     return next a;
     return;
   end if;
-  insert into public.attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
+  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
                                target_model, preview_status)
-  values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_voice,
+  values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_provider_voice_id,
           p_target_model, case when p_preview_required then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
     p_attempt, p_user, coalesce(p_name, r.name), p_language, null, null, null, null, null, null, 0);
 end
 $$;
 
--- The provider still has it: ready, without an enrollment. Whose voice it is is asked again, for it may be
--- somebody's by now; the consent need not be, for its withdrawal cancels the attempt, before this or after it.
+-- The provider still has the voice: ready, without an enrollment. Its ownership is checked again, because an enrollment may
+-- have reported it meanwhile. The consent is not: its revocation cancels the attempt, before this or after it.
 create function voice_clone.attach_custom_voice(
-  p_attempt uuid, p_epoch int, p_label text, p_message bigint, p_goes_on boolean default false
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_label text, p_message_id bigint, p_continue_to_sync boolean
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'processing');
+  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
 begin
   if not (select f.is_usable
           from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
     raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
   end if;
-  insert into public.voices (id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
-  values (a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id, a.target_model);
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message]) where p_message is not null;
-  return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_goes_on);
+  perform voice_clone.add_custom_voice(a);
+  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_continue_to_sync);
 end
 $$;
 

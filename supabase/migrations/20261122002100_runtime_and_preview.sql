@@ -1,42 +1,42 @@
--- Runtime sync and preview: what happens to a ready voice before it may be launched. One after the other, under
--- the attempt's one lease: the preview speaks through the runtime.
+-- Runtime sync and preview: the two steps of a ready voice before it may be launched. One after the other, under the
+-- attempt's one lease: the preview speaks through the runtime.
 
-create function voice_clone.claim_step(p_attempt uuid, p_step text, p_owner text, p_lease_seconds int)
+create function voice_clone.claim_step(p_attempt uuid, p_step text, p_lease_owner text, p_lease_seconds int)
 returns voice_clone.claim
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_waiting boolean;
   v_lost boolean;
 begin
   if p_step not in ('runtime', 'preview') then
     raise exception 'there is no step %', p_step using errcode = 'VC006';
   end if;
-  select * into a from public.attempts x where x.id = p_attempt for no key update;
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if a.id is null or not a.is_active or a.status <> 'ready' then
     return ('inactive', null, null)::voice_clone.claim;
   end if;
   v_waiting := case p_step when 'runtime' then a.runtime_status = 'pending' else a.preview_status = 'required' end;
   v_lost := case p_step when 'runtime' then a.runtime_status = 'syncing' else a.preview_status = 'rendering' end;
   if not v_waiting and not v_lost then
-    return ('settled', null, null)::voice_clone.claim;
+    return ('nothing_to_do', null, null)::voice_clone.claim;
   elsif a.lease_expires_at > now() then
     return ('busy', voice_clone.seconds_until(a.lease_expires_at), null)::voice_clone.claim;
   elsif v_waiting and a.not_before > now() then
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
   if v_lost then
-    a := voice_clone.give_back_step(a, p_step, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
+    a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
     if 'failed' = (case p_step when 'runtime' then a.runtime_status else a.preview_status end) then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
   end if;
-  update public.attempts x
+  update public.voice_clone_attempts x
   set runtime_status = case p_step when 'runtime' then 'syncing' else x.runtime_status end,
       preview_status = case p_step when 'preview' then 'rendering' else x.preview_status end,
       sync_count = x.sync_count + (p_step = 'runtime')::int, preview_count = x.preview_count + (p_step = 'preview')::int,
-      lease_epoch = x.lease_epoch + 1, lease_owner = p_owner,
+      lease_epoch = x.lease_epoch + 1, lease_owner = p_lease_owner,
       lease_expires_at = now() + make_interval(secs => p_lease_seconds), not_before = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
@@ -44,93 +44,92 @@ begin
 end
 $$;
 
--- Again after the delay while the step's budget lasts, else failed for the given reason.
-create function voice_clone.give_back_step(
-  p_attempt public.attempts, p_step text, p_code text, p_message text, p_delay_seconds float8
-) returns public.attempts
+-- Pending again after the delay while the step's budget lasts, else failed with this error.
+create function voice_clone.requeue_or_fail_step(
+  a public.voice_clone_attempts, p_step text, p_error_code text, p_error_message text, p_delay_seconds float8
+) returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := p_attempt;
   v_again boolean := case p_step when 'runtime' then a.sync_count < a.sync_budget else a.preview_count < a.preview_budget end;
 begin
-  update public.attempts x
+  update public.voice_clone_attempts x
   set runtime_status = case when p_step <> 'runtime' then x.runtime_status when v_again then 'pending' else 'failed' end,
       preview_status = case when p_step <> 'preview' then x.preview_status when v_again then 'required' else 'failed' end,
       not_before = case when v_again then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
+      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
   where x.id = a.id
   returning * into a;
   return a;
 end
 $$;
 
--- The runtime knows the voice (synced), never will (failed), or may later (pending: the budget decides).
+-- The runtime has the voice (synced), refused it (failed), or may have it later (pending, within the budget).
 create function voice_clone.mark_runtime(
-  p_attempt uuid, p_epoch int, p_status text, p_code text, p_message text, p_delay_seconds float8, p_archive bigint
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_status text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'ready');
+  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_runtime_sync', array[p_archive]) where p_archive is not null;
+  perform voice_clone.archive_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
   if p_status = 'pending' then
-    return query select * from voice_clone.give_back_step(a, 'runtime', p_code, p_message, p_delay_seconds);
+    return query select * from voice_clone.requeue_or_fail_step(a, 'runtime', p_error_code, p_error_message, p_delay_seconds);
     return;
   end if;
   return query
-    update public.attempts x
-    set runtime_status = p_status, error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
+    update public.voice_clone_attempts x
+    set runtime_status = p_status, error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
     where x.id = p_attempt
     returning *;
 end
 $$;
 
--- The clip is rendered at p_path, cannot be (failed), or may be later (required: the budget decides).
+-- The clip is rendered at p_path, cannot be rendered (failed), or may be later (required, within the budget).
 create function voice_clone.mark_preview(
-  p_attempt uuid, p_epoch int, p_status text, p_path text, p_code text, p_message text, p_delay_seconds float8, p_archive bigint
-) returns setof public.attempts
+  p_attempt uuid, p_epoch int, p_status text, p_path text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.hold_lease(p_attempt, p_epoch, 'ready');
+  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_preview', array[p_archive]) where p_archive is not null;
+  perform voice_clone.archive_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
   if p_status = 'required' then
-    return query select * from voice_clone.give_back_step(a, 'preview', p_code, p_message, p_delay_seconds);
+    return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds);
     return;
   end if;
   return query
-    update public.attempts x
+    update public.voice_clone_attempts x
     set preview_status = p_status, preview_path = coalesce(p_path, x.preview_path),
-        error_code = p_code, error_message = p_message, lease_owner = null, lease_expires_at = null
+        error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
     where x.id = p_attempt
     returning *;
 end
 $$;
 
-create function voice_clone.active_attempt(p_reflection uuid, p_user uuid) returns public.attempts
+create function voice_clone.active_attempt(p_reflection uuid, p_user uuid) returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
-  select x.* into a from public.attempts x
+  select x.* into a from public.voice_clone_attempts x
   where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for no key update;
   if a.id is null then
-    raise exception 'this reflection has no voice in the making' using errcode = 'VC004';
+    raise exception 'this reflection has no active attempt' using errcode = 'VC004';
   end if;
   return a;
 end
 $$;
 
--- Renders a preview: the first one, again after a failure, or anew. While one is being rendered, that one.
-create function voice_clone.request_preview(p_reflection uuid, p_user uuid) returns setof public.attempts
+-- Requests a preview: the first, one after a failure, or another. While one is being rendered, changes nothing.
+create function voice_clone.request_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.active_attempt(p_reflection, p_user);
+  a public.voice_clone_attempts := voice_clone.active_attempt(p_reflection, p_user);
 begin
   if a.status <> 'ready' or a.runtime_status <> 'synced' then
     raise exception 'the voice is not ready to speak: it is %, its runtime %', a.status, a.runtime_status
@@ -140,25 +139,25 @@ begin
     return;
   end if;
   return query
-    update public.attempts x
+    update public.voice_clone_attempts x
     set preview_status = 'required', preview_count = 0, error_code = null, error_message = null, not_before = null
     where x.id = a.id
     returning *;
 end
 $$;
 
--- The owner heard the clip. Saying so twice is saying it once.
-create function voice_clone.complete_preview(p_reflection uuid, p_user uuid) returns setof public.attempts
+-- The user heard the clip. A second call changes nothing.
+create function voice_clone.complete_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts := voice_clone.active_attempt(p_reflection, p_user);
+  a public.voice_clone_attempts := voice_clone.active_attempt(p_reflection, p_user);
 begin
   if a.preview_status = 'completed' then
     return query select (a).*;
     return;
   end if;
-  return query update public.attempts x set preview_status = 'completed' where x.id = a.id returning *;
+  return query update public.voice_clone_attempts x set preview_status = 'completed' where x.id = a.id returning *;
 end
 $$;
 

@@ -1,8 +1,8 @@
--- Retrying and restoring: what failed starts again because its owner says so, within a budget of the owner's own;
--- or the reflection goes back to the voice that worked, where the attempt that superseded it came to nothing.
+-- Retrying and restoring: the user starts a failed attempt again, within a budget of its own; or returns to the voice that
+-- worked before, where the attempt that superseded it failed.
 
--- Whether the enrollment, the runtime or the preview came to its end without success. Null for no attempt.
-create function voice_clone.has_failed(a public.attempts) returns boolean
+-- Whether the enrollment, the runtime sync or the preview has failed for good. Null for no attempt.
+create function voice_clone.has_failed(a public.voice_clone_attempts) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
 begin
@@ -10,50 +10,50 @@ begin
 end
 $$;
 
--- Where an attempt stands, for whoever was refused a move because of it.
-create function voice_clone.refusal(p_code text, a public.attempts) returns text
+-- The state of an attempt, for a caller whose request it refuses.
+create function voice_clone.refusal_detail(p_error_code text, a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
-    'code', p_code, 'attempt_id', a.id, 'status', a.status, 'runtime_status', a.runtime_status,
+    'code', p_error_code, 'attempt_id', a.id, 'status', a.status, 'runtime_status', a.runtime_status,
     'preview_status', a.preview_status, 'retries', a.user_retry_count, 'retry_budget', a.user_retry_budget));
 end
 $$;
 
-create function voice_clone.require_retry(a public.attempts) returns void
+create function voice_clone.require_retry(a public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
   if a.id is null then
-    raise exception 'this reflection has no voice in the making'
-      using errcode = 'VC007', detail = voice_clone.refusal('nothing_to_retry', a),
+    raise exception 'this reflection has no active attempt'
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_retry', a),
             hint = 'Clone one with POST /v1/reflections/{id}/voice/clone.';
   elsif not voice_clone.has_failed(a) then
     raise exception 'nothing has failed: the voice is %, its runtime %, its preview %',
         a.status, a.runtime_status, a.preview_status
-      using errcode = 'VC007', detail = voice_clone.refusal('nothing_to_retry', a);
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_retry', a);
   elsif a.user_retry_count >= a.user_retry_budget then
     raise exception 'this sample was retried % times, as often as is allowed', a.user_retry_count
-      using errcode = 'VC007', detail = voice_clone.refusal('retry_budget_used', a),
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('retry_budget_used', a),
             hint = 'Clone the voice from another sample; it has retries of its own.';
   end if;
 end
 $$;
 
--- The same attempt again, from the step that failed. A create whose outcome is unknown is still looked up
--- first, by the worker that claims the attempt.
-create function voice_clone.retry_attempt(p_reflection uuid, p_user uuid) returns setof public.attempts
+-- The same attempt again, from the step that failed. A create whose outcome is unknown is still looked up first, by the
+-- worker that claims the attempt.
+create function voice_clone.retry_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
 begin
   perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   return query
-    update public.attempts x
+    update public.voice_clone_attempts x
     set status = case x.status when 'failed' then 'queued' else x.status end,
         runtime_status = case x.runtime_status when 'failed' then 'pending' else x.runtime_status end,
         preview_status = case x.preview_status when 'failed' then 'required' else x.preview_status end,
@@ -67,37 +67,37 @@ begin
 end
 $$;
 
--- A new attempt, which supersedes the failed one. The owner's retries count on: another provider is no new budget.
--- p_failed is the attempt that the caller looked at; another one's sample was not checked against this provider.
+-- A new attempt at another provider with the same sample; it supersedes the failed one and keeps its count of retries.
+-- p_failed is the attempt that the caller saw: only its sample was checked against this provider.
 create function voice_clone.retry_elsewhere(
   p_attempt uuid, p_reflection uuid, p_user uuid, p_failed uuid, p_provider text, p_region text,
   p_preview_required boolean
-) returns setof public.attempts
+) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
-  v_sample public.samples;
+  a public.voice_clone_attempts;
+  v_sample public.voice_samples;
 begin
-  perform voice_clone.hold_consents(p_user);
+  perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   if a.id is distinct from p_failed then
-    raise exception 'another attempt has taken its place'
-      using errcode = 'VC007', detail = voice_clone.refusal('attempt_superseded', a), hint = 'Look again, and retry that one.';
+    raise exception 'another attempt is active by now'
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('attempt_superseded', a), hint = 'Read the reflection''s voice again, and retry that attempt.';
   elsif (a.provider, a.region) = (p_provider, p_region) then
     return query select * from voice_clone.retry_attempt(p_reflection, p_user);
     return;
   end if;
-  select * into v_sample from public.samples s where s.id = a.sample_id and s.measures is not null;
+  select * into v_sample from public.voice_samples s where s.id = a.sample_id and s.measures is not null;
   if not found then
     raise exception 'this voice was made of no sample that another provider could take'
-      using errcode = 'VC007', detail = voice_clone.refusal('sample_missing', a),
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('sample_missing', a),
             hint = 'Clone one with POST /v1/reflections/{id}/voice/clone.';
   end if;
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
-  insert into public.attempts (
+  insert into public.voice_clone_attempts (
     id, user_id, reflection_id, sample_id, source, provider, region, preview_status, user_retry_count, user_retry_budget)
   values (
     p_attempt, p_user, p_reflection, a.sample_id, case a.source when 'custom_voice' then 'sample' else a.source end,
@@ -108,37 +108,38 @@ begin
 end
 $$;
 
--- Its voice was kept, and whoever speaks in it still agrees. What its owner took away does not come back.
-create function voice_clone.is_restorable(a public.attempts) returns boolean
+-- Superseded while it was ready, its voice is not deleted, and its consent is valid. An attempt that its user reset or
+-- deleted does not come back.
+create function voice_clone.is_restorable(a public.voice_clone_attempts) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return a.status = 'cancelled' and a.cancel_reason = 'superseded' and a.ready_at is not null
     and exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null)
     and not exists (
-      select from public.samples s
-      where s.id = a.sample_id and not voice_clone.is_standing(s.consent_id, a.user_id, a.reflection_id));
+      select from public.voice_samples s
+      where s.id = a.sample_id and not voice_clone.is_consent_valid(s.consent_id, a.user_id, a.reflection_id));
 end
 $$;
 
--- The edge is for these alone, whoever takes it.
-create function voice_clone.guard_restore() returns trigger
+-- The edge from cancelled to ready is for restorable attempts only, whichever function takes it.
+create function voice_clone.require_restorable() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if not voice_clone.is_restorable(old) or not new.is_active then
-    raise exception 'attempt %: only a voice that was superseded, and is kept, comes back', old.id
+    raise exception 'attempt %: only a superseded voice that is not deleted can be restored', old.id
       using errcode = 'VC001', detail = jsonb_build_object('from', old.status, 'to', new.status)::text;
   end if;
   return new;
 end
 $$;
-create trigger attempts_guard_restore before update on public.attempts
+create trigger voice_clone_attempts_require_restorable before update on public.voice_clone_attempts
   for each row when (old.status = 'cancelled' and new.status = 'ready')
-  execute function voice_clone.guard_restore();
+  execute function voice_clone.require_restorable();
 
--- Whether the attempt that is shown, or was last, came to nothing: failed, or taken away after it had failed.
-create function voice_clone.came_to_nothing(a public.attempts) returns boolean
+-- Whether an attempt failed, or was cancelled after it had failed.
+create function voice_clone.has_ended_without_voice(a public.voice_clone_attempts) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
 begin
@@ -149,41 +150,41 @@ begin
 end
 $$;
 
-create function voice_clone.restore_attempt(p_reflection uuid, p_user uuid) returns setof public.attempts
+create function voice_clone.restore_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_newer public.attempts;
-  v_kept public.attempts;
+  v_newer public.voice_clone_attempts;
+  v_kept public.voice_clone_attempts;
 begin
-  perform voice_clone.hold_consents(p_user);
+  perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into v_newer from public.attempts a
+  select * into v_newer from public.voice_clone_attempts a
   where a.reflection_id = p_reflection and a.activated_at is not null
   order by a.version desc limit 1 for no key update;
-  if v_newer.id is not null and not voice_clone.came_to_nothing(v_newer) then
+  if v_newer.id is not null and not voice_clone.has_ended_without_voice(v_newer) then
     raise exception 'the latest attempt has not failed: it is %', v_newer.status
-      using errcode = 'VC007', detail = voice_clone.refusal('latest_not_failed', v_newer);
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('latest_not_failed', v_newer);
   end if;
-  select a.* into v_kept from public.attempts a
+  select a.* into v_kept from public.voice_clone_attempts a
   join public.voices v on v.attempt_id = a.id and v.deleted_at is null
   where a.reflection_id = p_reflection and a.activated_at is not null and voice_clone.is_restorable(a)
   order by a.version desc limit 1 for no key update of a, v;
   if v_kept.id is null then
     raise exception 'no earlier voice of this reflection is kept'
-      using errcode = 'VC007', detail = voice_clone.refusal('nothing_to_restore', v_newer),
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_restore', v_newer),
             hint = 'Clone one with POST /v1/reflections/{id}/voice/clone.';
   end if;
   perform voice_clone.cancel_attempts('restored', p_reflection => p_reflection);
-  return query select * from voice_clone.bring_back(v_kept.id);
+  return query select * from voice_clone.reactivate_attempt(v_kept.id);
 end
 $$;
 
--- Ready as it was. What was midway or had failed starts again; what was synced and heard still is.
-create function voice_clone.bring_back(p_attempt uuid) returns setof public.attempts
+-- Ready again. A step that was running or had failed starts again; a voice that was synced and heard still is.
+create function voice_clone.reactivate_attempt(p_attempt uuid) returns setof public.voice_clone_attempts
 language sql security definer set search_path = ''
 as $$
-  update public.attempts a
+  update public.voice_clone_attempts a
   set status = 'ready', is_active = true, cancel_reason = null, error_code = null, error_message = null,
       not_before = null,
       runtime_status = case when a.runtime_status in ('syncing', 'failed') then 'pending' else a.runtime_status end,

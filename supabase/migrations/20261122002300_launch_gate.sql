@@ -1,21 +1,19 @@
--- Launch gate: may a session start? Read from the active attempt, never from the mirror (invariant 7).
+-- Launch gate: whether a session may start. Read from the active attempt, never from the mirror (invariant 7).
 
-create table public.sessions (
+create table public.voice_sessions (
   id uuid primary key default gen_random_uuid(),
   reflection_id uuid not null references public.reflections (id) on delete cascade,
   user_id uuid not null references auth.users (id),
-  attempt_id uuid not null references public.attempts (id),
+  attempt_id uuid not null references public.voice_clone_attempts (id),
   voice_id uuid not null references public.voices (id),
   created_at timestamptz not null default now()
 );
-create index sessions_reflection_id_idx on public.sessions (reflection_id, created_at desc);
-create index sessions_user_id_idx on public.sessions (user_id);
-create index sessions_attempt_id_idx on public.sessions (attempt_id);
-create index sessions_voice_id_idx on public.sessions (voice_id);
-alter table public.sessions enable row level security;
-revoke all on public.sessions from public, anon, authenticated, service_role;
-grant select on public.sessions to authenticated, service_role;
-create policy "Owners read their sessions" on public.sessions
+create index voice_sessions_reflection_id_idx on public.voice_sessions (reflection_id, created_at desc);
+create index voice_sessions_user_id_idx on public.voice_sessions (user_id);
+alter table public.voice_sessions enable row level security;
+revoke all on public.voice_sessions from public, anon, authenticated, service_role;
+grant select on public.voice_sessions to authenticated, service_role;
+create policy "Owners read their sessions" on public.voice_sessions
   for select to authenticated using (user_id = (select auth.uid()));
 
 -- Why this attempt may not be launched; empty when it may.
@@ -44,7 +42,7 @@ as $$
 begin
   select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) into blockers
   from public.reflections r
-  left join public.attempts a on a.reflection_id = r.id and a.is_active
+  left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
   where r.id = p_reflection and r.user_id = p_user;
   if found then
     launchable := blockers = '{}';
@@ -53,39 +51,39 @@ begin
 end
 $$;
 
--- Starts a session, or VC005 with the blockers. The attempt is locked: no reset slips in between.
-create function voice_clone.start_session(p_reflection uuid, p_user uuid) returns setof public.sessions
+-- Starts a session, or raises VC005 with the blockers. Locks the attempt against a reset in between.
+create function voice_clone.start_session(p_reflection uuid, p_user uuid) returns setof public.voice_sessions
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_blockers text[];
 begin
   if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
     raise exception 'there is no such reflection' using errcode = 'VC004';
   end if;
-  select * into a from public.attempts x where x.reflection_id = p_reflection and x.is_active for share;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for share;
   v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status);
   if v_blockers <> '{}' then
     raise exception 'a session may not start yet' using errcode = 'VC005',
       detail = jsonb_build_object('blockers', v_blockers)::text;
   end if;
   return query
-    insert into public.sessions (reflection_id, user_id, attempt_id, voice_id)
+    insert into public.voice_sessions (reflection_id, user_id, attempt_id, voice_id)
     values (p_reflection, p_user, a.id, a.voice_id)
     returning *;
 end
 $$;
 
--- rpc('launch_gate'): the same answer as over HTTP, for the caller's own reflections; null for any other.
-create function public.launch_gate(reflection_id uuid) returns jsonb
+-- rpc('voice_launch_gate'): the same answer as over HTTP, for the caller's own reflections; null for any other.
+create function public.voice_launch_gate(reflection_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers)
-  from voice_clone.launch_gate(launch_gate.reflection_id, auth.uid()) g
+  from voice_clone.launch_gate(voice_launch_gate.reflection_id, auth.uid()) g
 $$;
-revoke all on function public.launch_gate(uuid) from public, anon, service_role;
-grant execute on function public.launch_gate(uuid) to authenticated;
+revoke all on function public.voice_launch_gate(uuid) from public, anon, service_role;
+grant execute on function public.voice_launch_gate(uuid) to authenticated;
 
 grant execute on function
   voice_clone.launch_gate(uuid, uuid),

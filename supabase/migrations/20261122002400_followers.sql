@@ -1,7 +1,7 @@
--- Followers: those who follow an attempt read its transitions, each in its order.
+-- Followers: clients that follow an attempt read its transitions, in their order.
 
--- The columns that are a worker's business are in no answer: whoever holds the lease, and what the sweep notes.
-create function voice_clone.shown_changes(p_changes jsonb) returns jsonb
+-- Without the columns that are internal to workers and the sweep.
+create function voice_clone.public_changes(p_changes jsonb) returns jsonb
 language sql immutable set search_path = ''
 as $$
   select p_changes - '{lease_owner,lease_epoch,lease_expires_at,leased_at,sweep_at}'::text[]
@@ -11,21 +11,21 @@ create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after 
 returns table (id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz)
 language sql stable security definer set search_path = ''
 as $$
-  select e.id, e.version, e.events, voice_clone.shown_changes(e.changes), e.recorded_at
+  select e.id, e.version, e.events, voice_clone.public_changes(e.changes), e.recorded_at
   from voice_clone.events e
-  join public.attempts a on a.id = e.attempt_id and a.user_id = p_user
+  join public.voice_clone_attempts a on a.id = e.attempt_id and a.user_id = p_user
   where e.attempt_id = p_attempt and e.id > p_after
   order by e.id
 $$;
 
-create function voice_clone.is_attempt_for(p_attempt uuid, p_reflection uuid) returns boolean
+create function voice_clone.is_attempt_of_reflection(p_attempt uuid, p_reflection uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
-  select exists (select from public.attempts a where a.id = p_attempt and a.reflection_id = p_reflection)
+  select exists (select from public.voice_clone_attempts a where a.id = p_attempt and a.reflection_id = p_reflection)
 $$;
 
--- Nothing more can come of it. What a newer attempt took the place of may be restored while something can bring it back.
-create function voice_clone.is_over(a public.attempts) returns boolean
+-- No transition can follow. A superseded attempt is not final while it can be restored.
+create function voice_clone.is_final(a public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -33,40 +33,40 @@ begin
 end
 $$;
 
--- The transitions of these attempts after an event each, oldest first, no more than the limit for one attempt.
--- Those of one attempt are committed in the order of their ids, because each is made under the lock of its row.
--- Bookkeeping has no version, and nobody follows it.
+-- The transitions of these attempts after a given event each, oldest first, at most p_limit of one attempt. Those of one
+-- attempt commit in the order of their ids, because each is made under the lock of its row. Bookkeeping has no version
+-- and is left out.
 create function voice_clone.events_after(p_attempts uuid[], p_after bigint[], p_limit int)
 returns table (
   attempt_id uuid, id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz, is_last boolean)
 language sql stable security definer set search_path = ''
 as $$
-  select a.id, e.id, e.version, e.events, voice_clone.shown_changes(e.changes), e.recorded_at,
-    voice_clone.is_over(a) and not exists (
+  select a.id, e.id, e.version, e.events, voice_clone.public_changes(e.changes), e.recorded_at,
+    voice_clone.is_final(a) and not exists (
       select from voice_clone.events later
       where later.attempt_id = a.id and later.id > e.id and later.changes ? 'version')
-  from unnest(p_attempts, p_after) wanted (attempt_id, after)
-  join public.attempts a on a.id = wanted.attempt_id
+  from unnest(p_attempts, p_after) followed (attempt_id, after)
+  join public.voice_clone_attempts a on a.id = followed.attempt_id
   cross join lateral (
     select * from voice_clone.events x
-    where x.attempt_id = wanted.attempt_id and x.id > wanted.after and x.changes ? 'version'
+    where x.attempt_id = followed.attempt_id and x.id > followed.after and x.changes ? 'version'
     order by x.id limit p_limit
   ) e
   order by a.id, e.id
 $$;
 
--- Whether anything is still to be told after an event; null where there is no such attempt of this user.
+-- Whether a follower has more to read after an event; null where there is no such attempt of this user.
 create function voice_clone.has_more_events(p_attempt uuid, p_user uuid, p_after bigint) returns boolean
 language sql stable security definer set search_path = ''
 as $$
-  select not voice_clone.is_over(a) or exists (
+  select not voice_clone.is_final(a) or exists (
     select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after and e.changes ? 'version')
-  from public.attempts a where a.id = p_attempt and a.user_id = p_user
+  from public.voice_clone_attempts a where a.id = p_attempt and a.user_id = p_user
 $$;
 
 grant execute on function
   voice_clone.attempt_events(uuid, uuid, bigint),
-  voice_clone.is_attempt_for(uuid, uuid),
+  voice_clone.is_attempt_of_reflection(uuid, uuid),
   voice_clone.events_after(uuid[], bigint[], int),
   voice_clone.has_more_events(uuid, uuid, bigint)
 to voice_clone_backend;

@@ -1,33 +1,33 @@
--- Clean-up: outcomes that nobody resolves any more are looked up, and orphans are removed at the provider.
--- The sweep sends the messages; a clean-up is safe to run twice, and late. What is begun here is committed before
--- the provider is asked, and what is ended here is written only while it is still true.
+-- Cleanup: create calls whose outcome no worker resolves any more are looked up, and orphans are removed at the provider.
+-- The sweep sends the messages; a cleanup is safe to run twice, and late. Its beginning is committed before the provider
+-- is called, and its end is written only where it is still true.
 
--- A worker holds the attempt or will: it resolves an open outcome itself.
-create function voice_clone.is_worked_on(p_attempt uuid) returns boolean
+-- A worker has the attempt or will have it, and resolves an open outcome itself.
+create function voice_clone.has_worker(p_attempt uuid) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
   return exists (
-    select from public.attempts a where a.id = p_attempt and a.is_active and a.status in ('queued', 'processing'));
+    select from public.voice_clone_attempts a where a.id = p_attempt and a.is_active and a.status in ('queued', 'processing'));
 end
 $$;
 
--- A row speaks with this voice, or will: it is no orphan, whatever its enrollment says.
+-- A voice or an attempt uses this provider voice, so it is not removed, whatever the status of its enrollment.
 create function voice_clone.is_owned(e voice_clone.enrollments) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
   return exists (
     select from public.voices v
-    where v.provider = e.provider and v.region = e.region and v.provider_voice_id = e.provider_voice_id
+    where v.tts_provider = e.provider and v.provider_region = e.region and v.provider_voice_id = e.provider_voice_id
   ) or exists (
-    select from public.attempts a
+    select from public.voice_clone_attempts a
     where a.id = e.attempt_id and a.provider_voice_id = e.provider_voice_id and a.status in ('verifying', 'ready'));
 end
 $$;
 
--- A message for each enrollment that is due, at most p_limit, and how many were. The next look is twice as far
--- away each time. What a worker has in hand is left to it.
+-- Sends a message for each enrollment that is due, at most p_limit, and returns how many were due. The wait before the
+-- next message doubles. An enrollment whose attempt has a worker gets no message.
 create function voice_clone.sweep_enrollments(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -42,28 +42,28 @@ begin
     for no key update skip locked
   loop
     v_count := v_count + 1;
-    if e.status not in ('intended', 'unknown') or not voice_clone.is_worked_on(e.attempt_id) then
-      v_messages := v_messages || voice_clone.message('swept', e.id, 1);
+    if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
+      v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
     end if;
     update voice_clone.enrollments x
     set sweep_at = now() + least(
-      greatest(voice_clone.time_of('lost_message'), now() - voice_clone.cleanup_time(e)),
-      voice_clone.time_of('lost_message_cap'))
+      greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
+      voice_clone.timeout('lost_message_cap'))
     where x.id = e.id;
   end loop;
-  perform voice_clone.send_messages('voice_cleanup', v_messages);
+  perform voice_clone.send_messages('voice_cleanup', v_messages, 0);
   return v_count;
 end
 $$;
 
--- Locks an enrollment and its attempt, in the order of every other writer.
+-- Locks an enrollment after its attempt, in the common lock order.
 create function voice_clone.lock_enrollment(p_enrollment uuid) returns voice_clone.enrollments
 language plpgsql security definer set search_path = ''
 as $$
 declare
   e voice_clone.enrollments;
 begin
-  perform from public.attempts a
+  perform from public.voice_clone_attempts a
   where a.id = (select x.attempt_id from voice_clone.enrollments x where x.id = p_enrollment) for no key update;
   select * into e from voice_clone.enrollments x where x.id = p_enrollment for no key update;
   if not found then
@@ -73,8 +73,8 @@ begin
 end
 $$;
 
--- What there is to do: look_up (the label of an open outcome), remove, check (whether a removal that was begun
--- before took place), or nothing, with the reason.
+-- The task: look_up (the label of an open outcome), remove, check (whether an earlier removal took place), or nothing, with
+-- the reason.
 create function voice_clone.begin_cleanup(p_enrollment uuid)
 returns table (task text, reason text, provider text, region text, label text, provider_voice_id text, settles_in_seconds float8)
 language plpgsql security definer set search_path = '' rows 1
@@ -84,15 +84,15 @@ declare
 begin
   task := 'nothing';
   if e.status in ('intended', 'unknown') then
-    if voice_clone.is_worked_on(e.attempt_id) then
-      reason := 'worked_on';
-    elsif e.provider_voice_id is not null then -- reported, while there was still somebody to take it
+    if voice_clone.has_worker(e.attempt_id) then
+      reason := 'has_worker';
+    elsif e.provider_voice_id is not null then -- reported while the attempt still had a worker
       update voice_clone.enrollments x set status = 'orphaned' where x.id = e.id;
       reason := 'orphaned';
     else
       task := 'look_up';
     end if;
-  elsif e.status = 'orphaned' and voice_clone.cleanup_time(e) > now() then
+  elsif e.status = 'orphaned' and voice_clone.cleanup_due_at(e) > now() then
     reason := 'in_grace';
   elsif e.status = 'orphaned' and voice_clone.is_owned(e) then
     reason := 'owned';
@@ -110,10 +110,10 @@ begin
 end
 $$;
 
--- The voice was found under its label (orphaned), will never appear (closed), or is gone (removed). Nothing
--- changes where somebody was faster, or took the attempt up again. The status from now on.
+-- The voice was found under its label (orphaned), will never appear (closed), or is gone (removed). Changes nothing where
+-- another cleanup was first, or the attempt has a worker again. Returns the status.
 create function voice_clone.end_cleanup(
-  p_enrollment uuid, p_status text, p_voice text, p_target_model text, p_archive bigint
+  p_enrollment uuid, p_status text, p_provider_voice_id text, p_target_model text, p_message_id bigint
 ) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -121,15 +121,15 @@ declare
   e voice_clone.enrollments := voice_clone.lock_enrollment(p_enrollment);
   v_holds boolean := case p_status
     when 'removed' then e.status = 'removing'
-    when 'orphaned' then e.status in ('intended', 'unknown') and not voice_clone.is_worked_on(e.attempt_id)
-    when 'closed' then e.status in ('intended', 'unknown') and not voice_clone.is_worked_on(e.attempt_id)
+    when 'orphaned' then e.status in ('intended', 'unknown') and not voice_clone.has_worker(e.attempt_id)
+    when 'closed' then e.status in ('intended', 'unknown') and not voice_clone.has_worker(e.attempt_id)
       and e.settles_at <= now()
   end;
 begin
-  perform voice_clone.archive_messages('voice_cleanup', array[p_archive]) where p_archive is not null;
+  perform voice_clone.archive_messages('voice_cleanup', array[p_message_id]) where p_message_id is not null;
   if v_holds then
     update voice_clone.enrollments x
-    set status = p_status, provider_voice_id = coalesce(x.provider_voice_id, p_voice),
+    set status = p_status, provider_voice_id = coalesce(x.provider_voice_id, p_provider_voice_id),
         target_model = coalesce(x.target_model, p_target_model),
         error_code = case p_status when 'closed' then 'never_made' else x.error_code end
     where x.id = e.id
@@ -139,7 +139,7 @@ begin
 end
 $$;
 
--- Provider voices that no voice row owns, the oldest first.
+-- Provider voices that no voice owns, the oldest first.
 create function voice_clone.orphans()
 returns table (
   enrollment_id uuid, attempt_id uuid, provider text, region text, provider_voice_id text, label text,
@@ -147,14 +147,13 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   select e.id, e.attempt_id, e.provider, e.region, e.provider_voice_id, e.label,
-    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.time_of('orphan_grace')
+    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.timeout('orphan_grace')
   from voice_clone.enrollments e
-  join public.attempts a on a.id = e.attempt_id
+  join public.voice_clone_attempts a on a.id = e.attempt_id
   where e.status in ('orphaned', 'removing')
   order by e.orphaned_at
 $$;
 
--- Provider voices that no voice row owns, for operators.
 create function operations.orphans()
 returns table (
   enrollment_id uuid, attempt_id uuid, provider text, region text, provider_voice_id text, label text,
@@ -162,17 +161,17 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.orphans() $$;
 
--- Of the voices that a provider lists, those that neither a voice nor an enrollment accounts for. The enrollment
--- is the one whose label the voice bears: it was closed as never made, or made another one, or was removed.
-create function voice_clone.unknown_voices(p_provider text, p_region text, p_voices text[], p_labels text[])
+-- Of the voices that a provider lists, those that neither a voice nor an enrollment accounts for. The enrollment in the
+-- answer has the voice's label: it was closed as never made, has another voice, or was removed.
+create function voice_clone.unaccounted_voices(p_provider text, p_region text, p_provider_voice_ids text[], p_labels text[])
 returns table (provider_voice_id text, label text, enrollment_id uuid, enrollment_status text)
 language sql stable security definer set search_path = ''
 as $$
   select listed.voice, listed.label, e.id, e.status
-  from unnest(p_voices, p_labels) listed (voice, label)
+  from unnest(p_provider_voice_ids, p_labels) listed (voice, label)
   left join voice_clone.enrollments e on e.label = listed.label
   where not exists (select from public.voices v
-      where v.provider = p_provider and v.region = p_region and v.provider_voice_id = listed.voice)
+      where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_voice_id = listed.voice)
     and not exists (select from voice_clone.enrollments k
       where k.provider = p_provider and k.provider_voice_id = listed.voice and k.region = p_region
         and k.status <> 'removed')
@@ -184,6 +183,6 @@ grant execute on function
   voice_clone.begin_cleanup(uuid),
   voice_clone.end_cleanup(uuid, text, text, text, bigint),
   voice_clone.orphans(),
-  voice_clone.unknown_voices(text, text, text[], text[])
+  voice_clone.unaccounted_voices(text, text, text[], text[])
 to voice_clone_backend;
 grant execute on function operations.orphans() to service_role;

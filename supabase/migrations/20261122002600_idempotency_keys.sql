@@ -1,7 +1,7 @@
--- Idempotency keys: a call that creates, made again under the same key, gets the first answer and creates nothing.
+-- Idempotency keys: a call that creates something, repeated with the same key, gets the first answer and creates nothing.
 --
 -- claim   before the work: one call at a time for a key, under a lease that the next call may take over
--- result  what the work created, in the work's own transaction: who takes over reads it instead of creating again
+-- result  what the work created, in the work's own transaction: a call that takes over reads it instead of creating again
 -- answer  after the work, byte for byte; replayed from then on
 
 create table voice_clone.idempotency_keys (
@@ -20,7 +20,7 @@ create table voice_clone.idempotency_keys (
   check (num_nulls(status, headers, body) in (0, 3))
 );
 comment on column voice_clone.idempotency_keys.id is
-  'also the id of what the call creates: another call finds it, and a key that is used anew after a day gets another';
+  'also the id of what the call creates: another call finds it, and a key that is used again after a day gets another';
 comment on column voice_clone.idempotency_keys.fingerprint is 'SHA-256 of the method, the address and the body';
 create index idempotency_keys_created_at_idx on voice_clone.idempotency_keys (created_at);
 alter table voice_clone.idempotency_keys enable row level security;
@@ -33,11 +33,11 @@ language plpgsql security definer set search_path = '' rows 1
 as $$
 #variable_conflict use_column
 declare
-  v_lease timestamptz := now() + voice_clone.time_of('idempotency_lease');
+  v_lease timestamptz := now() + voice_clone.timeout('idempotency_lease');
   k voice_clone.idempotency_keys;
 begin
-  delete from voice_clone.idempotency_keys x -- the sweep has not come by yet
-  where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.time_of('idempotency');
+  delete from voice_clone.idempotency_keys x -- where the sweep has not deleted it yet
+  where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.timeout('idempotency');
   insert into voice_clone.idempotency_keys as x (user_id, key, fingerprint, lease_expires_at)
   values (p_user, p_key, p_fingerprint, v_lease)
   on conflict (user_id, key) do update
@@ -60,7 +60,7 @@ begin
 end
 $$;
 
--- In the transaction of the work: what it created, or VC007 where the claim has passed on, so that nothing is created.
+-- In the transaction of the work: keeps what it created, or raises VC007 where the claim is lost, so that nothing is created.
 create function voice_clone.keep_idempotent_result(p_id uuid, p_epoch int, p_result jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -74,7 +74,7 @@ begin
 end
 $$;
 
--- What was answered; without a status there is nothing to keep, and the next call may have the key at once.
+-- Keeps the answer. Without a status there is none, and the next call may have the key at once.
 create function voice_clone.keep_idempotent_answer(
   p_id uuid, p_epoch int, p_status int, p_headers jsonb, p_body bytea
 ) returns void
@@ -85,8 +85,8 @@ as $$
   where k.id = p_id and k.epoch = p_epoch
 $$;
 
--- Forgets the oldest of those whose day is over, p_limit at most; how many. Run by the sweep.
-create function voice_clone.forget_idempotency_keys(p_limit int) returns int
+-- Deletes the oldest expired keys, at most p_limit, and returns how many. Called by the sweep.
+create function voice_clone.delete_expired_idempotency_keys(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -94,7 +94,7 @@ declare
 begin
   delete from voice_clone.idempotency_keys k using (
     select x.id from voice_clone.idempotency_keys x
-    where x.created_at <= now() - voice_clone.time_of('idempotency')
+    where x.created_at <= now() - voice_clone.timeout('idempotency')
     order by x.created_at limit p_limit for update skip locked
   ) old
   where k.id = old.id;
@@ -107,5 +107,5 @@ grant execute on function
   voice_clone.claim_idempotency_key(uuid, text, bytea),
   voice_clone.keep_idempotent_result(uuid, int, jsonb),
   voice_clone.keep_idempotent_answer(uuid, int, int, jsonb, bytea),
-  voice_clone.forget_idempotency_keys(int)
+  voice_clone.delete_expired_idempotency_keys(int)
 to voice_clone_backend;

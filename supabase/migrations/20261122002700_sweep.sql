@@ -1,8 +1,8 @@
--- Sweep: what has waited too long is moved on. Run it as often and as many at once as you like: each row
--- is taken by one sweep, which reads it again under its lock.
+-- Sweep: the periodic recovery of what is overdue. Safe to run often, and several at once: each row is locked by one sweep,
+-- which reads it again under its lock.
 
--- One attempt whose time has come, locked by the caller: what was done.
-create function voice_clone.recover_attempt(a public.attempts) returns text
+-- One attempt that is due, locked by the caller. Returns what was done.
+create function voice_clone.sweep_attempt(a public.voice_clone_attempts) returns text
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -12,67 +12,67 @@ declare
   v_message text := case when v_lost then 'The work stopped midway more often than is allowed.'
     else 'The work took longer than is allowed, more often than is allowed.' end;
 begin
-  if v_lost or a.leased_at + voice_clone.time_of('step') <= now() then
+  if v_lost or a.leased_at + voice_clone.timeout('step') <= now() then
     if a.status = 'processing' then
-      a := voice_clone.give_back(a, v_code, v_message, 0);
+      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0);
     else
-      a := voice_clone.give_back_step(
+      a := voice_clone.requeue_or_fail_step(
         a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0);
     end if;
-    return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'given_back' end;
-  elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.time_of('upload') <= now() then
-    update public.attempts x set status = 'expired' where x.id = a.id;
+    return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'requeued' end;
+  elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.timeout('upload') <= now() then
+    update public.voice_clone_attempts x set status = 'expired' where x.id = a.id;
     return 'expired';
-  elsif a.status = 'verifying' and a.verifying_at + voice_clone.time_of('verification') <= now() then
+  elsif a.status = 'verifying' and a.verifying_at + voice_clone.timeout('verification') <= now() then
     perform voice_clone.fail_verification(a, 'verification_timeout',
-      'The provider asked for a verification of this voice, and nobody completed it in time. '
+      'The provider asked for a verification of this voice, and it was not completed in time. '
       'Try again and complete it, or record another sample.');
     return 'failed';
   end if;
-  update public.attempts x set sweep_at = now() where x.id = a.id; -- the guard sets the next time
+  update public.voice_clone_attempts x set sweep_at = now() where x.id = a.id; -- the guard sets the next time
   if v_queue is null then
     return 'postponed';
   end if;
-  perform pgmq.send(v_queue, voice_clone.message('swept', a.id, a.version), 0);
+  perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
   perform pg_notify('voice_clone_wake', v_queue);
   return 'sent';
 end
 $$;
 
--- Attempts, enrollments and idempotency keys, at most p_limit of each; trouble with one of the three keeps no other
--- from being swept. Counts by what was done, and nothing where nothing was due.
-create function voice_clone.recover_stale(p_limit int) returns table (what text, count int)
+-- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each; an error in one of the three does not stop
+-- the others. Returns counts by what was done, and no row where nothing was due.
+create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.attempts;
+  a public.voice_clone_attempts;
   v_done text[] := '{}';
   v_enrollments int := 0;
   v_keys int := 0;
 begin
   for a in
-    select * from public.attempts x where x.sweep_at <= now()
+    select * from public.voice_clone_attempts x where x.sweep_at <= now()
     order by x.sweep_at limit p_limit
     for no key update skip locked
   loop
     begin
-      v_done := v_done || voice_clone.recover_attempt(a);
-    exception when others then -- one row that cannot be moved keeps no other from it
-      raise warning 'attempt % cannot be recovered: % (%)', a.id, sqlerrm, sqlstate;
-      v_done := v_done || 'troubled'::text;
+      v_done := v_done || voice_clone.sweep_attempt(a);
+    exception when others then -- an error in one row does not stop the others
+      raise warning 'attempt % cannot be swept: % (%)', a.id, sqlerrm, sqlstate;
+      v_done := v_done || 'errors'::text;
     end;
   end loop;
   begin
     v_enrollments := voice_clone.sweep_enrollments(p_limit);
   exception when others then
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
-    v_done := v_done || 'troubled'::text;
+    v_done := v_done || 'errors'::text;
   end;
   begin
-    v_keys := voice_clone.forget_idempotency_keys(p_limit);
+    v_keys := voice_clone.delete_expired_idempotency_keys(p_limit);
   exception when others then
-    raise warning 'idempotency keys cannot be forgotten: % (%)', sqlerrm, sqlstate;
-    v_done := v_done || 'troubled'::text;
+    raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
   end;
   return query
     select d, count(*)::int from unnest(v_done) d group by d
@@ -81,9 +81,9 @@ begin
 end
 $$;
 
-create function operations.recover_stale(p_limit int default 1000) returns table (what text, count int)
+create function operations.sweep(p_limit int) returns table (what text, count int)
 language sql security definer set search_path = ''
-as $$ select * from voice_clone.recover_stale(p_limit) $$;
+as $$ select * from voice_clone.sweep(p_limit) $$;
 
-grant execute on function voice_clone.recover_stale(int) to voice_clone_backend;
-grant execute on function operations.recover_stale(int) to service_role;
+grant execute on function voice_clone.sweep(int) to voice_clone_backend;
+grant execute on function operations.sweep(int) to service_role;

@@ -1,6 +1,6 @@
--- Legacy events: what the outbox and the webhooks of the time before this schema ask for, each decided once.
+-- Legacy events: requests of an earlier system's outbox and webhooks, each decided once.
 --
--- An event is kept before anything is done about it, and never deleted: what is refused or skipped says why.
+-- An event is stored before it is handled, and never deleted: a refused or skipped one has its reason.
 
 create table voice_clone.legacy_events (
   id uuid primary key default gen_random_uuid(),
@@ -11,7 +11,7 @@ create table voice_clone.legacy_events (
   outcome text not null default 'received' check (outcome in ('received', 'accepted', 'refused', 'skipped')),
   code text,
   message text,
-  attempt_id uuid references public.attempts (id),
+  attempt_id uuid references public.voice_clone_attempts (id),
   received_at timestamptz not null default now(),
   decided_at timestamptz,
   unique (source, event_id),
@@ -21,31 +21,30 @@ create table voice_clone.legacy_events (
 comment on column voice_clone.legacy_events.id is 'also the id of the attempt that it becomes';
 comment on column voice_clone.legacy_events.reflection_id is
   'as the event says it, so without a reference: a reflection may be gone';
-create index legacy_events_attempt_id_idx on voice_clone.legacy_events (attempt_id);
 create index legacy_events_outcome_idx on voice_clone.legacy_events (outcome, received_at) where outcome <> 'accepted';
 alter table voice_clone.legacy_events enable row level security;
 revoke all on voice_clone.legacy_events from public, anon, authenticated, service_role;
 
--- What the service needs of an event to go on: everything else it has from the event itself.
+-- What the service needs to continue with an event, besides the event itself.
 create type voice_clone.legacy_decision as (
   id uuid, outcome text, code text, message text, attempt_id uuid, user_id uuid, reflection_name text, consent_id uuid
 );
 
--- The newest consent that covers a reflection's voice today.
+-- The newest valid consent that covers a reflection's voice.
 create function voice_clone.consent_for(p_user uuid, p_reflection uuid) returns uuid
 language sql stable security definer set search_path = ''
 as $$
-  select c.id from public.consents c
+  select c.id from public.voice_consents c
   where c.user_id = p_user and c.revokes is null
     and (c.subject_kind = 'self' or c.subject_id = p_reflection)
-    and not exists (select from public.consents r where r.revokes = c.id)
+    and not exists (select from public.voice_consents r where r.revokes = c.id)
   order by c.position desc limit 1
 $$;
 
--- Decides without looking at the recording. Accepted and skipped stand; a refusal is looked at anew each time
--- the event comes. Locks event, ledger and reflection in this order: whoever relies on a consent shares the
--- ledger's lock before any lock on a reflection (standing_consents), or a withdrawal and this could wait for each other.
-create function voice_clone.judge_legacy_event(p_event uuid) returns voice_clone.legacy_decision
+-- Evaluates an event without its recording. Accepted and skipped are final; a refused event is evaluated again each time
+-- it is received. Locks the event, the consents and the reflection in this order (lock_consents_shared), or a
+-- revocation and this call could wait for each other.
+create function voice_clone.evaluate_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -57,38 +56,38 @@ begin
   if e.outcome in ('accepted', 'skipped') then
     return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
   end if;
-  perform voice_clone.hold_consents(x.user_id) from public.reflections x where x.id = e.reflection_id;
+  perform voice_clone.lock_consents_shared(x.user_id) from public.reflections x where x.id = e.reflection_id;
   select * into r from public.reflections x where x.id = e.reflection_id for no key update;
   v_consent := voice_clone.consent_for(r.user_id, r.id);
   if r.id is null then
     return voice_clone.decide_legacy_event(e.id, 'refused', 'reflection_not_found', 'There is no such reflection.');
-  elsif exists (select from public.attempts a where a.reflection_id = r.id and a.is_active) then
+  elsif exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.is_active) then
     return voice_clone.decide_legacy_event(
-      e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which goes on undisturbed.');
+      e.id, 'skipped', 'attempt_active', 'The reflection has an active attempt, which continues.');
   elsif jsonb_typeof(e.payload -> 'recording') is distinct from 'object' then
     return voice_clone.decide_legacy_event(e.id, 'skipped', 'no_recording', 'The event has no recording to clone.');
   elsif v_consent is null then
     return voice_clone.decide_legacy_event(
-      e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has withdrawn it.');
+      e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has revoked it.');
   end if;
   return (e.id, 'received', null, null, null, r.user_id, r.name, v_consent)::voice_clone.legacy_decision;
 end
 $$;
 
-create function voice_clone.decide_legacy_event(p_event uuid, p_outcome text, p_code text, p_message text)
+create function voice_clone.decide_legacy_event(p_event uuid, p_outcome text, p_error_code text, p_error_message text)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update voice_clone.legacy_events e
-  set outcome = p_outcome, code = p_code, message = p_message, decided_at = now()
+  set outcome = p_outcome, code = p_error_code, message = p_error_message, decided_at = now()
   where e.id = p_event and e.outcome in ('received', 'refused');
-  return (p_event, p_outcome, p_code, p_message, null, null, null, null)::voice_clone.legacy_decision;
+  return (p_event, p_outcome, p_error_code, p_error_message, null, null, null, null)::voice_clone.legacy_decision;
 end
 $$;
 
--- Keeps an event and decides what can be decided without its recording. `received`: go on with the recording.
-create function voice_clone.receive_legacy_event(p_source text, p_event text, p_reflection uuid, p_payload jsonb)
+-- Stores an event and evaluates it without its recording. `received`: continue with the recording.
+create function voice_clone.receive_legacy_event(p_source text, p_event_id text, p_reflection uuid, p_payload jsonb)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
@@ -96,31 +95,31 @@ declare
   v_id uuid;
 begin
   insert into voice_clone.legacy_events as e (source, event_id, reflection_id, payload)
-  values (p_source, p_event, p_reflection, p_payload)
+  values (p_source, p_event_id, p_reflection, p_payload)
   on conflict (source, event_id) do update
     set payload = excluded.payload, reflection_id = excluded.reflection_id
     where e.outcome in ('received', 'refused');
-  select e.id into v_id from voice_clone.legacy_events e where e.source = p_source and e.event_id = p_event;
-  return voice_clone.judge_legacy_event(v_id);
+  select e.id into v_id from voice_clone.legacy_events e where e.source = p_source and e.event_id = p_event_id;
+  return voice_clone.evaluate_legacy_event(v_id);
 end
 $$;
 
--- The recording cannot be used. Whoever decided meanwhile stands.
-create function voice_clone.refuse_legacy_event(p_event uuid, p_code text, p_message text)
+-- The recording cannot be used. A decision that was made meanwhile stays.
+create function voice_clone.refuse_legacy_event(p_event uuid, p_error_code text, p_error_message text)
 returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_decision voice_clone.legacy_decision := voice_clone.judge_legacy_event(p_event);
+  v_decision voice_clone.legacy_decision := voice_clone.evaluate_legacy_event(p_event);
 begin
   if v_decision.outcome <> 'received' then
     return v_decision;
   end if;
-  return voice_clone.decide_legacy_event(p_event, 'refused', p_code, p_message);
+  return voice_clone.decide_legacy_event(p_event, 'refused', p_error_code, p_error_message);
 end
 $$;
 
--- The recording passed inspection: a queued attempt, unless something speaks against it by now.
+-- The recording passed inspection: a queued attempt, unless the event is refused or skipped by now.
 create function voice_clone.accept_legacy_event(
   p_event uuid, p_provider text, p_region text, p_name text, p_language text, p_transcript text,
   p_path text, p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint,
@@ -129,7 +128,7 @@ create function voice_clone.accept_legacy_event(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_decision voice_clone.legacy_decision := voice_clone.judge_legacy_event(p_event);
+  v_decision voice_clone.legacy_decision := voice_clone.evaluate_legacy_event(p_event);
   v_reflection uuid;
   v_sample uuid;
 begin
@@ -137,10 +136,10 @@ begin
     return v_decision;
   end if;
   select e.reflection_id into v_reflection from voice_clone.legacy_events e where e.id = p_event;
-  insert into public.samples (user_id, consent_id, reflection_id, path, content_type, bytes)
+  insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (v_decision.user_id, v_decision.consent_id, v_reflection, p_path, p_content_type, p_bytes)
   returning id into v_sample;
-  insert into public.attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
+  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_event, v_decision.user_id, v_reflection, v_sample, 'legacy_outbox', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
   -- Supersedes nothing: the reflection is locked, and has no active attempt.
@@ -156,7 +155,7 @@ begin
 end
 $$;
 
--- For operators: what became of the events, and with the payload what to send again once its reason is gone.
+-- For operators: the events with one outcome, and their payload, to send them again once the reason is gone.
 create function operations.legacy_events(p_outcome text)
 returns table (
   source text, event_id text, reflection_id uuid, payload jsonb, outcome text, code text, message text,

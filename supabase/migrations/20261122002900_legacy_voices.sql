@@ -12,7 +12,7 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   with stated as (
-    select r.id as reflection_id, r.user_id, left(r.name, 120) as name,
+    select r.id as reflection_id, r.user_id, r.name as name,
       coalesce(substring(r.voice ->> 'language' from '^[a-z]{2}$'), 'en') as language,
       case when r.voice ->> 'version' ~ '^[0-9]{1,15}$' then (r.voice ->> 'version')::bigint else 0 end as version,
       coalesce(r.voice ->> 'provider', case
@@ -26,7 +26,7 @@ as $$
       coalesce(r.voice ->> 'targetModel', r.voice ->> 'target_model', r.voice ->> 'model')
     ) v (voice, model)
     where r.voice ->> 'cloneStatus' = 'ready'
-      and not exists (select from public.attempts a where a.reflection_id = r.id and a.activated_at is not null)
+      and not exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null)
   ), shared as (
     select s.*, min(s.user_id::text) over same_voice = max(s.user_id::text) over same_voice
         and row_number() over (partition by s.provider, s.region, s.provider_voice_id order by s.reflection_id) = 1
@@ -42,7 +42,7 @@ as $$
         where (e.provider, e.region, e.provider_voice_id) = (s.provider, s.region, s.provider_voice_id))
       and not exists (
         select from public.voices v
-        where (v.provider, v.region, v.provider_voice_id) = (s.provider, s.region, s.provider_voice_id)
+        where (v.tts_provider, v.provider_region, v.provider_voice_id) = (s.provider, s.region, s.provider_voice_id)
           and v.user_id <> s.user_id)
   from shared s
   order by s.reflection_id
@@ -66,42 +66,44 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt uuid := gen_random_uuid();
-  v_voice uuid;
   v_epoch int;
   v_enrollment uuid;
+  a public.voice_clone_attempts;
+  e voice_clone.enrollments;
 begin
   perform voice_clone.drop_legacy_version(p_legacy.reflection_id);
-  insert into public.attempts
+  insert into public.voice_clone_attempts
     (id, user_id, reflection_id, source, name, language, provider, region, provider_voice_id, target_model,
      preview_status, version)
   values
     (v_attempt, p_legacy.user_id, p_legacy.reflection_id, 'legacy_outbox', p_legacy.name, p_legacy.language,
      coalesce(p_legacy.provider, 'unknown'), p_legacy.region, p_legacy.provider_voice_id, p_legacy.target_model,
-     'required', p_legacy.version + 1)
-  returning voice_id into v_voice;
+     'required', p_legacy.version + 1);
   if p_legacy.outcome = 'incomplete' then -- the mirror says none, and the attempt says why
-    update public.attempts a
+    update public.voice_clone_attempts x
     set status = 'cancelled', activated_at = now(), cancel_reason = 'legacy_incomplete'
-    where a.id = v_attempt;
+    where x.id = v_attempt;
     return;
   end if;
   -- A day's wait, so that no message is sent for work that is done.
-  update public.attempts a set status = 'queued', is_active = true, not_before = now() + interval '1 day'
-  where a.id = v_attempt;
+  update public.voice_clone_attempts x set status = 'queued', is_active = true, not_before = now() + interval '1 day'
+  where x.id = v_attempt;
   v_epoch := (voice_clone.claim_attempt(v_attempt, 'import', 60, 1000000, true)).lease_epoch;
   if p_legacy.is_clone then
     v_enrollment := voice_clone.intend_enrollment(
-      v_attempt, v_epoch, 'old_' || left(replace(v_attempt::text, '-', ''), 12), 0);
-    update voice_clone.enrollments e
-    set status = 'attached', provider_voice_id = p_legacy.provider_voice_id, target_model = p_legacy.target_model
-    where e.id = v_enrollment;
+      v_attempt, v_epoch, 'old_' || left(replace(v_attempt::text, '-', ''), 12),
+      case p_legacy.provider when 'qwen' then 'vc' when 'elevenlabs' then 'ivc' else 'custom' end, 0);
+    e := voice_clone.attach_enrollment(
+      v_enrollment, v_attempt, p_legacy.provider_voice_id, p_legacy.target_model, null, null, null);
   end if;
-  insert into public.voices
-    (id, user_id, attempt_id, enrollment_id, name, language, provider, region, provider_voice_id, target_model)
-  values
-    (v_voice, p_legacy.user_id, v_attempt, v_enrollment, p_legacy.name, p_legacy.language, p_legacy.provider,
-     p_legacy.region, p_legacy.provider_voice_id, p_legacy.target_model);
-  update public.attempts a set status = 'ready', lease_owner = null, lease_expires_at = null where a.id = v_attempt;
+  select * into a from public.voice_clone_attempts x where x.id = v_attempt;
+  if p_legacy.is_clone then
+    perform voice_clone.add_enrolled_voice(a, e);
+  else
+    perform voice_clone.add_custom_voice(a);
+  end if;
+  update public.voice_clone_attempts x set status = 'ready', lease_owner = null, lease_expires_at = null
+  where x.id = v_attempt;
 end
 $$;
 

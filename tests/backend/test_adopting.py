@@ -22,7 +22,7 @@ async def test_an_adopted_voice_has_the_model_it_is_spoken_with(
         user = world.user()
         attempt = world.queued(user, world.reflection(user))
         world.superuser.execute(
-            "update public.attempts set provider = 'elevenlabs' where id = %s", (attempt,)
+            "update public.voice_clone_attempts set provider = 'elevenlabs' where id = %s", (attempt,)
         )
         world.intend(attempt, world.claim(attempt, lease=0)["lease_epoch"])
         label = world.truth("select label from voice_clone.enrollments")["label"]

@@ -70,7 +70,7 @@ class Scene:
         self.consent = world.consent(self.user)
         self.attempt = world.open(self.user, None, self.consent)
         world.superuser.execute(
-            "update public.attempts set provider = %s, region = %s where id = %s",
+            "update public.voice_clone_attempts set provider = %s, region = %s where id = %s",
             (provider, REGIONS[provider], self.attempt),
         )
         world.queue(self.attempt, self.user)
@@ -189,14 +189,14 @@ async def test_what_was_never_made_is_closed_once_it_is_settled(scene: Scene) ->
 
 async def test_what_a_worker_has_in_hand_is_left_to_it(scene: Scene) -> None:
     await scene.make_voice()
-    assert (await scene.clean_up())["reason"] == "worked_on"
+    assert (await scene.clean_up())["reason"] == "has_worker"
     assert scene.providers.calls(scene.provider, "list") == []
 
 
 @pytest.mark.parametrize("scene", ["elevenlabs"], indirect=True)
 async def test_a_voice_that_is_adopted_while_it_is_looked_up_is_no_orphan(scene: Scene) -> None:
     voice = await scene.make_voice()
-    activate = b"update public.attempts set is_active = %s where id = %s"
+    activate = b"update public.voice_clone_attempts set is_active = %s where id = %s"
     scene.providers.fault(scene.provider, "list", "hang", after_commit=True)
     scene.world.superuser.execute(activate, (False, scene.attempt))
     cleaning = asyncio.create_task(scene.clean_up())

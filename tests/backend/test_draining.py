@@ -100,7 +100,7 @@ async def test_no_more_run_at_once_than_the_process_may(
         assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 2
         assert await drain(service, "voice_clone_verify") == {"handled": 0, "running": 0, "empty": False}
         providers.release()
-        verified = "select count(*) from public.attempts where status = 'ready'"
+        verified = "select count(*) from public.voice_clone_attempts where status = 'ready'"
         await until(lambda: world.truth(verified)["count"] == 2)
         assert (await drain(service, "voice_clone_verify"))["handled"] == 1
 
@@ -164,7 +164,7 @@ async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(world: Wor
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
         world.superuser.execute(
-            "update public.attempts set sweep_at = now(), created_at = now() - interval '2 days'"
+            "update public.voice_clone_attempts set sweep_at = now(), created_at = now() - interval '2 days'"
         )
 
     async def sweep(**asked: Any) -> Any:

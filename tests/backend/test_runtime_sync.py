@@ -27,7 +27,9 @@ def enrolled(world: World) -> UUID:
     """At Qwen, which lists no such voice."""
     user = world.user()
     attempt = world.queued(user, world.reflection(user))
-    world.superuser.execute("update public.attempts set provider = 'qwen' where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set provider = 'qwen' where id = %s", (attempt,)
+    )
     world.enroll(attempt)
     return attempt
 
@@ -53,7 +55,8 @@ async def test_a_voice_too_young_to_be_listed_is_asked_for_again(world: World, s
 async def test_a_voice_that_is_not_listed_after_the_lag_is_gone(world: World, service: Served) -> None:
     attempt = enrolled(world)
     world.superuser.execute(
-        "update public.attempts set ready_at = ready_at - interval '1 hour' where id = %s", (attempt,)
+        "update public.voice_clone_attempts set ready_at = ready_at - interval '1 hour' where id = %s",
+        (attempt,),
     )
     await sync(service, attempt)
     after = world.attempt(attempt)

@@ -45,7 +45,9 @@ async def verifying(world: World, providers: Simulator, **fault: Any) -> UUID:
     assert enrolled.requires_verification
     user = world.user()
     attempt = world.queued(user, world.reflection(user))
-    world.superuser.execute("update public.attempts set provider = 'elevenlabs' where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set provider = 'elevenlabs' where id = %s", (attempt,)
+    )
     await_verification(world, attempt, enrolled.provider_voice_id)
     return attempt
 
@@ -69,9 +71,9 @@ def next_look(world: World) -> None:
     """The wait is over, and the sweep sends the message."""
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.attempts set not_before = now(), sweep_at = now()")
+        world.superuser.execute("update public.voice_clone_attempts set not_before = now(), sweep_at = now()")
     world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
-    world.superuser.execute("select from voice_clone.recover_stale(10)")
+    world.superuser.execute("select from voice_clone.sweep(10)")
 
 
 async def test_a_voice_is_looked_at_until_it_is_verified(
@@ -105,7 +107,9 @@ async def test_a_voice_that_is_gone_from_its_provider_fails(
 ) -> None:
     attempt = await verifying(world, providers)
     providers.reset()
-    age = "update public.attempts set verifying_at = verifying_at - interval '1 hour' where id = %s"
+    age = (
+        "update public.voice_clone_attempts set verifying_at = verifying_at - interval '1 hour' where id = %s"
+    )
     world.superuser.execute(age, (attempt,))
     await look(service, world, attempt)
     assert world.attempt(attempt)["error_code"] == "voice_missing"
@@ -144,7 +148,7 @@ async def test_a_throttling_provider_is_asked_when_it_says(
     providers.fault("elevenlabs", "get", "throttled", retry_after=90, times=None)
     await look(service, world, attempt)
     providers.clear_faults()
-    due = world.truth("select not_before > now() + interval '60 s' as later from public.attempts")
+    due = world.truth("select not_before > now() + interval '60 s' as later from public.voice_clone_attempts")
     assert due["later"]
 
 

@@ -90,11 +90,11 @@ def test_a_message_is_one_dead_letter_however_often_it_is_buried(world: World) -
     dead = [row["message"] for row in world.superuser.execute(
         "select message from pgmq.q_voice_cleanup_dead order by msg_id"
     )]  # fmt: skip
-    assert [(each["event"], each["deadMessageId"]) for each in dead] == [
+    assert [(each["event"], each["dead_message_id"]) for each in dead] == [
         ("first", sent[0]),
         ("second", sent[1]),
     ]
-    assert {(each["deadReads"], each["deadReason"]) for each in dead} == {(5, "budget_used")}
+    assert {(each["dead_reads"], each["dead_reason"]) for each in dead} == {(5, "budget_used")}
     assert (metrics(world)["queue_length"], metrics(world)["dead_length"]) == (0, 2)
     assert world.truth("select count(*) from pgmq.a_voice_cleanup")["count"] == 2
 

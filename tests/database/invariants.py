@@ -31,7 +31,7 @@ def at_most_one_active_attempt(world: World) -> None:
     first = world.queued(user, reflection)
     second = world.open(user, reflection)
     assert world.attempt(first)["is_active"], "opening an upload activates nothing"
-    activate = "update public.attempts set status = 'queued', is_active = true where id = %s"
+    activate = "update public.voice_clone_attempts set status = 'queued', is_active = true where id = %s"
     refused(world, errors.UniqueViolation.sqlstate, activate, second)
     world.queue(second, user)
     assert (world.attempt(first)["status"], world.attempt(first)["cancel_reason"]) == (
@@ -46,7 +46,7 @@ def only_the_edges(world: World) -> None:
     attempt = world.open(user, None)
     for status in ("processing", "verifying", "failed"):
         refused(world, "VC001",
-                "update public.attempts set status = %s, lease_owner = 'x', lease_expires_at = now(),"
+                "update public.voice_clone_attempts set status = %s, lease_owner = 'x', lease_expires_at = now(),"
                 " error_code = 'x', error_message = 'x' where id = %s", status, attempt)  # fmt: skip
     assert world.attempt(attempt)["status"] == "awaiting_upload"
 
@@ -76,7 +76,7 @@ def a_stale_worker_writes_nothing(world: World) -> None:
         world.attach(attempt, stale, enrollment)
     assert caught.value.sqlstate == "VC002"
     assert world.attempt(attempt) == before
-    refused(world, "VC001", "update public.attempts set lease_epoch = 0 where id = %s", attempt)
+    refused(world, "VC001", "update public.voice_clone_attempts set lease_epoch = 0 where id = %s", attempt)
 
 
 def no_create_while_an_outcome_is_open(world: World) -> None:
@@ -89,7 +89,9 @@ def no_create_while_an_outcome_is_open(world: World) -> None:
     assert caught.value.sqlstate == "VC007"
     with pytest.raises(psycopg.Error):  # and no voice without an enrollment of its own
         world.attach(attempt, epoch, world.user())
-    world.one("select voice_clone.settle_enrollment(%s, %s, 'closed', 'never_made', null)", enrollment, epoch)
+    world.one(
+        "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)", enrollment, epoch
+    )
     world.attach(attempt, epoch, world.intend(attempt, epoch))
 
 
@@ -110,7 +112,7 @@ def the_mirror_converges(world: World) -> None:
     assert world.attempt(newer)["version"] > mirror["version"], "a newer attempt starts above what was shown"
     assert world.mirror(reflection)["attemptId"] == str(newer)
     sample = world.truth(
-        "select consent_id from public.samples where id = %s", world.attempt(newer)["sample_id"]
+        "select consent_id from public.voice_samples where id = %s", world.attempt(newer)["sample_id"]
     )
     world.one("select * from voice_clone.revoke_consent(%s, %s)", sample["consent_id"], user)
     cleared = world.mirror(reflection)
@@ -150,7 +152,7 @@ def a_late_completion_is_an_orphan(world: World) -> None:
     with pytest.raises(psycopg.Error) as caught:
         world.attach(late, epoch, enrollment)
     assert caught.value.sqlstate == "VC002"
-    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r', null) as status"
     assert world.one(report, enrollment)["status"] == "orphaned"
     assert world.mirror(reflection) == seen
     assert world.attempt(newer)["is_active"]
@@ -174,7 +176,7 @@ def no_sample_without_consent(world: World) -> None:
             world.open(user, subject, consent)
         assert caught.value.sqlstate == "VC003"
     world.open(user, reflection, world.consent(user, reflection))
-    assert world.truth("select count(*) from public.samples")["count"] == 1
+    assert world.truth("select count(*) from public.voice_samples")["count"] == 1
 
 
 def a_message_goes_with_its_effect(world: World) -> None:
@@ -205,11 +207,13 @@ def a_client_sees_its_own_and_writes_nothing(world: World) -> None:
     user, stranger = world.user(), world.user()
     attempt = world.launchable(user, world.reflection(user))
     with as_client(world, stranger) as client:
-        assert client.execute("select * from public.attempts").fetchall() == []
+        assert client.execute("select * from public.voice_clone_attempts").fetchall() == []
     with as_client(world, user) as client:
-        assert [row["id"] for row in client.execute("select id from public.attempts")] == [attempt]
+        assert [row["id"] for row in client.execute("select id from public.voice_clone_attempts")] == [
+            attempt
+        ]
     with as_client(world, user) as client, pytest.raises(errors.InsufficientPrivilege):
-        client.execute("update public.attempts set status = 'cancelled'")
+        client.execute("update public.voice_clone_attempts set status = 'cancelled'")
 
 
 class as_client:  # noqa: N801 - reads as a clause
@@ -240,12 +244,15 @@ def patch(function: str, old: str, new: str) -> Mutant:
 
 
 INVARIANTS: dict[int, tuple[Check, Mutant]] = {
-    1: (at_most_one_active_attempt, run("drop index public.attempts_active_reflection_idx")),
-    2: (only_the_edges, patch("voice_clone.edge", "if not found then", "if false then")),
-    3: (a_transition_leaves_its_traces, run("drop trigger attempts_record_event on public.attempts")),
-    4: (a_stale_worker_writes_nothing, patch("voice_clone.hold_lease", "and a.lease_epoch = p_epoch", "")),
+    1: (at_most_one_active_attempt, run("drop index public.voice_clone_attempts_active_reflection_idx")),
+    2: (only_the_edges, patch("voice_clone.require_edge", "if not found then", "if false then")),
+    3: (
+        a_transition_leaves_its_traces,
+        run("drop trigger voice_clone_attempts_append_event on public.voice_clone_attempts"),
+    ),
+    4: (a_stale_worker_writes_nothing, patch("voice_clone.require_lease", "and a.lease_epoch = p_epoch", "")),
     5: (no_create_while_an_outcome_is_open, run("drop index voice_clone.enrollments_open_idx")),
-    6: (the_mirror_converges, run("drop trigger reflections_guard_mirror on public.reflections")),
+    6: (the_mirror_converges, run("drop trigger voice_clone_protect_mirror_keys on public.reflections")),
     7: (
         the_gate_reads_the_attempt,
         patch(
@@ -258,21 +265,21 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         a_late_completion_is_an_orphan,
         patch("voice_clone.report_enrollment", "else 'orphaned'", "else x.status"),
     ),
-    9: (no_sample_without_consent, run("drop trigger samples_require_consent on public.samples")),
+    9: (no_sample_without_consent, run("drop trigger voice_samples_require_consent on public.voice_samples")),
     10: (
         a_message_goes_with_its_effect,
-        patch("voice_clone.attach_voice", "where p_message is not null", "where false"),
+        patch("voice_clone.attach_voice", "where p_message_id is not null", "where false"),
     ),
     11: (
         the_events_rebuild_the_row,
         patch(
-            "voice_clone.record_event",
+            "voice_clone.append_event",
             "jsonb_each(to_jsonb(new))",
             "jsonb_each(to_jsonb(new) - 'target_model')",
         ),
     ),
     12: (
         a_client_sees_its_own_and_writes_nothing,
-        run("alter table public.attempts disable row level security"),
+        run("alter table public.voice_clone_attempts disable row level security"),
     ),
 }

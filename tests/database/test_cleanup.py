@@ -39,7 +39,7 @@ def enrollment_row(world: World, enrollment: UUID) -> Row:
 
 
 def set_time(world: World, name: str, value: str) -> None:
-    world.superuser.execute("update voice_clone.times set value = %s where name = %s", (value, name))
+    world.superuser.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
 
 
 def due(world: World, enrollment: UUID) -> None:
@@ -63,7 +63,7 @@ def open_outcome(world: World, *, cancelled: bool = True) -> tuple[UUID, UUID]:
     world.queue(attempt, user)
     epoch = world.claim(attempt)["lease_epoch"]
     enrollment = world.intend(attempt, epoch)
-    world.one("select voice_clone.settle_enrollment(%s, %s, 'unknown', 'lost', null, 60)", enrollment, epoch)
+    world.one("select voice_clone.resolve_enrollment(%s, %s, 'unknown', 'lost', null, 60)", enrollment, epoch)
     if cancelled:
         world.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
     return attempt, enrollment
@@ -88,7 +88,7 @@ def test_an_outcome_that_a_worker_has_in_hand_is_left_to_it(world: World) -> Non
     _, enrollment = open_outcome(world, cancelled=False)
     due(world, enrollment)
     assert (sweep(world), asked_for(world)) == (1, [])
-    assert begin(world, enrollment) == "worked_on"
+    assert begin(world, enrollment) == "has_worker"
     assert end(world, enrollment, "closed") == "unknown"
     assert end(world, enrollment, "orphaned", "voice") == "unknown"
 
@@ -96,7 +96,7 @@ def test_an_outcome_that_a_worker_has_in_hand_is_left_to_it(world: World) -> Non
 def test_the_sweep_of_attempts_sweeps_enrollments_too(world: World) -> None:
     _, enrollment = open_outcome(world)
     due(world, enrollment)
-    rows = world.service.execute("select what, count from voice_clone.recover_stale(10)").fetchall()
+    rows = world.service.execute("select what, count from voice_clone.sweep(10)").fetchall()
     assert rows == [{"what": "enrollments", "count": 1}]
     assert asked_for(world) == [str(enrollment)]
 
@@ -114,11 +114,15 @@ def test_a_voice_that_was_adopted_in_between_is_no_orphan(world: World) -> None:
     attempt, enrollment = open_outcome(world, cancelled=False)
     with world.superuser.transaction():  # the look-up began while nobody worked on the attempt
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.attempts set is_active = false where id = %s", (attempt,))
+        world.superuser.execute(
+            "update public.voice_clone_attempts set is_active = false where id = %s", (attempt,)
+        )
     assert begin(world, enrollment) == "look_up"
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.attempts set is_active = true where id = %s", (attempt,))
+        world.superuser.execute(
+            "update public.voice_clone_attempts set is_active = true where id = %s", (attempt,)
+        )
     world.attach(attempt, world.attempt(attempt)["lease_epoch"], enrollment)
     assert end(world, enrollment, "orphaned", f"voice-of-{enrollment}") == "attached"
     assert begin(world, enrollment) == "attached"
@@ -127,8 +131,10 @@ def test_a_voice_that_was_adopted_in_between_is_no_orphan(world: World) -> None:
 
 def test_a_voice_that_was_reported_for_an_attempt_cancelled_since_is_an_orphan(world: World) -> None:
     _, enrollment = open_outcome(world, cancelled=False)
-    world.one("select voice_clone.report_enrollment(%s, 'voice', 'm', false, 'r') as status", enrollment)
-    world.superuser.execute("update public.attempts set status = 'cancelled', is_active = false,"
+    world.one(
+        "select voice_clone.report_enrollment(%s, 'voice', 'm', false, 'r', null) as status", enrollment
+    )
+    world.superuser.execute("update public.voice_clone_attempts set status = 'cancelled', is_active = false,"
                             " lease_owner = null, lease_expires_at = null")  # fmt: skip
     assert begin(world, enrollment) == "orphaned"
     assert enrollment_row(world, enrollment)["status"] == "orphaned"
@@ -174,9 +180,10 @@ def test_an_orphan_that_is_somebodys_after_all_is_not_removed(world: World) -> N
 
 OWN: LiteralString = """
     insert into public.voices (
-      id, user_id, attempt_id, name, language, provider, region, provider_voice_id, target_model)
-    select gen_random_uuid(), a.user_id, a.id, 'Ada', 'en', a.provider, a.region, v.voice, 'm'
-    from public.attempts a, (values (%s::uuid, %s)) v (attempt, voice) where a.id = v.attempt
+      id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_voice_id,
+      provider_target_model, provider_voice_kind)
+    select gen_random_uuid(), a.user_id, a.id, 'Ada', 'en', a.provider, a.region, v.voice, 'm', 'match'
+    from public.voice_clone_attempts a, (values (%s::uuid, %s)) v (attempt, voice) where a.id = v.attempt
 """
 
 
@@ -228,7 +235,7 @@ def test_a_maker_that_comes_late_is_told_that_its_voice_is_being_removed(world: 
     _, enrollment = orphan(world)
     due(world, enrollment)
     assert begin(world, enrollment) == "remove"
-    report = "select voice_clone.report_enrollment(%s, %s, 'model-1', false, null) as status"
+    report = "select voice_clone.report_enrollment(%s, %s, 'model-1', false, null, null) as status"
     assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removing"
     assert end(world, enrollment, "removed") == "removed"
     assert world.one(report, enrollment, f"voice-of-{enrollment}")["status"] == "removed"

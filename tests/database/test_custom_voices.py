@@ -11,7 +11,7 @@ from tests.database.moves import fail, meanwhile, restore, retry
 from tests.world import Row, World
 
 USE = "select * from voice_clone.use_custom_voice(%s, %s, %s, %s, '', %s, %s, 'model-1', %s, 'en', true)"
-ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s)"
+ATTACH = "select * from voice_clone.attach_custom_voice(%s, %s, %s, %s, false)"
 
 
 def use(
@@ -42,7 +42,7 @@ def enrolled(world: World, user: UUID, consent: UUID | None = None) -> Row:
 
 def counts(world: World) -> Row:
     return world.truth("""
-        select (select count(*) from public.attempts) as attempts,
+        select (select count(*) from public.voice_clone_attempts) as attempts,
           (select count(*) from public.voices) as voices,
           (select count(*) from voice_clone.events) as events,
           (select count(*) from voice_clone.enrollments) as made
@@ -163,7 +163,7 @@ def test_the_attach_checks_again_whose_voice_it_is(world: World) -> None:
     epoch = world.claim(attempt)["lease_epoch"]
     other = world.queued(world.user(), None)
     enrollment = world.intend(other, world.claim(other)["lease_epoch"])
-    world.one("select voice_clone.report_enrollment(%s, 'soon-taken', 'm', false, 'r')", enrollment)
+    world.one("select voice_clone.report_enrollment(%s, 'soon-taken', 'm', false, 'r', null)", enrollment)
     assert refusal(world, ATTACH, attempt, epoch, None, None) == ("VC006", "voice_not_found")
 
 
@@ -205,8 +205,8 @@ def test_deleting_a_custom_voice_leaves_the_provider_alone(world: World) -> None
     world.one(ATTACH, attempt["id"], world.claim(attempt["id"])["lease_epoch"], None, None)
     assert world.one("select voice_clone.delete_voice(%s, %s) as gone", attempt["voice_id"], user)["gone"]
     assert world.mirror(reflection)["cloneStatus"] == "none"
-    world.superuser.execute("update voice_clone.times set value = '0'")
-    world.service.execute("select * from voice_clone.recover_stale(100)")
+    world.superuser.execute("update voice_clone.timeouts set value = '0'")
+    world.service.execute("select * from voice_clone.sweep(100)")
     assert world.messages("voice_cleanup") == []
     assert use(world, user, reflection, "stock")["status"] == "queued", "it is still there to be used"
 
@@ -220,7 +220,7 @@ def test_a_consent_that_is_being_withdrawn_covers_no_custom_voice(world: World) 
     with pytest.raises(psycopg.Error) as caught:
         using[0].result()
     assert caught.value.sqlstate == "VC006", "it was gone once the withdrawal was there"
-    assert world.truth("select count(*) from public.attempts where is_active")["count"] == 0
+    assert world.truth("select count(*) from public.voice_clone_attempts where is_active")["count"] == 0
 
 
 def test_its_owner_retries_it_and_goes_back_to_it(world: World) -> None:

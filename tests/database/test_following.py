@@ -63,9 +63,9 @@ def test_each_attempt_is_read_after_its_own_event_and_up_to_the_limit(world: Wor
 
 
 def is_over(world: World, attempt: UUID) -> bool:
-    return world.truth("select voice_clone.is_over(a) as over from public.attempts a where id = %s", attempt)[
-        "over"
-    ]
+    return world.truth(
+        "select voice_clone.is_final(a) as over from public.voice_clone_attempts a where id = %s", attempt
+    )["over"]
 
 
 def test_what_can_still_move_is_not_over(world: World) -> None:
@@ -83,7 +83,9 @@ def test_what_can_still_move_is_not_over(world: World) -> None:
 
 def test_an_expired_upload_is_over(world: World) -> None:
     attempt = world.open(world.user(), None)
-    world.superuser.execute("update public.attempts set status = 'expired' where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set status = 'expired' where id = %s", (attempt,)
+    )
     assert is_over(world, attempt)
 
 

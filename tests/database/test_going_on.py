@@ -14,7 +14,7 @@ def made(world: World, reflection: UUID | None, user: UUID, *, goes_on: bool = T
     attempt = world.queued(user, reflection)
     epoch = world.claim(attempt)["lease_epoch"]
     row = world.one(
-        "select * from voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, %s)",
+        "select * from voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, %s)",
         attempt, epoch, world.intend(attempt, epoch), goes_on,
     )  # fmt: skip
     return attempt, epoch, row
@@ -46,7 +46,7 @@ def test_a_worker_that_dies_in_it_is_replaced_and_refused(world: World) -> None:
     user = world.user()
     attempt, epoch, _ = made(world, world.reflection(user), user)
     expire(world, attempt)
-    assert sweep(world) == {"given_back": 1}
+    assert sweep(world) == {"requeued": 1}
     assert world.attempt(attempt)["runtime_status"] == "pending"
     assert ids(world, "voice_runtime_sync") == [str(attempt)]
     with refused("VC002"):

@@ -41,7 +41,7 @@ def keep_answer(world: World, held: Row, status: int | None = 201) -> None:
 
 
 def set_time(world: World, name: str, value: str) -> None:
-    world.superuser.execute("update voice_clone.times set value = %s where name = %s", (value, name))
+    world.superuser.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
 
 
 def kept_keys(world: World) -> int:
@@ -141,7 +141,7 @@ def test_keys_are_forgotten_a_few_at_a_time_when_their_day_is_over(world: World)
     user = world.user()
     for number in range(5):
         claim(world, user, str(number))
-    forget = "select voice_clone.forget_idempotency_keys(3) as forgotten"
+    forget = "select voice_clone.delete_expired_idempotency_keys(3) as forgotten"
     assert world.one(forget)["forgotten"] == 0
     set_time(world, "idempotency", "0")
     assert [world.one(forget)["forgotten"] for _ in range(3)] == [3, 2, 0]

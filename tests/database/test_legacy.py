@@ -67,7 +67,7 @@ def test_the_same_event_again_is_the_same_attempt(world: World, owner: UUID, ref
     accepted = accept(world, received)
     for again in (receive(world, reflection), accept(world, received)):
         assert (again["outcome"], again["attempt_id"]) == ("accepted", accepted["attempt_id"])
-    assert world.truth("select count(*) from public.attempts")["count"] == 1
+    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
 def test_an_event_at_both_services_at_once_is_one_attempt(
@@ -88,7 +88,7 @@ def test_an_event_at_both_services_at_once_is_one_attempt(
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(deliver, range(4)))) == 1
-    assert world.truth("select count(*) from public.attempts")["count"] == 1
+    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
 def test_an_active_attempt_goes_on_undisturbed(world: World, owner: UUID, reflection: UUID) -> None:
@@ -123,7 +123,7 @@ def test_without_consent_an_event_is_kept_with_the_reason(
     world.one("select * from voice_clone.revoke_consent(%s, %s)", received["consent_id"], owner)
     assert received["consent_id"] != consent
     assert decided(accept(world, received)) == ("refused", "consent_required")
-    assert world.truth("select count(*) from public.attempts")["count"] == 0
+    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 0
 
 
 def test_what_is_no_event_for_a_clone_is_kept_as_well(world: World, reflection: UUID) -> None:

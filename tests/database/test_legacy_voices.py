@@ -43,7 +43,7 @@ class After:
 
     def attempts(self, name: str) -> list[Row]:
         return self.world.superuser.execute(
-            "select * from public.attempts where reflection_id = %s", (self.reflections[name],)
+            "select * from public.voice_clone_attempts where reflection_id = %s", (self.reflections[name],)
         ).fetchall()
 
     def attempt(self, name: str) -> Row:
@@ -188,7 +188,7 @@ def test_what_was_not_ready_is_left_alone(after: After, name: str) -> None:
 
 def counts(world: World) -> Row:
     return world.truth(
-        "select (select count(*) from public.attempts) as attempts,"
+        "select (select count(*) from public.voice_clone_attempts) as attempts,"
         " (select count(*) from public.voices) as voices,"
         " (select count(*) from voice_clone.enrollments) as enrollments,"
         " (select md5(string_agg(r.voice::text, '' order by r.id)) from public.reflections r) as mirrors"

@@ -11,7 +11,7 @@ with r as (
   insert into public.reflections (user_id, name)
   select %(user)s, 'old' from generate_series(1, 2000) returning id
 )
-insert into public.attempts (
+insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active,
   version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_expires_at)
 select gen_random_uuid(), %(user)s, r.id, 'custom_voice', 'old', 'en',
@@ -22,32 +22,35 @@ from r, generate_series(1, 4) n
 HOT: dict[str, tuple[LiteralString, str]] = {
     "the launch gate": (
         "select from public.reflections r"
-        " left join public.attempts a on a.reflection_id = r.id and a.is_active"
+        " left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active"
         " where r.id = %(id)s and r.user_id = %(id)s",
-        "attempts_active_reflection_idx",
+        "voice_clone_attempts_active_reflection_idx",
     ),
-    "an attempt to claim": ("select * from public.attempts a where a.id = %(id)s", "attempts_pkey"),
+    "an attempt to claim": (
+        "select * from public.voice_clone_attempts a where a.id = %(id)s",
+        "voice_clone_attempts_pkey",
+    ),
     "the owner's running attempts": (
-        "select count(*) from public.attempts a where a.user_id = %(id)s and a.status = 'processing'"
+        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and a.status = 'processing'"
         " and a.lease_expires_at > now()",
-        "attempts_processing_idx",
+        "voice_clone_attempts_processing_idx",
     ),
     "the owner's open uploads": (
-        "select count(*) from public.attempts a where a.user_id = %(id)s and a.status = 'awaiting_upload'",
-        "attempts_awaiting_idx",
+        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and a.status = 'awaiting_upload'",
+        "voice_clone_attempts_awaiting_idx",
     ),
     "the mirror's attempt": (
-        "select * from public.attempts a where a.reflection_id = %(id)s and a.activated_at is not null"
+        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s and a.activated_at is not null"
         " order by a.version desc limit 1",
-        "attempts_reflection_version_idx",
+        "voice_clone_attempts_reflection_version_idx",
     ),
     "a reflection's attempts": (
-        "select * from public.attempts a where a.reflection_id = %(id)s order by a.created_at desc limit 50",
-        "attempts_reflection_id_idx",
+        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s order by a.created_at desc limit 50",
+        "voice_clone_attempts_reflection_id_idx",
     ),
     "an upload by its voice": (
-        "select * from public.attempts a where a.voice_id = %(id)s",
-        "attempts_voice_id_key",
+        "select * from public.voice_clone_attempts a where a.voice_id = %(id)s",
+        "voice_clone_attempts_voice_id_key",
     ),
     "an attempt's events": (
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
@@ -55,15 +58,15 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "what came of those who are followed": (
         "select from unnest(array[%(id)s::uuid], '{0}'::bigint[]) wanted (attempt_id, after)"
-        " join public.attempts a on a.id = wanted.attempt_id"
+        " join public.voice_clone_attempts a on a.id = wanted.attempt_id"
         " cross join lateral (select * from voice_clone.events x where x.attempt_id = wanted.attempt_id"
         " and x.id > wanted.after and x.changes ? 'version' order by x.id limit 100) e",
         "events_attempt_id_idx",
     ),
     "the sweep": (
-        "select * from public.attempts a where a.sweep_at <= now() order by a.sweep_at limit 100"
+        "select * from public.voice_clone_attempts a where a.sweep_at <= now() order by a.sweep_at limit 100"
         " for no key update skip locked",
-        "attempts_sweep_at_idx",
+        "voice_clone_attempts_sweep_at_idx",
     ),
     "the voices that take a slot": (
         "select from voice_clone.enrollments e where e.provider = 'qwen' and e.region = 'beijing'"
@@ -71,10 +74,10 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "enrollments_slots_idx",
     ),
     "the attempts that take a slot": (
-        "select from public.attempts a where a.provider = 'qwen' and a.region = 'beijing'"
+        "select from public.voice_clone_attempts a where a.provider = 'qwen' and a.region = 'beijing'"
         " and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'"
         " and a.provider_voice_id is null limit 1000",
-        "attempts_slots_idx",
+        "voice_clone_attempts_slots_idx",
     ),
     "the sweep of enrollments": (
         "select * from voice_clone.enrollments e where e.sweep_at <= now() order by e.sweep_at limit 100"
@@ -83,7 +86,7 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "who owns a provider voice": (
         "select from public.voices v"
-        " where v.provider = 'local' and v.region = '' and v.provider_voice_id = 'v'",
+        " where v.tts_provider = 'local' and v.provider_region = '' and v.provider_voice_id = 'v'",
         "voices_provider",
     ),
     "an open enrollment": (
@@ -116,10 +119,10 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "legacy_events_source_event_id_key",
     ),
     "the consent that covers a reflection": (
-        "select c.id from public.consents c where c.user_id = %(id)s and c.revokes is null"
-        " and not exists (select from public.consents r where r.revokes = c.id)"
+        "select c.id from public.voice_consents c where c.user_id = %(id)s and c.revokes is null"
+        " and not exists (select from public.voice_consents r where r.revokes = c.id)"
         " order by c.position desc limit 1",
-        "consents_user_id_position_key",
+        "voice_consents_user_id_position_key",
     ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
@@ -153,6 +156,6 @@ def test_every_hot_query_uses_its_index(filled: World) -> None:
 
 
 def test_the_guard_sees_a_missing_index(filled: World) -> None:
-    filled.superuser.execute("drop index public.attempts_reflection_version_idx")
+    filled.superuser.execute("drop index public.voice_clone_attempts_reflection_version_idx")
     with pytest.raises(AssertionError, match="the mirror's attempt"):
         test_every_hot_query_uses_its_index(filled)

@@ -76,7 +76,7 @@ def test_what_a_worker_made_before_the_reset_becomes_an_orphan(world: World) -> 
     with refused("VC002"):
         world.attach(attempt, epoch, enrollment)
     assert not world.one("select voice_clone.renew_lease(%s, %s, 60) as held", attempt, epoch)["held"]
-    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r', null) as status"
     assert world.one(report, enrollment)["status"] == "orphaned"
     assert (world.attempt(attempt), world.mirror(reflection)) == (before, shown)
 
@@ -103,7 +103,8 @@ def test_a_reset_waits_for_the_write_it_meets_and_wins(world: World) -> None:
     enrollment = world.intend(attempt, epoch)
     with meanwhile(world, lambda: reset(world, reflection, user)) as second:
         world.superuser.execute(
-            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null)", (attempt, epoch, enrollment)
+            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, false)",
+            (attempt, epoch, enrollment),
         )
     assert second[0].result(10)["cancel_reason"] == "reset"
     assert world.attempt(attempt)["ready_at"] is not None

@@ -156,7 +156,7 @@ def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(world: Worl
     user, reflection, kept, _ = superseded(world)
     with meanwhile(world, lambda: restore(world, reflection, user)) as second:
         world.superuser.execute(
-            "select voice_clone.revoke_consent(s.consent_id, s.user_id) from public.samples s"
+            "select voice_clone.revoke_consent(s.consent_id, s.user_id) from public.voice_samples s"
             " where s.id = %s",
             (world.attempt(kept)["sample_id"],),
         )
@@ -167,7 +167,7 @@ def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(world: Worl
 def test_a_withdrawal_that_meets_a_restore_takes_the_voice_away(world: World) -> None:
     user, reflection, kept, _ = superseded(world)
     consent = world.truth(
-        "select consent_id from public.samples where id = %s", world.attempt(kept)["sample_id"]
+        "select consent_id from public.voice_samples where id = %s", world.attempt(kept)["sample_id"]
     )["consent_id"]
     withdrawal = "select * from voice_clone.revoke_consent(%s, %s)"
     with meanwhile(world, lambda: world.one(withdrawal, consent, user)) as second:
@@ -219,12 +219,14 @@ def test_a_new_sample_that_is_being_queued_is_not_restored_over(world: World) ->
 
 def test_the_edge_is_for_kept_voices_alone(world: World) -> None:
     user, reflection, kept, newer = superseded(world)
-    activate = "update public.attempts set status = 'ready', is_active = true where id = %s"
+    activate = "update public.voice_clone_attempts set status = 'ready', is_active = true where id = %s"
     with refused("23505"):  # at most one
         world.superuser.execute(activate, (kept,))
     reset(world, reflection, user)
     with refused("VC001"):
-        world.superuser.execute("update public.attempts set status = 'ready' where id = %s", (kept,))
+        world.superuser.execute(
+            "update public.voice_clone_attempts set status = 'ready' where id = %s", (kept,)
+        )
     revoke(world, kept, user)
     with refused("VC001"):
         world.superuser.execute(activate, (kept,))

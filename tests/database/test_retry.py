@@ -96,7 +96,7 @@ def test_a_worker_from_before_the_retry_writes_nothing(world: World) -> None:
     late = world.claim(attempt, lease=0)["lease_epoch"]
     enrollment = world.intend(attempt, late)
     world.superuser.execute(
-        "update public.attempts set process_budget = process_count where id = %s", (attempt,)
+        "update public.voice_clone_attempts set process_budget = process_count where id = %s", (attempt,)
     )
     assert world.claim(attempt)["outcome"] == "exhausted"
     retry(world, reflection, user)

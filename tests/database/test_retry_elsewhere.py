@@ -61,7 +61,10 @@ def test_the_same_provider_is_the_same_attempt(world: World) -> None:
     user, reflection, attempt = failed(world)
     assert elsewhere(world, reflection, user, attempt, "local")["id"] == attempt
     assert (
-        world.truth("select count(*) from public.attempts where reflection_id = %s", reflection)["count"] == 1
+        world.truth("select count(*) from public.voice_clone_attempts where reflection_id = %s", reflection)[
+            "count"
+        ]
+        == 1
     )
 
 
@@ -99,14 +102,17 @@ def test_a_sample_whose_consent_is_withdrawn_goes_nowhere(world: World, when: st
     else:
         with meanwhile(world, lambda: elsewhere(world, reflection, user, attempt)) as second:
             world.superuser.execute(
-                "select voice_clone.revoke_consent(s.consent_id, s.user_id) from public.samples s"
+                "select voice_clone.revoke_consent(s.consent_id, s.user_id) from public.voice_samples s"
                 " where s.id = %s",
                 (world.attempt(attempt)["sample_id"],),
             )
         with refused("VC007", "nothing_to_retry"):
             second[0].result(10)
     assert (
-        world.truth("select count(*) from public.attempts where reflection_id = %s", reflection)["count"] == 1
+        world.truth("select count(*) from public.voice_clone_attempts where reflection_id = %s", reflection)[
+            "count"
+        ]
+        == 1
     )
     assert world.attempt(attempt)["cancel_reason"] == "consent_revoked"
 
@@ -115,7 +121,7 @@ def test_a_withdrawal_that_meets_the_retry_stops_it(world: World) -> None:
     user, reflection, attempt = failed(world)
     newer = uuid4()
     consent = world.truth(
-        "select consent_id from public.samples where id = %s", world.attempt(attempt)["sample_id"]
+        "select consent_id from public.voice_samples where id = %s", world.attempt(attempt)["sample_id"]
     )["consent_id"]
     withdrawal = "select * from voice_clone.revoke_consent(%s, %s)"
     with meanwhile(world, lambda: world.one(withdrawal, consent, user)) as second:

@@ -16,11 +16,11 @@ DENIED = "denied"
 TABLES = ("reflections", "consents", "samples", "attempts", "voices", "sessions")
 READS = {
     "reflections": "select from public.reflections where id = %(reflection)s",
-    "consents": "select from public.consents where user_id = %(owner)s and position = 1",
-    "samples": "select from public.samples where user_id = %(owner)s",
-    "attempts": "select from public.attempts where id = %(attempt)s",
+    "consents": "select from public.voice_consents where user_id = %(owner)s and position = 1",
+    "samples": "select from public.voice_samples where user_id = %(owner)s",
+    "attempts": "select from public.voice_clone_attempts where id = %(attempt)s",
     "voices": "select from public.voices where attempt_id = %(attempt)s",
-    "sessions": "select from public.sessions where attempt_id = %(attempt)s",
+    "sessions": "select from public.voice_sessions where attempt_id = %(attempt)s",
 }
 WRITES = {
     "insert a reflection for the owner": "insert into public.reflections (name) values ('mine')",
@@ -30,31 +30,31 @@ WRITES = {
     "write the mirror": "update public.reflections set voice = '{\"version\": 99}' where id = %(reflection)s",
     "give the reflection away": "update public.reflections set user_id = %(stranger)s"
     " where id = %(reflection)s",
-    "sign a consent by hand": "insert into public.consents (user_id, statement_id, subject_kind, position,"
-    " previous_hash, hash) select %(owner)s, id, 'self', 9, '', '' from public.consent_statements limit 1",
-    "change a consent": "update public.consents set subject_kind = 'self'",
-    "insert a sample": "insert into public.samples (user_id, consent_id, path, content_type, bytes)"
-    " select user_id, id, 'x', 'audio/wav', 1 from public.consents limit 1",
-    "write a lifecycle column": "update public.attempts set status = 'ready' where id = %(attempt)s",
-    "delete the attempt": "delete from public.attempts where id = %(attempt)s",
+    "sign a consent by hand": "insert into public.voice_consents (user_id, statement_id, subject_kind, position,"
+    " previous_hash, hash) select %(owner)s, id, 'self', 9, '', '' from public.voice_consent_statements limit 1",
+    "change a consent": "update public.voice_consents set subject_kind = 'self'",
+    "insert a sample": "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
+    " select user_id, id, 'x', 'audio/wav', 1 from public.voice_consents limit 1",
+    "write a lifecycle column": "update public.voice_clone_attempts set status = 'ready' where id = %(attempt)s",
+    "delete the attempt": "delete from public.voice_clone_attempts where id = %(attempt)s",
     "rename the voice": "update public.voices set name = 'x' where attempt_id = %(attempt)s",
-    "start a session by hand": "insert into public.sessions (reflection_id, user_id, attempt_id, voice_id)"
-    " select reflection_id, user_id, id, voice_id from public.attempts where id = %(attempt)s",
+    "start a session by hand": "insert into public.voice_sessions (reflection_id, user_id, attempt_id, voice_id)"
+    " select reflection_id, user_id, id, voice_id from public.voice_clone_attempts where id = %(attempt)s",
     "read the events": "select from voice_clone.events",
     "read the enrollments": "select from voice_clone.enrollments",
     "read the edges": "select from voice_clone.edges",
-    "read the times": "select from voice_clone.times",
-    "change a time": "update voice_clone.times set value = '0'",
-    "run the sweep": "select from voice_clone.recover_stale(10)",
-    "run the sweep as an operator": "select from operations.recover_stale(10)",
+    "read the times": "select from voice_clone.timeouts",
+    "change a time": "update voice_clone.timeouts set value = '0'",
+    "run the sweep": "select from voice_clone.sweep(10)",
+    "run the sweep as an operator": "select from operations.sweep(10)",
     "read the idempotency keys": "select from voice_clone.idempotency_keys",
     "claim an idempotency key": "select from voice_clone.claim_idempotency_key(%(owner)s, 'k', '')",
-    "forget idempotency keys": "select voice_clone.forget_idempotency_keys(10)",
+    "forget idempotency keys": "select voice_clone.delete_expired_idempotency_keys(10)",
     "run the sweep of enrollments": "select from voice_clone.sweep_enrollments(10)",
     "read the slots": "select from voice_clone.slots",
     "change a slot": "update voice_clone.slots set slots = 0",
     "set the slots": "select voice_clone.set_slots('qwen', 'beijing', 1)",
-    "count the voices held": "select voice_clone.voices_held('qwen', 'beijing', 1)",
+    "count the voices held": "select voice_clone.count_enrolled_voices('qwen', 'beijing', 1)",
     "begin a clean-up": "select from voice_clone.begin_cleanup(%(attempt)s)",
     "end a clean-up": "select voice_clone.end_cleanup(%(attempt)s, 'closed', null, null, null)",
     "read the legacy events": "select from voice_clone.legacy_events",
@@ -67,9 +67,10 @@ WRITES = {
     "read a queue": "select from pgmq.q_voice_clone_process",
     "read the deferred messages": "select from voice_clone.deferred_messages",
     "send to a queue": "select pgmq.send('voice_clone_process', '{}'::jsonb, 0)",
-    "call a transition": "select voice_clone.attach_voice(%(attempt)s, 1, %(attempt)s, 'v', 'm', 'r', null)",
+    "call a transition": "select voice_clone.attach_voice(%(attempt)s, 1, %(attempt)s, 'v', 'm', 'r',"
+    " null, null, false)",
     "look at a verification": "select from voice_clone.verification_work(%(attempt)s)",
-    "settle a verification": "select voice_clone.settle_verification(%(attempt)s, true, null, 'c', 'm')",
+    "settle a verification": "select voice_clone.record_verification(%(attempt)s, true, null, 'c', 'm')",
     "retry a voice": "select from voice_clone.retry_attempt(%(reflection)s, %(owner)s)",
     "retry a voice elsewhere": "select from voice_clone.retry_elsewhere(gen_random_uuid(), %(reflection)s,"
     " %(owner)s, %(attempt)s, 'qwen', '', true)",
@@ -77,14 +78,14 @@ WRITES = {
     "look up whose a voice is": "select from voice_clone.find_custom_voice(%(owner)s, 'local', 'x', null)",
     "use a custom voice": "select from voice_clone.use_custom_voice(gen_random_uuid(), %(owner)s,"
     " %(reflection)s, 'local', '', 'x', null, 'm', 'n', 'en', true)",
-    "attach a custom voice": "select from voice_clone.attach_custom_voice(%(attempt)s, 1, null, null)",
+    "attach a custom voice": "select from voice_clone.attach_custom_voice(%(attempt)s, 1, null, null, false)",
     "restore a voice": "select from voice_clone.restore_attempt(%(reflection)s, %(owner)s)",
     "call the mirror": "select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[])",
     "read the orphans": "select from operations.orphans()",
     "list the orphans": "select from voice_clone.orphans()",
-    "find unknown voices": "select from voice_clone.unknown_voices('qwen', '', '{}', '{}')",
-    "list the kept voices": "select from voice_clone.kept_voices('qwen', '')",
-    "ask the gate": "select public.launch_gate(%(reflection)s)",
+    "find unknown voices": "select from voice_clone.unaccounted_voices('qwen', '', '{}', '{}')",
+    "list the kept voices": "select from voice_clone.undeleted_voices('qwen', '')",
+    "ask the gate": "select public.voice_launch_gate(%(reflection)s)",
     "read the sample's object": "select from storage.objects where name = %(path)s",
     "write the sample's object": "update storage.objects set name = 'stolen' where name = %(path)s",
     "add an object of one's own": "insert into storage.objects (bucket_id, name)"

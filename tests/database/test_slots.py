@@ -39,7 +39,7 @@ def fail(world: World, attempt: UUID) -> int:
 
 def retry(world: World, attempt: UUID) -> None:
     world.superuser.execute(
-        "update public.attempts set status = 'queued', error_code = null, error_message = null where id = %s",
+        "update public.voice_clone_attempts set status = 'queued', error_code = null, error_message = null where id = %s",
         (attempt,),
     )
 
@@ -65,8 +65,10 @@ def test_an_opened_upload_takes_a_place_and_the_next_is_refused(world: World) ->
     detail = said(diagnostic)
     assert (detail["code"], detail["provider"], detail["slots"]) == ("provider_full", "local", 1)
     assert "expires" in (diagnostic.message_hint or "")
-    assert detail["freeAt"]
-    assert world.truth("select count(*) from public.samples")["count"] == 1, "nothing is left of the refused"
+    assert detail["free_at"]
+    assert world.truth("select count(*) from public.voice_samples")["count"] == 1, (
+        "nothing is left of the refused"
+    )
 
 
 def test_another_provider_or_region_has_slots_of_its_own(world: World) -> None:
@@ -109,7 +111,7 @@ def test_a_voice_keeps_its_place_when_its_owner_deletes_it(world: World) -> None
     assert taken(world) == 1
     limit(world, 1)
     diagnostic = refusal(world, user)
-    assert "freeAt" not in said(diagnostic)
+    assert "free_at" not in said(diagnostic)
     assert "removed there" in (diagnostic.message_hint or "")
 
 
@@ -124,7 +126,7 @@ def test_an_orphan_keeps_its_place_until_it_is_removed(world: World) -> None:
     refusal(world, user)
     world.one("select voice_clone.end_cleanup(%s, 'orphaned', 'voice', 'm', null)", enrollment)
     assert "orphan" in (refusal(world, user).message_hint or "")
-    world.superuser.execute("update voice_clone.times set value = '0' where name = 'orphan_grace'")
+    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'orphan_grace'")
     assert world.one("select task from voice_clone.begin_cleanup(%s)", enrollment)["task"] == "remove"
     refusal(world, user)
     world.one("select voice_clone.end_cleanup(%s, 'removed', null, null, null)", enrollment)
@@ -176,7 +178,7 @@ def test_a_sample_that_is_cloned_again_takes_a_place(world: World) -> None:
             uuid4(), user, sample, reflection,
         )  # fmt: skip
     assert caught.value.sqlstate == "VC007"
-    assert world.truth("select count(*) from public.attempts")["count"] == 1
+    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
 def test_opens_at_once_take_as_many_places_as_there_are(world: World) -> None:

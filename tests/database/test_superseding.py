@@ -24,9 +24,11 @@ def test_an_upload_that_is_merely_opened_changes_nothing(world: World) -> None:
     assert (world.attempt(working), seen(world, reflection, user)) == before
     assert world.messages("voice_mirror") == [], "there is nothing to copy"
     world.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
-    world.superuser.execute("update voice_clone.times set value = '0' where name = 'upload'")
-    world.superuser.execute("update public.attempts set sweep_at = sweep_at where id = %s", (opened,))
-    assert world.service.execute("select * from voice_clone.recover_stale(10)").fetchall() != []
+    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+    world.superuser.execute(
+        "update public.voice_clone_attempts set sweep_at = sweep_at where id = %s", (opened,)
+    )
+    assert world.service.execute("select * from voice_clone.sweep(10)").fetchall() != []
     assert world.attempt(opened)["status"] == "expired"
     assert (world.attempt(working), seen(world, reflection, user)) == before
 
@@ -67,7 +69,7 @@ def test_a_sample_queued_while_one_is_processing_supersedes_it(world: World) -> 
         with refused("VC002"):
             write()
     assert world.claim(older)["outcome"] == "inactive"
-    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, 'late-voice', 'm', false, 'r', null) as status"
     assert world.one(report, enrollment)["status"] == "orphaned"
     assert world.one(report, enrollment)["status"] == "orphaned", "saying so twice is saying it once"
     assert (world.attempt(older), seen(world, reflection, user)) == (cancelled, shown)
@@ -101,7 +103,8 @@ def test_a_sample_supersedes_the_result_that_it_meets(world: World) -> None:
     enrollment = world.intend(older, epoch)
     with meanwhile(world, lambda: world.queue(newer, user)):
         world.superuser.execute(
-            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null)", (older, epoch, enrollment)
+            "select voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, false)",
+            (older, epoch, enrollment),
         )
     assert (world.attempt(older)["cancel_reason"], world.attempt(newer)["is_active"]) == ("superseded", True)
     assert world.superuser.execute("select from operations.orphans()").fetchall() == [], "a row owns it"

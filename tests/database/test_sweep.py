@@ -12,7 +12,7 @@ from tests.world import World
 
 
 def sweep(world: World, limit: int = 100) -> dict[str, int]:
-    rows = world.service.execute("select what, count from voice_clone.recover_stale(%s)", (limit,))
+    rows = world.service.execute("select what, count from voice_clone.sweep(%s)", (limit,))
     return {row["what"]: row["count"] for row in rows}
 
 
@@ -24,12 +24,12 @@ def past_triggers(world: World, sql: LiteralString, *parameters: Any) -> None:
 
 def wait(world: World) -> None:
     """Until whatever the sweep is to look at is due."""
-    past_triggers(world, "update public.attempts set sweep_at = now() where sweep_at is not null")
+    past_triggers(world, "update public.voice_clone_attempts set sweep_at = now() where sweep_at is not null")
 
 
 def wait_past(world: World, name: str) -> None:
     """Until whatever the sweep is to look at is due, and past the deadline of this name."""
-    world.superuser.execute("update voice_clone.times set value = '0' where name = %s", (name,))
+    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = %s", (name,))
     wait(world)
 
 
@@ -40,7 +40,8 @@ def lose(world: World, queue: str) -> None:
 def expire(world: World, attempt: UUID) -> None:
     """The lease ran out, as it does when its worker dies."""
     world.superuser.execute(
-        "update public.attempts set lease_expires_at = now() - interval '1 s' where id = %s", (attempt,)
+        "update public.voice_clone_attempts set lease_expires_at = now() - interval '1 s' where id = %s",
+        (attempt,),
     )
 
 
@@ -48,7 +49,7 @@ def verifying(world: World, user: UUID, reflection: UUID | None) -> UUID:
     attempt = world.queued(user, reflection)
     epoch = world.claim(attempt)["lease_epoch"]
     world.one(
-        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null, null)",
         attempt, epoch, world.intend(attempt, epoch), f"voice-of-{attempt}",
     )  # fmt: skip
     return attempt
@@ -109,13 +110,11 @@ def test_the_wait_between_messages_that_were_not_lost_doubles(world: World) -> N
     attempt = world.queued(world.user(), None)
     past_triggers(
         world,
-        "update public.attempts"
+        "update public.voice_clone_attempts"
         " set sweep_at = now(), not_before = null, updated_at = now() - interval '20 min'",
     )
     assert sweep(world) == {"sent": 1}
-    waits = (
-        "select extract(epoch from sweep_at - now())::int / 60 as minutes from public.attempts where id = %s"
-    )
+    waits = "select extract(epoch from sweep_at - now())::int / 60 as minutes from public.voice_clone_attempts where id = %s"
     assert world.truth(waits, attempt)["minutes"] in {19, 20}
 
 
@@ -130,7 +129,9 @@ def test_a_long_wait_is_kept_in_the_row_and_not_in_the_queue(world: World) -> No
     assert after["sweep_at"] == after["not_before"]
     count = "select count(*) from pgmq.q_voice_clone_process"
     assert world.truth(count)["count"] == 0
-    world.superuser.execute("update public.attempts set not_before = now() where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set not_before = now() where id = %s", (attempt,)
+    )
     wait(world)
     assert sweep(world) == {"sent": 1}
     assert ids(world, "voice_clone_process") == [str(attempt)]
@@ -151,7 +152,7 @@ def test_an_expired_lease_gives_the_attempt_back_until_its_budget_is_used(world:
         world.claim(attempt)
         lose(world, "voice_clone_process")
         expire(world, attempt)
-        assert sweep(world) == {"given_back": 1}
+        assert sweep(world) == {"requeued": 1}
         assert world.attempt(attempt)["status"] == "queued"
         assert ids(world, "voice_clone_process") == [str(attempt)]
     world.claim(attempt)
@@ -177,7 +178,7 @@ def test_an_expired_lease_gives_a_step_back_until_its_budget_is_used(world: Worl
         world.step(attempt, step)
         lose(world, queue)
         expire(world, attempt)
-        assert sweep(world) == {"given_back": 1}
+        assert sweep(world) == {"requeued": 1}
         assert ids(world, queue) == [str(attempt)]
     world.step(attempt, step)
     expire(world, attempt)
@@ -199,7 +200,7 @@ def test_a_lease_renewed_for_ever_ends_at_the_deadline_of_the_step(world: World)
     epoch = world.claim(attempt)["lease_epoch"]
     enrollment = world.intend(attempt, epoch)
     wait_past(world, "step")
-    assert sweep(world) == {"given_back": 1}
+    assert sweep(world) == {"requeued": 1}
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("queued", "deadline_exceeded")
     with pytest.raises(psycopg.Error) as caught:
@@ -241,13 +242,13 @@ def test_a_row_that_cannot_be_moved_keeps_no_other_from_it(world: World) -> None
     user = world.user()
     stuck, other = world.open(user, None), world.open(user, None)
     world.superuser.execute(
-        "alter table public.attempts add constraint never check (status <> 'expired') not valid"
+        "alter table public.voice_clone_attempts add constraint never check (status <> 'expired') not valid"
     )
     world.queue(other, user)
     world.claim(other)
     wait_past(world, "upload")
     expire(world, other)
-    assert sweep(world) == {"troubled": 1, "given_back": 1}
+    assert sweep(world) == {"errors": 1, "requeued": 1}
     assert world.attempt(stuck)["status"] == "awaiting_upload"
 
 
@@ -258,21 +259,21 @@ def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(world: World) -
     world.intend(attempt, epoch, settle=0)
     world.one("select * from voice_clone.claim_idempotency_key(%s, 'key-1', 'x')", user)
     wait_past(world, "idempotency")
-    past_triggers(world, "update public.attempts set sweep_at = null")
+    past_triggers(world, "update public.voice_clone_attempts set sweep_at = null")
     assert sweep(world) == {"enrollments": 1, "idempotency_keys": 1}
     assert sweep(world) == {}
 
 
-@pytest.mark.parametrize("broken", ["sweep_enrollments", "forget_idempotency_keys"])
+@pytest.mark.parametrize("broken", ["sweep_enrollments", "delete_expired_idempotency_keys"])
 def test_what_cannot_be_swept_keeps_no_other_from_it(world: World, broken: str) -> None:
     world.open(world.user(), None)
     wait_past(world, "upload")
     world.superuser.execute(f"drop function voice_clone.{broken}(int)".encode())
-    assert sweep(world) == {"expired": 1, "troubled": 1}
+    assert sweep(world) == {"expired": 1, "errors": 1}
 
 
 def test_how_long_a_queue_keeps_what_waits_is_set_in_one_place(world: World) -> None:
-    world.superuser.execute("update voice_clone.times set value = '30 s' where name = 'queue_hold'")
+    world.superuser.execute("update voice_clone.timeouts set value = '30 s' where name = 'queue_hold'")
     message = '{"event": "tested"}'
     for seconds in (30, 31):
         world.one("select voice_clone.send_messages('voice_preview', %s::jsonb[], %s)", [message], seconds)
@@ -288,9 +289,7 @@ def test_sweeps_at_once_do_each_thing_once(world: World) -> None:
 
     def run(_: int) -> dict[str, Any]:
         with psycopg.connect(world.database.service, autocommit=True) as connection:
-            return dict(
-                connection.execute("select what, count from voice_clone.recover_stale(100)").fetchall()
-            )
+            return dict(connection.execute("select what, count from voice_clone.sweep(100)").fetchall())
 
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(run, range(8)))
@@ -302,11 +301,11 @@ def test_what_another_holds_is_left_to_it(world: World) -> None:
     attempt = world.open(world.user(), None)
     wait_past(world, "upload")
     with psycopg.connect(world.database.superuser) as holder:
-        holder.execute("select from public.attempts where id = %s for update", (attempt,))
+        holder.execute("select from public.voice_clone_attempts where id = %s for update", (attempt,))
         assert sweep(world) == {}
     assert sweep(world) == {"expired": 1}
 
 
 def test_an_unknown_time_is_an_error(world: World) -> None:
     with pytest.raises(psycopg.errors.NoDataFound):
-        world.superuser.execute("select voice_clone.time_of(%s)", (str(uuid4()),))
+        world.superuser.execute("select voice_clone.timeout(%s)", (str(uuid4()),))

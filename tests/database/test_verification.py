@@ -21,7 +21,7 @@ def verifying(world: World, user: UUID, reflection: UUID | None) -> UUID:
 def await_verification(world: World, attempt: UUID, voice: str) -> None:
     epoch = world.claim(attempt)["lease_epoch"]
     world.one(
-        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        "select * from voice_clone.await_verification(%s, %s, %s, %s, 'model-1', 'request-1', null, null)",
         attempt, epoch, world.intend(attempt, epoch), voice,
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ def postpone(world: World, attempt: UUID, look: Row, at_least: float = 0) -> Non
 
 def settle(world: World, attempt: UUID, verified: bool, voice: str | None = None) -> Row:
     return world.one(
-        "select * from voice_clone.settle_verification(%s, %s, %s, 'verification_refused', 'No. Try again.')",
+        "select * from voice_clone.record_verification(%s, %s, %s, 'verification_refused', 'No. Try again.')",
         attempt, verified, voice,
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ def refused_with(call: Any, *arguments: Any) -> str | None:
 def wait_seconds(world: World, attempt: UUID) -> float:
     row = world.truth(
         "select extract(epoch from a.not_before - e.recorded_at)::float8 as seconds"
-        " from public.attempts a join voice_clone.events e on e.attempt_id = a.id"
+        " from public.voice_clone_attempts a join voice_clone.events e on e.attempt_id = a.id"
         " where a.id = %s order by e.id desc limit 1",
         attempt,
     )
@@ -79,7 +79,8 @@ def make_due(world: World, attempt: UUID) -> None:
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
         world.superuser.execute(
-            "update public.attempts set not_before = now(), sweep_at = now() where id = %s", (attempt,)
+            "update public.voice_clone_attempts set not_before = now(), sweep_at = now() where id = %s",
+            (attempt,),
         )
 
 
@@ -100,13 +101,15 @@ def test_a_verified_voice_is_ready_and_goes_on_to_the_runtime(world: World) -> N
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("ready", None)
     assert world.messages(QUEUE) == [], "archived in the transaction of its effect"
-    assert [each["message"]["event"] for each in world.messages("voice_runtime_sync")] == ["verified"]
+    assert [each["message"]["event"] for each in world.messages("voice_runtime_sync")] == [
+        "VOICE_RUNTIME_SYNC"
+    ]
     voice = world.truth("select * from public.voices where attempt_id = %s", attempt)
     assert (voice["id"], voice["provider_voice_id"]) == (after["voice_id"], f"voice-of-{attempt}")
     assert voice["enrollment_id"] is not None
     assert world.mirror(reflection)["cloneStatus"] == "ready"
     assert world.truth("select * from voice_clone.replay(%s)", attempt) == after
-    assert work(world, attempt)["outcome"] == "settled"
+    assert work(world, attempt)["outcome"] == "nothing_to_do"
 
 
 def test_the_wait_between_looks_doubles_up_to_its_cap(world: World) -> None:
@@ -151,7 +154,7 @@ def test_a_short_wait_is_the_queues_and_a_long_one_the_sweeps(world: World) -> N
     after = world.attempt(attempt)
     assert after["sweep_at"] == after["not_before"]
     make_due(world, attempt)
-    assert world.one("select * from voice_clone.recover_stale(10)") == {"what": "sent", "count": 1}
+    assert world.one("select * from voice_clone.sweep(10)") == {"what": "sent", "count": 1}
     assert [each["message"]["id"] for each in world.messages(QUEUE)] == [str(attempt)]
 
 
@@ -189,7 +192,9 @@ def test_a_refused_voice_is_an_orphan_and_another_may_be_made(world: World) -> N
     orphans = world.superuser.execute("select * from operations.orphans()").fetchall()
     assert [orphan["provider_voice_id"] for orphan in orphans] == [f"voice-of-{attempt}"]
     assert world.mirror(reflection)["error"] == {"code": "verification_refused", "message": "No. Try again."}
-    world.superuser.execute("update public.attempts set status = 'queued' where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set status = 'queued' where id = %s", (attempt,)
+    )
     await_verification(world, attempt, "another-voice")
     look = work(world, attempt)
     assert (look["provider_voice_id"], look["verify_count"]) == ("another-voice", 0)
@@ -202,7 +207,9 @@ def test_a_look_at_an_earlier_voice_says_nothing_of_the_next(world: World, write
     attempt = verifying(world, world.user(), None)
     earlier = work(world, attempt)
     reject(world, attempt, earlier)
-    world.superuser.execute("update public.attempts set status = 'queued' where id = %s", (attempt,))
+    world.superuser.execute(
+        "update public.voice_clone_attempts set status = 'queued' where id = %s", (attempt,)
+    )
     await_verification(world, attempt, "another-voice")
     before = world.attempt(attempt)
     assert refused_with(write, world, attempt, earlier) == "VC002"
@@ -261,7 +268,7 @@ def test_looks_and_answers_at_once_make_one_voice(world: World) -> None:
     look = work(world, attempt)
     calls = {
         "look": ("complete_verification(%s, %s, %s, null)", attempt, look["lease_epoch"], 0),
-        "outside": ("settle_verification(%s, true, null, 'c', 'm')", attempt),
+        "outside": ("record_verification(%s, true, null, 'c', 'm')", attempt),
         "not yet": ("postpone_verification(%s, %s, %s, 0, null)", attempt, look["lease_epoch"], 0),
     }
 

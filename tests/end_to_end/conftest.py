@@ -123,7 +123,7 @@ class Product:
             return row
 
     def attempt(self, attempt_id: UUID | str) -> dict[str, Any]:
-        return self.row("select * from public.attempts where id = %s", attempt_id)
+        return self.row("select * from public.voice_clone_attempts where id = %s", attempt_id)
 
     async def until(self, sql: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
         """Wait until the query has a row; also while Postgres is away. TimeoutError where it never has."""

@@ -88,9 +88,9 @@ async def test_an_upload_that_makes_no_sense_is_refused(
         "bytes": 9,
         "reflection_id": ada.reflection,
     }
-    before = ada.product.row("select count(*) from public.attempts")
+    before = ada.product.row("select count(*) from public.voice_clone_attempts")
     assert problem(await answer(ada, "POST", UPLOAD, json={**body, **changes})) == expected
-    assert ada.product.row("select count(*) from public.attempts") == before
+    assert ada.product.row("select count(*) from public.voice_clone_attempts") == before
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ SHORT = {"orphan_grace": "0.2 s", "lost_message": "1 s"}
 def short_times(product: Product) -> Iterator[None]:
     """The stack outlives the test: what is set is set back."""
     with product.connect() as connection:
-        before = connection.execute("select name, value from voice_clone.times").fetchall()
+        before = connection.execute("select name, value from voice_clone.timeouts").fetchall()
         for name, value in SHORT.items():
-            connection.execute("update voice_clone.times set value = %s where name = %s", (value, name))
+            connection.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
         yield
         for row in before:
             connection.execute(
-                "update voice_clone.times set value = %s where name = %s", (row["value"], row["name"])
+                "update voice_clone.timeouts set value = %s where name = %s", (row["value"], row["name"])
             )
 
 

@@ -78,7 +78,7 @@ async def test_a_crash_makes_no_second_voice(
             await product.start("service")
         await product.start("consumers")
         await product.until(
-            "select from public.attempts where id = %s and 'failed' in (status, runtime_status)"
+            "select from public.voice_clone_attempts where id = %s and 'failed' in (status, runtime_status)"
             " or id = %s and runtime_status = 'synced'",
             attempt_id,
             attempt_id,
@@ -96,8 +96,8 @@ def queue(product: Product, upload: dict[str, str]) -> None:
     """As finalize does, without its inline try: the sample was inspected, the attempt is queued."""
     product.row(
         """
-        select q.id from public.attempts a
-        join public.samples s on s.id = a.sample_id
+        select q.id from public.voice_clone_attempts a
+        join public.voice_samples s on s.id = a.sample_id
         cross join lateral voice_clone.queue_attempt(
           a.id, a.user_id, 'Ada', 'en', null, s.content_type, s.bytes, '{}', s.path, s.bytes, 0) q
         where a.id = %s

@@ -186,7 +186,7 @@ async def test_a_voice_that_vanished_meanwhile_fails_with_the_reason(
     async with HttpClient() as http:
         await ElevenLabs(product.providers.elevenlabs(), http).delete(voice)
     await product.start("consumers")
-    failed = "select * from public.attempts where id = %s and status = 'failed'"
+    failed = "select * from public.voice_clone_attempts where id = %s and status = 'failed'"
     attempt = await product.until(failed, attempt_id)
     assert (attempt["error_code"], attempt["error_message"]) == ("voice_not_found", GONE)
     assert (await gate(ada))["blockers"] == ["clone_failed"]
@@ -199,7 +199,7 @@ async def test_a_provider_that_is_away_meanwhile_is_asked_again(
     attempt_id = (await use(ada, "elevenlabs", voice)).json()["attempt_id"]
     product.providers.fault("elevenlabs", "get", "reset", times=2)
     await product.start("consumers")
-    ready = "select * from public.attempts where id = %s and status = 'ready'"
+    ready = "select * from public.voice_clone_attempts where id = %s and status = 'ready'"
     assert (await product.until(ready, attempt_id))["process_count"] == 3
 
 
@@ -221,7 +221,8 @@ async def test_a_crash_in_its_process_step_ends_ready(
             await product.start("service")
         await product.start("consumers")
         await product.until(
-            "select from public.attempts where id = %s and status in ('ready', 'failed')", attempt_id
+            "select from public.voice_clone_attempts where id = %s and status in ('ready', 'failed')",
+            attempt_id,
         )
     attempt = product.attempt(attempt_id)
     assert (attempt["status"], attempt["provider_voice_id"]) == ("ready", voice), attempt["error_code"]

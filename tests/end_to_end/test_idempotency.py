@@ -48,7 +48,7 @@ def held_back(product: Product) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def no_lease(product: Product) -> Iterator[None]:
     """Another call takes a key over at once."""
-    change = "update voice_clone.times set value = %s where name = 'idempotency_lease'"
+    change = "update voice_clone.timeouts set value = %s where name = 'idempotency_lease'"
     with product.connect() as connection:
         connection.execute(change.encode(), ("0",))
         yield
@@ -84,8 +84,8 @@ CONSENT: dict[str, Any] = {"path": "/v1/consents", "json": {}}
 def rows(ada: Person, table: str) -> int:
     """How many consents or attempts Ada has."""
     count = """
-        select (select count(*) from public.consents c where c.user_id = r.user_id) as consents,
-          (select count(*) from public.attempts a where a.user_id = r.user_id) as attempts
+        select (select count(*) from public.voice_consents c where c.user_id = r.user_id) as consents,
+          (select count(*) from public.voice_clone_attempts a where a.user_id = r.user_id) as attempts
         from public.reflections r where r.id = %s
     """
     return ada.product.row(count, ada.reflection)[table]
@@ -163,7 +163,9 @@ async def test_what_asks_for_another_try_is_not_kept(ada: Person) -> None:
     key = new_key()
     assert problem(await post(ada, key=key, **upload_call(ada))) == (429, "too_many_open_uploads")
     with ada.product.connect() as connection:
-        connection.execute("update public.attempts set status = 'expired' where status = 'awaiting_upload'")
+        connection.execute(
+            "update public.voice_clone_attempts set status = 'expired' where status = 'awaiting_upload'"
+        )
     assert (await post(ada, key=key, **upload_call(ada))).status_code == 201
 
 

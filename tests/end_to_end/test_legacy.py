@@ -46,9 +46,9 @@ class Sender:
         return answer.json()["outcome"], answer.json()["code"]
 
     def attempts(self) -> int:
-        return self.product.row("select count(*) from public.attempts where user_id = %s", self.owner)[
-            "count"
-        ]
+        return self.product.row(
+            "select count(*) from public.voice_clone_attempts where user_id = %s", self.owner
+        )["count"]
 
 
 @asynccontextmanager
@@ -92,7 +92,7 @@ async def test_a_recording_becomes_a_voice(sender: Sender, prepared: bytes, rout
     attempt_id = accepted.json()["attemptId"]
     assert (await sender.tell(route, **event)).json() == accepted.json()
     await sender.product.start("consumers")
-    heard = "select * from public.attempts where id = %s and preview_status = 'rendered'"
+    heard = "select * from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"
     attempt = await sender.product.until(heard, attempt_id)
     assert (attempt["source"], attempt["name"], attempt["status"]) == (
         "legacy_outbox", "From before", "ready",

@@ -37,7 +37,7 @@ async def failed(ada: Person, content: bytes, **fields: str) -> dict[str, Any]:
     assert cloned.status_code == 202, cloned.text
     attempt = cloned.json()
     await ada.product.until(
-        "select from public.attempts where id = %s and status = 'failed'", attempt["attempt_id"]
+        "select from public.voice_clone_attempts where id = %s and status = 'failed'", attempt["attempt_id"]
     )
     return attempt
 

@@ -28,7 +28,7 @@ async def clone_file(ada: Person, content: bytes, **fields: str) -> httpx.Respon
 
 async def launchable(ada: Person, attempt_id: str) -> None:
     """Wait for the preview, and have heard it."""
-    rendered = "select from public.attempts where id = %s and preview_status = 'rendered'"
+    rendered = "select from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"
     await ada.product.until(rendered, attempt_id)
     heard = await answer(ada, "POST", f"/v1/reflections/{ada.reflection}/voice/preview/complete")
     assert heard.json()["preview_status"] == "completed"
@@ -94,7 +94,9 @@ async def test_many_who_ask_the_gate_at_once_each_get_their_own_answer(ada: Pers
 
 async def test_a_preview_can_be_rendered_anew(ada: Person, prepared: bytes) -> None:
     attempt_id = (await clone_file(ada, prepared)).json()["attempt_id"]
-    rendered = "select preview_path from public.attempts where id = %s and preview_status = 'rendered'"
+    rendered = (
+        "select preview_path from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"
+    )
     first = await ada.product.until(rendered, attempt_id)
     path = f"/v1/reflections/{ada.reflection}/voice"
     assert (await answer(ada, "POST", f"{path}/preview")).status_code == 202

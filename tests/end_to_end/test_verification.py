@@ -13,13 +13,13 @@ from tests.end_to_end.test_reflection_voice import clone_file, gate, launchable
 def short_waits(product: Product) -> Iterator[None]:
     """Long enough for the sweep to serve the second one, which the queue does not hold."""
     with product.connect() as connection:
-        before = connection.execute("select name, value from voice_clone.times").fetchall()
+        before = connection.execute("select name, value from voice_clone.timeouts").fetchall()
         connection.execute(
-            "update voice_clone.times set value = '1 s' where name in ('queue_hold', 'verification_poll')"
+            "update voice_clone.timeouts set value = '1 s' where name in ('queue_hold', 'verification_poll')"
         )
         yield
         for row in before:
-            connection.execute("update voice_clone.times set value = %(value)s where name = %(name)s", row)
+            connection.execute("update voice_clone.timeouts set value = %(value)s where name = %(name)s", row)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -33,7 +33,7 @@ async def ada(product: Product, short_waits: None) -> AsyncIterator[Person]:
 async def test_a_voice_is_launchable_once_it_is_verified(ada: Person, prepared: bytes) -> None:
     ada.product.providers.fault("elevenlabs", "create", "verification_required", looks=2)
     attempt_id = (await clone_file(ada, prepared, provider="elevenlabs")).json()["attempt_id"]
-    seen = "select from public.attempts where id = %s and status = 'verifying'"
+    seen = "select from public.voice_clone_attempts where id = %s and status = 'verifying'"
     await ada.product.until(seen, attempt_id)
     assert (await gate(ada))["launchable"] is False
     await launchable(ada, attempt_id)

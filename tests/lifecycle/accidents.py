@@ -15,11 +15,11 @@ AS_CLIENT: LiteralString = """
     select from me
 """
 CLIENT_WRITES: tuple[LiteralString, ...] = (
-    "update public.attempts set status = 'ready'",
+    "update public.voice_clone_attempts set status = 'ready'",
     "update public.reflections set voice = '{}'",
-    "delete from public.consents",
+    "delete from public.voice_consents",
     "update public.voices set deleted_at = null",
-    "insert into public.samples select * from public.samples",
+    "insert into public.voice_samples select * from public.voice_samples",
     "select voice_clone.mirror_reflections('{}')",
 )
 
@@ -55,7 +55,7 @@ class Accidents(Cleaning):
         if waiting:
             self.call(
                 "activates a second attempt",
-                "update public.attempts set status = 'queued', is_active = true where id = %(id)s",
+                "update public.voice_clone_attempts set status = 'queued', is_active = true where id = %(id)s",
                 Refusal("23505", 1), forced=True, id=waiting[0].id,
             )  # fmt: skip
 
@@ -64,7 +64,7 @@ class Accidents(Cleaning):
         moves = [(a, to) for a in attempts for to in EDGES if to != a.status and to not in EDGES[a.status]]
         a, to = moves[(pick * 7) % len(moves)]
         self.call(
-            f"takes {a.status} to {to}", "update public.attempts set status = %(to)s where id = %(id)s",
+            f"takes {a.status} to {to}", "update public.voice_clone_attempts set status = %(to)s where id = %(id)s",
             Refusal("VC001", 2), forced=True, id=a.id, to=to,
         )  # fmt: skip
 
@@ -75,7 +75,7 @@ class Accidents(Cleaning):
     def lowers_an_epoch(self, pick: int) -> None:
         a = list(self.model.attempts.values())[pick % len(self.model.attempts)]
         self.call(
-            "lowers an epoch", "update public.attempts set lease_epoch = lease_epoch - 1 where id = %(id)s",
+            "lowers an epoch", "update public.voice_clone_attempts set lease_epoch = lease_epoch - 1 where id = %(id)s",
             Refusal("VC001", 4), forced=True, id=a.id,
         )  # fmt: skip
 
@@ -108,7 +108,7 @@ class Accidents(Cleaning):
         id_, consent = revoked[pick % len(revoked)]
         self.call(
             "samples without consent",
-            "insert into public.samples (user_id, consent_id, path, content_type, bytes)"
+            "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
             " values (%(user)s, %(consent)s, %(path)s, 'audio/wav', 1)",
             Refusal("VC003", 9), forced=True, user=consent.user, consent=id_, path=str(uuid4()),
         )  # fmt: skip

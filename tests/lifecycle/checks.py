@@ -170,7 +170,7 @@ def intents(_: Sight, after: Sight, step: Step) -> None:
     )
 
 
-def mirror_of(a: Row) -> dict[str, Any]:
+def attempt_mirror(a: Row) -> dict[str, Any]:
     if not a["is_active"]:
         nothing = dict.fromkeys(MIRRORED)
         return nothing | {
@@ -201,7 +201,7 @@ def mirrors(before: Sight, after: Sight, step: Step) -> None:
         if last is None:
             check(6, not mine, f"{step.name}: a mirror of nothing")
         elif version == last["version"]:
-            check(6, mine == mirror_of(last), f"{step.name}: the mirror is not its attempt's")
+            check(6, mine == attempt_mirror(last), f"{step.name}: the mirror is not its attempt's")
         else:
             same = {**voice, "updatedAt": None} == {**old, "updatedAt": None}  # which travels in time
             check(6, same and version < last["version"], f"{step.name}: the mirror is of no attempt")

@@ -149,7 +149,7 @@ class Model:
         if not a.is_active:
             return "inactive"
         if a.status not in ("queued", "processing"):
-            return "settled"
+            return "nothing_to_do"
         if a.status == "processing" and self.is_leased(a):
             return "busy"
         if a.status == "queued" and (a.not_before or 0) > self.clock and not early:
@@ -159,9 +159,9 @@ class Model:
             if x.user_id == a.user_id and x.status == "processing" and self.is_leased(x)
         ]  # fmt: skip
         if len(held) >= OWNER_CAP:
-            return "owner_busy"
+            return "user_busy"
         if a.status == "processing":
-            self.give_back(a, "worker_lost", LEASE)
+            self.requeue_or_fail(a, "worker_lost", LEASE)
             if a.status == "failed":
                 return "exhausted"
         return self.take(
@@ -173,7 +173,7 @@ class Model:
             verified_once=False,
         )
 
-    def give_back(self, a: Attempt, code: str, delay: float) -> None:
+    def requeue_or_fail(self, a: Attempt, code: str, delay: float) -> None:
         again = a.process_count < BUDGET
         self.change(
             a, status="queued" if again else "failed", not_before=self.clock + delay if again else None,
@@ -186,20 +186,20 @@ class Model:
         if not a.is_active or a.status != "ready":
             return "inactive"
         if not waiting and not lost:
-            return "settled"
+            return "nothing_to_do"
         if self.is_leased(a):
             return "busy"
         if waiting and (a.not_before or 0) > self.clock:
             return "not_due"
         if lost:
-            self.give_back_step(a, step, "worker_lost", LEASE)
+            self.requeue_or_fail_step(a, step, "worker_lost", LEASE)
             if "failed" in (a.runtime_status, a.preview_status):
                 return "exhausted"
         if step == "runtime":
             return self.take(a, owner, runtime_status="syncing", sync_count=a.sync_count + 1)
         return self.take(a, owner, preview_status="rendering", preview_count=a.preview_count + 1)
 
-    def give_back_step(self, a: Attempt, step: str, code: str, delay: float) -> None:
+    def requeue_or_fail_step(self, a: Attempt, step: str, code: str, delay: float) -> None:
         again = (a.sync_count if step == "runtime" else a.preview_count) < BUDGET
         to = ("pending" if step == "runtime" else "required") if again else "failed"
         self.change(
@@ -237,13 +237,13 @@ class Model:
     def report(self, e: Enrollment, voice: str) -> str:
         if e.status not in ("attached", "orphaned", "removing", "removed"):
             e.voice = voice
-            if not self.is_worked_on(e) or e.status == "closed":
+            if not self.has_worker(e) or e.status == "closed":
                 self.orphan(e)
         return e.status
 
     # What cleans up
 
-    def is_worked_on(self, e: Enrollment) -> bool:
+    def has_worker(self, e: Enrollment) -> bool:
         a = self.attempts[e.attempt]
         return a.is_active and a.status in ("queued", "processing")
 
@@ -255,7 +255,7 @@ class Model:
 
     def begin_cleanup(self, e: Enrollment) -> str:
         if e.status in OPEN:
-            if self.is_worked_on(e):
+            if self.has_worker(e):
                 return "nothing"
             if e.voice is None:
                 return "look_up"
@@ -269,7 +269,7 @@ class Model:
         return "nothing"
 
     def end_cleanup(self, e: Enrollment, status: str, voice: str | None) -> str:
-        free = e.status in OPEN and not self.is_worked_on(e)
+        free = e.status in OPEN and not self.has_worker(e)
         if status == "orphaned" and free:
             e.voice = e.voice or voice
             self.orphan(e)
@@ -287,11 +287,13 @@ class Model:
         if lost or (a.until is not None and a.since + STEP <= self.clock):
             code = "worker_lost" if lost else "deadline_exceeded"
             if a.status == "processing":
-                self.give_back(a, code, 0)
+                self.requeue_or_fail(a, code, 0)
             else:
-                self.give_back_step(a, "runtime" if a.runtime_status == "syncing" else "preview", code, 0)
+                self.requeue_or_fail_step(
+                    a, "runtime" if a.runtime_status == "syncing" else "preview", code, 0
+                )
             failed = "failed" in (a.status, a.runtime_status, a.preview_status)
-            return "failed" if failed else "given_back"
+            return "failed" if failed else "requeued"
         if a.status == "awaiting_upload":
             self.change(a, status="expired")
             return "expired"

@@ -80,7 +80,9 @@ class Owners(Hands):
         )  # fmt: skip
         if refusal is None:
             self.model.queue(a)
-            row = self.bench.force("select sample_id::text from public.attempts where id = %(id)s", id=a.id)
+            row = self.bench.force(
+                "select sample_id::text from public.voice_clone_attempts where id = %(id)s", id=a.id
+            )
             assert row is not None
             self.samples[a.id] = row["sample_id"]
 
@@ -166,7 +168,7 @@ class Owners(Hands):
     def restores(self, pick: int) -> None:
         id_, _, parameters = self.reflection(pick)
         last, kept = self.model.last_shown(id_), self.model.restorable(id_)
-        can = kept is not None and (last is None or last.came_to_nothing())
+        can = kept is not None and (last is None or last.has_ended_without_voice())
         self.call("restores", reflections.restore, None if can else Refusal("VC007", 2), **parameters)
         if kept and can:
             self.model.restore(kept)

@@ -9,7 +9,7 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.attempts'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+  ('public.voice_clone_attempts'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -39,7 +39,7 @@ begin
         from jsonb_each(e.changes) c)
   from (
     select array_agg(a.attname::text) as names from pg_attribute a
-    where a.attrelid = 'public.attempts'::regclass and a.atttypid = 'timestamptz'::regtype
+    where a.attrelid = 'public.voice_clone_attempts'::regclass and a.atttypid = 'timestamptz'::regtype
   ) times;
   update public.reflections r
   set voice = r.voice || jsonb_build_object('updatedAt', (r.voice ->> 'updatedAt')::timestamptz - v_ago)
@@ -53,13 +53,13 @@ as $$
 declare
   v_queue text;
 begin
-  delete from public.sessions;
+  delete from public.voice_sessions;
   delete from public.voices;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
-  delete from public.attempts;
-  delete from public.samples;
-  delete from public.consents;
+  delete from public.voice_clone_attempts;
+  delete from public.voice_samples;
+  delete from public.voice_consents;
   delete from public.reflections;
   delete from voice_clone.deferred_messages;
   for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix) loop
@@ -78,10 +78,10 @@ declare
 begin
   perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
   perform set_config('role', 'authenticated', true);
-  execute 'select (select count(*) from public.attempts where user_id <> $1)
+  execute 'select (select count(*) from public.voice_clone_attempts where user_id <> $1)
                 + (select count(*) from public.voices where user_id <> $1)
-                + (select count(*) from public.samples where user_id <> $1)
-                + (select count(*) from public.consents where user_id <> $1)
+                + (select count(*) from public.voice_samples where user_id <> $1)
+                + (select count(*) from public.voice_consents where user_id <> $1)
                 + (select count(*) from public.reflections where user_id <> $1)' into v_count using p_user;
   perform set_config('role', 'none', true);
   return v_count;
@@ -113,9 +113,9 @@ create function proof.watch(p_stranger uuid, p_after bigint) returns jsonb
 language sql
 as $$
   select jsonb_build_object(
-    'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.attempts a),
-    'due', (select coalesce(jsonb_agg(a.id), '[]') from public.attempts a where a.sweep_at <= now()),
-    'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.attempts a
+    'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
+    'due', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a where a.sweep_at <= now()),
+    'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),
     'events', (select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]') from voice_clone.events e),
@@ -123,12 +123,12 @@ as $$
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
                     from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
-    'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.samples s
+    'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.voice_samples s
                   where not exists (
-                    select from public.consents c
+                    select from public.voice_consents c
                     where c.id = s.consent_id and c.user_id = s.user_id and c.revokes is null
                       and (c.subject_kind = 'self' or c.subject_id = s.reflection_id or s.reflection_id is null)
-                      and not exists (select from public.consents r
+                      and not exists (select from public.voice_consents r
                                       where r.revokes = c.id and r.recorded_at < s.created_at))),
     'messages', proof.messages(),
     'strangers', proof.others_seen_by(p_stranger))

@@ -5,7 +5,7 @@ from tests.lifecycle.checks import Step, awaited, check
 from tests.lifecycle.hands import WORKERS
 from tests.lifecycle.rows import TICK
 
-SWEEP = "select what, count from voice_clone.recover_stale(100)"
+SWEEP = "select what, count from voice_clone.sweep(100)"
 QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
           "voice_mirror")  # fmt: skip
 ROUNDS = 60

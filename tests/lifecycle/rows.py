@@ -73,7 +73,7 @@ class Attempt:
     error_code: str | None = None
     cancel_reason: str | None = None
 
-    def came_to_nothing(self) -> bool:
+    def has_ended_without_voice(self) -> bool:
         return self.has_failed() or (
             self.status == "cancelled"
             and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))

@@ -67,7 +67,7 @@ class Verifying(Workers):
             can = answered or (a.status == "verifying" and a.is_active)
             name = "is verified from outside" if verified else "is rejected from outside"
             self.call(
-                name, lifecycle.settle_verification, None if can else NO_EDGE,
+                name, lifecycle.record_verification, None if can else NO_EDGE,
                 attempt=a.id, verified=verified, voice=None, code="x", error="x",
             )  # fmt: skip
             if can and not answered:

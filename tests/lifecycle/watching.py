@@ -66,7 +66,7 @@ class Bench:
         self.superuser.execute("set client_min_messages = error")
         for name, seconds in TIMES.items():
             self.superuser.execute(
-                "update voice_clone.times set value = make_interval(secs => %s) where name = %s",
+                "update voice_clone.timeouts set value = make_interval(secs => %s) where name = %s",
                 (seconds, name),
             )
         for user in self.users:

@@ -43,7 +43,7 @@ class Workers(Owners):
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=fate != "lives")
         else:
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, fate=fate)
-            if outcome not in ("claimed", "busy", "owner_busy", "dead"):
+            if outcome not in ("claimed", "busy", "user_busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
         return True
 
@@ -184,7 +184,7 @@ class Workers(Owners):
             claim, "requeues", lifecycle.requeue, "processing", fate, delay=delay, code="x", error="x"
         ):
             self.step.archived = self.message_of(claim)
-            self.model.give_back(a, "x", delay)
+            self.model.requeue_or_fail(a, "x", delay)
         return True
 
     def fail(self, claim: Claim, fate: str) -> bool:
@@ -258,7 +258,7 @@ class Workers(Owners):
         ):  # fmt: skip
             self.step.archived = self.message_of(claim)
             if status == again:
-                self.model.give_back_step(a, claim.step, "x", SHORT)
+                self.model.requeue_or_fail_step(a, claim.step, "x", SHORT)
             else:
                 self.model.end(a, code, **{f"{claim.step}_status": status})
         return True

@@ -61,7 +61,7 @@ class Queued:
     def dead(self) -> dict[int, str]:
         """Reasons by the message's id in its own queue."""
         return dict(
-            self.rows("select (message ->> 'deadMessageId')::bigint, message ->> 'deadReason' from {dead}")
+            self.rows("select (message ->> 'dead_message_id')::bigint, message ->> 'dead_reason' from {dead}")
         )
 
 
@@ -75,7 +75,7 @@ def body(id_: UUID | None = None, **more: object) -> dict[str, object]:
         "event": "tested",
         "id": str(id_ or uuid4()),
         "version": 1,
-        "enqueuedAt": "2026-11-21T00:00:00+00:00",
+        "enqueued_at": "2026-11-21T00:00:00+00:00",
         "traceparent": None,
     }
     return message | more

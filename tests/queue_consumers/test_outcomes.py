@@ -94,7 +94,7 @@ async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(
         {},
         body(id="not-a-uuid"),
         body(version="one"),
-        body(enqueuedAt="yesterday"),
+        body(enqueued_at="yesterday"),
         {"nested": "\N{SNOWMAN}" * 1_000},
     )
     (well_formed,) = queued.send(body(surplus="ignored"))
@@ -106,7 +106,7 @@ async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(
     assert set(queued.archived()) == {*malformed, well_formed}
     assert all(reason.startswith("malformed: ") for reason in dead.values())
     bodies = queued.rows(
-        "select message -> 'deadBody' from {dead} where message ? 'deadBody' order by msg_id"
+        "select message -> 'dead_body' from {dead} where message ? 'dead_body' order by msg_id"
     )
     assert [body for (body,) in bodies] == ["text", None, [1]]
 

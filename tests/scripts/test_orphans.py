@@ -77,7 +77,8 @@ class Enrollment:
         self.consent = world.consent(self.user)
         self.attempt = world.open(self.user, None, self.consent)
         world.superuser.execute(
-            "update public.attempts set provider = 'qwen', region = %s where id = %s", (REGION, self.attempt)
+            "update public.voice_clone_attempts set provider = 'qwen', region = %s where id = %s",
+            (REGION, self.attempt),
         )
         world.queue(self.attempt, self.user)
         self.epoch = world.claim(self.attempt)["lease_epoch"]
@@ -101,7 +102,7 @@ class Enrollment:
 
     def close(self) -> None:
         self.world.one(
-            "select voice_clone.settle_enrollment(%s, %s, 'closed', 'never_made', null)", self.id, self.epoch
+            "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null)", self.id, self.epoch
         )
 
 

@@ -26,10 +26,10 @@ def open_uploads(world: World, count: int) -> None:
     user = world.user()
     for _ in range(count):
         world.open(user, None)
-    world.superuser.execute("update voice_clone.times set value = '0' where name = 'upload'")
+    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.attempts set sweep_at = now()")
+        world.superuser.execute("update public.voice_clone_attempts set sweep_at = now()")
 
 
 async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> None:
@@ -46,7 +46,7 @@ async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> Non
 async def test_the_command_fails_where_something_could_not_be_moved(world: World) -> None:
     open_uploads(world, 1)
     world.superuser.execute(
-        "alter table public.attempts add constraint never check (status <> 'expired') not valid"
+        "alter table public.voice_clone_attempts add constraint never check (status <> 'expired') not valid"
     )
     code, output, _ = await run(world.database.service, "--json")
     assert (code, json.loads(output)) == (1, {"troubled": 1})

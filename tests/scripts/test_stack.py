@@ -146,9 +146,9 @@ async def test_a_signal_during_the_start_leaves_nothing_broken(directory: Path, 
 async def test_a_first_start_makes_everything_from_nothing(empty_directory: Path) -> None:
     async with running_stack(empty_directory, postgres_settings=SPEED) as fresh:
         with fresh.cluster.connect("voice_clone_service") as connection:
-            assert connection.execute("select to_regclass('public.attempts') is not null").fetchone() == (
-                True,
-            )
+            assert connection.execute(
+                "select to_regclass('public.voice_clone_attempts') is not null"
+            ).fetchone() == (True,)
         async with httpx.AsyncClient(base_url=fresh.supabase_url) as http:
             headers = {"authorization": f"Bearer {fresh.secret_key}"}
             buckets = await http.get("/storage/v1/bucket/", headers=headers)

@@ -1,6 +1,6 @@
 -- followed --
 -- library voices of one person, as a restored dump would bring them; a change of them sends no message
-insert into public.attempts (
+insert into public.voice_clone_attempts (
   id, user_id, source, name, language, status, runtime_status, preview_status, is_active, version,
   provider, provider_voice_id, target_model)
 select gen_random_uuid(), %(user)s, 'custom_voice', 'bench', 'en', 'ready', 'pending', 'not_required', true, 9,
@@ -10,7 +10,7 @@ returning id
 
 -- change --
 -- a transition of each, through the triggers
-update public.attempts set request_id = gen_random_uuid() where id = any(%(attempts)s)
+update public.voice_clone_attempts set request_id = gen_random_uuid() where id = any(%(attempts)s)
 
 -- notify --
 -- the floor: as many notifications of the same size, in a commit that waits for the disk as well

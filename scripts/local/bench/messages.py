@@ -96,7 +96,7 @@ async def send(sender: psycopg.AsyncConnection, count: int) -> None:
                 "event": "bench",
                 "id": uuid4(),
                 "version": 1,
-                "enqueuedAt": "2026-01-01T00:00:00Z",
+                "enqueued_at": "2026-01-01T00:00:00Z",
                 "traceparent": None,
             }
         ).decode()

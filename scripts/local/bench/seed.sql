@@ -10,7 +10,7 @@ with r as (
   insert into public.reflections (user_id, name) select u, 'bench' from unnest(%(users)s::uuid[]) u
   returning id, user_id
 )
-insert into public.attempts (
+insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
   provider, provider_voice_id, target_model, activated_at)
 select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'bench', 'en', 'ready', 'synced', 'completed', true, 9,
@@ -21,7 +21,7 @@ returning reflection_id
 -- plain_update --
 -- the floor of a mirror: the same rows, the same size, nothing checked
 update public.reflections r set voice = r.voice || a.state
-from (select reflection_id, to_jsonb(a) - 'user_id' as state from public.attempts a where reflection_id = any(%(reflections)s)) a
+from (select reflection_id, to_jsonb(a) - 'user_id' as state from public.voice_clone_attempts a where reflection_id = any(%(reflections)s)) a
 where r.id = a.reflection_id
 
 -- unmirrored --
@@ -31,7 +31,7 @@ update public.reflections set voice = '{}' where id = any(%(reflections)s)
 -- mirror_messages --
 -- one for each reflection
 select voice_clone.send_messages('voice_mirror',
-  (select array_agg(voice_clone.message('mirror', r, 1)) from unnest(%(reflections)s::uuid[]) r), 0)
+  (select array_agg(voice_clone.queue_message('mirror', r, 1)) from unnest(%(reflections)s::uuid[]) r), 0)
 
 -- consents --
 -- one each
@@ -46,7 +46,7 @@ insert into public.reflections (user_id, name) select u, 'bench' from unnest(%(u
 -- a queued attempt each, through the transitions; all share one prepared object
 with wanted as materialized (
   select r.id, r.user_id, c.id as consent, gen_random_uuid() as attempt
-  from public.reflections r join public.consents c on c.user_id = r.user_id
+  from public.reflections r join public.voice_consents c on c.user_id = r.user_id
   where r.id = any(%(reflections)s)
 ), opened as materialized (
   select w.user_id, w.attempt
@@ -61,7 +61,7 @@ cross join lateral voice_clone.queue_attempt(
 
 -- launched --
 -- how many of these attempts are launchable and mirrored
-select count(*) from public.attempts a join public.reflections r on r.id = a.reflection_id
+select count(*) from public.voice_clone_attempts a join public.reflections r on r.id = a.reflection_id
 where a.id = any(%(attempts)s) and a.status = 'ready' and a.runtime_status = 'synced'
   and (r.voice ->> 'version')::bigint = a.version
 
@@ -72,7 +72,7 @@ with r as (
   select (%(users)s::uuid[])[1 + n %% cardinality(%(users)s::uuid[])], 'old' from generate_series(1, %(count)s / 10) n
   returning id, user_id
 )
-insert into public.attempts (
+insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
   provider, provider_voice_id, target_model, activated_at, cancel_reason, sweep_at)
 select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
@@ -84,21 +84,21 @@ from r, generate_series(1, 10) n
 -- fill_delayed --
 -- messages that nobody may see for a day, in each queue that is measured
 select cardinality(voice_clone.send_messages(queue,
-  (select array_agg(voice_clone.message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
+  (select array_agg(voice_clone.queue_message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
 from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
 
 -- lost --
 -- their messages were lost a while ago: due for the sweep, past triggers
-update public.attempts set sweep_at = now() where id = any(%(attempts)s)
+update public.voice_clone_attempts set sweep_at = now() where id = any(%(attempts)s)
 
 -- unswept --
 -- the floor of a sweep: its bookkeeping alone
-update public.attempts set sweep_at = now() + interval '5 min' where id = any(%(attempts)s)
+update public.voice_clone_attempts set sweep_at = now() + interval '5 min' where id = any(%(attempts)s)
 
 -- swept --
 -- one run, all that is due
-select sum(count) from voice_clone.recover_stale(%(count)s)
+select sum(count) from voice_clone.sweep(%(count)s)
 
 -- withdrawn --
 -- cancelled past triggers, so that nothing of them is left to do
-update public.attempts set status = 'cancelled', is_active = false, sweep_at = null where id = any(%(attempts)s)
+update public.voice_clone_attempts set status = 'cancelled', is_active = false, sweep_at = null where id = any(%(attempts)s)

@@ -2,7 +2,7 @@
 -- a queued attempt each, the providers in turn, every fourth with a preview; all share one prepared object
 with wanted as materialized (
   select r.id, r.user_id, gen_random_uuid() as attempt, row_number() over (order by r.id) as n,
-    (select c.id from public.consents c where c.user_id = r.user_id limit 1) as consent
+    (select c.id from public.voice_consents c where c.user_id = r.user_id limit 1) as consent
   from public.reflections r where r.id = any(%(reflections)s)
 ), opened as materialized (
   select w.user_id, w.attempt
@@ -18,19 +18,19 @@ cross join lateral voice_clone.queue_attempt(
 
 -- time --
 -- one of the lifecycle's times
-update voice_clone.times set value = make_interval(secs => %(seconds)s) where name = %(name)s
+update voice_clone.timeouts set value = make_interval(secs => %(seconds)s) where name = %(name)s
 
 -- unsettled --
 -- what still moves or should: attempts, enrollments, messages, mirrors
 select what, count from (
-  select 'attempts' as what, count(*) from public.attempts a where a.sweep_at is not null
+  select 'attempts' as what, count(*) from public.voice_clone_attempts a where a.sweep_at is not null
   union all select 'enrollments', count(*) from voice_clone.enrollments e where e.status in ('intended', 'unknown')
   union all select 'messages', sum(m.queue_length + m.deferred_length) from voice_clone.queue_metrics() m
   union all select 'mirrors', count(*) from public.reflections r
     where coalesce((r.voice ->> 'version')::bigint, 0) < (
-      select max(a.version) from public.attempts a where a.reflection_id = r.id and a.activated_at is not null)
+      select max(a.version) from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null)
 ) left_over where count > 0
 
 -- ready --
 -- how many attempts made it to a voice
-select count(*) from public.attempts a where a.ready_at is not null
+select count(*) from public.voice_clone_attempts a where a.ready_at is not null

@@ -114,7 +114,7 @@ create table auth.sessions (
   factor_id   uuid
 );
 
-create index sessions_user_id_idx on auth.sessions (user_id);
+create index voice_sessions_user_id_idx on auth.sessions (user_id);
 
 create table auth.refresh_tokens (
   id          text primary key,  -- app-generated UUID
