@@ -50,7 +50,7 @@ help: ## list the targets
 .PHONY: ready
 ready: .venv/installed node_modules/installed
 
-# What an interrupted installation left cannot be told from what is whole, so both begin anew where they never ended.
+# An interrupted installation leaves an incomplete folder. The file `installed` marks a finished one; without it, start over.
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing Python packages into .venv (once) …"
@@ -63,5 +63,5 @@ node_modules/installed: package-lock.json .venv/installed
 	@echo "Installing Node packages into node_modules (once) …"
 	@rm -rf node_modules
 	@npm install --loglevel=error --ignore-scripts --no-save >/dev/null \
-	  || { echo "The Node packages could not be installed: npm says above why. Once that is mended, run make again."; exit 1; }
+	  || { echo "The Node packages could not be installed: npm says why, above. Correct that and run make again."; exit 1; }
 	@touch $@
