@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 
 from backend.audio.decode import NOT_AUDIO, Source, open_source
-from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Inspection, Job
+from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Inspection, InspectionJob
 from backend.audio.measures import LevelMeter, SpeechMeter
 from backend.sandbox.errors import InputRefused
 
@@ -19,7 +19,7 @@ TRUNCATED_SECONDS, TRUNCATED_SHARE = 0.25, 0.02
 
 
 def handle(request: bytes) -> bytes:
-    job = msgspec.msgpack.decode(request, type=Job)
+    job = msgspec.msgpack.decode(request, type=InspectionJob)
     return msgspec.msgpack.encode(examine(Path(job.path), job.prepared, job.max_seconds))
 
 

@@ -54,8 +54,8 @@ class Inspection(Struct, frozen=True, kw_only=True):
     prepared_bytes: int  # of the prepared WAV, written or not
 
 
-class Job(Struct, frozen=True):
-    """One decoding job, as a worker receives it."""
+class InspectionJob(Struct, frozen=True):
+    """A request to a worker: decode one file."""
 
     path: str
     prepared: str | None
@@ -93,7 +93,7 @@ class AudioInspector:
                 f"sample too large: {size} bytes, at most {self._max_bytes}",
                 {"bytes": size, "max_bytes": self._max_bytes},
             )
-        job = Job(str(path), str(prepared) if prepared else None, self._max_seconds)
+        job = InspectionJob(str(path), str(prepared) if prepared else None, self._max_seconds)
         try:
             answer = await self.pool.run(msgspec.msgpack.encode(job))
         except BaseException as error:

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
+from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
@@ -38,13 +39,11 @@ FINAL = ResponseSpec(
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # else nginx buffers the events
 
 
-class EventStreamResponse(ASGIResponse):
+class EventStreamResponse(ASGIStreamingResponse):
     """`text/event-stream`, until the attempt is final, the token expires, the client or the process stops."""
 
-    _should_set_content_length = False
-
     def __init__(self, hub: EventHub, caller: Caller, attempt_id: UUID, after: int, heartbeat: float) -> None:
-        super().__init__(media_type="text/event-stream", headers=HEADERS)
+        super().__init__(iterator=(), media_type="text/event-stream", headers=HEADERS)
         self._hub = hub
         self._caller = caller
         self._attempt_id = attempt_id

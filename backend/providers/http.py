@@ -108,7 +108,7 @@ class Call(Struct, frozen=True, kw_only=True):
         return UNKNOWN if self.commits else UNAVAILABLE
 
 
-class Answer(Struct, frozen=True):
+class ProviderResponse(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]  # names in any case
     body: bytes
@@ -123,14 +123,14 @@ def opaque(value: object) -> str | None:
     return value if isinstance(value, str) and _OPAQUE.fullmatch(value) else None
 
 
-async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> Answer:
+async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> ProviderResponse:
     """Send once. Errors are raised without context: the driver's hold the URL, which may be signed."""
     try:
         async with (
             asyncio.timeout(call.seconds),
             client.request(method, url, read_seconds=call.seconds, **parts) as response,
         ):
-            return Answer(response.status, response.headers, await _body(response))
+            return ProviderResponse(response.status, response.headers, await _body(response))
     except ProviderError as error:  # of the sample's stream
         failed = error
     except NEVER_SENT:
@@ -155,7 +155,7 @@ async def _body(response: ClientResponse) -> bytes:
 
 def refusal(
     call: Call,
-    answer: Answer,
+    answer: ProviderResponse,
     known: Failure | None,
     *,
     provider_code: object = None,
@@ -198,7 +198,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def parse(call: Call, answer: Answer, shape: type[T]) -> T:
+def parse(call: Call, answer: ProviderResponse, shape: type[T]) -> T:
     """The answer's JSON as `shape`; one that does not fit counts as not heard."""
     try:
         return msgspec.json.decode(answer.body, type=shape)

@@ -1,10 +1,10 @@
-"""How work in the sandbox refuses its input."""
+"""How a job in the sandbox refuses its input."""
 
 from typing import Any
 
 
-class InputRefused(Exception):  # noqa: N818 - the input is at fault, not the work
-    """The input cannot be used, and why.
+class InputRefused(Exception):  # noqa: N818 - the input is at fault, not the job
+    """The input cannot be used.
 
     `code` is stable (snake_case), `message` is written for the user, `details` are measures (JSON-able).
     """

@@ -1,16 +1,16 @@
-"""What goes over the pipes between the service and its workers: a status, a length, that many bytes."""
+"""A frame is what travels over a worker's pipes: a status, a length, that many bytes."""
 
 import struct
 from typing import Any
 
 from msgspec import Struct
 
-HEADER = struct.Struct("<BI")  # requests have status 0
+HEADER = struct.Struct("<BI")  # the status of a request is OK
 OK, REFUSED, NO_MEMORY, FAILED = range(4)
 
 
-class Refusal(Struct, frozen=True):
-    """An InputRefused on its way."""
+class RefusedFrame(Struct, frozen=True):
+    """An InputRefused, serialised."""
 
     code: str
     message: str

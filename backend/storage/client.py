@@ -1,4 +1,4 @@
-"""Supabase Storage, spoken to with the project's secret key over one pool of kept-alive connections."""
+"""A client of Supabase Storage, which authenticates with the project's secret key."""
 
 import asyncio
 from base64 import urlsafe_b64decode
@@ -24,7 +24,7 @@ KEY_REFUSED = (401, 403)
 PROBE_SECONDS = 3.0
 
 
-class StorageError(AppError):
+class StorageRefused(AppError):  # noqa: N818 - as the other errors
     """The storage refused the request."""
 
     status = 502
@@ -36,8 +36,8 @@ class StorageError(AppError):
         self.storage_code = storage_code
 
 
-class Refusal(Struct):
-    """Storage answers errors with HTTP 400 and the real status in the body, as a string."""
+class ErrorBody(Struct):
+    """Storage sends errors with HTTP 400, and the real status in the body as a string."""
 
     status: str | int = msgspec.field(name="statusCode", default=0)
     error: str = ""
@@ -51,13 +51,13 @@ class SignedUpload(Struct, frozen=True):
 
     @property
     def expires_at(self) -> datetime:
-        """Read from the token, whose signature is Storage's to check."""
+        """Read from the token without verifying it: only Storage can."""
         _, claims, _ = self.token.split(".")
-        ends = msgspec.json.decode(urlsafe_b64decode(claims + "=="), type=Ends)
-        return datetime.fromtimestamp(ends.exp, UTC)
+        expiry = msgspec.json.decode(urlsafe_b64decode(claims + "=="), type=JwtExpiry)
+        return datetime.fromtimestamp(expiry.exp, UTC)
 
 
-class Ends(Struct):
+class JwtExpiry(Struct):
     exp: int
 
 
@@ -78,7 +78,7 @@ class Listed(Struct, frozen=True):
 
 
 class Storage:
-    """Raises StorageError when the storage refuses and StorageUnavailable when it does not answer."""
+    """Raises StorageRefused when Storage refuses a request, StorageUnavailable when it does not respond."""
 
     def __init__(self, settings: SupabaseSettings, http: HttpClient) -> None:
         self._http = http
@@ -87,39 +87,39 @@ class Storage:
         self._headers = {"apikey": settings.secret_key, "Authorization": f"Bearer {settings.secret_key}"}
 
     async def create_signed_upload_url(self, bucket: str, path: str, *, upsert: bool = False) -> SignedUpload:
-        """Where a client may put this one object, for two hours. The url is absolute."""
+        """An absolute URL to which a client may upload this one object, for two hours."""
         headers = {"x-upsert": str(upsert).lower()}
-        answer = await self._call("POST", upload_place(bucket, path), json={}, headers=headers)
-        token = decode(answer, SignedUpload).token
+        body = await self._call("POST", upload_path(bucket, path), json={}, headers=headers)
+        token = decode(body, SignedUpload).token
         if not upsert:
             self._tokens.learn(token, f"{bucket}/{path}")
-        return SignedUpload(f"{self._base}{upload_place(bucket, path)}?token={token}", token)
+        return SignedUpload(f"{self._base}{upload_path(bucket, path)}?token={token}", token)
 
     def sign_upload_here(self, bucket: str, path: str) -> SignedUpload | None:
-        """The same without asking Storage, while it is known to sign with the project's secret."""
+        """The same without a request, while Storage is known to sign with the project's secret."""
         token = self._tokens.sign(f"{bucket}/{path}")
         if token is None:
             return None
-        return SignedUpload(f"{self._base}{upload_place(bucket, path)}?token={token}", token)
+        return SignedUpload(f"{self._base}{upload_path(bucket, path)}?token={token}", token)
 
     async def signed_url(self, bucket: str, path: str, seconds: int) -> str:
-        """An absolute URL that reads the object and expires."""
-        answer = await self._call(
-            "POST", f"/object/sign/{address(bucket, path)}", json={"expiresIn": seconds}
+        """An absolute URL to read the object, which expires."""
+        body = await self._call(
+            "POST", f"/object/sign/{object_path(bucket, path)}", json={"expiresIn": seconds}
         )
-        return self._base + decode(answer, SignedUrl).url
+        return self._base + decode(body, SignedUrl).url
 
     async def info(self, bucket: str, path: str) -> ObjectInfo | None:
         try:
-            answer = await self._call("GET", f"/object/info/{address(bucket, path)}")
-        except StorageError as error:
+            body = await self._call("GET", f"/object/info/{object_path(bucket, path)}")
+        except StorageRefused as error:
             if error.storage_status == 404:
                 return None
             raise
-        return decode(answer, ObjectInfo)
+        return decode(body, ObjectInfo)
 
     async def stream(self, bucket: str, path: str) -> AsyncIterator[bytes]:
-        url = f"{self._base}/object/{address(bucket, path)}"
+        url = f"{self._base}/object/{object_path(bucket, path)}"
         try:
             async with self._http.request("GET", url, headers=self._headers) as response:
                 if not response.ok:
@@ -156,15 +156,15 @@ class Storage:
         upsert: bool = False,
     ) -> None:
         headers = {"content-type": content_type, "x-upsert": str(upsert).lower()}
-        await self._call("POST", f"/object/{address(bucket, path)}", content=content, headers=headers)
+        await self._call("POST", f"/object/{object_path(bucket, path)}", content=content, headers=headers)
 
     async def remove(self, bucket: str, paths: Sequence[str]) -> int:
-        """How many were there."""
-        answer = await self._call("DELETE", f"/object/{quote(bucket)}", json={"prefixes": list(paths)})
-        return len(decode(answer, list[Any]))
+        """The number of objects that existed."""
+        removed = await self._call("DELETE", f"/object/{quote(bucket)}", json={"prefixes": list(paths)})
+        return len(decode(removed, list[Any]))
 
     async def list(self, bucket: str, folder: str = "") -> list[str]:
-        """The names of the objects in a folder, all of them; not of the folders in it."""
+        """The names of all objects in a folder; folders in it are left out."""
         names: list[str] = []
         offset = 0
         while True:
@@ -181,19 +181,19 @@ class Storage:
                 return names
 
     async def ping(self) -> None:
-        """Raises when the storage does not answer or refuses our key; a missing bucket is an answer."""
+        """Raises when Storage does not respond or refuses the key; a missing bucket is no error."""
         try:
             await self._call("GET", "/bucket/ping")
-        except StorageError as error:
+        except StorageRefused as error:
             if error.storage_status != 404:
                 raise
 
     async def probe(self) -> str:
-        """ok, unreachable, or Storage's own code of the refusal."""
+        """ok, unreachable, or Storage's error code."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self.ping()
-        except StorageError as error:
+        except StorageRefused as error:
             return error.storage_code or "refused"
         except (AppError, TimeoutError):
             return "unreachable"
@@ -205,34 +205,34 @@ class Storage:
         headers = {**self._headers, **(headers or {})}
         try:
             async with self._http.request(method, self._base + path, headers=headers, **body) as response:
-                answer = await response.read()
+                content = await response.read()
         except FAILURES as error:
             raise unavailable(error) from error
-        check(response.status, answer)
-        return answer
+        check(response.status, content)
+        return content
 
 
 class StorageProfiles:
-    """The embedded provider's voices, kept as objects of one bucket: a key is a path."""
+    """The embedded provider's voices as objects of one bucket. A key is a path."""
 
     def __init__(self, storage: Storage, bucket: str = "local-voices") -> None:
         self._storage = storage
         self._bucket = bucket
 
     async def put(self, key: str, data: bytes) -> None:
-        """Raises StorageError (409) when the key is taken."""
+        """Raises StorageRefused (409) when the key is taken."""
         await self._storage.upload(self._bucket, key, data, "application/json")
 
     async def get(self, key: str) -> bytes | None:
         try:
             return b"".join([chunk async for chunk in self._storage.stream(self._bucket, key)])
-        except StorageError as error:
+        except StorageRefused as error:
             if error.storage_status == 404:
                 return None
             raise
 
     async def list(self, prefix: str = "") -> list[str]:
-        """Every key that starts so, in the folder that the prefix names; not in folders below that."""
+        """The keys with this prefix in the folder that the prefix names; folders below it are left out."""
         folder, _, _ = prefix.rpartition("/")
         names = await self._storage.list(self._bucket, folder)
         keys = [f"{folder}/{name}" if folder else name for name in names]
@@ -242,40 +242,40 @@ class StorageProfiles:
         await self._storage.remove(self._bucket, [key])
 
 
-def upload_place(bucket: str, path: str) -> str:
-    return f"/object/upload/sign/{address(bucket, path)}"
+def upload_path(bucket: str, path: str) -> str:
+    return f"/object/upload/sign/{object_path(bucket, path)}"
 
 
-def address(bucket: str, path: str) -> str:
+def object_path(bucket: str, path: str) -> str:
     return f"{quote(bucket, safe='')}/{quote(path)}"
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:
-    """Names the failure alone: an error's text may quote a URL that is signed."""
+    """Carries only the error's type: its text may quote a signed URL."""
     return StorageUnavailable(internal=type(error).__name__)
 
 
-def decode(answer: bytes, kind: type[T]) -> T:
+def decode(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(answer, type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise StorageUnavailable(internal=f"not what the storage answers: {error}") from error
+        raise StorageUnavailable(internal=f"not a response of Storage: {error}") from error
 
 
-def check(http_status: int, answer: bytes) -> None:
-    """Raise what a refusal means. What is not the storage's own answer (a proxy's page) is an outage.
+def check(http_status: int, body: bytes) -> None:
+    """Raises for an error response. One that Storage itself did not send (a proxy's page) is an outage.
 
-    Only a gateway's refusal of our key is taken at its word: that no waiting will cure.
+    The exception is a gateway's 401 or 403: it refuses our key, and a retry would not help.
     """
     if http_status < 300:
         return
     try:
-        refusal = msgspec.json.decode(answer, type=Refusal)
+        refused = msgspec.json.decode(body, type=ErrorBody)
     except msgspec.DecodeError:
-        refusal = Refusal()
-    own = int(refusal.status) if str(refusal.status).isdecimal() else 0
+        refused = ErrorBody()
+    own = int(refused.status) if str(refused.status).isdecimal() else 0
     status = own or http_status
-    internal = f"HTTP {http_status}, {status} {refusal.code or refusal.error}: {refusal.message}"
+    internal = f"HTTP {http_status}, {status} {refused.code or refused.error}: {refused.message}"
     if status >= 500 or status == 429 or not (own or http_status in KEY_REFUSED):
         raise StorageUnavailable(internal=internal)
-    raise StorageError(status, refusal.code or refusal.error, internal)
+    raise StorageRefused(status, refused.code or refused.error, internal)

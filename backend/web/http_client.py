@@ -1,6 +1,6 @@
 """Outgoing HTTP: one pool of kept-alive connections to Storage, the providers, or the service.
 
-aiohttp, because a call costs it a quarter of what it costs httpx, and a lifecycle makes five.
+Why aiohttp and not httpx: docs/decisions/0020-libraries-tried.md.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -15,19 +15,35 @@ from yarl import URL
 
 Body = bytes | AsyncIterator[bytes]
 
-AT_ONCE = 1 << 18  # bytes
+WRITTEN_AT_ONCE = 1 << 18  # bytes
 CONNECT_SECONDS = 3.0
-# The request cannot have reached anybody. (A connection that timed out stood for nobody either.)
+# There was no connection, so the request had no effect.
 NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-# No usable answer came; whether the request had an effect is open, unless it is one of NEVER_SENT.
+# No usable response came. Unless it is one of NEVER_SENT, the request may have had an effect.
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class ConnectionLost(aiohttp.ClientError):
+    """The connection broke after the request was sent."""
+
+
+async def send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp repeats a GET, PUT or DELETE whose connection breaks, but not after an error of ours."""
+    try:
+        return await handler(request)
+    except NEVER_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionLost from error
 
 
 class HttpClient:
     """Opened on the event loop that uses it (`async with`).
 
-    Follows no redirect, keeps no cookie, sends what it is given: a URL must be quoted already. Proxies of the
-    environment are left alone, because with them aiohttp would also send the logins of a netrc file.
+    It sends each request once, follows no redirect and keeps no cookie. A URL must be quoted already. The
+    environment's proxies are ignored, because aiohttp would read the logins of a netrc file with them.
     """
 
     def __init__(
@@ -39,7 +55,7 @@ class HttpClient:
         read_seconds: float | None = 10.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`read_seconds` bounds the silence between two pieces of an answer; None: it may last."""
+        """`read_seconds` is the timeout of each read of a response; None for no timeout."""
         self._base_url = base_url
         self._connections = connections
         self._idle_seconds = idle_seconds
@@ -55,9 +71,8 @@ class HttpClient:
             headers=self._headers,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(send_once,),
         )
-        # Left to itself it repeats a GET or a DELETE whose connection broke: no call is made twice unasked.
-        self._session._retry_connection = False  # noqa: SLF001
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -75,7 +90,7 @@ class HttpClient:
         content: Body | None = None,
         read_seconds: float | None = None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Send once; a URL begins with `base_url` if there is one. Raises one of FAILURES."""
+        """`url` is relative to `base_url` if there is one. Raises one of FAILURES."""
         assert self._session is not None, "used before it was opened"  # noqa: S101
         if json is not None:
             content = msgspec.json.encode(json)
@@ -85,16 +100,16 @@ class HttpClient:
         return self._session.request(
             method,
             URL(self._base_url + url, encoded=True),
-            data=in_pieces(content),
+            data=in_chunks(content),
             headers=headers,
             allow_redirects=False,
             timeout=timeout(read_seconds) if read_seconds is not None else self._timeout,
         )
 
 
-def in_pieces(content: Body | None) -> Body | BytesIO | None:
-    """A body too large to be written at once, without holding up the loop, is read piece by piece."""
-    return BytesIO(content) if isinstance(content, bytes) and len(content) > AT_ONCE else content
+def in_chunks(content: Body | None) -> Body | BytesIO | None:
+    """A large body as a file: aiohttp writes bytes at once, which blocks the loop, and a file in chunks."""
+    return BytesIO(content) if isinstance(content, bytes) and len(content) > WRITTEN_AT_ONCE else content
 
 
 def timeout(read_seconds: float | None) -> aiohttp.ClientTimeout:

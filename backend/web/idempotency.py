@@ -1,10 +1,10 @@
-"""Idempotency-Key: a POST that is sent again, after a lost answer or a crash, creates nothing twice.
+"""Idempotency-Key: a POST that is retried, after a lost response or a crash, creates nothing twice.
 
-A route opts in with one word, `@post(…, middleware=IDEMPOTENT)`, and makes what it creates by `once`, with
-`new_id` where the service chooses the id. A call without the header goes straight through.
+A route opts in with `@post(…, middleware=IDEMPOTENT)`. It inserts its row with `once`, and takes the row's id
+from `new_id` where the service chooses it. A request without the header passes unchanged.
 
-The key is claimed before the work. What the work creates is kept with the key in the work's own transaction,
-so that whoever takes over after a crash is given the same row. The answer is kept last, and replayed.
+The key is claimed before the route runs. The row is stored with the key in the route's own transaction, so
+that the retry after a crash returns the same row. The response is stored last, and replayed.
 """
 
 import re
@@ -37,22 +37,22 @@ MULTIPART = "multipart/form-data"
 CHUNK = 1 << 18  # bytes
 
 
-class Claim(Struct, frozen=True, kw_only=True):
-    """A key that this call holds, or the answer that an earlier one gave."""
+class KeyClaim(Struct, frozen=True, kw_only=True):
+    """A key that this request holds, or the response that an earlier one got."""
 
     id: UUID
     epoch: int
-    result: dict[str, Any] | None  # what an earlier call created before it broke off
+    result: dict[str, Any] | None  # the row of an earlier request that crashed after its commit
     status: int | None
     headers: list[tuple[str, str]] | None
     body: bytes | None
 
 
-_claim: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
+_claim: ContextVar[KeyClaim | None] = ContextVar("idempotency_claim", default=None)
 
 
 def new_id() -> UUID:
-    """For the one thing that a request creates: the same id each time the request comes."""
+    """The id of the row that a request creates: the same id on each retry."""
     claim = _claim.get()
     return claim.id if claim else uuid4()
 
@@ -60,7 +60,7 @@ def new_id() -> UUID:
 async def once(
     database: Database, statement: str, parameters: Mapping[str, Any], *, row: type[T]
 ) -> T | None:
-    """The row that the statement makes. Under a key it is made once, whatever breaks off after it."""
+    """The row that the statement inserts: once for a key, however often its request is retried."""
     claim = _claim.get()
     if claim is None:
         return await database.fetch_one(statement, parameters, row=row)
@@ -74,21 +74,21 @@ async def once(
     return None if made is None else msgspec.convert(made, row)
 
 
-class Answer:
-    """What a route sends, held back until it is kept."""
+class CapturedResponse:
+    """The messages of a route, held back until they are stored."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    async def take(self, message: Message) -> None:
+    async def capture(self, message: Message) -> None:
         self.messages.append(message)
 
-    async def give(self, send: Send) -> None:
+    async def forward(self, send: Send) -> None:
         for message in self.messages:
             await send(message)
 
-    def to_keep(self) -> dict[str, Any]:
-        """Nothing of one that asks for the same call again: a fault of ours, or a wait."""
+    def to_columns(self) -> dict[str, Any]:
+        """Nulls for a response that the client should retry: a 5xx, or one with Retry-After."""
         start: Any = self.messages[0]
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
         if start["status"] >= 500 or any(name.lower() == "retry-after" for name, _ in headers):
@@ -98,7 +98,7 @@ class Answer:
 
 
 class Idempotency:
-    """Around one route. Guards run inside of it, so it asks who calls by itself."""
+    """Middleware of one route. Guards run after it, so it authenticates the caller itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -120,20 +120,20 @@ class Idempotency:
             if claim.status is not None:
                 await replay(claim, send)
                 return
-            answer = await self._answer(claim, scope, receive)
+            response = await self._run(claim, scope, receive)
         finally:
             await form.close()
-        await keep(database, claim, answer)
-        await answer.give(send)
+        await store(database, claim, response)
+        await response.forward(send)
 
-    async def _answer(self, claim: Claim, scope: Scope, receive: Receive) -> Answer:
-        answer = Answer()
+    async def _run(self, claim: KeyClaim, scope: Scope, receive: Receive) -> CapturedResponse:
+        response = CapturedResponse()
         restore = _claim.set(claim)
         try:
-            await self.app(scope, receive, answer.take)
+            await self.app(scope, receive, response.capture)
         finally:
             _claim.reset(restore)
-        return answer
+        return response
 
 
 IDEMPOTENT = [Idempotency]
@@ -152,23 +152,23 @@ def checked_key(value: bytes) -> str:
 
 async def claim_key(
     database: Database, request: Request[Any, Any, Any], key: str, form: FormMultiDict
-) -> Claim:
-    """Raises Conflict where the key was used for another call, or its first call is being answered."""
+) -> KeyClaim:
+    """Raises Conflict when the key belongs to another request, or its first request is still running."""
     parameters = {"user": request.user.user_id, "key": key, "fingerprint": await fingerprint(request, form)}
-    claim = await database.fetch_one(queries.claim, parameters, row=Claim)
+    claim = await database.fetch_one(queries.claim, parameters, row=KeyClaim)
     assert claim is not None  # noqa: S101 - the function returns its row or raises
     return claim
 
 
-async def keep(database: Database, claim: Claim, answer: Answer) -> None:
-    parameters = {"id": claim.id, "epoch": claim.epoch, **answer.to_keep()}
+async def store(database: Database, claim: KeyClaim, response: CapturedResponse) -> None:
+    parameters = {"id": claim.id, "epoch": claim.epoch, **response.to_columns()}
     try:
         await database.execute(queries.keep_answer, parameters)
-    except AppError as error:  # the next call with this key takes over, and is given the same row
-        log.warning("answer_not_kept", code=error.code, internal=error.internal)
+    except AppError as error:  # the next request with this key runs the route and gets the same row
+        log.warning("response_not_stored", code=error.code, internal=error.internal)
 
 
-async def replay(claim: Claim, send: Send) -> None:
+async def replay(claim: KeyClaim, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in claim.headers or ()]
     await send({
         "type": "http.response.start", "status": claim.status or 200, "headers": [*headers, REPLAYED],
@@ -177,9 +177,9 @@ async def replay(claim: Claim, send: Send) -> None:
 
 
 async def fingerprint(request: Request[Any, Any, Any], form: FormMultiDict) -> bytes:
-    """The same for the same call: JSON however it is spelt, a form whatever its boundary.
+    """Equal for equal requests: JSON however it is formatted, a form whatever its boundary.
 
-    The route finds its body read, and a form's file at its start, in the spool where it is kept anyway.
+    The route finds the body already read, and each file of a form at its start.
     """
     digest = sha256()
     scope = request.scope

@@ -15,7 +15,7 @@ from backend.app import ROUTES, create_app
 from backend.database.pool import Database
 from backend.errors import AppError
 from backend.providers.base import ErrorKind, ProviderError
-from backend.storage.client import StorageError
+from backend.storage.client import StorageRefused
 
 SECRET = "sb_secret_0123456789abcdef"
 PASSWORD = "hunter2-hunter2"
@@ -47,7 +47,7 @@ class FaultsController(Controller):
     @get("/errors/{name:str}")
     async def raise_error(self, name: FromPath[str]) -> None:
         kind = {each.__name__: each for each in kinds()}[name]
-        if issubclass(kind, StorageError):
+        if issubclass(kind, StorageRefused):
             raise kind(400, "InvalidKey", f"PUT /object?token={SECRET}")
         raise kind(field="sample", help="Try another.", extra={"least": 3}, internal=f"sent with {SECRET}")
 

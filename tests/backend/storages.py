@@ -21,7 +21,7 @@ from tests.backend.conftest import NOBODY
 SECRET_KEY = "sb_secret_of_this_very_test"
 JWT_SECRET = "a secret of more than thirty-two letters"
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmbeddedStorage(msgspec.Struct):
@@ -60,11 +60,11 @@ def supabase(url: str, secret_key: str = SECRET_KEY) -> SupabaseSettings:
 
 
 @asynccontextmanager
-async def failing_storage(answer: Answer) -> AsyncIterator[str]:
-    """Its URL; every request gets this answer."""
+async def failing_storage(handler: Handler) -> AsyncIterator[str]:
+    """Its URL. The handler responds to every request."""
 
     app = web.Application(client_max_size=1 << 30)
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -75,22 +75,22 @@ async def failing_storage(answer: Answer) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def saying(status: int, body: bytes, content_type: str = "application/json") -> Answer:
-    async def answer(_: web.Request) -> web.StreamResponse:
+def saying(status: int, body: bytes, content_type: str = "application/json") -> Handler:
+    async def respond(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, body=body, content_type=content_type)
 
-    return answer
+    return respond
 
 
 async def cut_before(request: web.Request) -> web.StreamResponse:
-    """The connection ends with no answer."""
+    """The connection closes without a response."""
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
 
 
 async def cut_midway(request: web.Request) -> web.StreamResponse:
-    """The connection ends within the body."""
+    """The connection closes within the body."""
     response = web.StreamResponse(headers={"content-length": "1000000"})
     await response.prepare(request)
     await response.write(b'{"url":')

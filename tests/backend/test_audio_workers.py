@@ -28,7 +28,7 @@ def handle(request: bytes) -> bytes:
             while True:
                 pass
         case b"sleep":
-            Path(rest.decode()).write_bytes(b"")  # a FIFO: goes on when somebody listens
+            Path(rest.decode()).write_bytes(b"")  # a FIFO: blocks until it is read
             time.sleep(60)
         case b"eat":
             return bytes(4 << 30)[:1]
@@ -57,6 +57,52 @@ async def test_a_worker_stays_for_the_next_job(pool: WorkerPool) -> None:
     assert pool.process_ids == first
 
 
+async def all_ended(pool: WorkerPool) -> None:
+    async with asyncio.timeout(20):
+        while pool.process_ids:  # noqa: ASYNC110 - the end of a process sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_an_idle_worker_ends_and_the_next_job_starts_another() -> None:
+    pool = WorkerPool(__name__, size=2, idle_seconds=0.2)
+    try:
+        await asyncio.gather(pool.run(b"echo a"), pool.run(b"echo b"))
+        first = pool.process_ids
+        assert len(first) == 2
+        await all_ended(pool)
+        assert await pool.run(b"echo next") == b"next"
+        assert len(pool.process_ids) == 1
+        assert pool.process_ids[0] not in first
+    finally:
+        await pool.aclose()
+
+
+async def test_a_worker_that_is_used_stays_and_the_other_ends() -> None:
+    pool = WorkerPool(__name__, size=2, idle_seconds=1.0)
+    try:
+        await asyncio.gather(pool.run(b"echo a"), pool.run(b"echo b"))
+        async with asyncio.timeout(20):
+            while len(pool.process_ids) > 1:
+                assert await pool.run(b"echo again") == b"again"
+                await asyncio.sleep(0.01)
+        (kept,) = pool.process_ids
+        await pool.run(b"echo again")
+        assert pool.process_ids == [kept]
+    finally:
+        await pool.aclose()
+
+
+async def test_a_job_that_comes_while_its_worker_ends_is_done() -> None:
+    pool = WorkerPool(__name__, size=1, idle_seconds=0.0)
+    try:
+        for steps in range(8):  # of the event loop, on each of which the worker may be ending
+            assert await pool.run(b"echo %d" % steps) == b"%d" % steps
+            for _ in range(steps):
+                await asyncio.sleep(0)
+    finally:
+        await pool.aclose()
+
+
 async def test_a_refusal_arrives_whole_and_the_worker_stays(pool: WorkerPool) -> None:
     with pytest.raises(InputRefused) as refused:
         await pool.run(b"refuse")
@@ -81,12 +127,12 @@ async def test_a_job_that_misbehaves_fails_alone(request_: bytes, reason: Reason
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """A FIFO: reading it waits until its writer came and went."""
+    """A FIFO: reading it blocks until its writer has closed it."""
     os.mkfifo(tmp_path / "mark")
     return tmp_path / "mark"
 
 
-async def test_a_worker_killed_amid_its_job_takes_only_that_job_with_it(pool: WorkerPool, mark: Path) -> None:
+async def test_a_worker_killed_during_its_job_fails_only_that_job(pool: WorkerPool, mark: Path) -> None:
     job = asyncio.create_task(pool.run(b"sleep %s" % bytes(mark)))
     await asyncio.to_thread(mark.read_bytes)
     os.kill(pool.process_ids[0], signal.SIGKILL)
@@ -100,7 +146,7 @@ async def test_a_job_past_its_deadline_is_killed(mark: Path) -> None:
     pool = WorkerPool(__name__, size=1, wall_seconds=1)
     try:
         with pytest.raises(WorkerFailure) as failed:
-            await pool.run(b"sleep %s" % bytes(mark))  # where nobody listens
+            await pool.run(b"sleep %s" % bytes(mark))  # which is not read
         assert failed.value.reason == Reason.DEADLINE
         assert pool.process_ids == []
     finally:
@@ -139,7 +185,7 @@ async def test_an_inspection_whose_worker_is_killed_says_so_and_the_next_one_wor
     inspector = AudioInspector(workers=1)
     try:
         job = asyncio.create_task(inspector.inspect(samples.recording(), prepared=mark))
-        with await asyncio.to_thread(mark.open, "rb"):  # the worker is writing, and is not read
+        with await asyncio.to_thread(mark.open, "rb"):  # the worker writes, and nothing reads
             os.kill(inspector.pool.process_ids[0], signal.SIGKILL)
             with pytest.raises(InputRefused) as failed:
                 await job

@@ -11,7 +11,7 @@ import pytest
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY, Served, served
-from tests.backend.storages import Answer, embedded_storage, failing_storage, saying
+from tests.backend.storages import Handler, embedded_storage, failing_storage, saying
 from tests.clusters import Database, temporary_directory
 
 
@@ -89,7 +89,7 @@ REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","co
     ],
 )
 async def test_a_storage_that_does_not_serve_us_is_named(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Answer, told: str
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Handler, told: str
 ) -> None:
     dsn = cluster.dsn("voice_clone_service")
     async with (

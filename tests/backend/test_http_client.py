@@ -1,4 +1,4 @@
-"""The client against servers that break off: what was sent once stays sent once."""
+"""The client against servers that close connections: each request is sent once."""
 
 import asyncio
 import socket

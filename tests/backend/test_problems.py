@@ -31,7 +31,7 @@ CODES = {
     "Throttled": (429, "throttled"),
     "ProviderRejected": (502, "provider_rejected"),
     "InferenceFailed": (502, "inference_failed"),
-    "StorageError": (502, "storage_refused"),
+    "StorageRefused": (502, "storage_refused"),
     "Unavailable": (503, "unavailable"),
     "ProviderUnavailable": (503, "provider_unavailable"),
     "DatabaseUnavailable": (503, "database_unavailable"),
@@ -78,7 +78,7 @@ async def test_an_error_of_ours_keeps_its_status_and_code(service: Served, name:
     answer = await service.http.get(f"/faults/errors/{name}")
     body, told = problem(answer)
     assert told == CODES[name]
-    if name != "StorageError":  # which says nothing but that it was refused
+    if name != "StorageRefused":  # which says nothing but that it was refused
         assert (body["field"], body["help"], body["least"]) == ("sample", "Try another.", 3)
     if told[0] == 503:
         assert int(answer.headers["retry-after"]) >= 1

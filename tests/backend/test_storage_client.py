@@ -11,13 +11,13 @@ import psycopg
 import pytest
 
 from backend.errors import SampleTooLarge, StorageUnavailable
-from backend.storage.client import PAGE, Storage, StorageError, StorageProfiles
+from backend.storage.client import PAGE, Storage, StorageProfiles, StorageRefused
 from backend.web.http_client import HttpClient
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY
 from tests.backend.storages import (
     SECRET_KEY,
-    Answer,
+    Handler,
     cut_before,
     cut_midway,
     embedded_storage,
@@ -85,7 +85,7 @@ async def test_an_upload_in_pieces_is_one_object(storage: Storage, folder: str) 
 async def test_a_taken_path_is_refused_unless_it_may_be_overwritten(storage: Storage, folder: str) -> None:
     path = f"{folder}/take.wav"
     await storage.upload(BUCKET, path, b"first", "audio/wav")
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageRefused) as refused:
         await storage.upload(BUCKET, path, b"second", "audio/wav")
     assert (refused.value.storage_status, refused.value.storage_code) == (409, "KeyAlreadyExists")
     assert await content(storage, path) == b"first"
@@ -110,7 +110,7 @@ async def test_a_client_uploads_once_to_a_signed_url_with_no_key(storage: Storag
 
 async def test_a_signed_url_reads_the_object_with_no_key(storage: Storage, folder: str) -> None:
     path = f"{folder}/take.wav"
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageRefused) as refused:
         await storage.signed_url(BUCKET, path, 60)
     assert refused.value.storage_status == 404
     await storage.upload(BUCKET, path, SOUND, "audio/wav")
@@ -138,7 +138,7 @@ async def test_whatever_a_name_holds_it_is_one_path(storage: Storage, folder: st
 
 @pytest.mark.parametrize("name", UNFIT_NAMES)
 async def test_a_name_that_storage_does_not_take_is_refused(storage: Storage, folder: str, name: str) -> None:
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageRefused) as refused:
         await storage.upload(BUCKET, f"{folder}/{name}", SOUND, "audio/wav")
     assert (refused.value.storage_status, refused.value.storage_code) == (400, "InvalidKey")
 
@@ -155,7 +155,7 @@ async def test_a_download_past_the_limit_leaves_no_file(
     await storage.upload(BUCKET, f"{folder}/take.wav", SOUND, "audio/wav")
     with pytest.raises(SampleTooLarge, match="too large"):
         await storage.download_to(BUCKET, f"{folder}/take.wav", tmp_path / "take", len(SOUND) - 1)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageRefused):
         await storage.download_to(BUCKET, f"{folder}/never.wav", tmp_path / "take", len(SOUND))
     assert os.listdir(tmp_path) == []
 
@@ -179,7 +179,7 @@ async def test_a_listing_has_every_page_and_no_folder(
 async def test_a_key_of_another_project_is_refused_and_no_outage(url: str) -> None:
     async with HttpClient() as http:
         stranger = Storage(supabase(url, "sb_secret_of_another"), http)
-        with pytest.raises(StorageError) as refused:
+        with pytest.raises(StorageRefused) as refused:
             await stranger.ping()
         assert refused.value.storage_code == "AccessDenied"
         assert "sb_secret" not in f"{refused.value.internal} {refused.value.message}"
@@ -190,7 +190,7 @@ async def test_profiles_are_kept_listed_and_removed_by_key(storage: Storage, fol
     assert await profiles.get(f"{folder}/ada") is None
     for name in ("ada", "adam", "bob", "in/ada"):
         await profiles.put(f"{folder}/{name}", b"{}")
-    with pytest.raises(StorageError) as taken:
+    with pytest.raises(StorageRefused) as taken:
         await profiles.put(f"{folder}/ada", b"{}")
     assert taken.value.storage_status == 409
     assert await profiles.get(f"{folder}/ada") == b"{}"
@@ -221,7 +221,7 @@ OPERATIONS: dict[str, Callable[[Storage], Awaitable[object]]] = {
 }
 TELLING = {"upload url", "signed url", "info", "remove", "list"}  # whose answer is read as JSON
 
-OUTAGES: dict[str, Answer] = {
+OUTAGES: dict[str, Handler] = {
     "500": saying(500, b'{"statusCode":"500","error":"InternalError","message":"","code":"InternalError"}'),
     "544 in a 400": saying(400, b'{"statusCode":"544","error":"DatabaseTimeout","message":"timed out"}'),
     "429": saying(429, b'{"statusCode":"429","error":"too_many","message":"slow down","code":"SlowDown"}'),
@@ -232,7 +232,7 @@ OUTAGES: dict[str, Answer] = {
     "a cut answer": cut_midway,
     "silence": silent,
 }
-NONSENSE: dict[str, Answer] = {
+NONSENSE: dict[str, Handler] = {
     "a page": saying(200, b"<html>Welcome</html>", "text/html"),
     "nothing": saying(200, b""),
     "another object": saying(200, b'{"unexpected":1}'),
@@ -240,7 +240,7 @@ NONSENSE: dict[str, Answer] = {
 }
 
 
-async def outage(answer: Answer, operation: str) -> StorageUnavailable:
+async def outage(answer: Handler, operation: str) -> StorageUnavailable:
     async with failing_storage(answer) as url, HttpClient(read_seconds=0.2) as http:
         with pytest.raises(StorageUnavailable) as failed:
             await OPERATIONS[operation](Storage(supabase(url), http))
@@ -260,7 +260,7 @@ async def test_a_storage_that_fails_is_an_outage_that_tells_no_secret(how: str, 
 @pytest.mark.parametrize("what", NONSENSE)
 async def test_an_answer_that_is_not_the_storages_is_an_outage(what: str, operation: str) -> None:
     error = await outage(NONSENSE[what], operation)
-    assert str(error.internal).startswith("not what the storage answers")
+    assert str(error.internal).startswith("not a response of Storage")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -274,7 +274,7 @@ async def test_a_storage_that_is_not_there_is_an_outage(operation: str) -> None:
 async def test_a_gateway_that_refuses_the_key_is_a_refusal(status: int) -> None:
     body = b'{"message":"Invalid authentication credentials"}'
     async with failing_storage(saying(status, body)) as url, HttpClient() as http:
-        with pytest.raises(StorageError) as refused:
+        with pytest.raises(StorageRefused) as refused:
             await Storage(supabase(url), http).ping()
     assert refused.value.storage_status == status
 

@@ -29,8 +29,8 @@ from backend.providers.http import (
     TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
-    Answer,
     Call,
+    ProviderResponse,
     multipart,
     parse,
     read_sample,
@@ -220,7 +220,7 @@ class ElevenLabs:
             token = page.next_page_token
         raise call.error(UNAVAILABLE, provider_code="PagingStuck")
 
-    async def _ask(self, call: Call, method: str, path: str, **parts: Any) -> Answer:
+    async def _ask(self, call: Call, method: str, path: str, **parts: Any) -> ProviderResponse:
         headers = {**self._headers, **parts.pop("headers", {})}
         answer = await send(self._client, call, method, self._config.base + path, headers=headers, **parts)
         if not answer.ok:
@@ -247,7 +247,7 @@ def _described(voice: _Voice) -> ProviderVoice:
     )
 
 
-def _refused(call: Call, answer: Answer) -> ProviderError:
+def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
     """`detail` is an object, in older answers with a status alone; a string; or FastAPI's list of faults."""
     try:
         detail = msgspec.json.decode(answer.body)["detail"]

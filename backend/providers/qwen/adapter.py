@@ -28,9 +28,9 @@ from backend.providers.http import (
     TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
-    Answer,
     Call,
     Failure,
+    ProviderResponse,
     parse,
     read_sample,
     refusal,
@@ -300,7 +300,7 @@ def _voice(listed: _Listed) -> ProviderVoice:
     )
 
 
-def _refused(call: Call, answer: Answer) -> ProviderError:
+def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
     try:
         error = msgspec.json.decode(answer.body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError):
