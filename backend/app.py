@@ -21,16 +21,17 @@ from backend.audio.inspect import AudioInspector
 from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
-from backend.lifecycle.draining import Drainer
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
-from backend.lifecycle.internal_routes import InternalController
+from backend.lifecycle.internal_routes import STEP_ROUTES, InternalController
 from backend.lifecycle.launch_gate import launch_gates
+from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
 from backend.providers.base import ProviderError
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
+from backend.queues.draining import Drainer
 from backend.reflections.clone_routes import VoiceCloneController
 from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
@@ -59,6 +60,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    *STEP_ROUTES,
 ]
 
 PR_SET_PDEATHSIG = 1
@@ -86,7 +88,9 @@ def create_app(
         providers={local.name: local, **remote_providers(settings.providers, http)},
         inspector=AudioInspector(),
     )
-    drainer = Drainer(context, background)
+    drainer = Drainer(
+        local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
+    )
     gates = launch_gates(database)
     probes: Probes = {"database": database.probe, "storage": storage.probe}
 
@@ -96,6 +100,7 @@ def create_app(
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
+            drainer.stop()
             await background.drain()
             await context.inspector.aclose()
             await local.aclose()

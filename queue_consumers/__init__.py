@@ -1,1 +1,1 @@
-"""Consumers of the queues, one runtime for all: `python -m queue_consumers [queue …]`."""
+"""The resident consumers: one process for any queues, `python -m queue_consumers [queue …]`."""

@@ -1,4 +1,4 @@
-"""`python -m queue_consumers [queue …]`: consume these queues, or all of them, until told to stop."""
+"""`python -m queue_consumers [queue …]`: consume these queues, or all of them, until a signal."""
 
 import asyncio
 import os
@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 import uvloop
 
+from backend.lifecycle.queues import QUEUES, LifecycleQueue
 from backend.settings.sections import SettingsError
 from backend.web.logs import configure_logging
-from queue_consumers.queue import Queue
-from queue_consumers.registry import QUEUES
-from queue_consumers.runtime import consume
-from queue_consumers.settings import Settings, load_settings
+from queue_consumers.http_steps import http_queue, open_client
+from queue_consumers.resident import consume
+from queue_consumers.settings import ProcessSettings, load_settings
 
 
 def main(
     queues: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUEUE]...", help=f"Of {', '.join(QUEUES)}; all where none is named."),
+        typer.Argument(metavar="[QUEUE]...", help=f"Some of {', '.join(QUEUES)}; by default all."),
     ] = None,
 ) -> None:
     """Consume queues. SIGTERM or SIGINT drains within GRACE_SECONDS; a second one exits at once."""
@@ -36,7 +36,7 @@ def main(
     uvloop.run(consume_until_signalled(settings, chosen))
 
 
-async def consume_until_signalled(settings: Settings, queues: list[Queue]) -> None:
+async def consume_until_signalled(settings: ProcessSettings, queues: list[LifecycleQueue]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -44,12 +44,13 @@ async def consume_until_signalled(settings: Settings, queues: list[Queue]) -> No
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
-        # Whatever a handler does with its cancellation: nothing is lost, for what is unsettled is read again.
+        # Even if a handler ignores its cancellation: unacknowledged messages are read again.
         loop.call_later(settings.consumer.grace_seconds, os._exit, 0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await consume(settings, queues, stop)
+    async with open_client(settings.service, settings.consumer.max_jobs) as http:
+        await consume(settings, [http_queue(queue, http) for queue in queues], stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The sweep's timer: what has waited too long, in this process or any other, is moved on."""
+"""The sweep's timer: the sweep moves on every attempt and enrollment that is overdue."""
 
 import asyncio
 import random
@@ -11,16 +11,16 @@ from psycopg_pool import AsyncConnectionPool
 from backend.database.backoff import Backoff
 from backend.database.connections import checkout
 from backend.database.queries import load_queries
-from queue_consumers.jobs import describe
+from backend.queues.jobs import describe
 
 log = structlog.get_logger("queue_consumers")
 queries = load_queries(__file__)
 
-LIMIT = 500  # attempts in one transaction; where as many were due, the next follows at once
+LIMIT = 500  # attempts in one transaction; where as many were due, the next sweep follows at once
 
 
 async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
-    """One statement about every so many seconds, jittered, so that many processes take turns."""
+    """One statement about every `seconds`, jittered, so that many processes take turns."""
     backoff = Backoff(cap=60.0)
     while True:
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
@@ -30,7 +30,7 @@ async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
             backoff.reset()
         except psycopg.Error as error:
             delay = backoff.next_delay()
-            log.warning("not sweeping", error=describe(error), again_in=round(delay, 2))
+            log.warning("not_sweeping", error=describe(error), again_in=round(delay, 2))
             await asyncio.sleep(delay)
 
 
@@ -40,7 +40,7 @@ async def sweep(pool: AsyncConnectionPool) -> int:
         cursor = await connection.execute(queries.recover_stale, {"limit": LIMIT})
         done = dict(await cursor.fetchall())
     if "troubled" in done:
-        log.error("not recovered", **done, help="Postgres's log names each attempt and its error.")
+        log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
     elif done:
         log.info("swept", **done)
     return sum(count for what, count in done.items() if what != "troubled")

@@ -100,6 +100,11 @@ class Database(Statements):
             open=False,
         )
 
+    @property
+    def pool(self) -> WarmPool[Connection]:
+        """For the queue runtime, whose transactions also acknowledge messages."""
+        return self._pool
+
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=False)
         return self

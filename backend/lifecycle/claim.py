@@ -1,11 +1,11 @@
-"""Leases: claiming a step of an attempt, keeping the claim alive, and what the step answers its consumer."""
+"""Leases: claiming a step of an attempt, renewing the lease, and the outcome of a step."""
 
 import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,25 +16,18 @@ from backend.database.queries import load_queries
 from backend.errors import AppError, StaleLease
 from backend.lifecycle.attempts import Work
 from backend.providers.base import ProviderError
+from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.web.logs import log
 
 queries = load_queries(__file__)
-OWNER = f"{socket.gethostname()}:{os.getpid()}"
-UNCLAIMED_WAIT = {"busy", "user_busy"}  # not_due: its message comes when it is due
+WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
+# The step is tried later. For not_due there is nothing to do: the message is sent when the step is due.
+CLAIMED_LATER = {"busy", "user_busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
 
 
-class StepAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of one step. `archived` when its message went in the transaction of the effect."""
-
-    outcome: Literal["done", "retry", "cancel", "snooze"]
-    retry_after: float | None = None  # seconds
-    reason: str | None = None
-    archived: bool = False
-
-
-class Claim(Struct, frozen=True, kw_only=True):
+class StepClaim(Struct, frozen=True, kw_only=True):
     outcome: str
     retry_after_seconds: int | None
     lease_epoch: int | None
@@ -42,7 +35,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """A claimed step: every write it makes carries its epoch."""
+    """A claimed step: each of its writes carries the lease's epoch."""
 
     context: AppContext
     work: Work
@@ -50,27 +43,22 @@ class Step(Struct, frozen=True, kw_only=True):
     message_id: int | None
 
     def write(self, **values: Any) -> dict[str, Any]:
-        """The parameters that each of a worker's writes begins with."""
+        """The parameters of a write: the common ones and these."""
         return {"attempt": self.work.attempt_id, "epoch": self.epoch, "message": self.message_id, **values}
 
 
 @asynccontextmanager
 async def claimed(
     context: AppContext, statement: str, attempt_id: UUID, message_id: int | None, **values: Any
-) -> AsyncIterator[Step | StepAnswer]:
-    """The claimed step under a lease that is renewed until the block ends, or why there is none."""
+) -> AsyncIterator[Step | Outcome]:
+    """The claimed step, its lease renewed until the block ends; or the outcome without a claim."""
     lease = context.settings.attempts.lease_seconds
-    parameters: Mapping[str, Any] = {"attempt": attempt_id, "owner": OWNER, "lease": lease, **values}
-    claim = await context.database.fetch_one(statement, parameters, row=Claim)
+    parameters: Mapping[str, Any] = {"attempt": attempt_id, "owner": WORKER_ID, "lease": lease, **values}
+    claim = await context.database.fetch_one(statement, parameters, row=StepClaim)
     if claim is None or claim.lease_epoch is None or claim.work is None:
         yield unclaimed(claim)
         return
-    step = Step(
-        context=context,
-        work=claim.work,
-        epoch=claim.lease_epoch,
-        message_id=message_id,
-    )
+    step = Step(context=context, work=claim.work, epoch=claim.lease_epoch, message_id=message_id)
     renewal = asyncio.create_task(renew(step, lease))
     try:
         yield step
@@ -78,25 +66,26 @@ async def claimed(
         renewal.cancel()
 
 
-def unclaimed(claim: Claim | None) -> StepAnswer:
-    """Somebody has it, it is not due, or there is nothing left to do."""
-    if claim is not None and claim.outcome in UNCLAIMED_WAIT:
-        return StepAnswer(outcome="snooze", retry_after=claim.retry_after_seconds, reason=claim.outcome)
-    return StepAnswer(outcome="done", reason=claim.outcome if claim else "gone")
+def unclaimed(claim: StepClaim | None) -> Outcome:
+    """Another worker has the step, it is not due, or there is nothing left to do."""
+    if claim is None:
+        return Done("gone")
+    if claim.outcome in CLAIMED_LATER:
+        seconds = SNOOZE_SECONDS if claim.retry_after_seconds is None else claim.retry_after_seconds
+        return Snooze(seconds, claim.outcome)
+    return Done(claim.outcome)
 
 
-async def mark(step: Step, statement: str, **values: object) -> StepAnswer:
+async def mark(step: Step, statement: str, **values: object) -> Outcome:
     try:
         await step.context.database.execute(statement, step.write(**values))
     except StaleLease:
-        return StepAnswer(outcome="done", reason="stale_lease")
-    return StepAnswer(
-        outcome="done", archived=step.message_id is not None, reason=str(values["code"] or values["status"])
-    )
+        return Done("stale_lease")
+    return Done(str(values["code"] or values["status"]), acknowledged=step.message_id is not None)
 
 
 async def renew(step: Step, lease: int) -> None:
-    """A third of the lease apart. Once it has passed on the work goes on, and its last write is refused."""
+    """Every third of the lease. Once the lease is lost, the step's final write raises StaleLease."""
     held = True
     while held:
         await asyncio.sleep(lease / 3)
@@ -109,7 +98,7 @@ async def renew(step: Step, lease: int) -> None:
 
 
 def retry_delay(tries: int, error: ProviderError | None = None) -> float:
-    """Seconds until the next try: the provider's own word, or exponential with full jitter."""
+    """Seconds until the next try: as the provider says, else exponential with full jitter."""
     if error is not None and error.retry_after is not None:
         return error.retry_after
     return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)

@@ -1,6 +1,6 @@
-"""One clean-up of an enrollment that nobody works on: its open outcome is resolved, or its orphan is removed.
+"""Clean-up of an enrollment without a worker: its open outcome is resolved, or its orphan is removed.
 
-What could not be done now needs no retry of its own: the sweep asks again, each time twice as late.
+A clean-up that fails needs no retry of its own: the sweep sends it again, each time after twice the wait.
 """
 
 from typing import Literal
@@ -10,13 +10,14 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.pool import required
-from backend.lifecycle.claim import StepAnswer, queries
+from backend.lifecycle.claim import queries
 from backend.providers.base import ProviderError, VoiceProvider
+from backend.queues.outcomes import Done, Outcome
 from backend.web.logs import log
 
 
 class Cleanup(Struct, frozen=True, kw_only=True):
-    """What there is to do. `check`: a removal was begun before, and nobody knows how it ended."""
+    """What there is to do. `check`: an earlier removal has an unknown outcome."""
 
     task: Literal["nothing", "look_up", "remove", "check"]
     reason: str | None
@@ -33,23 +34,23 @@ class CleanupResult(Struct, frozen=True, kw_only=True):
     target_model: str | None = None
 
 
-async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int | None = None) -> StepAnswer:
+async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int | None = None) -> Outcome:
     """Raises NotFound where there is no such enrollment."""
     parameters = {"enrollment": enrollment_id}
     work = required(await context.database.fetch_one(queries.begin_cleanup, parameters, row=Cleanup))
     if work.task == "nothing":
-        return StepAnswer(outcome="done", reason=work.reason)
+        return Done(work.reason)
     provider = context.providers.get(work.provider)
-    if provider is None or (provider.region or "") != work.region:  # elsewhere nothing would be found
+    if provider is None or (provider.region or "") != work.region:  # another account would not list it
         log.error("provider_not_configured", provider=work.provider, region=work.region)
-        return StepAnswer(outcome="done", reason="provider_not_configured")
+        return Done("provider_not_configured")
     try:
         result = await resolve(work, provider)
     except ProviderError as error:
         log.warning("cleanup_failed", enrollment_id=str(enrollment_id), task=work.task, error=str(error))
-        return StepAnswer(outcome="done", reason=error.code)
+        return Done(error.code)
     if result is None:
-        return StepAnswer(outcome="done", reason="not_settled")
+        return Done("not_settled")
     values = {
         **parameters,
         "status": result.status,
@@ -59,11 +60,11 @@ async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int 
     }
     status = await context.database.fetch_value(queries.end_cleanup, values, of=str)
     log.info("enrollment_cleaned_up", enrollment_id=str(enrollment_id), task=work.task, status=status)
-    return StepAnswer(outcome="done", archived=message_id is not None, reason=status)
+    return Done(status, acknowledged=message_id is not None)
 
 
 async def resolve(work: Cleanup, provider: VoiceProvider) -> CleanupResult | None:
-    """What the provider says or does. None: it may still come to list what it made."""
+    """What the provider says or does. None: it may still list the voice later."""
     if work.task == "look_up":
         found = await provider.find(work.label)
         if found is not None:

@@ -16,7 +16,7 @@ from msgspec import structs
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
-from backend.lifecycle.claim import Step, StepAnswer, claimed, queries, retry_delay
+from backend.lifecycle.claim import Step, claimed, queries, retry_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
@@ -27,6 +27,7 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
+from backend.queues.outcomes import Done, Outcome
 from backend.storage.client import Storage
 from backend.web.logs import log
 
@@ -53,11 +54,11 @@ class StoredSample:
 
 async def process_attempt(
     context: AppContext, attempt_id: UUID, *, message_id: int | None = None, early: bool = False
-) -> StepAnswer:
+) -> Outcome:
     """Enroll the attempt's sample, or say why not now. `early`: the caller queued it and need not wait."""
-    cap = context.settings.attempts.max_jobs_per_owner
-    async with claimed(context, queries.claim, attempt_id, message_id, owner_cap=cap, early=early) as step:
-        if isinstance(step, StepAnswer):
+    cap = context.settings.attempts.max_jobs_per_user
+    async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
+        if not isinstance(step, Step):
             return step
         provider = context.providers.get(step.work.provider)
         if provider is None:
@@ -78,7 +79,7 @@ async def process_attempt(
             return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
 
 
-async def enroll(step: Step, provider: VoiceProvider) -> StepAnswer:
+async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
     work = step.work
     if work.enrollment_id is not None:
         found = await look_up(step, provider)
@@ -91,7 +92,7 @@ async def enroll(step: Step, provider: VoiceProvider) -> StepAnswer:
     return await create(step, provider)
 
 
-async def attach_custom(step: Step, provider: VoiceProvider) -> StepAnswer:
+async def attach_custom(step: Step, provider: VoiceProvider) -> Outcome:
     """Ready, where the provider still has the voice and lets it speak. Nothing is made, nothing is lost."""
     try:
         found = await describe_voice(provider, step.work.provider_voice_id or "")
@@ -101,7 +102,7 @@ async def attach_custom(step: Step, provider: VoiceProvider) -> StepAnswer:
     except InvalidInput as refused:
         return await fail(step, refused.code, refused.message)
     except StaleLease:
-        return StepAnswer(outcome="done", reason="stale_lease")
+        return Done("stale_lease")
     return await go_on(step, runtime, found.provider_voice_id, model)
 
 
@@ -125,7 +126,7 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
     )
 
 
-async def create(step: Step, provider: VoiceProvider) -> StepAnswer:
+async def create(step: Step, provider: VoiceProvider) -> Outcome:
     """The intent, the one create call, its result."""
     work = step.work
     if work.bucket is None or work.path is None or work.bytes is None:
@@ -147,7 +148,7 @@ async def create(step: Step, provider: VoiceProvider) -> StepAnswer:
     return await attach(step, enrollment_id, enrolled)
 
 
-async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> StepAnswer:
+async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> Outcome:
     """Ready, or verifying. Without the lease the voice is reported instead, and no client sees a change."""
     statement = queries.await_verification if enrolled.requires_verification else queries.attach
     values = {
@@ -162,11 +163,11 @@ async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> StepAns
         parameters = {**values, "requires_verification": enrolled.requires_verification}
         status = await step.context.database.fetch_value(queries.report, parameters, of=str)
         log.warning("late_completion", attempt_id=str(step.work.attempt_id), enrollment=status)
-        return StepAnswer(outcome="done", reason="stale_lease")
+        return Done("stale_lease")
     return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
 
 
-async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> StepAnswer:
+async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> Outcome:
     """The first runtime sync, where it is ours. What stops it undoes nothing: the sweep gives it back."""
     if runtime == "syncing":
         work = structs.replace(
@@ -180,12 +181,12 @@ async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_
             await sync(structs.replace(step, work=work, message_id=None))
         except Exception:
             log.exception("runtime_sync_stopped", attempt_id=str(work.attempt_id))
-    return StepAnswer(outcome="done", archived=step.message_id is not None)
+    return Done(acknowledged=step.message_id is not None)
 
 
 async def settle_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
-) -> StepAnswer:
+) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
     log.warning("provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     unknown = error.kind is ErrorKind.UNKNOWN
@@ -210,18 +211,18 @@ async def settle(
     await step.context.database.execute(queries.settle, step.write(**values, settle=settles_in))
 
 
-async def requeue(step: Step, delay: float, code: str, message: str) -> StepAnswer:
+async def requeue(step: Step, delay: float, code: str, message: str) -> Outcome:
     return await end(step, queries.requeue, step.write(delay=delay, code=code, error=message))
 
 
-async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> StepAnswer:
+async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> Outcome:
     return await end(step, queries.fail, step.write(code=code, error=message, request_id=request_id))
 
 
-async def end(step: Step, statement: str, parameters: dict[str, object]) -> StepAnswer:
+async def end(step: Step, statement: str, parameters: dict[str, object]) -> Outcome:
     """A failing end of the step. Whoever has the lease by now decides instead."""
     try:
         await step.context.database.execute(statement, parameters)
     except StaleLease:
-        return StepAnswer(outcome="done", reason="stale_lease")
-    return StepAnswer(outcome="done", archived=step.message_id is not None, reason=str(parameters["code"]))
+        return Done("stale_lease")
+    return Done(str(parameters["code"]), acknowledged=step.message_id is not None)

@@ -4,9 +4,10 @@ from uuid import UUID
 
 from backend.context import AppContext
 from backend.errors import StorageUnavailable
-from backend.lifecycle.claim import Step, StepAnswer, claimed, mark, queries, retry_delay
+from backend.lifecycle.claim import Step, claimed, mark, queries, retry_delay
 from backend.lifecycle.runtime_sync import may_pass
 from backend.providers.base import ProviderError, SpeechRequest
+from backend.queues.outcomes import Outcome
 
 PREVIEW_BUCKET = "voice-previews"
 PREVIEW_TEXTS = {
@@ -23,12 +24,10 @@ PREVIEW_TEXTS = {
 }
 
 
-async def render_preview(
-    context: AppContext, attempt_id: UUID, *, message_id: int | None = None
-) -> StepAnswer:
+async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: int | None = None) -> Outcome:
     """Speak the preview text with the voice and store the clip for its owner."""
     async with claimed(context, queries.claim_step, attempt_id, message_id, step="preview") as step:
-        if isinstance(step, StepAnswer):
+        if not isinstance(step, Step):
             return step
         work = step.work
         provider = context.providers.get(work.provider)
@@ -65,7 +64,7 @@ async def mark_preview(
     message: str | None = None,
     delay: float = 0,
     path: str | None = None,
-) -> StepAnswer:
+) -> Outcome:
     return await mark(
         step, queries.mark_preview, status=status, code=code, error=message, delay=delay, path=path
     )

@@ -13,7 +13,7 @@ select * from voice_clone.attempt_events(%(attempt)s, %(user)s, %(after)s)
 -- claim --
 -- the claim and what there is to do, one round trip
 select c.*, to_jsonb(w) as work
-from voice_clone.claim_attempt(%(attempt)s, %(owner)s, %(lease)s, %(owner_cap)s, %(early)s) c
+from voice_clone.claim_attempt(%(attempt)s, %(owner)s, %(lease)s, %(user_cap)s, %(early)s) c
 left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
 
 -- claim_step --
@@ -102,6 +102,10 @@ select * from voice_clone.begin_cleanup(%(enrollment)s)
 -- end_cleanup --
 -- orphaned, closed or removed, unless somebody was faster; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
+
+-- mirror_reflections --
+-- a function of the active attempts alone, so one call serves every message of a batch
+select voice_clone.mirror_reflections(%(ids)s)
 
 -- events_after --
 -- one query for every attempt that changed and is followed here

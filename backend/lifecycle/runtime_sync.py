@@ -1,24 +1,25 @@
-"""Runtime sync: the provider, which speaks live, is asked whether it serves a ready voice."""
+"""Runtime sync: does the provider, which speaks live, serve a ready voice?"""
 
 from uuid import UUID
 
 from backend.context import AppContext
-from backend.lifecycle.claim import Step, StepAnswer, claimed, mark, queries, retry_delay
+from backend.lifecycle.claim import Step, claimed, mark, queries, retry_delay
 from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
+from backend.queues.outcomes import Outcome
 from backend.web.logs import log
 
 MISSING = ("voice_missing", "The provider does not have this voice any more. Record a new sample.")
 UNLISTED = ("voice_unlisted", "The provider does not list this new voice yet.")
 
 
-async def sync_runtime(context: AppContext, attempt_id: UUID, *, message_id: int | None = None) -> StepAnswer:
+async def sync_runtime(context: AppContext, attempt_id: UUID, *, message_id: int | None = None) -> Outcome:
     """Ask the provider, which speaks live, whether it serves this voice with this target model."""
     async with claimed(context, queries.claim_step, attempt_id, message_id, step="runtime") as step:
-        return step if isinstance(step, StepAnswer) else await sync(step)
+        return await sync(step) if isinstance(step, Step) else step
 
 
-async def sync(step: Step) -> StepAnswer:
-    """The same, for whoever has the lease already."""
+async def sync(step: Step) -> Outcome:
+    """The same, for a step that has the lease already."""
     provider = step.context.providers.get(step.work.provider)
     if provider is None:
         return await mark_runtime(
@@ -52,12 +53,12 @@ async def runtime_problem(step: Step, provider: VoiceProvider) -> tuple[str, str
 
 
 def may_pass(error: ProviderError) -> bool:
-    """Reading and speaking change nothing at the provider, so an unknown outcome may be tried again too."""
+    """Reading and speaking change nothing at the provider, so an unknown outcome may be retried as well."""
     log.warning("provider_failed", error=str(error))
     return error.kind in {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE, ErrorKind.UNKNOWN}
 
 
 async def mark_runtime(
     step: Step, status: str, code: str | None = None, message: str | None = None, delay: float = 0
-) -> StepAnswer:
+) -> Outcome:
     return await mark(step, queries.mark_runtime, status=status, code=code, error=message, delay=delay)

@@ -11,8 +11,9 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.errors import InvalidInput, NotFound, StaleLease
 from backend.lifecycle.attempts import Attempt, AttemptRow
-from backend.lifecycle.claim import StepAnswer, queries
+from backend.lifecycle.claim import queries
 from backend.providers.base import ProviderError
+from backend.queues.outcomes import Done, Outcome
 from backend.web.logs import log
 
 REFUSED = "verification_refused"
@@ -31,15 +32,13 @@ class VerificationWork(Struct, frozen=True, kw_only=True):
     verifying_seconds: float | None
 
 
-async def verify_attempt(
-    context: AppContext, attempt_id: UUID, *, message_id: int | None = None
-) -> StepAnswer:
+async def verify_attempt(context: AppContext, attempt_id: UUID, *, message_id: int | None = None) -> Outcome:
     """Look at the provider whether the voice is verified, refused, or neither yet."""
     work = await context.database.fetch_one(
         queries.verification_work, {"attempt": attempt_id}, row=VerificationWork
     )
-    if work is None or work.outcome != "due":  # not_due: its message comes when it is due
-        return StepAnswer(outcome="done", reason=work.outcome if work else "gone")
+    if work is None or work.outcome != "due":  # not_due: the message is sent when it is due
+        return Done(work.outcome if work else "gone")
     statement, values = await look(context, attempt_id, work)
     parameters = {
         "attempt": attempt_id,
@@ -50,8 +49,8 @@ async def verify_attempt(
     try:
         await context.database.execute(statement, {**parameters, **values})
     except StaleLease:
-        return StepAnswer(outcome="done", reason="stale_lease")
-    return StepAnswer(outcome="done", archived=message_id is not None)
+        return Done("stale_lease")
+    return Done(acknowledged=message_id is not None)
 
 
 async def look(

@@ -13,6 +13,7 @@ from msgspec import Struct
 from backend.settings.attempts import AttemptSettings
 from backend.settings.database import DatabaseSettings
 from backend.settings.providers import ProviderSettings
+from backend.settings.queues import QueueSettings
 from backend.settings.sections import SettingsError, read_section
 from backend.settings.server import ServerSettings
 from backend.settings.supabase import SupabaseSettings
@@ -24,6 +25,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     supabase: SupabaseSettings
     providers: ProviderSettings
     attempts: AttemptSettings
+    queues: QueueSettings
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -16,11 +16,8 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     # after a create its voice may appear so much later: the call's timeout and the provider's listing lag
     enrollment_settle_seconds: Seconds = field(name="ENROLLMENT_SETTLE_SECONDS", default=150.0)
     max_jobs: Count = field(name="MAX_JOBS", default=50)
-    max_jobs_per_owner: Count = field(name="MAX_JOBS_PER_OWNER", default=4)
-    message_budget: Count = field(
-        name="MESSAGE_BUDGET", default=16
-    )  # tries before a message is a dead letter
+    max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 
     def problems(self) -> Iterator[str]:
-        if self.max_jobs_per_owner > self.max_jobs:
-            yield "MAX_JOBS_PER_OWNER is more than MAX_JOBS"
+        if self.max_jobs_per_user > self.max_jobs:
+            yield "MAX_JOBS_PER_USER is more than MAX_JOBS"

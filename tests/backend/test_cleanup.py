@@ -114,7 +114,7 @@ class Scene:
         answer = await self.service.http.post(
             f"/internal/enrollments/{self.enrollment}/clean-up",
             headers={"authorization": f"Bearer {INTERNAL_TOKEN}"},
-            json={"queue": "voice_cleanup", "msgId": message},
+            json={"queue": "voice_cleanup", "msg_id": message},
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -163,7 +163,7 @@ async def test_its_message_goes_with_the_effect(scene: Scene) -> None:
     scene.end_grace()
     sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[]) as ids"
     (message,) = scene.world.one(sent)["ids"]
-    assert (await scene.clean_up(message))["archived"]
+    assert (await scene.clean_up(message))["acknowledged"]
     archived = "select count(*) from pgmq.a_voice_cleanup where msg_id = %s"
     assert scene.world.truth(archived, message)["count"] == 1
 

@@ -1,6 +1,7 @@
 """Settings: every fault is named at once, and .env.example documents each of them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,10 +34,16 @@ def documented() -> dict[str, str]:
 def read_by_code() -> dict[str, list[msgspec.structs.FieldInfo]]:
     assert consumer_settings.Section is Section
     names: dict[str, list[msgspec.structs.FieldInfo]] = {}
-    for section in Section.__subclasses__():
+    for section in sections(Section):
         for setting in msgspec.structs.fields(section):
             names.setdefault(setting.encode_name, []).append(setting)
     return names
+
+
+def sections(base: type[Section]) -> Iterator[type[Section]]:
+    for section in base.__subclasses__():
+        yield section
+        yield from sections(section)
 
 
 def test_example_documents_every_setting_and_nothing_else() -> None:
@@ -129,7 +136,7 @@ def test_without_a_project_no_token_can_be_verified() -> None:
         ),
         ({"DATABASE_URL": "postgresql//nonsense"}, "DATABASE_URL is not a Postgres connection string"),
         ({"MAX_JOBS": "0"}, "MAX_JOBS: Expected `int` >= 1"),
-        ({"MAX_JOBS": "2"}, "MAX_JOBS_PER_OWNER is more than MAX_JOBS"),
+        ({"MAX_JOBS": "2"}, "MAX_JOBS_PER_USER is more than MAX_JOBS"),
         ({"CORS_ORIGINS": "example.com"}, "CORS_ORIGINS is not an http(s) URL"),
     ],
 )

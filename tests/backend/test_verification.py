@@ -56,7 +56,7 @@ async def look(service: Served, world: World, attempt: UUID) -> dict[str, Any]:
     """Deliver whatever message asks for it, as the consumer does."""
     [message] = world.messages(QUEUE)
     path = f"/internal/voice-clone-attempts/{attempt}/verify"
-    body = {"queue": QUEUE, "msgId": message["msg_id"]}
+    body = {"queue": QUEUE, "msg_id": message["msg_id"]}
     answer = await service.http.post(path, json=body, headers=AUTHORIZED)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -81,11 +81,11 @@ async def test_a_voice_is_looked_at_until_it_is_verified(
 ) -> None:
     attempt = await verifying(world, providers, looks=2)
     for count in (1, 2):
-        assert (await look(service, world, attempt))["archived"]
+        assert (await look(service, world, attempt))["acknowledged"]
         after = world.attempt(attempt)
         assert (after["status"], after["verify_count"]) == ("verifying", count)
         next_look(world)
-    assert (await look(service, world, attempt))["archived"]
+    assert (await look(service, world, attempt))["acknowledged"]
     assert world.attempt(attempt)["status"] == "ready"
     assert world.messages(QUEUE) == []
     assert len(providers.calls("elevenlabs", "get", world.attempt(attempt)["provider_voice_id"])) == 3

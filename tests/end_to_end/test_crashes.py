@@ -65,7 +65,7 @@ async def crash(product: Product, what: str, service: Child) -> None:
 async def test_a_crash_makes_no_second_voice(
     product: Product, prepared: bytes, provider: str, point: str, what: str
 ) -> None:
-    service = await product.start("service", FINALIZE_WAIT_SECONDS="0", MAX_JOBS_PER_OWNER="1")
+    service = await product.start("service", FINALIZE_WAIT_SECONDS="0", MAX_JOBS_PER_USER="1")
     async with person(product) as ada:
         upload = await ada.upload(prepared, provider=provider)
         attempt_id = upload["attempt_id"]

@@ -209,7 +209,7 @@ async def test_a_provider_that_is_away_meanwhile_is_asked_again(
 async def test_a_crash_in_its_process_step_ends_ready(
     product: Product, prepared: bytes, provider: str, point: str, what: str
 ) -> None:
-    service = await product.start("service", MAX_JOBS_PER_OWNER="1")
+    service = await product.start("service", MAX_JOBS_PER_USER="1")
     voice = await stock(product, provider, prepared)
     async with person(product) as ada:
         attempt_id = (await use(ada, provider, voice)).json()["attempt_id"]

@@ -12,9 +12,9 @@ from tests.lifecycle.rows import (
     LEASE,
     LIVE,
     OPEN,
-    OWNER_CAP,
     STEP,
     TIMES,
+    USER_CAP,
     Attempt,
     Consent,
     Enrollment,
@@ -158,7 +158,7 @@ class Model:
             x for x in self.attempts.values()
             if x.user_id == a.user_id and x.status == "processing" and self.is_leased(x)
         ]  # fmt: skip
-        if len(held) >= OWNER_CAP:
+        if len(held) >= USER_CAP:
             return "user_busy"
         if a.status == "processing":
             self.requeue_or_fail(a, "worker_lost", LEASE)

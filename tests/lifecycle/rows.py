@@ -6,7 +6,7 @@ TICK = 1000.0
 LEASE = SETTLE = LONG = 1500
 SHORT = 500
 STEP = 4500
-OWNER_CAP = 2
+USER_CAP = 2
 TIMES = {
     "upload": 20_500,
     "queue_hold": 1000,

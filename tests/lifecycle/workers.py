@@ -7,7 +7,7 @@ from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.hands import ARCHIVE, STALE, WORKERS, Claim
 from tests.lifecycle.owners import Owners
-from tests.lifecycle.rows import LEASE, LONG, OWNER_CAP, SETTLE, SHORT, Attempt, Enrollment, Refusal
+from tests.lifecycle.rows import LEASE, LONG, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
 STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
@@ -70,7 +70,7 @@ class Workers(Owners):
             said = self.model.claim_step(a, step, worker)
         row = self.call(
             f"claims {step}", lifecycle.claim if step == "process" else lifecycle.claim_step, crash=dies,
-            attempt=a.id, owner=worker, lease=LEASE, owner_cap=OWNER_CAP, early=early, step=step,
+            attempt=a.id, owner=worker, lease=LEASE, user_cap=USER_CAP, early=early, step=step,
         )  # fmt: skip
         if dies:
             vars(a).update(saved)

@@ -11,10 +11,12 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from backend.lifecycle.queues import LifecycleQueue
+from backend.queues.queue import Queue
 from backend.settings.database import DatabaseSettings
-from queue_consumers.queue import Queue
-from queue_consumers.runtime import consume
-from queue_consumers.settings import ConsumerSettings, ServiceSettings, Settings
+from queue_consumers.http_steps import http_queue, open_client
+from queue_consumers.resident import consume
+from queue_consumers.settings import ConsumerSettings, ProcessSettings, ServiceSettings
 from tests.clusters import Database
 
 PATIENCE = 30  # seconds before a test gives up; no test waits for them to pass
@@ -76,28 +78,31 @@ def body(id_: UUID | None = None, **more: object) -> dict[str, object]:
         "id": str(id_ or uuid4()),
         "version": 1,
         "enqueued_at": "2026-11-21T00:00:00+00:00",
-        "traceparent": None,
     }
     return message | more
 
 
 @asynccontextmanager
 async def consuming(
-    database_url: str, *queues: Queue, service: ServiceSettings | None = None, **settings: Any
+    database_url: str,
+    *queues: Queue | LifecycleQueue,
+    service: ServiceSettings | None = None,
+    **settings: Any,
 ) -> AsyncIterator[None]:
     """The runtime in this process; drained when the block ends."""
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        consume(
-            Settings(
-                database=DatabaseSettings(url=database_url),
-                service=service,
-                consumer=ConsumerSettings(**settings),
-            ),
-            queues,
-            stop,
-        )
+    process = ProcessSettings(
+        database=DatabaseSettings(url=database_url), service=service, consumer=ConsumerSettings(**settings)
     )
+
+    async def run() -> None:
+        async with open_client(service, process.consumer.max_jobs) as http:
+            handled = [
+                http_queue(queue, http) if isinstance(queue, LifecycleQueue) else queue for queue in queues
+            ]
+            await consume(process, handled, stop)
+
+    running = asyncio.create_task(run())
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from queue_consumers.settings import ServiceSettings
 from scripts.local.supabase.ports import free_port
 
 TOKEN = "t" * 32
-DONE: dict[str, object] = {"outcome": "done", "retryAfter": None, "reason": None, "archived": False}
+DONE: dict[str, object] = {"outcome": "done", "reason": None, "acknowledged": False}
 
 
 class Asked(NamedTuple):
@@ -42,7 +42,7 @@ class Service:
         return Answered()
 
     def handled(self) -> Counter[int]:
-        return Counter(asked.body["msgId"] for asked in self.asked)
+        return Counter(asked.body["msg_id"] for asked in self.asked)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from queue_consumers.messages import QUEUE_DELAY_SECONDS
-from queue_consumers.outcomes import Done, Outcome, Retry
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.messages import QUEUE_DELAY_SECONDS
+from backend.queues.outcomes import Done, Outcome, Retry
+from backend.queues.queue import Delivery, Message, Queue
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 
@@ -38,10 +38,10 @@ async def test_a_long_retry_keeps_its_tries_while_it_waits(queued: Queued) -> No
     tries: list[int] = []
     done = asyncio.Event()
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        tries.append(context.tries)
+    async def handle(delivery: Delivery, _: Message) -> Outcome:
+        tries.append(delivery.tries)
         if len(tries) < 3:
-            return Retry(after=60)
+            return Retry(retry_after=60)
         done.set()
         return Done()
 
@@ -55,8 +55,8 @@ async def test_a_long_retry_keeps_its_tries_while_it_waits(queued: Queued) -> No
 
 
 async def test_a_message_that_only_waits_and_fails_runs_out_of_budget(queued: Queued) -> None:
-    async def handle(_: Context, __: Message) -> Outcome:
-        return Retry(after=60, reason="away")
+    async def handle(_: Delivery, __: Message) -> Outcome:
+        return Retry(retry_after=60, reason="away")
 
     queued.send(body())
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), poll_seconds=0.1, budget=2):

@@ -8,16 +8,14 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from queue_consumers import voice_cleanup, voice_clone_process, voice_preview, voice_runtime_sync
-from queue_consumers.internal_http import open_client
-from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
-from queue_consumers.queue import Context, Message, Queue
+from backend.lifecycle.queues import QUEUES, LifecycleMessage, LifecycleQueue
+from backend.queues.outcomes import Cancel, Done, Outcome, Retry, Snooze
+from backend.queues.queue import Delivery
+from queue_consumers.http_steps import http_step, open_client
 from queue_consumers.settings import ServiceSettings
 from scripts.local.supabase.ports import free_port
 from tests.queue_consumers.conftest import Queued, body, consuming, until
 from tests.queue_consumers.service import DONE, TOKEN, Answered, Asked, Service, serving
-
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest_asyncio.fixture
@@ -26,38 +24,45 @@ async def service() -> AsyncIterator[Service]:
         yield started
 
 
-async def outcome_of(queue: Queue, service: ServiceSettings, **more: object) -> Outcome:
-    assert queue.handle is not None
-    message = msgspec.convert(body() | more, Message)
+async def outcome_of(queue: LifecycleQueue, service: ServiceSettings, **more: object) -> Outcome:
+    message = msgspec.convert(body() | more, LifecycleMessage)
     async with open_client(service, 1) as http:
-        context = Context(queue=queue.name, msg_id=12, tries=1, http=http)
-        return await queue.handle(context, message)
+        return await http_step(queue, http)(Delivery(queue=queue.name, msg_id=12, tries=1), message)
 
 
 @pytest.mark.parametrize(
     ("queue", "path"),
     [
-        (voice_clone_process.QUEUE, "voice-clone-attempts/{}/process"),
-        (voice_runtime_sync.QUEUE, "voice-clone-attempts/{}/runtime-sync"),
-        (voice_preview.QUEUE, "voice-clone-attempts/{}/preview"),
-        (voice_cleanup.QUEUE, "enrollments/{}/clean-up"),
+        ("voice_clone_process", "voice-clone-attempts/{}/process"),
+        ("voice_clone_verify", "voice-clone-attempts/{}/verify"),
+        ("voice_runtime_sync", "voice-clone-attempts/{}/runtime-sync"),
+        ("voice_preview", "voice-clone-attempts/{}/preview"),
+        ("voice_cleanup", "enrollments/{}/clean-up"),
     ],
 )
 async def test_a_step_is_asked_of_the_service_with_the_internal_token(
-    service: Service, queue: Queue, path: str
+    service: Service, queue: str, path: str
 ) -> None:
     id_ = uuid4()
-    assert await outcome_of(queue, service.settings, id=str(id_), traceparent=TRACE) == Done()
+    assert await outcome_of(QUEUES[queue], service.settings, id=str(id_)) == Done()
     (asked,) = service.asked
     assert asked.path == f"/internal/{path.format(id_)}"
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
-    assert asked.headers["traceparent"] == TRACE
-    assert asked.body == {"queue": queue.name, "msgId": 12}
+    assert asked.body == {"queue": queue, "msg_id": 12}
 
 
-async def test_a_traceparent_that_is_none_is_not_passed_on(service: Service) -> None:
-    await outcome_of(voice_preview.QUEUE, service.settings, traceparent="x\r\nauthorization: Bearer other")
-    assert "traceparent" not in service.asked[0].headers
+async def test_the_process_step_of_a_reflections_attempt_has_the_longer_address(service: Service) -> None:
+    id_, reflection = uuid4(), uuid4()
+    process = QUEUES["voice_clone_process"]
+    assert await outcome_of(process, service.settings, id=str(id_), reflection_id=str(reflection)) == Done()
+    assert await outcome_of(process, service.settings, id=str(id_), reflection_id=None) == Done()
+    preview = QUEUES["voice_preview"]
+    assert await outcome_of(preview, service.settings, id=str(id_), reflection_id=str(reflection)) == Done()
+    assert [asked.path for asked in service.asked] == [
+        f"/internal/reflections/{reflection}/voice-clone-attempts/{id_}/process",
+        f"/internal/voice-clone-attempts/{id_}/process",
+        f"/internal/voice-clone-attempts/{id_}/preview",
+    ]
 
 
 PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409}
@@ -67,17 +72,17 @@ PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409}
     ("answered", "outcome"),
     [
         (Answered(body=DONE), Done()),
-        (Answered(body=DONE | {"archived": True}), Done(archived=True)),
-        (Answered(body=DONE | {"outcome": "cancel", "reason": "inactive"}), Cancel("inactive")),
-        (Answered(body=DONE | {"outcome": "cancel", "archived": True}), Done(archived=True)),
-        (Answered(body=DONE | {"outcome": "retry", "retryAfter": 7}), Retry(after=7, reason="retry")),
-        (Answered(body=DONE | {"outcome": "retry", "reason": "throttled"}), Retry(reason="throttled")),
+        (Answered(body=DONE | {"acknowledged": True}), Done(acknowledged=True)),
+        (Answered(body={"outcome": "cancel", "reason": "inactive"}), Cancel("inactive")),
+        (Answered(body={"outcome": "cancel", "acknowledged": True}), Cancel(acknowledged=True)),
+        (Answered(body={"outcome": "retry", "retry_after": 7}), Retry(retry_after=7, reason="retry")),
+        (Answered(body={"outcome": "retry", "reason": "throttled"}), Retry(reason="throttled")),
         (Answered(404, PROBLEM | {"code": "not_found"}), Cancel("not_found")),
         (Answered(409, PROBLEM | {"code": "illegal_transition"}), Cancel("illegal_transition")),
         (Answered(409, PROBLEM | {"code": "stale_lease"}), Retry(reason="stale_lease")),
         (
             Answered(503, PROBLEM | {"code": "database_unavailable"}, (("Retry-After", "3"),)),
-            Retry(after=3, reason="database_unavailable"),
+            Retry(retry_after=3, reason="database_unavailable"),
         ),
         (
             Answered(503, b"upstream away", (("Retry-After", "Sat, 21 Nov 2026 00:00:00 GMT"),)),
@@ -92,19 +97,15 @@ async def test_each_answer_has_its_outcome(service: Service, answered: Answered,
         return answered
 
     service.answer = answer
-    assert await outcome_of(voice_clone_process.QUEUE, service.settings) == outcome
+    assert await outcome_of(QUEUES["voice_clone_process"], service.settings) == outcome
 
 
 async def test_a_snooze_lasts_as_long_as_the_service_says(service: Service) -> None:
     async def answer(_: Asked) -> Answered:
-        return Answered(body=DONE | {"outcome": "snooze", "retryAfter": 60})
+        return Answered(body={"outcome": "snooze", "retry_after": 60})
 
     service.answer = answer
-    before = await outcome_of(voice_clone_process.QUEUE, service.settings)
-    after = await outcome_of(voice_clone_process.QUEUE, service.settings)
-    assert isinstance(before, Snooze)
-    assert isinstance(after, Snooze)
-    assert before.until < after.until
+    assert await outcome_of(QUEUES["voice_clone_process"], service.settings) == Snooze(retry_after=60)
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"{}", b'{"outcome":"maybe"}'])
@@ -113,19 +114,19 @@ async def test_an_answer_nobody_understands_is_a_retry(service: Service, content
         return Answered(body=content)
 
     service.answer = answer
-    outcome = await outcome_of(voice_clone_process.QUEUE, service.settings)
+    outcome = await outcome_of(QUEUES["voice_clone_process"], service.settings)
     assert isinstance(outcome, Retry)
     assert outcome.reason.startswith("bad_answer")
 
 
 async def test_a_service_that_is_away_is_a_retry() -> None:
     away = ServiceSettings(url=f"http://127.0.0.1:{free_port()}", internal_token=TOKEN)
-    outcome = await outcome_of(voice_preview.QUEUE, away)
+    outcome = await outcome_of(QUEUES["voice_preview"], away)
     assert outcome == Retry(reason="service_unreachable: ClientConnectorError")
 
 
 async def test_all_three_queues_are_consumed_together(queued: Queued, service: Service) -> None:
-    queues = [voice_clone_process.QUEUE, voice_runtime_sync.QUEUE, voice_preview.QUEUE]
+    queues = [QUEUES["voice_clone_process"], QUEUES["voice_runtime_sync"], QUEUES["voice_preview"]]
     each = [Queued(queued.database, queued.superuser, queue.name) for queue in queues]
     for one in each:
         one.send_many(30)
@@ -145,7 +146,7 @@ async def test_a_step_the_service_does_not_end_is_given_up_at_the_deadline(
     service.answer = answer
     queued.send_many(1)
     async with consuming(
-        queued.database, voice_preview.QUEUE, service=service.settings, deadline_seconds=0.2, budget=1
+        queued.database, QUEUES["voice_preview"], service=service.settings, deadline_seconds=0.2, budget=1
     ):
         await until(queued.dead)
     assert list(queued.dead().values()) == ["DeadlineError: stopped after 0.2 s (tried 1 times)"]

@@ -9,8 +9,8 @@ import pytest
 from psycopg import AsyncConnection, connect
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from queue_consumers.outcomes import Done, Outcome
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.outcomes import Done, Outcome
+from backend.queues.queue import Delivery, Message, Queue
 from scripts.local.supabase.postgres import Cluster
 from tests.queue_consumers.conftest import Queued, consuming, soon, until
 
@@ -28,7 +28,7 @@ def restart(cluster: Cluster) -> None:
 
 
 def counting_queue(name: str, handled: Counter[object], on_handled: Callable[[], None]) -> Queue:
-    async def handle(_: Context, message: Message) -> Outcome:
+    async def handle(_: Delivery, message: Message) -> Outcome:
         await asyncio.sleep(0)
         handled[message.id] += 1
         on_handled()

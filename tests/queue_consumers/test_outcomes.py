@@ -1,12 +1,11 @@
 """What becomes of a message: each outcome, a handler that fails, and a message nobody can read."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 
-from queue_consumers.outcomes import Cancel, Done, Outcome, Retry, Snooze
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.outcomes import Cancel, Done, Outcome, Retry, Snooze
+from backend.queues.queue import Delivery, Message, Queue
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 
@@ -15,7 +14,7 @@ async def test_messages_are_read_and_archived_in_batches(queued: Queued) -> None
     handled: list[object] = []
     all_handled = asyncio.Event()
 
-    async def handle(_: Context, message: Message) -> Outcome:
+    async def handle(_: Delivery, message: Message) -> Outcome:
         handled.append(message.id)
         if len(handled) == len(sent):
             all_handled.set()
@@ -33,11 +32,11 @@ async def test_a_retry_that_used_up_the_budget_is_a_dead_letter_with_its_reason(
     tries: list[int] = []
     used_up = asyncio.Event()
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        tries.append(context.tries)
+    async def handle(delivery: Delivery, _: Message) -> Outcome:
+        tries.append(delivery.tries)
         if len(tries) == 3:
             used_up.set()
-        return Retry(after=0, reason="provider_away")
+        return Retry(retry_after=0, reason="provider_away")
 
     (msg_id,) = queued.send(body())
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=3):
@@ -51,8 +50,8 @@ async def test_a_retry_that_used_up_the_budget_is_a_dead_letter_with_its_reason(
 async def test_a_handler_that_raises_is_tried_again(queued: Queued) -> None:
     done = asyncio.Event()
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        if context.tries < 3:
+    async def handle(delivery: Delivery, _: Message) -> Outcome:
+        if delivery.tries < 3:
             raise ZeroDivisionError("a fault of ours")
         done.set()
         return Done()
@@ -65,11 +64,11 @@ async def test_a_handler_that_raises_is_tried_again(queued: Queued) -> None:
 
 
 async def test_a_message_that_ends_its_readers_is_a_dead_letter_unhandled(queued: Queued) -> None:
-    """Read more often than the budget allows and never settled: whoever read it did not live to say why."""
+    """Read more often than the budget allows and never acknowledged: its readers crashed."""
     handled: list[int] = []
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        handled.append(context.msg_id)
+    async def handle(delivery: Delivery, _: Message) -> Outcome:
+        handled.append(delivery.msg_id)
         return Done()
 
     (poison,) = queued.send(body())
@@ -77,13 +76,13 @@ async def test_a_message_that_ends_its_readers_is_a_dead_letter_unhandled(queued
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=5):
         await until(queued.dead)
     assert handled == []
-    assert queued.dead() == {poison: "budget_used: read 6 times, never settled"}
+    assert queued.dead() == {poison: "budget_used: read 6 times, never acknowledged"}
 
 
 async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(queued: Queued) -> None:
     handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         handled.set()
         return Done()
 
@@ -115,14 +114,14 @@ async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> N
     seen: list[tuple[int, Message]] = []
     done = asyncio.Event()
 
-    async def handle(context: Context, message: Message) -> Outcome:
-        seen.append((context.tries, message))
+    async def handle(delivery: Delivery, message: Message) -> Outcome:
+        seen.append((delivery.tries, message))
         if len(seen) < 6:
-            return Snooze(until=datetime.now(UTC))
+            return Snooze(retry_after=0)
         done.set()
         return Done()
 
-    queued.send(body(traceparent="00-trace", ours="kept"))
+    queued.send(body(ours="kept"))
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=2):
         await soon(done)
     assert [tries for tries, _ in seen] == [1] * 6
@@ -137,19 +136,19 @@ async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> N
 
 async def test_tries_before_a_snooze_are_remembered(queued: Queued) -> None:
     tries: list[int] = []
-    buried = asyncio.Event()
+    dead_lettered = asyncio.Event()
 
-    async def handle(context: Context, _: Message) -> Outcome:
-        tries.append(context.tries)
+    async def handle(delivery: Delivery, _: Message) -> Outcome:
+        tries.append(delivery.tries)
         if len(tries) % 2:
-            return Snooze(until=datetime.now(UTC))
-        if context.tries == 3:
-            buried.set()
-        return Retry(after=0, reason="away")
+            return Snooze(retry_after=0)
+        if delivery.tries == 3:
+            dead_lettered.set()
+        return Retry(retry_after=0, reason="away")
 
     queued.send(body())
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=3):
-        await soon(buried)
+        await soon(dead_lettered)
     assert tries == [1, 1, 2, 2, 3, 3][: len(tries)]
     assert list(queued.dead().values()) == ["away (tried 3 times)"]
 
@@ -158,8 +157,8 @@ async def test_a_cancelled_message_is_archived_and_never_seen_again(queued: Queu
     seen: list[int] = []
     second = asyncio.Event()
 
-    async def handle(context: Context, message: Message) -> Outcome:
-        seen.append(context.msg_id)
+    async def handle(delivery: Delivery, message: Message) -> Outcome:
+        seen.append(delivery.msg_id)
         if message.event == "second":
             second.set()
             return Done()
@@ -177,9 +176,9 @@ async def test_a_cancelled_message_is_archived_and_never_seen_again(queued: Queu
 async def test_what_the_handler_archived_itself_is_left_alone(queued: Queued) -> None:
     handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         handled.set()
-        return Done(archived=True)
+        return Done(acknowledged=True)
 
     (msg_id,) = queued.send(body())
     async with consuming(queued.database, Queue(name=queued.name, handle=handle)):

@@ -153,7 +153,7 @@ async def test_logs_are_json_and_carry_no_payload_and_no_secret(queued: Queued, 
         process.send_signal(signal.SIGTERM)
         _, logged = await process.communicate()
     events = [json.loads(line) for line in logged.splitlines()]
-    assert {"consuming", "listening", "dead letter", "draining", "drained"} <= {
+    assert {"consuming", "listening", "dead_letter", "draining", "drained"} <= {
         event["event"] for event in events
     }
     for secret in ("payload-secret", str(id_), service.settings.internal_token, queued.database):

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from psycopg import AsyncConnection, connect
 
-from queue_consumers import voice_mirror
-from queue_consumers.outcomes import Cancel, Done, Outcome, Retry
-from queue_consumers.queue import Message, Queue
+from backend.lifecycle.queues import QUEUES
+from backend.queues.outcomes import Cancel, Done, Outcome, Retry
+from backend.queues.queue import Message, Queue
 from tests.clusters import Database
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
@@ -145,7 +145,7 @@ def reflection(queued: Queued) -> UUID:
 
 async def test_many_messages_of_a_reflection_are_one_mirroring(queued: Queued, reflection: UUID) -> None:
     queued.send(*(body(reflection, event="mirror", version=version) for version in (3, 1, 2)), body())
-    async with consuming(queued.database, voice_mirror.QUEUE):
+    async with consuming(queued.database, QUEUES["voice_mirror"]):
         await until(lambda: not queued.live())
     assert len(queued.archived()) == 4
     mirrors = queued.rows("select voice ->> 'cloneStatus', voice -> 'version' from public.reflections")

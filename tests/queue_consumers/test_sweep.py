@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from queue_consumers.outcomes import Done, Outcome
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.outcomes import Done, Outcome
+from backend.queues.queue import Delivery, Message, Queue
 from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database
 from tests.queue_consumers.conftest import body, consuming
@@ -43,7 +43,7 @@ class Handled:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.queue = Queue(name=QUEUE, handle=self._handle)
 
-    async def _handle(self, _: Context, message: Message) -> Outcome:
+    async def _handle(self, _: Delivery, message: Message) -> Outcome:
         self.messages.put_nowait(message)
         return Done()
 

@@ -3,15 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from queue_consumers.consumer import PACE_SECONDS
-from queue_consumers.outcomes import Done, Outcome, Retry, Snooze
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.outcomes import Done, Outcome, Retry, Snooze
+from backend.queues.queue import Delivery, Message, Queue
+from backend.queues.reading import PACE_SECONDS
 from scripts.local.supabase.postgres import Cluster
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
@@ -30,7 +29,7 @@ async def test_the_heartbeat_keeps_a_long_job_from_being_read_twice(queued: Queu
     handled: list[str] = []
 
     def consumer_called(name: str) -> Queue:
-        async def handle(_: Context, message: Message) -> Outcome:
+        async def handle(_: Delivery, message: Message) -> Outcome:
             handled.append(message.event)
             if message.event == "long":
                 begun.set()
@@ -57,7 +56,7 @@ async def test_messages_that_wait_for_a_handler_are_kept_as_well(queued: Queued)
     may_end = asyncio.Event()
     handled: Counter[object] = Counter()
 
-    async def handle(_: Context, message: Message) -> Outcome:
+    async def handle(_: Delivery, message: Message) -> Outcome:
         await may_end.wait()
         handled[message.id] += 1
         return Done()
@@ -75,7 +74,7 @@ async def test_messages_that_wait_for_a_handler_are_kept_as_well(queued: Queued)
 async def test_a_handler_past_its_deadline_is_stopped(queued: Queued) -> None:
     stopped = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         try:
             await asyncio.Event().wait()
         finally:
@@ -90,7 +89,7 @@ async def test_a_handler_past_its_deadline_is_stopped(queued: Queued) -> None:
 
 
 async def test_a_handlers_own_timeout_is_not_the_deadline(queued: Queued) -> None:
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
         return Done()
@@ -107,7 +106,7 @@ async def test_a_handler_whose_heartbeat_is_lost_is_stopped_and_all_it_kept_wait
     queued = Queued(own_cluster.dsn("voice_clone_service"), own_cluster.dsn())
     begun, stopped = asyncio.Event(), asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         if not stopped.is_set():
             begun.set()
             try:
@@ -141,7 +140,7 @@ async def test_a_worker_that_ends_as_the_next_batch_comes_is_replaced(queued: Qu
 async def test_a_notification_wakes_an_idle_consumer_that_will_not_poll(queued: Queued) -> None:
     handled: asyncio.Queue[object] = asyncio.Queue()
 
-    async def handle(_: Context, message: Message) -> Outcome:
+    async def handle(_: Delivery, message: Message) -> Outcome:
         handled.put_nowait(message.id)
         return Done()
 
@@ -156,7 +155,7 @@ async def test_a_notification_wakes_an_idle_consumer_that_will_not_poll(queued: 
 async def test_a_broken_listening_connection_is_reopened_and_nothing_missed(queued: Queued) -> None:
     handled: asyncio.Queue[object] = asyncio.Queue()
 
-    async def handle(_: Context, message: Message) -> Outcome:
+    async def handle(_: Delivery, message: Message) -> Outcome:
         handled.put_nowait(message.id)
         return Done()
 
@@ -176,13 +175,13 @@ async def test_a_delay_of_its_own_ends_without_a_poll(queued: Queued) -> None:
     seen = 0
     done = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         nonlocal seen
         seen += 1
         if seen == 1:
-            return Retry(after=1)
+            return Retry(retry_after=1)
         if seen == 2:
-            return Snooze(until=datetime.now(UTC) + timedelta(seconds=1))
+            return Snooze(retry_after=1)
         done.set()
         return Done()
 
@@ -194,7 +193,7 @@ async def test_a_delay_of_its_own_ends_without_a_poll(queued: Queued) -> None:
 async def test_a_delayed_message_is_found_by_the_poll(queued: Queued) -> None:
     handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         handled.set()
         return Done()
 
@@ -209,7 +208,7 @@ async def test_no_more_jobs_run_at_once_than_the_cap_over_all_queues(queued: Que
     handled = 0
     all_handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         nonlocal running, most, handled
         running += 1
         most = max(most, running)
@@ -223,7 +222,7 @@ async def test_no_more_jobs_run_at_once_than_the_cap_over_all_queues(queued: Que
     names = ("voice_clone_process", "voice_runtime_sync", "voice_preview")
     for name in names:
         Queued(queued.database, queued.superuser, name).send_many(20)
-    queues = [Queue(name=name, handle=handle, calls_service=True) for name in names]
+    queues = [Queue(name=name, handle=handle, limited=True) for name in names]
     async with consuming(queued.database, *queues, max_jobs=4):
         await soon(all_handled)
     assert most == 4
@@ -233,7 +232,7 @@ async def test_a_busy_queue_is_read_a_few_messages_at_a_time(queued: Queued) -> 
     messages, handled = 60, 0
     all_handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         nonlocal handled
         handled += 1
         if handled == messages:

@@ -14,10 +14,12 @@ from msgspec import Struct
 from psycopg.rows import scalar_row
 
 from backend.database.queries import load_queries
+from backend.lifecycle.queues import QUEUES
 from backend.settings.database import DatabaseSettings
-from queue_consumers.registry import QUEUES
-from queue_consumers.runtime import consume
-from queue_consumers.settings import ConsumerSettings, Settings
+from backend.web.http_client import HttpClient
+from queue_consumers.http_steps import http_queue
+from queue_consumers.resident import consume
+from queue_consumers.settings import ConsumerSettings, ProcessSettings
 from scripts.local.bench.figures import Figure, against_floor, at_least, at_most
 from scripts.local.bench.load import milliseconds, request_bytes, requests_per_second
 from scripts.local.bench.messages import measure_messages_per_second, measure_pick_up
@@ -204,15 +206,16 @@ async def mirrors(bench: Bench) -> list[Figure]:
 
 async def mirrors_per_second(bench: Bench) -> float:
     """By a consumer that finds their messages in its queue."""
-    settings = Settings(
+    settings = ProcessSettings(
         database=DatabaseSettings(url=bench.stack.database_url),
         service=None,
         consumer=ConsumerSettings(poll_seconds=3600),
     )
     stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
+    mirror = http_queue(QUEUES["voice_mirror"], HttpClient())  # it has no step over HTTP
     async with connected(bench) as connection:
         started = time.perf_counter()
-        consumer = asyncio.create_task(consume(settings, [QUEUES["voice_mirror"]], stop))
+        consumer = asyncio.create_task(consume(settings, [mirror], stop))
         while await (await connection.execute(waiting)).fetchone() is not None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
         taken = time.perf_counter() - started

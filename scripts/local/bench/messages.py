@@ -11,11 +11,11 @@ from uuid import uuid4
 import msgspec
 import psycopg
 
+from backend.queues.outcomes import Done, Outcome
+from backend.queues.queue import Delivery, Message, Queue
 from backend.settings.database import DatabaseSettings
-from queue_consumers.outcomes import Done, Outcome
-from queue_consumers.queue import Context, Message, Queue
-from queue_consumers.runtime import consume
-from queue_consumers.settings import ConsumerSettings, Settings
+from queue_consumers.resident import consume
+from queue_consumers.settings import ConsumerSettings, ProcessSettings
 
 QUEUE = "voice_preview"
 BATCH = 200
@@ -30,7 +30,7 @@ async def measure_messages_per_second(database_url: str, count: int = 50_000) ->
     handled = 0
     all_handled = asyncio.Event()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         nonlocal handled
         handled += 1
         if handled == count:
@@ -47,7 +47,7 @@ async def measure_pick_up(database_url: str, count: int = 200) -> tuple[float, f
     """p50 and p99, in seconds: from before the send to the start of an idle consumer's handler."""
     picked_up: asyncio.Queue[float] = asyncio.Queue()
 
-    async def handle(_: Context, __: Message) -> Outcome:
+    async def handle(_: Delivery, __: Message) -> Outcome:
         picked_up.put_nowait(time.perf_counter())
         return Done()
 
@@ -69,7 +69,7 @@ async def measure_pick_up(database_url: str, count: int = 200) -> tuple[float, f
 @asynccontextmanager
 async def consuming(database_url: str, queue: Queue) -> AsyncIterator[None]:
     """A consumer of one queue, drained at the end."""
-    settings = Settings(
+    settings = ProcessSettings(
         database=DatabaseSettings(url=database_url),
         service=None,
         consumer=ConsumerSettings(poll_seconds=3600),
@@ -97,7 +97,6 @@ async def send(sender: psycopg.AsyncConnection, count: int) -> None:
                 "id": uuid4(),
                 "version": 1,
                 "enqueued_at": "2026-01-01T00:00:00Z",
-                "traceparent": None,
             }
         ).decode()
         for _ in range(count)

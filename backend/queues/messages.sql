@@ -1,19 +1,19 @@
 -- read_messages --
--- The body stays text, so that one malformed message does not spoil a batch.
+-- The body stays text, so that a malformed message does not fail its batch.
 select msg_id, read_ct, message::text
 from voice_clone.read_messages(%(queue)s, %(visibility)s, %(quantity)s)
 order by msg_id
 
--- archive_messages --
--- Done and cancelled messages are kept in the queue's archive.
+-- acknowledge_messages --
+-- Done and cancelled messages go to the queue's archive.
 select voice_clone.archive_messages(%(queue)s, %(ids)s)
 
 -- postpone_messages --
--- Retries, and the heartbeat of handlers that still run.
+-- Short retries, and the heartbeat of running handlers.
 select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s)
 
 -- release_messages --
--- Puts back what a stopping process has not finished, and tells the others.
+-- What a stopping process did not finish becomes visible, and other consumers are notified.
 select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify('voice_clone_wake', %(queue)s)
 
 -- dead_letter_messages --
@@ -21,13 +21,13 @@ select voice_clone.postpone_messages(%(queue)s, %(ids)s, %(delays)s), pg_notify(
 select voice_clone.dead_letter_messages(
   %(queue)s, %(ids)s, %(bodies)s::jsonb[], %(reads)s, %(reasons)s)
 
--- send_anew --
--- Snoozed, or to wait longer than a queue keeps: sent with its true tries, unless another reader archived it.
-with archived as materialized (
+-- requeue_messages --
+-- Snoozed, or delayed for longer than a queue keeps: sent with its tries, unless another reader acknowledged it.
+with acknowledged as materialized (
   select unnest(voice_clone.archive_messages(%(queue)s, %(ids)s)) as id
 )
 select voice_clone.send_messages(
-  %(queue)s, array[anew.body || jsonb_build_object('tries', anew.tries)], anew.delay)
-from archived
+  %(queue)s, array[requeued.body || jsonb_build_object('tries', requeued.tries)], requeued.delay)
+from acknowledged
 join unnest(%(ids)s::bigint[], %(bodies)s::jsonb[], %(tries)s::int[], %(delays)s::int[])
-  as anew (id, body, tries, delay) using (id)
+  as requeued (id, body, tries, delay) using (id)

@@ -1,14 +1,14 @@
-"""A message in this process's hands, and how its handler is run."""
+"""A message that this process holds, and how its handler runs."""
 
 import asyncio
 
 import structlog
 from msgspec import Struct
 
-from queue_consumers.outcomes import Outcome, Retry
-from queue_consumers.queue import Context, Message, Queue
+from backend.queues.outcomes import Outcome, Retry
+from backend.queues.queue import Delivery, Message, Queue
 
-log = structlog.get_logger("queue_consumers")
+log = structlog.get_logger("queues")
 
 
 class DeadlineError(Exception):
@@ -19,8 +19,8 @@ class HeartbeatError(Exception):
     """The message could not be kept invisible, so another reader may have it: the handler was stopped."""
 
 
-class Job(Struct, eq=False):
-    """One read message until it is settled."""
+class QueueJob(Struct, eq=False):
+    """One read message until it is acknowledged."""
 
     msg_id: int
     tries: int  # this one included
@@ -32,19 +32,20 @@ class Job(Struct, eq=False):
     outcome: Outcome | None = None
 
     def lose(self) -> None:
-        """Others may read the message now: stop its handler."""
+        """Other readers may read the message now: stop its handler."""
         self.lost = True
         if self.timeout is not None:
             self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
-async def handle_job(queue: Queue, job: Job, context: Context, deadline: float) -> Outcome:
-    """The handler's outcome; its failure is a Retry. Raises HeartbeatError: it is not ours to settle."""
+async def handle_job(queue: Queue, job: QueueJob, deadline: float) -> Outcome:
+    """The handler's outcome; a failure is a Retry. Raises HeartbeatError: another reader acknowledges it."""
     assert queue.handle is not None  # noqa: S101
+    delivery = Delivery(queue=queue.name, msg_id=job.msg_id, tries=job.tries)
     try:
         try:
             async with asyncio.timeout(deadline) as job.timeout:
-                return await queue.handle(context, job.message)
+                return await queue.handle(delivery, job.message)
         except TimeoutError as error:
             if job.lost:
                 raise HeartbeatError from error
@@ -56,10 +57,10 @@ async def handle_job(queue: Queue, job: Job, context: Context, deadline: float) 
     except HeartbeatError:
         raise
     except Exception as error:
-        log.warning("handler failed", queue=queue.name, msg_id=job.msg_id, tries=job.tries, exc_info=True)
+        log.warning("handler_failed", queue=queue.name, msg_id=job.msg_id, tries=job.tries, exc_info=True)
         return Retry(reason=describe(error))
 
 
 def describe(error: BaseException) -> str:
-    """A failure as it stands in a dead letter."""
+    """A failure as a dead letter records it."""
     return f"{type(error).__name__}: {error}"[:500]

@@ -1,0 +1,92 @@
+"""The table of queues: what handles a message, and the address of that step over HTTP.
+
+To add a queue: a row here, its handler, and a call of the SQL function that creates the queue. The service's
+drain, its internal routes and the consumers all read this table.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.lifecycle.cleanup import clean_up
+from backend.lifecycle.enrollment import process_attempt
+from backend.lifecycle.mirror import mirror_reflections
+from backend.lifecycle.preview import render_preview
+from backend.lifecycle.runtime_sync import sync_runtime
+from backend.lifecycle.verification import verify_attempt
+from backend.queues.outcomes import Outcome
+from backend.queues.queue import Handle, HandleBatch, Message, Queue
+
+
+class LifecycleMessage(Message, frozen=True):
+    """`reflection_id`: of the attempt that the message is about, where it has a reflection."""
+
+    reflection_id: UUID | None = None
+
+
+class StepFunction(Protocol):
+    """One step for the row that the message names. The step acknowledges the message with its effect."""
+
+    def __call__(
+        self, context: AppContext, row_id: UUID, /, *, message_id: int | None = None
+    ) -> Awaitable[Outcome]: ...
+
+
+class LifecycleQueue(Struct, frozen=True, kw_only=True):
+    """A queue with a step for each message, or with a handler of many messages at once.
+
+    `address` has the place `{row_id}`; `reflection_address`, for a message of a reflection's attempt, has
+    `{reflection_id}` as well.
+    """
+
+    name: str
+    step: StepFunction | None = None
+    address: str = ""
+    reflection_address: str = ""
+    handle_batch: HandleBatch | None = None
+    batch_size: int = 16
+    concurrency: int = 50
+
+    def path(self, message: LifecycleMessage) -> str:
+        if self.reflection_address and message.reflection_id:
+            return self.reflection_address.format(reflection_id=message.reflection_id, row_id=message.id)
+        return self.address.format(row_id=message.id)
+
+    def runtime_queue(self, make_handle: "Callable[[LifecycleQueue], Handle]") -> Queue:
+        """For the queue runtime. `make_handle` decides where a step runs: in this process, or over HTTP."""
+        return Queue(
+            name=self.name,
+            message=LifecycleMessage,
+            handle=make_handle(self) if self.step else None,
+            handle_batch=self.handle_batch,
+            batch_size=self.batch_size,
+            concurrency=self.concurrency,
+            limited=self.step is not None,
+        )
+
+
+ATTEMPT = "/internal/voice-clone-attempts/{row_id}"
+ATTEMPT_OF_REFLECTION = "/internal/reflections/{reflection_id}/voice-clone-attempts/{row_id}"
+
+ALL_QUEUES = [
+    LifecycleQueue(
+        name="voice_clone_process",
+        step=process_attempt,
+        address=f"{ATTEMPT}/process",
+        reflection_address=f"{ATTEMPT_OF_REFLECTION}/process",
+    ),
+    LifecycleQueue(name="voice_clone_verify", step=verify_attempt, address=f"{ATTEMPT}/verify"),
+    LifecycleQueue(name="voice_mirror", handle_batch=mirror_reflections, batch_size=200, concurrency=1),
+    LifecycleQueue(name="voice_runtime_sync", step=sync_runtime, address=f"{ATTEMPT}/runtime-sync"),
+    LifecycleQueue(name="voice_preview", step=render_preview, address=f"{ATTEMPT}/preview"),
+    LifecycleQueue(
+        name="voice_cleanup",
+        step=clean_up,
+        address="/internal/enrollments/{row_id}/clean-up",
+        concurrency=4,
+    ),
+]
+QUEUES = {queue.name: queue for queue in ALL_QUEUES}
