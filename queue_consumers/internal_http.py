@@ -4,7 +4,6 @@ The provider keys live in the service alone. It archives the message in the tran
 and says so.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -19,7 +18,6 @@ from queue_consumers.queue import Context, Message
 from queue_consumers.settings import ServiceSettings
 
 SNOOZE_SECONDS = 30.0  # where the service does not say how long
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Answer(Struct, rename="camel"):
@@ -46,17 +44,15 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
 async def post_step(
     context: Context, message: Message, step: Literal["process", "verify", "runtime-sync", "preview"]
 ) -> Outcome:
-    return await post_internal(context, message, f"/internal/voice-clone-attempts/{message.id}/{step}")
+    return await post_internal(context, f"/internal/voice-clone-attempts/{message.id}/{step}")
 
 
-async def post_internal(context: Context, message: Message, path: str) -> Outcome:
-    trace = message.traceparent
+async def post_internal(context: Context, path: str) -> Outcome:
     try:
         async with context.http.request(
             "POST",
             path,
             json={"queue": context.queue, "msgId": context.msg_id},
-            headers={"traceparent": trace} if trace and TRACEPARENT.fullmatch(trace) else None,
         ) as response:
             body = await response.read()
     except FAILURES as error:

@@ -12,14 +12,14 @@ from backend.web.http_client import HttpClient
 from queue_consumers.outcomes import Outcome
 
 
-class Message(Struct, frozen=True, rename="camel"):
+class Message(Struct, frozen=True):
     """Ids, never state: the handler reads the row."""
 
     event: str
     id: UUID
     version: int
     enqueued_at: datetime
-    traceparent: str | None = None
+    reflection_id: UUID | None = None  # of the attempt that the message is about
     tries: int = 0  # counted before a snooze sent it anew
 
 

@@ -6,7 +6,7 @@ from queue_consumers.queue import Context, Message, Queue
 
 
 async def handle(context: Context, message: Message) -> Outcome:
-    return await post_internal(context, message, f"/internal/enrollments/{message.id}/clean-up")
+    return await post_internal(context, f"/internal/enrollments/{message.id}/clean-up")
 
 
 QUEUE = Queue(name="voice_cleanup", handle=handle, batch_size=16, concurrency=4, calls_service=True)

@@ -115,14 +115,12 @@ class InternalController(Controller):
     ) -> StepAnswer:
         return await clean_up(context, enrollment_id, message_id=data.msg_id)
 
-    @post("/recover-stale", status_code=200)
-    async def recover_stale(
-        self, data: JSONBody[Sweep], database: NamedDependency[Database]
-    ) -> dict[str, int]:
+    @post("/sweep", status_code=200)
+    async def sweep(self, data: JSONBody[Sweep], database: NamedDependency[Database]) -> dict[str, int]:
         """Counts by what was done: expired, sent, requeued, failed, …; empty where nothing was due."""
-        rows = await database.fetch_all(queries.recover_stale, {"limit": data.limit}, row=Count)
+        rows = await database.fetch_all(queries.sweep, {"limit": data.limit}, row=Count)
         done = {row.what: row.count for row in rows}
-        if "troubled" in done:
+        if "errors" in done:
             log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
         return done
 

@@ -76,7 +76,6 @@ def body(id_: UUID | None = None, **more: object) -> dict[str, object]:
         "id": str(id_ or uuid4()),
         "version": 1,
         "enqueued_at": "2026-11-21T00:00:00+00:00",
-        "traceparent": None,
     }
     return message | more
 

@@ -17,8 +17,6 @@ from scripts.local.supabase.ports import free_port
 from tests.queue_consumers.conftest import Queued, body, consuming, until
 from tests.queue_consumers.service import DONE, TOKEN, Answered, Asked, Service, serving
 
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
 
 @pytest_asyncio.fixture
 async def service() -> AsyncIterator[Service]:
@@ -47,17 +45,11 @@ async def test_a_step_is_asked_of_the_service_with_the_internal_token(
     service: Service, queue: Queue, path: str
 ) -> None:
     id_ = uuid4()
-    assert await outcome_of(queue, service.settings, id=str(id_), traceparent=TRACE) == Done()
+    assert await outcome_of(queue, service.settings, id=str(id_)) == Done()
     (asked,) = service.asked
     assert asked.path == f"/internal/{path.format(id_)}"
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
-    assert asked.headers["traceparent"] == TRACE
     assert asked.body == {"queue": queue.name, "msgId": 12}
-
-
-async def test_a_traceparent_that_is_none_is_not_passed_on(service: Service) -> None:
-    await outcome_of(voice_preview.QUEUE, service.settings, traceparent="x\r\nauthorization: Bearer other")
-    assert "traceparent" not in service.asked[0].headers
 
 
 PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409}

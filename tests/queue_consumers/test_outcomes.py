@@ -122,7 +122,7 @@ async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> N
         done.set()
         return Done()
 
-    queued.send(body(traceparent="00-trace", ours="kept"))
+    queued.send(body(theirs="kept", ours="kept"))
     async with consuming(queued.database, Queue(name=queued.name, handle=handle), budget=2):
         await soon(done)
     assert [tries for tries, _ in seen] == [1] * 6

@@ -97,7 +97,6 @@ async def send(sender: psycopg.AsyncConnection, count: int) -> None:
                 "id": uuid4(),
                 "version": 1,
                 "enqueued_at": "2026-01-01T00:00:00Z",
-                "traceparent": None,
             }
         ).decode()
         for _ in range(count)
