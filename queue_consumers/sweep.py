@@ -35,12 +35,12 @@ async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
 
 
 async def sweep(pool: AsyncConnectionPool) -> int:
-    """How many were moved on; what was troubled stays due."""
+    """How many were moved on; a row with an error stays due."""
     async with checkout(pool) as connection:
-        cursor = await connection.execute(queries.recover_stale, {"limit": LIMIT})
+        cursor = await connection.execute(queries.sweep, {"limit": LIMIT})
         done = dict(await cursor.fetchall())
-    if "troubled" in done:
+    if "errors" in done:
         log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
     elif done:
         log.info("swept", **done)
-    return sum(count for what, count in done.items() if what != "troubled")
+    return sum(count for what, count in done.items() if what != "errors")

@@ -14,7 +14,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
-    "recover-stale": "scripts.recover_stale",
+    "sweep": "scripts.sweep",
     "simulator": "scripts.local.simulator.command",
 }
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}

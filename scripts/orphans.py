@@ -33,7 +33,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     orphans: list[Orphan]
     unknown: list[Unknown] | None = None
     missing: list[Missing] | None = None
-    troubled: dict[str, str] | None = None  # the providers that could not be asked, and why
+    errors: dict[str, str] | None = None  # the providers that could not be asked, and why
 
 
 def orphans(
@@ -66,7 +66,7 @@ def orphans(
                 report,
                 unknown=found.unknown,
                 missing=found.missing,
-                troubled=found.troubled or None,
+                errors=found.errors or None,
             )
     except (psycopg.Error, SettingsError) as error:
         sys.exit(str(error))
@@ -74,7 +74,7 @@ def orphans(
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         show(report)
-    sys.exit(1 if report.troubled else 0)
+    sys.exit(1 if report.errors else 0)
 
 
 def show(report: Report) -> None:
@@ -84,7 +84,7 @@ def show(report: Report) -> None:
         draw(console, "At a provider, and known to nothing here", UNKNOWN_COLUMNS, report.unknown)
     if report.missing is not None:
         draw(console, "Kept here, and lost at their provider", MISSING_COLUMNS, report.missing)
-    for provider, why in (report.troubled or {}).items():
+    for provider, why in (report.errors or {}).items():
         console.print(f"{provider} could not be asked: {why}", markup=False)
 
 

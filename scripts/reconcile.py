@@ -60,7 +60,7 @@ class Missing(Struct, frozen=True, kw_only=True):
 class Found(Struct, frozen=True, kw_only=True):
     unknown: list[Unknown]
     missing: list[Missing]
-    troubled: dict[str, str]
+    errors: dict[str, str]
 
 
 class UnknownRow(Struct, frozen=True, kw_only=True):
@@ -79,13 +79,13 @@ async def reconcile(settings: Settings) -> Found:
     """Every provider that is set up. One that cannot be asked is named and keeps no other from it."""
     http = HttpClient()
     local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
-    found = Found(unknown=[], missing=[], troubled={})
+    found = Found(unknown=[], missing=[], errors={})
     async with http, Database(settings.database) as database:
         for provider in (local, *remote_providers(settings.providers, http).values()):
             try:
                 await compare(database, provider, found)
             except (ProviderError, AppError) as error:
-                found.troubled[provider.name] = f"{error.code}: {error.message}"
+                found.errors[provider.name] = f"{error.code}: {error.message}"
         await local.aclose()
     return found
 

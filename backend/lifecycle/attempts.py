@@ -127,8 +127,7 @@ class Work(Struct, frozen=True, kw_only=True):
     process_count: int
     sync_count: int
     preview_count: int
-    bucket: str | None  # of the prepared WAV; null without a sample
-    path: str | None
+    path: str | None  # of the prepared WAV; null without a sample
     bytes: int | None
     transcript: str | None
     enrollment_id: UUID | None  # the one whose outcome is open

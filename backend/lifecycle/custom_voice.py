@@ -86,7 +86,7 @@ def speakable_model(provider: VoiceProvider, found: ProviderVoice) -> str:
             code="target_model_unsupported",
             field="provider_voice_id",
             help=f"Choose a voice that was made for {provider.target_model}.",
-            extra={"targetModel": found.target_model, "supported": [provider.target_model]},
+            extra={"target_model": found.target_model, "supported": [provider.target_model]},
         )
     return provider.target_model
 

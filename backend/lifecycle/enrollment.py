@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from msgspec import structs
+from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
 from backend.database.pool import required
@@ -28,6 +29,7 @@ from backend.providers.base import (
     new_label,
 )
 from backend.queues.outcomes import Done, Outcome
+from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import Storage
 from backend.web.logs import log
 
@@ -39,17 +41,16 @@ class StoredSample:
 
     content_type = "audio/wav"
 
-    def __init__(self, storage: Storage, bucket: str, path: str, size: int) -> None:
+    def __init__(self, storage: Storage, path: str, size: int) -> None:
         self._storage = storage
-        self._bucket = bucket
         self._path = path
         self.size = size
 
     async def signed_url(self, seconds: int) -> str:
-        return await self._storage.signed_url(self._bucket, self._path, seconds)
+        return await self._storage.signed_url(SAMPLE_BUCKET, self._path, seconds)
 
     def stream(self) -> AsyncIterator[bytes]:
-        return self._storage.stream(self._bucket, self._path)
+        return self._storage.stream(SAMPLE_BUCKET, self._path)
 
 
 async def process_attempt(
@@ -68,7 +69,7 @@ async def process_attempt(
                 return await attach_custom(step, provider)
             return await enroll(step, provider)
         except ProviderError as error:
-            return await settle_error(step, error)
+            return await resolve_error(step, error)
         except StorageUnavailable as error:  # nothing is known to be wrong with the sample
             return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
         except AppError:  # the database: only the lease's end can tell what became of the step
@@ -88,7 +89,7 @@ async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
         if work.settles_in_seconds is not None and work.settles_in_seconds > 0:
             message = "The provider did not say whether it made the voice; it is being looked up."
             return await requeue(step, work.settles_in_seconds, "outcome_unknown", message)
-        await settle(step, work.enrollment_id, "closed", code="never_made")
+        await resolve(step, work.enrollment_id, "closed", code="never_made")
     return await create(step, provider)
 
 
@@ -129,22 +130,22 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
 async def create(step: Step, provider: VoiceProvider) -> Outcome:
     """The intent, the one create call, its result."""
     work = step.work
-    if work.bucket is None or work.path is None or work.bytes is None:
+    if work.path is None or work.bytes is None:
         return await fail(step, "sample_missing", "This attempt has no sample to clone. Record one.")
     request = EnrollRequest(
         label=new_label(),
         name=work.name,
         language=work.language,
         transcript=work.transcript,
-        sample=StoredSample(step.context.storage, work.bucket, work.path, work.bytes),
+        sample=StoredSample(step.context.storage, work.path, work.bytes),
     )
     settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
-    intent = step.write(label=request.label, settle=settle_seconds)
+    intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
     enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
     try:
         enrolled = await provider.enroll(request)
     except ProviderError as error:
-        return await settle_error(step, error, enrollment_id, settle_seconds)
+        return await resolve_error(step, error, enrollment_id, settle_seconds)
     return await attach(step, enrollment_id, enrolled)
 
 
@@ -156,6 +157,7 @@ async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> Outcome
         "voice": enrolled.provider_voice_id,
         "target_model": enrolled.target_model,
         "request_id": enrolled.request_id,
+        "metadata": None if enrolled.metadata is None else Jsonb(enrolled.metadata),
     }
     try:
         runtime = await step.context.database.fetch_value(statement, step.write(**values), of=str)
@@ -184,7 +186,7 @@ async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_
     return Done(acknowledged=step.message_id is not None)
 
 
-async def settle_error(
+async def resolve_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
 ) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
@@ -192,14 +194,14 @@ async def settle_error(
     unknown = error.kind is ErrorKind.UNKNOWN
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
-        await settle(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
+        await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
     if unknown or error.kind in PASSING:
         delay = retry_delay(step.work.process_count, error)
         return await requeue(step, delay, error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
 
 
-async def settle(
+async def resolve(
     step: Step,
     enrollment_id: UUID,
     status: str,
@@ -208,7 +210,7 @@ async def settle(
     settles_in: float = 0,
 ) -> None:
     values = {"enrollment": enrollment_id, "status": status, "code": code, "request_id": request_id}
-    await step.context.database.execute(queries.settle, step.write(**values, settle=settles_in))
+    await step.context.database.execute(queries.resolve, step.write(**values, settle=settles_in))
 
 
 async def requeue(step: Step, delay: float, code: str, message: str) -> Outcome:

@@ -73,14 +73,14 @@ class InternalController(Controller):
             provider_voice_id=data.provider_voice_id,
         )
 
-    @post("/recover-stale", status_code=200)
-    async def recover_stale(
+    @post("/sweep", status_code=200)
+    async def sweep(
         self, data: JSONBody[SweepRequest], database: NamedDependency[Database]
     ) -> dict[str, int]:
         """Counts by what was done: expired, sent, requeued, failed, …; empty where nothing was due."""
-        rows = await database.fetch_all(queries.recover_stale, {"limit": data.limit}, row=SweepCount)
+        rows = await database.fetch_all(queries.sweep, {"limit": data.limit}, row=SweepCount)
         done = {row.what: row.count for row in rows}
-        if "troubled" in done:
+        if "errors" in done:
             log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
         return done
 

@@ -28,24 +28,25 @@ select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
 
 -- intend --
 -- committed before the provider's call
-select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(settle)s) as id
+select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s, %(settle)s) as id
 
--- settle --
--- closed: nothing was made; unknown: look again
+-- resolve --
+-- closed: the provider made no voice; unknown: its label is looked up
 select voice_clone.resolve_enrollment(%(enrollment)s, %(epoch)s, %(status)s, %(code)s, %(request_id)s, %(settle)s)
 
 -- report --
--- a voice whose maker lost the lease: kept for the next worker, or an orphan
+-- a voice whose worker lost the lease, or could not write: kept for the next worker, or an orphan
 select voice_clone.report_enrollment(
-  %(enrollment)s, %(voice)s, %(target_model)s, %(requires_verification)s, %(request_id)s) as status
+  %(enrollment)s, %(voice)s, %(target_model)s, %(requires_verification)s, %(request_id)s, %(metadata)s) as status
 
 -- attach --
--- the voice and the ready attempt, with the archive of its message; the lease goes on where it is syncing now
+-- the voice and the ready attempt, with the archive of its message; syncing: the worker keeps the lease
 select runtime_status from voice_clone.attach_voice(
-  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s, true)
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s,
+  %(metadata)s, %(message)s, true)
 
 -- find_custom_voice --
--- not usable: an enrollment of somebody else made it, or one whose voice is gone
+-- not usable: an enrollment of another user made it, or one whose voice is deleted
 select is_usable, language from voice_clone.find_custom_voice(%(user)s, %(provider)s, %(voice)s, %(label)s)
 
 -- attach_custom_voice --
@@ -55,7 +56,7 @@ select runtime_status from voice_clone.attach_custom_voice(%(attempt)s, %(epoch)
 -- await_verification --
 -- the voice is made and may not be used yet
 select runtime_status from voice_clone.await_verification(
-  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(message)s)
+  %(attempt)s, %(epoch)s, %(enrollment)s, %(voice)s, %(target_model)s, %(request_id)s, %(metadata)s, %(message)s)
 
 -- fail --
 -- for good, until the user tries again
@@ -80,19 +81,19 @@ select id from voice_clone.mark_preview(
 select * from voice_clone.verification_work(%(attempt)s)
 
 -- complete_verification --
--- a look found the speaker verified: the voice and the ready attempt
+-- a poll found the speaker verified: the voice and the ready attempt
 select voice_clone.complete_verification(%(attempt)s, %(epoch)s, %(count)s, %(message)s)
 
 -- reject_verification --
--- a look found that the speaker will not be verified
+-- a poll found that the speaker will not be verified
 select voice_clone.reject_verification(%(attempt)s, %(epoch)s, %(count)s, %(code)s, %(error)s, %(message)s)
 
 -- postpone_verification --
--- a look found neither: the wait doubles
+-- a poll found neither: the wait doubles
 select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s)
 
 -- record_verification --
--- said from outside, and once
+-- the result that an operator or a webhook reports
 select * from voice_clone.record_verification(%(attempt)s, %(verified)s, %(voice)s, %(code)s, %(error)s)
 
 -- begin_cleanup --
@@ -100,7 +101,7 @@ select * from voice_clone.record_verification(%(attempt)s, %(verified)s, %(voice
 select * from voice_clone.begin_cleanup(%(enrollment)s)
 
 -- end_cleanup --
--- orphaned, closed or removed, unless somebody was faster; with the archive of its message
+-- orphaned, closed or removed, unless another cleanup was first; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
 
 -- mirror_reflections --
@@ -112,15 +113,15 @@ select voice_clone.mirror_reflections(%(ids)s)
 select * from voice_clone.events_after(%(attempts)s::uuid[], %(after)s::bigint[], %(limit)s)
 
 -- has_more_events --
--- false: the attempt is over and all of it was told; null: it is not this user's
+-- false: the attempt is final and the follower has read all of it; null: it is not this user's
 select voice_clone.has_more_events(%(attempt)s, %(user)s, %(after)s)
 
 -- set_slots --
 -- null for no limit; nothing is written where nothing changed
 select voice_clone.set_slots(%(provider)s, %(region)s, %(slots)s)
 
--- voices_held --
--- counted up to what the account uses: the rest of it is somebody else's
+-- count_enrolled_voices --
+-- counted up to what the account uses: the other voices of the account are not ours
 select voice_clone.count_enrolled_voices(%(provider)s, %(region)s, %(limit)s) as held
 
 -- launch_gates --
@@ -130,7 +131,7 @@ from unnest(%(reflections)s::uuid[], %(users)s::uuid[]) with ordinality requeste
 left join lateral voice_clone.launch_gate(requested.reflection, requested.user_id) gate on true
 order by requested.place
 
--- recover_stale --
+-- sweep --
 -- counts by what was done; no row where nothing was due
 select what, count from voice_clone.sweep(%(limit)s)
 

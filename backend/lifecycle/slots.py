@@ -46,7 +46,7 @@ async def slots_of(context: AppContext, provider: VoiceProvider) -> int | None:
     if account is None:
         return provider.limits.slots
     parameters = {"provider": provider.name, "region": provider.region or "", "limit": account.used}
-    held = await context.database.fetch_value(queries.voices_held, parameters, of=int)
+    held = await context.database.fetch_value(queries.count_enrolled_voices, parameters, of=int)
     return max(0, account.allowed - (account.used - (held or 0)))
 
 

@@ -1,7 +1,7 @@
 """Verification: a voice that its provider made is used only once its speaker was verified there.
 
-A look asks the provider and changes nothing, so it takes no lease: what it saw is written only where the
-attempt still stands as it did. The answer may come from outside as well, and whichever comes first counts.
+A poll changes nothing at the provider, so it takes no lease: its result is written only where the attempt
+has not changed. An operator or a webhook may report the result as well; the first report counts.
 """
 
 from uuid import UUID
@@ -22,9 +22,9 @@ MAX_REASON = 200  # characters
 
 
 class VerificationWork(Struct, frozen=True, kw_only=True):
-    """An attempt that awaits its verification, and at which look it is."""
+    """An attempt that awaits its verification, and the number of its poll."""
 
-    outcome: str  # due | not_due | inactive | settled
+    outcome: str  # due | not_due | inactive | nothing_to_do
     lease_epoch: int
     verify_count: int
     provider: str
@@ -33,13 +33,13 @@ class VerificationWork(Struct, frozen=True, kw_only=True):
 
 
 async def verify_attempt(context: AppContext, attempt_id: UUID, *, message_id: int | None = None) -> Outcome:
-    """Look at the provider whether the voice is verified, refused, or neither yet."""
+    """Poll the provider: the voice is verified, refused, or neither yet."""
     work = await context.database.fetch_one(
         queries.verification_work, {"attempt": attempt_id}, row=VerificationWork
     )
     if work is None or work.outcome != "due":  # not_due: the message is sent when it is due
         return Done(work.outcome if work else "gone")
-    statement, values = await look(context, attempt_id, work)
+    statement, values = await poll(context, attempt_id, work)
     parameters = {
         "attempt": attempt_id,
         "epoch": work.lease_epoch,
@@ -53,12 +53,12 @@ async def verify_attempt(context: AppContext, attempt_id: UUID, *, message_id: i
     return Done(acknowledged=message_id is not None)
 
 
-async def look(
+async def poll(
     context: AppContext, attempt_id: UUID, work: VerificationWork
 ) -> tuple[str, dict[str, object]]:
-    """The statement that writes what the provider says, and what it takes beside the look itself.
+    """The statement that writes what the provider says, and its parameters beside those of the poll.
 
-    A provider that cannot say, or is not set up here any more, is asked again: the verification has its own
+    A provider that fails, or is not set up here any more, is polled again: the verification has its own
     deadline, and the voice is the user's.
     """
     provider = context.providers.get(work.provider)
@@ -91,7 +91,7 @@ async def record_verification(
     reason: str | None,
     provider_voice_id: str | None,
 ) -> Attempt:
-    """What was learned outside. The same again changes nothing; a contradiction is IllegalTransition."""
+    """What an operator or a webhook reports. Repeating it changes nothing; a contradiction is refused."""
     row = await context.database.fetch_one(
         queries.record_verification,
         {

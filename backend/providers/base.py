@@ -11,16 +11,26 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
 from backend.errors import InvalidInput
 
+MAX_METADATA_BYTES = 2_000  # of JSON; the database refuses more than 4,096
 LABEL = re.compile(r"^[a-z0-9_]{1,16}$")
 
 
 def new_label() -> str:
     """A label no other enrollment has (80 random bits), short enough for the tightest provider."""
     return secrets.token_hex(8)
+
+
+def create_metadata(**known: object) -> dict[str, object]:
+    """What the answer of a create call says beside the voice, in a bounded size."""
+    told = {name: value for name, value in known.items() if value is not None}
+    if len(msgspec.json.encode(told)) <= MAX_METADATA_BYTES:
+        return told
+    return {"omitted": sorted(told)}
 
 
 class ErrorKind(StrEnum):
@@ -126,6 +136,7 @@ class Enrolled(Struct, frozen=True, kw_only=True):
     target_model: str  # the synthesis model this voice works with
     request_id: str | None = None
     requires_verification: bool = False
+    metadata: dict[str, object] | None = None  # usage and diagnostics of the create call; None: not known
 
 
 class ProviderVoice(Struct, frozen=True, kw_only=True):
@@ -153,6 +164,7 @@ class VoiceProvider(Protocol):
 
     name: str
     region: str | None
+    voice_kind: str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, match
     target_model: str  # what voices are made for and spoken with; a voice of another is not served
 
     @property

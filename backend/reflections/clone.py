@@ -15,7 +15,6 @@ from backend.lifecycle.attempts import AttemptRow, read_attempt
 from backend.lifecycle.slots import name_alternatives
 from backend.samples.inspected import read_inspected
 from backend.samples.preparation import (
-    SAMPLE_BUCKET,
     plain_content_type,
     prepare,
     require_fit,
@@ -24,6 +23,7 @@ from backend.samples.preparation import (
 )
 from backend.samples.uploads import NewAttempt, open_attempt, queue
 from backend.samples.voice_details import VoiceDetails
+from backend.storage.buckets import SAMPLE_BUCKET
 from backend.web.idempotency import new_id, once
 
 queries = load_queries(__file__)

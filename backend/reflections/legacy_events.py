@@ -18,7 +18,6 @@ from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidFormat, InvalidInput, SampleTooLarge
 from backend.samples.preparation import (
-    SAMPLE_BUCKET,
     PreparedSample,
     plain_content_type,
     prepare,
@@ -28,6 +27,7 @@ from backend.samples.preparation import (
     workspace,
 )
 from backend.samples.voice_details import Language, clean_name, clean_transcript
+from backend.storage.buckets import SAMPLE_BUCKET
 
 queries = load_queries(__file__)
 Source = Literal["voice_clone_outbox", "conversation_ended"]

@@ -20,7 +20,6 @@ from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
 
-SAMPLE_BUCKET = "voice-samples"
 # Content types that a client may declare; the real format is detected from the content.
 EXTENSIONS = {
     "audio/wav": "wav",

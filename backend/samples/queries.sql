@@ -12,7 +12,7 @@ select * from voice_clone.queue_attempt(
 
 -- upload_of_voice --
 -- what finalize needs to know of an upload, by the voice it will become
-select a.id, a.user_id, a.status, a.provider, s.bucket, s.path
+select a.id, a.user_id, a.status, a.provider, s.path
 from public.voice_clone_attempts a
 join public.voice_samples s on s.id = a.sample_id
 where a.voice_id = %(voice)s

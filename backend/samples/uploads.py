@@ -25,7 +25,6 @@ from backend.lifecycle.attempts import AttemptRow, read_attempt
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.slots import name_alternatives
 from backend.samples.preparation import (
-    SAMPLE_BUCKET,
     PreparedSample,
     plain_content_type,
     prepare,
@@ -35,6 +34,7 @@ from backend.samples.preparation import (
     workspace,
 )
 from backend.samples.voice_details import VoiceDetails
+from backend.storage.buckets import SAMPLE_BUCKET
 from backend.web.background import Background
 from backend.web.idempotency import new_id, once
 
@@ -49,7 +49,6 @@ class Upload(Struct, frozen=True, kw_only=True):
     user_id: UUID
     status: str
     provider: str
-    bucket: str
     path: str
 
 
@@ -146,7 +145,7 @@ async def finalize(
 
 async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
     """Check the uploaded object and queue its attempt; a refused object is deleted."""
-    info = await context.storage.info(upload.bucket, upload.path)
+    info = await context.storage.info(SAMPLE_BUCKET, upload.path)
     if info is None:
         raise Conflict(
             "Nothing has been uploaded yet.",
@@ -159,10 +158,10 @@ async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails
         original = folder / "original"
         try:
             require_size(info.size, most, "sample")
-            await context.storage.download_to(upload.bucket, upload.path, original, most)
+            await context.storage.download_to(SAMPLE_BUCKET, upload.path, original, most)
             prepared = await prepare(context, original, provider.limits, details.language)
         except (InvalidFormat, SampleRefused, SampleTooLarge):
-            await context.storage.remove(upload.bucket, [upload.path])
+            await context.storage.remove(SAMPLE_BUCKET, [upload.path])
             raise
         delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
         await queue(context, upload.user_id, upload.id, details, prepared, delay)

@@ -36,10 +36,10 @@ class SpeechController(Controller):
         502 `inference_failed` where the provider cannot speak it, 503 with `Retry-After` while it is down.
         """
         voice = await find_voice(context, caller, data.voice_id)
-        provider = context.choose_provider(voice.provider)
+        provider = context.choose_provider(voice.tts_provider)
         request = SpeechRequest(
             provider_voice_id=voice.provider_voice_id,
-            target_model=voice.target_model,
+            target_model=voice.provider_target_model,
             text=data.text,
             language=voice.language,
         )

@@ -20,10 +20,13 @@ class Voice(Struct, frozen=True, kw_only=True):
     attempt_id: UUID
     name: str
     language: str
-    provider: str
-    region: str
+    tts_provider: str
     provider_voice_id: str
-    target_model: str
+    provider_target_model: str
+    provider_voice_kind: str
+    provider_region: str
+    provider_request_id: str | None
+    provider_metadata: dict[str, object]
     created_at: datetime
 
 

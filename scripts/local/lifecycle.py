@@ -20,18 +20,12 @@ queries = load_queries(__file__)
 PAGE = ROOT / "docs" / "lifecycle.md"
 START = "<!-- edges: written by `python -m scripts lifecycle` -->\n"
 END = "<!-- end of edges -->\n"
-TITLES = {
-    "status": "`status`, of an attempt",
-    "runtime": "`runtime_status`, of a ready attempt of a reflection",
-    "preview": "`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`",
-    "enrollment": "`status`, of an enrollment",
-}
 
 
 class Edge(Struct, frozen=True):
     """A row of voice_clone.edges; what begins comes from the empty status."""
 
-    machine: str
+    machine: str  # its title on the page
     from_status: str
     to_status: str
     event: str
@@ -76,7 +70,7 @@ def read_edges(dsn: str) -> list[Edge]:
 def render(edges: Sequence[Edge]) -> str:
     """A heading and a state diagram for each machine."""
     return "\n".join(
-        f"### {TITLES[machine]}\n\n{diagram(list(own))}"
+        f"### {machine}\n\n{diagram(list(own))}"
         for machine, own in groupby(edges, key=lambda edge: edge.machine)
     )
 

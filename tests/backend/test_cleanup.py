@@ -77,7 +77,7 @@ class Scene:
         self.epoch = world.claim(self.attempt)["lease_epoch"]
         self.label = new_label()
         self.enrollment: UUID = world.one(
-            "select voice_clone.intend_enrollment(%s, %s, %s, 60) as id",
+            "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60) as id",
             self.attempt, self.epoch, self.label,
         )["id"]  # fmt: skip
 
@@ -161,7 +161,7 @@ async def test_an_orphan_is_removed_at_the_provider_after_its_grace(scene: Scene
 async def test_its_message_goes_with_the_effect(scene: Scene) -> None:
     await scene.orphan()
     scene.end_grace()
-    sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[]) as ids"
+    sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[], 0) as ids"
     (message,) = scene.world.one(sent)["ids"]
     assert (await scene.clean_up(message))["acknowledged"]
     archived = "select count(*) from pgmq.a_voice_cleanup where msg_id = %s"
@@ -203,7 +203,7 @@ async def test_a_voice_that_is_adopted_while_it_is_looked_up_is_no_orphan(scene:
     await asyncio.to_thread(scene.providers.wait, scene.provider, "list")
     scene.world.superuser.execute(activate, (True, scene.attempt))
     scene.world.one(
-        "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+        "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null, null, false)",
         scene.attempt, scene.epoch, scene.enrollment, voice,
     )  # fmt: skip
     scene.providers.release()
@@ -230,7 +230,7 @@ async def test_an_orphan_that_is_not_listed_is_removed_all_the_same(scene: Scene
     scene.providers.fault(scene.provider, "create", "list_lag", lists=100)
     voice = await scene.make_voice()
     scene.cancel()
-    report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r') as status"
+    report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status"
     assert scene.world.one(report, scene.enrollment, voice)["status"] == "orphaned"
     scene.end_grace()
     assert (await scene.clean_up())["reason"] == "removed"

@@ -168,9 +168,9 @@ async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(world: Wor
         )
 
     async def sweep(**asked: Any) -> Any:
-        answer = await service.http.post("/internal/recover-stale", json=asked, headers=AUTHORIZED)
+        answer = await service.http.post("/internal/sweep", json=asked, headers=AUTHORIZED)
         return answer.json() if answer.status_code == 200 else answer.status_code
 
     assert [await sweep(limit=2), await sweep(), await sweep()] == [{"expired": 2}, {"expired": 1}, {}]
     assert await sweep(limit=0) == 422
-    assert (await service.http.post("/internal/recover-stale", json={})).status_code == 401
+    assert (await service.http.post("/internal/sweep", json={})).status_code == 401

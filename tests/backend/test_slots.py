@@ -101,7 +101,9 @@ def own(world: World, voice: str) -> UUID:
     epoch = world.claim(attempt)["lease_epoch"]
     enrollment = world.intend(attempt, epoch)
     world.superuser.execute("update voice_clone.enrollments set provider = 'elevenlabs'")
-    world.one("select voice_clone.report_enrollment(%s, %s, 'm', false, 'r') as status", enrollment, voice)
+    world.one(
+        "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status", enrollment, voice
+    )
     return enrollment
 
 

@@ -176,7 +176,7 @@ async def test_a_verification_is_settled_from_outside_once(
     assert (await settle(service, attempt, verified=True)).json() == first.json()
     contradiction = await settle(service, attempt, verified=False)
     assert (contradiction.status_code, contradiction.json()["code"]) == (409, "illegal_transition")
-    assert (await look(service, world, attempt))["reason"] == "settled"
+    assert (await look(service, world, attempt))["reason"] == "nothing_to_do"
     unknown = await settle(service, uuid4(), verified=True)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 

@@ -75,7 +75,8 @@ def events(world: World, attempt: UUID) -> list[str]:
 
 def revoke(world: World, attempt: UUID, user: UUID) -> None:
     consent = world.truth(
-        "select s.consent_id as id from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id"
+        "select s.consent_id as id from public.voice_clone_attempts a join public.voice_samples"
+        " s on s.id = a.sample_id"
         " where a.id = %s", attempt,
     )["id"]  # fmt: skip
     world.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)

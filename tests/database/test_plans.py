@@ -31,21 +31,25 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "voice_clone_attempts_pkey",
     ),
     "the owner's running attempts": (
-        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and a.status = 'processing'"
+        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and"
+        " a.status = 'processing'"
         " and a.lease_expires_at > now()",
         "voice_clone_attempts_processing_idx",
     ),
     "the owner's open uploads": (
-        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and a.status = 'awaiting_upload'",
+        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and"
+        " a.status = 'awaiting_upload'",
         "voice_clone_attempts_awaiting_idx",
     ),
     "the mirror's attempt": (
-        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s and a.activated_at is not null"
+        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s and"
+        " a.activated_at is not null"
         " order by a.version desc limit 1",
         "voice_clone_attempts_reflection_version_idx",
     ),
     "a reflection's attempts": (
-        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s order by a.created_at desc limit 50",
+        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s order by"
+        " a.created_at desc limit 50",
         "voice_clone_attempts_reflection_id_idx",
     ),
     "an upload by its voice": (

@@ -18,7 +18,8 @@ STATISTICS = {
 def send(world: World, count: int, delay_seconds: int = 0) -> None:
     world.superuser.execute(
         "select voice_clone.send_messages(%s, (select array_agg("
-        "voice_clone.queue_message('voice_preview', gen_random_uuid(), 1, null)) from generate_series(1, %s)), %s)",
+        "voice_clone.queue_message('voice_preview', gen_random_uuid(), 1, null)) from"
+        " generate_series(1, %s)), %s)",
         [QUEUE, count, delay_seconds],
     )
 

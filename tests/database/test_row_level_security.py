@@ -30,15 +30,19 @@ WRITES = {
     "write the mirror": "update public.reflections set voice = '{\"version\": 99}' where id = %(reflection)s",
     "give the reflection away": "update public.reflections set user_id = %(stranger)s"
     " where id = %(reflection)s",
-    "sign a consent by hand": "insert into public.voice_consents (user_id, statement_id, subject_kind, position,"
-    " previous_hash, hash) select %(owner)s, id, 'self', 9, '', '' from public.voice_consent_statements limit 1",
+    "sign a consent by hand": "insert into public.voice_consents (user_id, statement_id,"
+    " subject_kind, position,"
+    " previous_hash, hash) select %(owner)s, id, 'self', 9, '', '' from"
+    " public.voice_consent_statements limit 1",
     "change a consent": "update public.voice_consents set subject_kind = 'self'",
     "insert a sample": "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
     " select user_id, id, 'x', 'audio/wav', 1 from public.voice_consents limit 1",
-    "write a lifecycle column": "update public.voice_clone_attempts set status = 'ready' where id = %(attempt)s",
+    "write a lifecycle column": "update public.voice_clone_attempts set status = 'ready' where"
+    " id = %(attempt)s",
     "delete the attempt": "delete from public.voice_clone_attempts where id = %(attempt)s",
     "rename the voice": "update public.voices set name = 'x' where attempt_id = %(attempt)s",
-    "start a session by hand": "insert into public.voice_sessions (reflection_id, user_id, attempt_id, voice_id)"
+    "start a session by hand": "insert into public.voice_sessions (reflection_id, user_id,"
+    " attempt_id, voice_id)"
     " select reflection_id, user_id, id, voice_id from public.voice_clone_attempts where id = %(attempt)s",
     "read the events": "select from voice_clone.events",
     "read the enrollments": "select from voice_clone.enrollments",

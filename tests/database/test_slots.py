@@ -39,7 +39,8 @@ def fail(world: World, attempt: UUID) -> int:
 
 def retry(world: World, attempt: UUID) -> None:
     world.superuser.execute(
-        "update public.voice_clone_attempts set status = 'queued', error_code = null, error_message = null where id = %s",
+        "update public.voice_clone_attempts set status = 'queued', error_code = null,"
+        " error_message = null where id = %s",
         (attempt,),
     )
 

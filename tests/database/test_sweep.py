@@ -114,7 +114,10 @@ def test_the_wait_between_messages_that_were_not_lost_doubles(world: World) -> N
         " set sweep_at = now(), not_before = null, updated_at = now() - interval '20 min'",
     )
     assert sweep(world) == {"sent": 1}
-    waits = "select extract(epoch from sweep_at - now())::int / 60 as minutes from public.voice_clone_attempts where id = %s"
+    waits = (
+        "select extract(epoch from sweep_at - now())::int / 60 as minutes from"
+        " public.voice_clone_attempts where id = %s"
+    )
     assert world.truth(waits, attempt)["minutes"] in {19, 20}
 
 

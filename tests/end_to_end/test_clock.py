@@ -33,7 +33,7 @@ async def clock(product: Product) -> AsyncIterator[None]:
                 assert answer.status_code == 200, answer.text
                 await asyncio.sleep(0.1)
 
-    paths = ["recover-stale", *(f"queues/{queue}/drain" for queue in QUEUES)]
+    paths = ["sweep", *(f"queues/{queue}/drain" for queue in QUEUES)]
     ticks = [asyncio.create_task(tick(path, {"seconds": 1.0} if "/" in path else {})) for path in paths]
     try:
         yield

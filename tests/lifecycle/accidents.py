@@ -55,7 +55,8 @@ class Accidents(Cleaning):
         if waiting:
             self.call(
                 "activates a second attempt",
-                "update public.voice_clone_attempts set status = 'queued', is_active = true where id = %(id)s",
+                "update public.voice_clone_attempts set status = 'queued', is_active = true"
+                " where id = %(id)s",
                 Refusal("23505", 1), forced=True, id=waiting[0].id,
             )  # fmt: skip
 
@@ -64,7 +65,8 @@ class Accidents(Cleaning):
         moves = [(a, to) for a in attempts for to in EDGES if to != a.status and to not in EDGES[a.status]]
         a, to = moves[(pick * 7) % len(moves)]
         self.call(
-            f"takes {a.status} to {to}", "update public.voice_clone_attempts set status = %(to)s where id = %(id)s",
+            f"takes {a.status} to {to}", "update public.voice_clone_attempts set status = %(to)s"
+                                         " where id = %(id)s",
             Refusal("VC001", 2), forced=True, id=a.id, to=to,
         )  # fmt: skip
 
@@ -75,7 +77,8 @@ class Accidents(Cleaning):
     def lowers_an_epoch(self, pick: int) -> None:
         a = list(self.model.attempts.values())[pick % len(self.model.attempts)]
         self.call(
-            "lowers an epoch", "update public.voice_clone_attempts set lease_epoch = lease_epoch - 1 where id = %(id)s",
+            "lowers an epoch", "update public.voice_clone_attempts set lease_epoch = lease_epoch"
+                               " - 1 where id = %(id)s",
             Refusal("VC001", 4), forced=True, id=a.id,
         )  # fmt: skip
 

@@ -135,9 +135,10 @@ def reflection(queued: Queued) -> UUID:
         ).fetchone()
         assert row is not None
         connection.execute(
-            "insert into public.voice_clone_attempts (id, user_id, reflection_id, source, status, preview_status,"
+            "insert into public.voice_clone_attempts (id, user_id, reflection_id, source,"
+            " status, preview_status,"
             " is_active, activated_at, version, provider) values (gen_random_uuid(), gen_random_uuid(), %s,"
-            " 'recording', 'queued', 'required', true, now(), 3, 'local')",
+            " 'legacy_outbox', 'queued', 'required', true, now(), 3, 'local')",
             [row[0]],
         )
         return row[0]

@@ -248,7 +248,9 @@ async def test_a_busy_queue_is_read_a_few_messages_at_a_time(queued: Queued) -> 
     ):
         started = loop.time()
         for _ in range(messages):
-            await sender.execute("select voice_clone.send_messages(%s, %s)", [queued.name, [Jsonb(body())]])
+            await sender.execute(
+                "select voice_clone.send_messages(%s, %s, 0)", [queued.name, [Jsonb(body())]]
+            )
         await soon(all_handled)
         taken = loop.time() - started
     [(reads,)] = queued.rows("select calls from pg_stat_user_functions where funcname = 'read_messages'")

@@ -84,25 +84,28 @@ class Enrollment:
         self.epoch = world.claim(self.attempt)["lease_epoch"]
         self.label = new_label()
         self.id: UUID = world.one(
-            "select voice_clone.intend_enrollment(%s, %s, %s, 60) as id",
+            "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60) as id",
             self.attempt, self.epoch, self.label,
         )["id"]  # fmt: skip
 
     def attach(self, voice: str) -> None:
         self.world.one(
-            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null)",
+            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1',"
+            " null, null, false)",
             self.attempt, self.epoch, self.id, voice,
         )  # fmt: skip
 
     def orphan(self, voice: str) -> None:
         self.world.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
         self.world.one(
-            "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r') as status", self.id, voice
+            "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status", self.id, voice
         )
 
     def close(self) -> None:
         self.world.one(
-            "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null)", self.id, self.epoch
+            "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)",
+            self.id,
+            self.epoch,
         )
 
 
@@ -164,8 +167,8 @@ async def test_a_provider_that_cannot_be_asked_is_named_and_keeps_no_other_from_
     providers.fault("qwen", "list", "unavailable", times=None)
     code, report = await reconcile(world, providers)
     assert code == 1
-    assert [*report["troubled"]] == ["qwen"]
-    assert "provider_unavailable" in report["troubled"]["qwen"]
+    assert [*report["errors"]] == ["qwen"]
+    assert "provider_unavailable" in report["errors"]["qwen"]
 
 
 async def test_without_an_address_it_says_what_to_set(world: World) -> None:

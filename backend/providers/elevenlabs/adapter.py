@@ -19,6 +19,7 @@ from backend.providers.base import (
     ProviderVoice,
     Slots,
     SpeechRequest,
+    create_metadata,
 )
 from backend.providers.elevenlabs.errors import known
 from backend.providers.http import (
@@ -87,6 +88,7 @@ class _Subscription(Struct):
 
 class ElevenLabs:
     name = "elevenlabs"
+    voice_kind = "ivc"
 
     def __init__(self, config: ElevenLabsConfig, client: HttpClient) -> None:
         self._config = config
@@ -130,6 +132,7 @@ class ElevenLabs:
             target_model=self._config.model_id,
             request_id=answer.headers.get("request-id"),
             requires_verification=created.requires_verification,
+            metadata=create_metadata(requires_verification=created.requires_verification),
         )
 
     async def find(self, label: str) -> ProviderVoice | None:

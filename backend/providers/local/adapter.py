@@ -22,6 +22,7 @@ from backend.providers.base import (
     ProviderVoice,
     Sample,
     SpeechRequest,
+    create_metadata,
 )
 from backend.providers.http import (
     INFERENCE_FAILED,
@@ -84,6 +85,7 @@ class LocalProvider:
     """Works in child processes, started when first needed. Close it with `aclose`."""
 
     name = "local"
+    voice_kind = "match"
     region: str | None = None
     target_model = TARGET_MODEL
     limits = Limits(
@@ -120,7 +122,11 @@ class LocalProvider:
             await self._profiles.put(_key(PREFIX + request.label), msgspec.json.encode(profile))
         except Exception as error:  # taken, or its answer was lost: either way the label tells
             raise _error(UNKNOWN) from error
-        return Enrolled(provider_voice_id=PREFIX + request.label, target_model=TARGET_MODEL)
+        return Enrolled(
+            provider_voice_id=PREFIX + request.label,
+            target_model=TARGET_MODEL,
+            metadata=create_metadata(measures=msgspec.to_builtins(profile.measures)),
+        )
 
     async def find(self, label: str) -> ProviderVoice | None:
         return await self.describe(PREFIX + label)

@@ -19,6 +19,7 @@ from backend.providers.base import (
     ProviderError,
     ProviderVoice,
     SpeechRequest,
+    create_metadata,
 )
 from backend.providers.http import (
     INFERENCE_FAILED,
@@ -63,6 +64,8 @@ _RESULT_HOST = re.compile(r"dashscope-[a-z0-9-]+\.oss-[a-z0-9-]+\.aliyuncs\.com"
 class _Created(Struct):
     voice: str
     target_model: str | None = None
+    fallback_mode: bool | None = None
+    fallback_reason: str | None = None
 
 
 class _Deleted(Struct):
@@ -91,6 +94,7 @@ class _Speech(Struct):
 class _Envelope(Struct, Generic[T]):
     output: T
     request_id: str | None = None
+    usage: Any = None  # shown to operators, so its shape does not matter
 
 
 class _Error(Struct):
@@ -101,6 +105,7 @@ class _Error(Struct):
 
 class Qwen:
     name = "qwen"
+    voice_kind = "vc"
 
     def __init__(self, config: QwenConfig, client: HttpClient) -> None:
         self._config = config
@@ -173,7 +178,8 @@ class Qwen:
                 "language_type": LANGUAGES.get(_primary(request.language), "Auto"),
             },
         }
-        speech, request_id = await self._post(call, GENERATION, body, _Speech)
+        answer = await self._post(call, GENERATION, body, _Speech)
+        speech, request_id = answer.output, answer.request_id
         return await self._download(call, speech.audio.url or "", request_id)
 
     async def _create(self, request: EnrollRequest) -> Enrolled:
@@ -191,11 +197,17 @@ class Qwen:
         }
         if request.transcript:
             body["text"] = request.transcript
-        created, request_id = await self._customize(call, body, _Created)
+        answer = await self._customize(call, body, _Created)
+        created = answer.output
         return Enrolled(
             provider_voice_id=created.voice,
             target_model=created.target_model or self._config.target_model,
-            request_id=request_id,
+            request_id=answer.request_id,
+            metadata=create_metadata(
+                usage=answer.usage,
+                fallback_mode=created.fallback_mode,
+                fallback_reason=created.fallback_reason,
+            ),
         )
 
     async def _audio(self, call: Call, request: EnrollRequest) -> str:
@@ -225,7 +237,8 @@ class Qwen:
         seen: set[str] = set()
         for index in range(MAX_PAGES):
             body = {"action": "list", "page_size": self._config.page_size, "page_index": index}
-            page, _ = await self._customize(self._call(self._config.call_seconds), body, _Page)
+            call = self._call(self._config.call_seconds)
+            page = (await self._customize(call, body, _Page)).output
             fresh = {listed.voice for listed in page.voice_list} - seen
             if not fresh:
                 return
@@ -234,18 +247,15 @@ class Qwen:
             if page.total_count is not None and len(seen) >= page.total_count:
                 return
 
-    async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> tuple[T, str | None]:
+    async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> _Envelope[T]:
         return await self._post(call, CUSTOMIZATION, {"model": "qwen-voice-enrollment", "input": body}, shape)
 
-    async def _post(
-        self, call: Call, path: str, body: dict[str, Any], shape: type[T]
-    ) -> tuple[T, str | None]:
+    async def _post(self, call: Call, path: str, body: dict[str, Any], shape: type[T]) -> _Envelope[T]:
         url = self._config.base + path
         answer = await send(self._client, call, "POST", url, json=body, headers=self._headers)
         if not answer.ok:
             raise _refused(call, answer)
-        envelope = parse(call, answer, _Envelope[shape])
-        return envelope.output, envelope.request_id
+        return parse(call, answer, _Envelope[shape])
 
     async def _download(self, call: Call, url: str, request_id: str | None) -> bytes:
         """The spoken file, without our key and only from a host that is Qwen's."""

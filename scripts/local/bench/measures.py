@@ -296,13 +296,14 @@ def transitions_alone(bench: Bench, count: int = 50) -> float:
             parameters = {"reflections": reflections, "path": "p", "bytes": 1}
             for attempt in connection.execute(queries.queued.encode(), parameters).fetchall():
                 epoch = connection.execute(
-                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9)", [attempt]
+                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9, false)", [attempt]
                 ).fetchone()
                 enrollment = connection.execute(
-                    "select voice_clone.intend_enrollment(%s, %s, %s, 60)", [attempt, epoch, uuid4().hex[:16]]
+                    "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60)",
+                    [attempt, epoch, uuid4().hex[:16]],
                 ).fetchone()
                 connection.execute(
-                    "select id from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null, true)",
+                    "select id from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null, null, true)",
                     [attempt, epoch, enrollment, str(attempt)],
                 )
                 connection.execute(

@@ -31,7 +31,7 @@ update public.reflections set voice = '{}' where id = any(%(reflections)s)
 -- mirror_messages --
 -- one for each reflection
 select voice_clone.send_messages('voice_mirror',
-  (select array_agg(voice_clone.queue_message('mirror', r, 1)) from unnest(%(reflections)s::uuid[]) r), 0)
+  (select array_agg(voice_clone.queue_message('voice_mirror', r, 1, null)) from unnest(%(reflections)s::uuid[]) r), 0)
 
 -- consents --
 -- one each
@@ -84,7 +84,7 @@ from r, generate_series(1, 10) n
 -- fill_delayed --
 -- messages that nobody may see for a day, in each queue that is measured
 select cardinality(voice_clone.send_messages(queue,
-  (select array_agg(voice_clone.queue_message('queued', gen_random_uuid(), 1)) from generate_series(1, %(count)s)), 86400))
+  (select array_agg(voice_clone.queue_message(queue, gen_random_uuid(), 1, null)) from generate_series(1, %(count)s)), 86400))
 from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
 
 -- lost --

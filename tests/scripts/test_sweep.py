@@ -11,7 +11,7 @@ from tests.world import World
 
 async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts", "recover-stale", *arguments),
+        *(sys.executable, "-m", "scripts", "sweep", *arguments),
         cwd=ROOT,
         env=os.environ | {"DATABASE_URL": url, "COLUMNS": "120"},
         stdout=asyncio.subprocess.PIPE,
@@ -38,7 +38,7 @@ async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> Non
     assert (code, json.loads(output)) == (0, {"expired": 2})
     code, output, _ = await run(world.database.postgres)
     assert code == 0
-    assert "uploads that nobody finalized in time" in output
+    assert "uploads that were not finalized in time" in output
     assert (await run(world.database.service))[:2] == (0, "Nothing was due.\n")
     assert (await run(world.database.service, "--json"))[:2] == (0, "{}\n")
 
@@ -49,7 +49,7 @@ async def test_the_command_fails_where_something_could_not_be_moved(world: World
         "alter table public.voice_clone_attempts add constraint never check (status <> 'expired') not valid"
     )
     code, output, _ = await run(world.database.service, "--json")
-    assert (code, json.loads(output)) == (1, {"troubled": 1})
+    assert (code, json.loads(output)) == (1, {"errors": 1})
 
 
 async def test_the_command_says_what_it_needs() -> None:

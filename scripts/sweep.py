@@ -1,4 +1,4 @@
-"""`python -m scripts recover-stale`: run the sweep once, and say what it did."""
+"""`python -m scripts sweep`: run the sweep once, and say what it did."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ from backend.database.queries import load_queries
 
 queries = load_queries(__file__)
 MEANINGS = {
-    "expired": "uploads that nobody finalized in time",
+    "expired": "uploads that were not finalized in time",
     "sent": "messages that were due, or lost and sent again",
     "requeued": "leases that ran out; the work is queued again",
     "failed": "out of budget, or past a deadline",
     "postponed": "nothing to do any more",
     "enrollments": "voices at a provider whose outcome or removal is due",
-    "idempotency_keys": "answers kept for repeated requests, and forgotten now",
-    "troubled": "could not be moved: Postgres's log names each and its error",
+    "idempotency_keys": "answers kept for repeated requests, and deleted now",
+    "errors": "could not be swept: Postgres's log names each and its error",
 }
-TROUBLED = 1  # the exit code
+ERRORS = 1  # the exit code
 
 
-def recover_stale(
+def sweep(
     limit: Annotated[int, typer.Option(min=1, help="At most so many attempts in this run.")] = 1000,
     json: Annotated[bool, typer.Option("--json", help="Counts as one JSON object.")] = False,
 ) -> None:
@@ -41,14 +41,14 @@ def recover_stale(
         )
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            done = dict(connection.execute(queries.recover_stale.encode(), {"limit": limit}).fetchall())
+            done = dict(connection.execute(queries.sweep.encode(), {"limit": limit}).fetchall())
     except psycopg.Error as error:
         sys.exit(f"The sweep did not run: {error}")
     if json:
         sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     else:
         show(done)
-    sys.exit(TROUBLED if "troubled" in done else 0)
+    sys.exit(ERRORS if "errors" in done else 0)
 
 
 def show(done: dict[str, int]) -> None:

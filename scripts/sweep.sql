@@ -1,3 +1,3 @@
--- recover_stale --
+-- sweep --
 -- one run; no row where nothing was due
 select what, count from voice_clone.sweep(%(limit)s)

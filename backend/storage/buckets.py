@@ -1,0 +1,3 @@
+"""The buckets of supabase/config.toml that more than one package names."""
+
+SAMPLE_BUCKET = "voice-samples"  # uploads, and the prepared WAV of each
