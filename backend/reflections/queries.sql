@@ -1,11 +1,6 @@
 -- voice --
--- the mirror as clients read it, and the gate beside it; under row level security
-select r.voice, public.voice_launch_gate(r.id) as gate, a.source, a.preview_path,
-  case when a.error_code is not null then to_jsonb(a) end as attempt, s.measures
-from public.reflections r
-left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
-left join public.voice_samples s on s.id = a.sample_id and a.error_code is not null
-where r.id = %(reflection)s
+-- the mirror as clients read it, and the gate beside it; no row for a caller who is not the owner
+select * from voice_clone.reflection_voice(%(reflection)s, %(user)s)
 
 -- start_session --
 -- refused with the blockers when the gate is shut
@@ -21,8 +16,8 @@ select * from voice_clone.request_preview(%(reflection)s, %(user)s)
 select * from voice_clone.complete_preview(%(reflection)s, %(user)s)
 
 -- exists --
--- under row level security: another's does not
-select exists (select from public.reflections r where r.id = %(reflection)s)
+-- for its owner
+select exists (select from voice_clone.launch_gate(%(reflection)s, %(user)s))
 
 -- retry --
 -- what failed, again

@@ -20,8 +20,8 @@ async def owner_step(context: AppContext, caller: Caller, reflection_id: UUID, s
 
 
 async def require_reflection(context: AppContext, caller: Caller, reflection_id: UUID) -> None:
-    mine = context.database.as_caller(caller)
-    if not await mine.fetch_value(queries.exists, {"reflection": reflection_id}, of=bool):
+    parameters = {"reflection": reflection_id, "user": caller.user_id}
+    if not await context.database.fetch_value(queries.exists, parameters, of=bool):
         raise no_reflection()
 
 

@@ -90,8 +90,8 @@ class ReflectionsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> ReflectionVoice:
-        mine = context.database.as_caller(caller)
-        row = await mine.fetch_one(queries.voice, {"reflection": reflection_id}, row=ReflectionVoiceRow)
+        parameters = {"reflection": reflection_id, "user": caller.user_id}
+        row = await context.database.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
         if row is None:
             raise no_reflection()
         url = None

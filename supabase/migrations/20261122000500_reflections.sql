@@ -1,33 +1,86 @@
 -- Reflections: the AI personas of a user. `voice` is a mirror of lifecycle state that clients read.
+--
+-- A table of this name that exists already is adopted: it gets what is missing, and keeps its rows, columns, defaults,
+-- policies, grants and triggers. What its clients may do with their reflections stays the application's decision.
 
-create table public.reflections (
-  id uuid primary key default gen_random_uuid(),
-  user_id uuid not null default auth.uid() references auth.users (id),
-  name text not null check (length(name) between 1 and 120),
-  voice jsonb not null default '{}' check (jsonb_typeof(voice) = 'object'),
-  created_at timestamptz not null default now()
-);
+set local lock_timeout = '5s';
 
-create index reflections_user_id_idx on public.reflections (user_id, created_at desc);
+do $$
+begin
+  if to_regclass('public.reflections') is not null then
+    return;
+  end if;
+  create table public.reflections (
+    id uuid primary key default gen_random_uuid(),
+    user_id uuid not null default auth.uid() references auth.users (id),
+    name text not null check (length(name) between 1 and 120),
+    voice jsonb not null default '{}',
+    created_at timestamptz not null default now()
+  );
+  create index reflections_user_id_idx on public.reflections (user_id, created_at desc);
+  alter table public.reflections enable row level security;
+  revoke all on public.reflections from public, anon, authenticated, service_role;
+  grant select, delete, insert (id, name), update (name) on public.reflections to authenticated;
+  grant select, insert, update, delete on public.reflections to service_role;
+  create policy "Owners read their reflections" on public.reflections
+    for select to authenticated using (user_id = (select auth.uid()));
+  create policy "Owners add reflections of their own" on public.reflections
+    for insert to authenticated with check (user_id = (select auth.uid()));
+  create policy "Owners rename their reflections" on public.reflections
+    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+  create policy "Owners delete their reflections" on public.reflections
+    for delete to authenticated using (user_id = (select auth.uid()));
+end
+$$;
 
-alter table public.reflections enable row level security;
-revoke all on public.reflections from public, anon, authenticated, service_role;
-grant select, delete, insert (id, name), update (name) on public.reflections to authenticated;
-grant select, insert, update, delete on public.reflections to service_role;
-grant select, update (voice) on public.reflections to voice_clone_mirror;
+alter table public.reflections
+  add column if not exists voice jsonb not null default '{}',
+  add column if not exists created_at timestamptz not null default now(),
+  add check (jsonb_typeof(voice) = 'object');
 
-create policy "Owners read their reflections" on public.reflections
-  for select to authenticated using (user_id = (select auth.uid()));
-create policy "Owners add reflections of their own" on public.reflections
-  for insert to authenticated with check (user_id = (select auth.uid()));
-create policy "Owners rename their reflections" on public.reflections
-  for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
-create policy "Owners delete their reflections" on public.reflections
-  for delete to authenticated using (user_id = (select auth.uid()));
-create policy "The mirror reads every reflection" on public.reflections
-  for select to voice_clone_mirror using (true);
-create policy "The mirror writes every reflection" on public.reflections
-  for update to voice_clone_mirror using (true) with check (true);
+do $$
+begin
+  if not exists (
+    select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    where i.indrelid = 'public.reflections'::regclass and a.attname = 'user_id' and i.indisvalid and i.indpred is null
+  ) then
+    create index on public.reflections (user_id);
+  end if;
+  -- Only where no policy of the application decides what its signed-in users read.
+  if not exists (
+    select from pg_policy p
+    where p.polrelid = 'public.reflections'::regclass and p.polpermissive and p.polcmd in ('r', '*')
+      and p.polroles && array[0, 'authenticated'::regrole]::oid[]
+  ) then
+    create policy "Owners read the voice of their reflections" on public.reflections
+      for select to authenticated using (user_id = (select auth.uid()));
+    grant select (id, user_id, voice) on public.reflections to authenticated;
+  end if;
+end
+$$;
+
+grant select (id, voice), update (voice) on public.reflections to voice_clone_mirror;
+
+-- What a reflection is called. Only a table of ours is sure to have a name.
+create function voice_clone.reflection_name(r public.reflections) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_name jsonb := to_jsonb(r) -> 'name';
+begin
+  return coalesce(case jsonb_typeof(v_name) when 'string' then nullif(btrim(left(v_name #>> '{}', 120)), '') end, 'Voice');
+end
+$$;
+
+-- The version that the mirror shows; 0 for none, and for a value of the application's own that is no such version.
+create function voice_clone.shown_version(p_voice jsonb) returns bigint
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return case when p_voice ->> 'version' ~ '^[0-9]{1,15}$' then (p_voice ->> 'version')::bigint else 0 end;
+end
+$$;
+grant execute on function voice_clone.shown_version(jsonb) to voice_clone_mirror;
 
 -- Refuses a change of the keys that only the mirror writes; every other key is the application's.
 -- Invoker on purpose: current_user tells who writes.
@@ -46,11 +99,12 @@ begin
     raise exception 'only the mirror writes these keys of voice: %', array_to_string(tg_argv::text[], ', ')
       using errcode = '42501';
   end if;
-  return new;
+  return null;
 end
 $$;
 
-create trigger voice_clone_protect_mirror_keys before insert or update of voice on public.reflections
+-- After, so that it sees what a BEFORE trigger of the application makes of the row.
+create trigger voice_clone_protect_mirror_keys after insert or update on public.reflections
   for each row execute function voice_clone.protect_mirror_keys(
     'cloneStatus', 'runtimeStatus', 'previewStatus', 'previewRequired', 'attemptId', 'voiceId',
     'provider', 'targetModel', 'error', 'version', 'updatedAt');

@@ -88,5 +88,3 @@ revoke all on public.voice_clone_attempts from public, anon, authenticated, serv
 grant select on public.voice_clone_attempts to authenticated, service_role, voice_clone_mirror;
 create policy "Owners read their attempts" on public.voice_clone_attempts
   for select to authenticated using (user_id = (select auth.uid()));
-create policy "The mirror reads every attempt" on public.voice_clone_attempts
-  for select to voice_clone_mirror using (true);

@@ -223,10 +223,12 @@ begin
     new.version := old.version + 1;
     if new.is_active and not old.is_active then
       new.activated_at := now();
-      -- The mirror never goes back: a newer attempt starts above every version the reflection has shown.
+      -- The mirror never goes back: a newer attempt starts above every version the reflection has shown, also before
+      -- its table was adopted.
       new.version := 1 + greatest(old.version, (
         select max(a.version) from public.voice_clone_attempts a
-        where a.reflection_id = new.reflection_id and a.activated_at is not null));
+        where a.reflection_id = new.reflection_id and a.activated_at is not null), (
+        select voice_clone.shown_version(r.voice) from public.reflections r where r.id = new.reflection_id));
     end if;
   end if;
   new.sweep_at := voice_clone.attempt_sweep_at(new);

@@ -50,6 +50,7 @@ as $$
 declare
   r public.reflections;
   a public.voice_clone_attempts;
+  v_name text;
   v_sample uuid;
 begin
   perform voice_clone.lock_consents_shared(p_user);
@@ -57,11 +58,12 @@ begin
   if not found then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
+  v_name := coalesce(p_name, voice_clone.reflection_name(r));
   v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_provider_voice_id, p_label);
   select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active;
   if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
     and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
-      = (p_provider, p_region, p_provider_voice_id, p_target_model, coalesce(p_name, r.name), p_language)
+      = (p_provider, p_region, p_provider_voice_id, p_target_model, v_name, p_language)
   then
     return next a;
     return;
@@ -71,7 +73,7 @@ begin
   values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_provider_voice_id,
           p_target_model, case when p_preview_required then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
-    p_attempt, p_user, coalesce(p_name, r.name), p_language, null, null, null, null, null, null, 0);
+    p_attempt, p_user, v_name, p_language, null, null, null, null, null, null, 0);
 end
 $$;
 

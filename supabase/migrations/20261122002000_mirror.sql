@@ -43,8 +43,10 @@ declare
 begin
   -- In one order, so that two calls cannot deadlock.
   perform from public.reflections r where r.id = any (p_reflections) order by r.id for no key update;
+  -- The triggers of an adopted table may name their objects without a schema.
+  perform set_config('search_path', 'public, extensions, pg_temp', true);
   update public.reflections r
-  set voice = r.voice || case when (last.attempt).is_active
+  set voice = coalesce(r.voice, '{}') || case when (last.attempt).is_active
     then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end
   from unnest(p_reflections) requested (id)
   cross join lateral (
@@ -52,7 +54,7 @@ begin
     where a.reflection_id = requested.id and a.activated_at is not null
     order by a.version desc limit 1
   ) last
-  where r.id = requested.id and coalesce((r.voice ->> 'version')::bigint, 0) < (last.attempt).version;
+  where r.id = requested.id and voice_clone.shown_version(r.voice) < (last.attempt).version;
   get diagnostics v_count = row_count;
   return v_count;
 end

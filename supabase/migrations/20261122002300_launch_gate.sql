@@ -51,6 +51,24 @@ begin
 end
 $$;
 
+-- The mirror, with the gate and what explains an error; no row for a caller who is not the owner. Definer, because the
+-- policies of an adopted table of reflections are its application's.
+create function voice_clone.reflection_voice(p_reflection uuid, p_user uuid)
+returns table (voice jsonb, gate jsonb, source text, preview_path text, attempt jsonb, measures jsonb)
+language plpgsql stable security definer set search_path = '' rows 1
+as $$
+begin
+  return query
+    select coalesce(r.voice, '{}'), jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers),
+      a.source, a.preview_path, case when a.error_code is not null then to_jsonb(a) end, s.measures
+    from public.reflections r
+    cross join voice_clone.launch_gate(r.id, p_user) g
+    left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
+    left join public.voice_samples s on s.id = a.sample_id and a.error_code is not null
+    where r.id = p_reflection and r.user_id = p_user;
+end
+$$;
+
 -- Starts a session, or raises VC005 with the blockers. Locks the attempt against a reset in between.
 create function voice_clone.start_session(p_reflection uuid, p_user uuid) returns setof public.voice_sessions
 language plpgsql security definer set search_path = ''
@@ -87,5 +105,6 @@ grant execute on function public.voice_launch_gate(uuid) to authenticated;
 
 grant execute on function
   voice_clone.launch_gate(uuid, uuid),
+  voice_clone.reflection_voice(uuid, uuid),
   voice_clone.start_session(uuid, uuid)
 to voice_clone_backend;

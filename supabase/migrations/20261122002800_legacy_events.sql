@@ -70,7 +70,7 @@ begin
     return voice_clone.decide_legacy_event(
       e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has revoked it.');
   end if;
-  return (e.id, 'received', null, null, null, r.user_id, r.name, v_consent)::voice_clone.legacy_decision;
+  return (e.id, 'received', null, null, null, r.user_id, voice_clone.reflection_name(r), v_consent)::voice_clone.legacy_decision;
 end
 $$;
 

@@ -12,9 +12,9 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   with stated as (
-    select r.id as reflection_id, r.user_id, r.name as name,
+    select r.id as reflection_id, r.user_id, voice_clone.reflection_name(r) as name,
       coalesce(substring(r.voice ->> 'language' from '^[a-z]{2}$'), 'en') as language,
-      case when r.voice ->> 'version' ~ '^[0-9]{1,15}$' then (r.voice ->> 'version')::bigint else 0 end as version,
+      voice_clone.shown_version(r.voice) as version,
       coalesce(r.voice ->> 'provider', case
         when v.model like 'qwen%' then 'qwen' when v.model like 'eleven%' then 'elevenlabs' end) as provider,
       coalesce(r.voice ->> 'region', '') as region, nullif(v.voice, '') as provider_voice_id,
@@ -48,18 +48,6 @@ as $$
   order by s.reflection_id
 $$;
 
--- The mirror compares versions; a value that is no version of its kind would keep it from ever being written.
-create function voice_clone.drop_legacy_version(p_reflection uuid) returns void
-language sql security definer set search_path = ''
-as $$
-  update public.reflections r set voice = r.voice - 'version'
-  where r.id = p_reflection and r.voice ->> 'version' !~ '^[0-9]{1,15}$'
-$$;
-grant create on schema voice_clone to voice_clone_mirror;
-alter function voice_clone.drop_legacy_version(uuid) owner to voice_clone_mirror;
-revoke create on schema voice_clone from voice_clone_mirror;
-revoke all on function voice_clone.drop_legacy_version(uuid) from public;
-
 -- One reflection: a row of legacy_voices, which the caller has locked.
 create function voice_clone.import_legacy_voice(p_legacy record) returns void
 language plpgsql security definer set search_path = ''
@@ -71,7 +59,9 @@ declare
   a public.voice_clone_attempts;
   e voice_clone.enrollments;
 begin
-  perform voice_clone.drop_legacy_version(p_legacy.reflection_id);
+  if p_legacy.user_id is null then
+    raise exception 'the reflection has no owner' using errcode = 'VC004';
+  end if;
   insert into public.voice_clone_attempts
     (id, user_id, reflection_id, source, name, language, provider, region, provider_voice_id, target_model,
      preview_status, version)
