@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from msgspec import Struct
 
-from tests.backend.profiles import DirectoryProfiles
 from backend.audio.inspect import AudioInspector
 from backend.providers.base import (
     EnrollRequest,
@@ -53,7 +52,7 @@ def profiles(tmp_path: Path) -> DirectoryProfiles:
 
 
 @pytest.fixture
-async def provider(profiles: workers: LocalProvider) -> LocalProvider:
+async def provider(profiles: DirectoryProfiles, workers: LocalProvider) -> LocalProvider:
     """With voices of its own, and the processes of the others."""
     fresh = LocalProvider(profiles)
     fresh.pool = workers.pool
