@@ -159,7 +159,7 @@ class Workers(Owners):
             refusal, dies = Refusal("VC007", 5), False
         row = self.call(
             "intends an enrollment", lifecycle.intend, refusal, crash=dies,
-            attempt=a.id, epoch=claim.epoch, label=label, settle=SETTLE,
+            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE,
         )  # fmt: skip
         if row is not None:
             settles_at = self.model.clock + SETTLE
@@ -171,7 +171,7 @@ class Workers(Owners):
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
         a = self.write(
-            claim, f"settles an enrollment as {status}", lifecycle.settle, "processing", fate,
+            claim, f"resolves an enrollment as {status}", lifecycle.resolve, "processing", fate,
             enrollment=e.id, status=status, code="x", request_id=None, settle=settle,
         )  # fmt: skip
         if a:
@@ -198,7 +198,13 @@ class Workers(Owners):
     def attach(self, claim: Claim, voice: str, fate: str, *, verifies: bool) -> bool:
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
-        values = {"enrollment": e.id, "voice": voice, "target_model": "m", "request_id": "r"}
+        values = {
+            "enrollment": e.id,
+            "voice": voice,
+            "target_model": "m",
+            "request_id": "r",
+            "metadata": None,
+        }
         sql, name = (
             (lifecycle.await_verification, "awaits verification")
             if verifies
@@ -236,7 +242,7 @@ class Workers(Owners):
         """The voice of a worker whose lease has passed on."""
         row = self.call(
             "reports a late voice", lifecycle.report, enrollment=e.id, voice=voice, target_model="m",
-            requires_verification=False, request_id="r",
+            requires_verification=False, request_id="r", metadata=None,
         )  # fmt: skip
         assert row is not None
         said = self.model.report(e, voice)

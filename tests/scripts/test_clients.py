@@ -113,7 +113,7 @@ def test_serving_requests_leaves_the_grants_as_the_migrations_made_them(
 def test_functions_are_called_by_rpc_in_each_exposed_schema(client: Client, service: Client) -> None:
     sign_up(client)
     row = insert_reflection(client)
-    gate: Any = client.rpc("launch_gate", {"reflection_id": row["id"]}).execute().data
+    gate: Any = client.rpc("voice_launch_gate", {"reflection_id": row["id"]}).execute().data
     assert gate["launchable"] is False
     metrics: Any = service.schema("operations").rpc("queue_metrics", {}).execute().data
     assert "voice_clone_process" in {entry["queue"] for entry in metrics}

@@ -74,7 +74,7 @@ def check_attempts(sight: Sight, attempts: int, made: Storm) -> None:
 def check_voices(sight: Sight, voices: dict[str, list[Row]]) -> None:
     """What the providers have is what rows own and what is known as an orphan, exactly."""
     made = sorted((v["provider"], v["voice_id"]) for each in voices.values() for v in each)
-    owned = [(v["provider"], v["provider_voice_id"]) for v in sight.voices]
+    owned = [(v["tts_provider"], v["provider_voice_id"]) for v in sight.voices]
     orphans = [
         (e["provider"], e["provider_voice_id"]) for e in sight.enrollments if e["status"] == "orphaned"
     ]
