@@ -125,7 +125,7 @@ async def test_each_message_of_a_set_has_its_own_outcome(queued: Queued) -> None
 
 @pytest.fixture
 def reflection(queued: Queued) -> UUID:
-    """One with an active attempt at version 3, whose mirror nobody has written yet."""
+    """One with an active attempt at version 3, whose mirror is not written yet."""
     with connect(queued.superuser) as connection:
         connection.execute(
             "set local session_replication_role = replica"
@@ -135,10 +135,9 @@ def reflection(queued: Queued) -> UUID:
         ).fetchone()
         assert row is not None
         connection.execute(
-            "insert into public.voice_clone_attempts (id, user_id, reflection_id, source,"
-            " status, preview_status,"
-            " is_active, activated_at, version, provider) values (gen_random_uuid(), gen_random_uuid(), %s,"
-            " 'legacy_outbox', 'queued', 'required', true, now(), 3, 'local')",
+            "insert into public.voice_clone_attempts (id, user_id, reflection_id, source, status,"
+            " preview_status, is_active, activated_at, version, provider) values (gen_random_uuid(),"
+            " gen_random_uuid(), %s, 'legacy_outbox', 'queued', 'required', true, now(), 3, 'local')",
             [row[0]],
         )
         return row[0]
