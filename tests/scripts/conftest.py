@@ -1,6 +1,6 @@
 """One running Supabase for the tests of this folder, and people who signed up there."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,9 +8,10 @@ import httpx
 import msgspec
 import pytest
 
-from scripts.local.supabase.postgres import DEFAULT_VERSION
+from scripts.local.supabase.postgres import DEFAULT_VERSION, Cluster
 from scripts.local.supabase.stack import Stack, running_stack
-from tests.clusters import SPEED, copied_cluster, temporary_directory
+from scripts.migrations import push_migrations
+from tests.clusters import SPEED, Database, cloned_database, copied_cluster, temporary_directory
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -53,3 +54,28 @@ async def ada(stack: Stack, http: httpx.AsyncClient) -> Person:
 @pytest.fixture(scope="session")
 async def bob(stack: Stack, http: httpx.AsyncClient) -> Person:
     return await sign_up(stack, http)
+
+
+@pytest.fixture(scope="module")
+def projects() -> Iterator[Cluster]:
+    """A cluster whose database is a project that the CLI has pushed to, and that has no migration of ours."""
+    with temporary_directory() as directory, temporary_directory() as application:
+        config = application / "supabase" / "config.toml"
+        config.parent.mkdir()
+        config.write_text('project_id = "application"\n')
+        migrations = config.parent / "migrations"
+        migrations.mkdir()
+        (migrations / "20250101000000_application.sql").write_text("select 1;\n")
+        cluster = Cluster(directory)
+        cluster.start(settings=SPEED)
+        push_migrations(cluster.dsn("postgres"), application)
+        with cluster.connect() as superuser:
+            superuser.execute("delete from supabase_migrations.schema_migrations")
+        yield cluster
+        cluster.stop(immediately=True)
+
+
+@pytest.fixture
+def project(projects: Cluster) -> Iterator[Database]:
+    with cloned_database(projects) as database:
+        yield database

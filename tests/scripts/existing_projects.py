@@ -1,6 +1,14 @@
 """Projects with a table `reflections` of their own, as their application's migrations left it."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import LiteralString
+
+import psycopg
+
+from scripts.migrations import push_migrations
+from tests.clusters import Database
+from tests.world import World
 
 # Without policies: only the service role reads it.
 BARE: LiteralString = """
@@ -11,13 +19,15 @@ alter table public.reflections enable row level security;
 # Its clients have no right on it, its key is no primary key, and its names are not text.
 CLOSED: LiteralString = """
 create table public.reflections (
-  id uuid unique default gen_random_uuid(), user_id uuid not null, name jsonb, created_at bigint, instructions text);
+  id uuid unique default gen_random_uuid(), user_id uuid not null,
+  name jsonb, created_at bigint, instructions text
+);
 create unique index reflections_user_id_idx on public.reflections (lower(instructions));
 alter table public.reflections enable row level security;
 revoke all on public.reflections from anon, authenticated;
 """
 
-# A `voice` of its own, which may be null, and rows of an earlier system; one policy for everything and every role.
+# A `voice` of its own, which may be null; one policy for every command and every role.
 VOICED: LiteralString = """
 create table public.reflections (
   id uuid primary key default gen_random_uuid(),
@@ -31,8 +41,8 @@ create policy "Owners read their reflections" on public.reflections
   using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 """
 
-# Columns, defaults, constraints, grants, policies and triggers of its own; the triggers name their objects without
-# a schema, and one of them writes after the guard of a BEFORE trigger would have run.
+# Columns, defaults, constraints, grants, policies and triggers of its own. The triggers name their objects
+# without a schema, and one of them changes `voice`.
 FULL: LiteralString = """
 create table public.reflections (
   id uuid primary key default gen_random_uuid(),
@@ -45,7 +55,8 @@ create table public.reflections (
 );
 create table public.reflection_history (id bigint primary key generated always as identity, title text);
 alter table public.reflection_history enable row level security;
-create policy "Nobody reads the history" on public.reflection_history for select to authenticated using (false);
+create policy "Clients read no history" on public.reflection_history
+  for select to authenticated using (false);
 alter table public.reflections enable row level security;
 revoke all on public.reflections from anon, authenticated;
 grant select, insert, update, delete on public.reflections to authenticated;
@@ -74,21 +85,100 @@ begin
   insert into reflection_history (title) values (new.title);
   return null;
 end $$;
-alter function public.touch() set search_path from current;
-alter function public.keep_history() set search_path = 'public';
 create trigger touch before update on public.reflections for each row execute function public.touch();
 create trigger zz_history after insert or update on public.reflections
   for each row execute function public.keep_history();
 """
 PROJECTS: dict[str, LiteralString] = {"bare": BARE, "closed": CLOSED, "with a voice": VOICED, "full": FULL}
 
-OTHERS: LiteralString = "alter table public.reflections enable row level security"
-# What cannot be adopted, by the reason that the push gives. The superuser makes it; `postgres` owns it unless it says so.
-UNFIT: dict[str, LiteralString] = {
-    "it has no column user_id": "create table public.reflections (id uuid primary key, owner uuid)",
-    "it has no column id": "create table public.reflections (key uuid primary key, user_id uuid)",
-    "its column id is bigint, not uuid": "create table public.reflections (id bigint primary key, user_id uuid)",
-    "its column user_id is text, not uuid": "create table public.reflections (id uuid primary key, user_id text)",
-    "its column voice is text, not jsonb": "create table public.reflections (id uuid primary key, user_id uuid, voice text)",
-    "its column voice is json, not jsonb": "create table public.reflections (id uuid primary key, user_id uuid, voice json)",
-}
+
+def table(columns: LiteralString, *more: LiteralString, kind: LiteralString = "table") -> LiteralString:
+    enabled: LiteralString = "alter table public.reflections enable row level security"
+    return "; ".join((f"create {kind} public.reflections {columns}", enabled, *more))
+
+
+KEYS: LiteralString = "id uuid primary key, user_id uuid"
+AS_QUERY: LiteralString = "as select gen_random_uuid() as id, gen_random_uuid() as user_id"
+# What cannot be adopted: the reason that the push gives, and the table that has it.
+UNFIT: list[tuple[LiteralString, LiteralString]] = [
+    ("it has no column user_id", table("(id uuid primary key, owner uuid)")),
+    ("it has no column id", table("(key uuid primary key, user_id uuid)")),
+    ("its column id is bigint, not uuid", table("(id bigint primary key, user_id uuid)")),
+    ("its column user_id is text, not uuid", table("(id uuid primary key, user_id text)")),
+    ("its column voice is text, not jsonb", table(f"({KEYS}, voice text)")),
+    ("its column voice is json, not jsonb", table(f"({KEYS}, voice json)")),
+    (
+        "its column voice is generated",
+        table(f"({KEYS}, settings jsonb, voice jsonb generated always as (settings) stored)"),
+    ),
+    (
+        "in 2 of its rows, voice is not a JSON object",
+        table(
+            f"({KEYS}, voice jsonb)",
+            "insert into public.reflections (id, voice) select gen_random_uuid(), v::jsonb"
+            """ from (values (null), ('{}'), ('[]'), ('"alloy"')) v (v)""",
+        ),
+    ),
+    (
+        "its column id is neither the primary key nor unique",
+        table(
+            "(id uuid, user_id uuid, primary key (user_id, id))",
+            "create unique index on public.reflections (id) where user_id is not null",
+        ),
+    ),
+    (
+        "its column id is neither the primary key nor unique",
+        table("(user_id uuid, id uuid unique deferrable initially deferred)"),
+    ),
+    ("row level security is not enabled on it", f"create table public.reflections ({KEYS})"),
+    (
+        "its rule frozen rewrites updates",
+        table(f"({KEYS})", "create rule frozen as on update to public.reflections do instead nothing"),
+    ),
+    (
+        "it belongs to the role supabase_admin, whose rights postgres does not have",
+        table(f"({KEYS})", "alter table public.reflections owner to supabase_admin"),
+    ),
+    ("it is a view", f"create view public.reflections {AS_QUERY}"),
+    ("it is a materialized view", f"create materialized view public.reflections {AS_QUERY}"),
+    (
+        "it is a foreign table",
+        "create foreign data wrapper elsewhere; create server elsewhere foreign data wrapper elsewhere;"
+        " create foreign table public.reflections (id uuid, user_id uuid) server elsewhere",
+    ),
+    ("it is a partitioned table", table(f"({KEYS}) partition by hash (id)")),
+    (
+        "it is a partition of another table",
+        f"create table public.personas ({KEYS}) partition by hash (id); "
+        + table("partition of public.personas for values with (modulus 1, remainder 0)"),
+    ),
+    (
+        "it is a table with child tables",
+        table(f"({KEYS})", "create table public.archived () inherits (public.reflections)"),
+    ),
+    ("it is an unlogged table", table(f"({KEYS})", kind="unlogged table")),
+    (
+        "it is a typed table",
+        "create type public.persona as (id uuid, user_id uuid); "
+        + table("of public.persona (primary key (id))"),
+    ),
+    ("it is not a table", "create sequence public.reflections"),
+    (
+        "it has no column user_id; its column id is text, not uuid; row level security is not enabled on it",
+        "create table public.reflections (id text primary key)",
+    ),
+]
+
+
+def apply(database: Database, sql: LiteralString) -> None:
+    """As the application's own migrations would."""
+    with psycopg.connect(database.postgres) as owner:
+        owner.execute(sql)
+
+
+@contextmanager
+def adopted(database: Database) -> Iterator[World]:
+    push_migrations(database.postgres)
+    database.cluster.set_passwords()
+    with closing(World(database)) as world:
+        yield world
