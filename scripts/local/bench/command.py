@@ -5,17 +5,22 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
+from msgspec import Struct
 
 from scripts.local.bench import measures
-from scripts.local.bench.figures import Figure, at_most, show, slower, write
+from scripts.local.bench.attempt_cost import attempt_cost
+from scripts.local.bench.figures import Figure, show, slower, write
+from scripts.local.bench.lifecycles import lifecycles
 from scripts.local.bench.listeners import listeners
-from scripts.local.bench.measures import Bench, queries
+from scripts.local.bench.memory import memory
+from scripts.local.bench.notify import notify_curve, show_point, write_curve
+from scripts.local.bench.seed import Bench, queries, upload_prepared
 from scripts.local.bench.storm import useful_throughput
 from scripts.local.dev import FAULTS, cancelled_by_signal
 from scripts.local.sample import speak_sample
@@ -27,19 +32,26 @@ from scripts.migrations import ROOT
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
 SAMPLE_TEXT = "This is a short sample, spoken for a benchmark, and a little longer than it must be."
-# What each measures, and whether it plays the consumer, so that the real ones must stand still meanwhile.
-MEASURES: dict[str, tuple[Callable[[Bench], Awaitable[list[Figure]]], bool]] = {
-    "launch-gate": (measures.launch_gate, False),
-    "upload-url": (measures.upload_url, False),
-    "lifecycles": (measures.lifecycles, False),
-    "messages": (measures.messages, True),
-    "mirrors": (measures.mirrors, True),
-    "sweep": (measures.sweep, True),
-    "listeners": (listeners, False),
+
+
+class Measure(Struct, frozen=True):
+    run: Callable[[Bench], Awaitable[list[Figure]]]
+    consumes: bool = False  # in place of the consumers, which are stopped meanwhile
+    again: bool = True  # in the full database
+
+
+MEASURES = {
+    "launch-gate": Measure(measures.launch_gate),
+    "upload-url": Measure(measures.upload_url),
+    "lifecycles": Measure(lifecycles),
+    "messages": Measure(measures.messages, consumes=True),
+    "mirrors": Measure(measures.mirrors, consumes=True),
+    "sweep": Measure(measures.sweep, consumes=True),
+    "listeners": Measure(listeners),
+    "attempt-cost": Measure(attempt_cost, again=False),  # the same, however many attempts there are
 }
 STORM = "storm"
-SERVICE_MB = 400
-CONSUMER_MB = 150
+FOLDER = ROOT / ".local" / "bench"
 
 
 def bench(
@@ -49,52 +61,59 @@ def bench(
     only: Annotated[
         str, typer.Option(help=f"One of: {', '.join([*MEASURES, STORM])}; memory is left out then.")
     ] = "",
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Only how long commits take with NOTIFY and without, as a curve.")
+    ] = False,
 ) -> None:
     """Measure, print, and write .local/bench.json. Takes some minutes."""
     if only and only not in {*MEASURES, STORM}:
         sys.exit(f"there is no measure {only!r}; there are {', '.join([*MEASURES, STORM])}")
     try:
-        asyncio.run(cancelled_by_signal(run(full, [only] if only else [*MEASURES, STORM])))
+        names = [only] if only else [*MEASURES, STORM]
+        asyncio.run(cancelled_by_signal(run_notify() if notify else run(full, names)))
     except FAULTS as error:
         sys.exit(str(error))
 
 
+async def run_notify() -> None:
+    async with started() as (bench, _, consumers):
+        with stopped(consumers):
+            points = []
+            async for point in notify_curve(bench):
+                points.append(point)
+                show_point(point)
+    write_curve(points, ROOT / ".local" / "bench-notify.json")
+    sys.stdout.write("written to .local/bench-notify.json\n")
+
+
 async def run(full: bool, names: Sequence[str]) -> None:
-    folder = ROOT / ".local" / "bench"
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     figures: list[Figure] = []
     if STORM in names:  # on a stack of its own, which it may break
-        figures += await useful_throughput(folder / STORM)
+        figures += await useful_throughput(await emptied(FOLDER / STORM))
         names = [name for name in names if name != STORM]
     if names:
-        await run_measures(folder, figures, names, full)
+        await run_measures(figures, names, full)
     else:
         show(figures[0])
     write(figures, ROOT / ".local" / "bench.json")
     sys.stdout.write("written to .local/bench.json\n")
 
 
-async def run_measures(folder: Path, figures: list[Figure], names: Sequence[str], full: bool) -> None:
-    async with running_stack(folder) as stack:
-        service, consumers = await start(stack)
-        sample = folder / "sample.wav"
-        await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)
-        prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
-        bench = Bench(stack, prepared)
-        first = [figure async for figure in measured(names, bench, consumers)]
-        figures += first
+async def run_measures(figures: list[Figure], names: Sequence[str], full: bool) -> None:
+    async with started() as (bench, service, consumers):
+        again = [name for name in names if full and MEASURES[name].again]
+        first = [figure async for figure in measured(again, bench, consumers)]
+        once = [name for name in names if name not in again]
+        figures += [*first, *[figure async for figure in measured(once, bench, consumers)]]
         if list(names) == list(MEASURES):
-            figures += [
-                at_most("resident memory, service", resident_mb(service), "MB", SERVICE_MB),
-                at_most("resident memory, consumers", resident_mb(consumers), "MB", CONSUMER_MB),
-            ]
+            figures += memory(service, consumers)
         for figure in figures:
             show(figure)
-        if full:
+        if again:
             await asyncio.to_thread(fill, bench)
-            again = measured(names, bench, consumers)
+            full_database = measured(again, bench, consumers)
             for before in first:
-                after = await anext(again)
+                after = await anext(full_database)
                 figures.append(slower(before, after, higher_is_better=before.unit.endswith("/s")))
                 show(figures[-1])
 
@@ -102,9 +121,9 @@ async def run_measures(folder: Path, figures: list[Figure], names: Sequence[str]
 async def measured(names: Sequence[str], bench: Bench, consumers: Child) -> AsyncIterator[Figure]:
     """In the order of MEASURES."""
     for name in names:
-        measure, consumes_itself = MEASURES[name]
-        with stopped(consumers) if consumes_itself else nullcontext():
-            for figure in await measure(bench):
+        measure = MEASURES[name]
+        with stopped(consumers) if measure.consumes else nullcontext():
+            for figure in await measure.run(bench):
                 yield figure
 
 
@@ -119,6 +138,23 @@ class stopped:  # noqa: N801 - reads as a clause
 
     def __exit__(self, *_: object) -> None:
         os.kill(self._pid, 18)
+
+
+@asynccontextmanager
+async def started() -> AsyncIterator[tuple[Bench, Child, Child]]:
+    """A new stack, its service and its consumers."""
+    folder = await emptied(FOLDER / "stack")
+    async with running_stack(folder) as stack:
+        service, consumers = await start(stack)
+        sample = folder / "sample.wav"
+        await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)
+        prepared = await upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
+        yield Bench(stack, prepared), service, consumers
+
+
+async def emptied(folder: Path) -> Path:
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 async def start(stack: Stack) -> tuple[Child, Child]:
@@ -152,16 +188,3 @@ def fill(bench: Bench) -> None:
     with psycopg.connect(bench.stack.cluster.dsn(), autocommit=True) as connection:
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")  # or the disk is busy with the filling while the rest is measured
-
-
-def resident_mb(child: Child) -> float:
-    """Of the process and its descendants."""
-    total, waiting = 0, [child.pid]
-    while waiting:
-        pid = waiting.pop()
-        with suppress(OSError):
-            status = Path(f"/proc/{pid}/status").read_text()
-            total += int(status.split("VmRSS:", 1)[1].split()[0]) if "VmRSS:" in status else 0
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-    return total / 1024

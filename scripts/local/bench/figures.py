@@ -1,10 +1,13 @@
 """What a benchmark says: each figure beside a floor that was measured in the same run."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+
+ROUNDS = 3  # of a measure whose middle one counts
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -44,6 +47,11 @@ def at_most(name: str, value: float, unit: str, aim: float, floor: float | None 
     )
 
 
+def part(name: str, value: float, unit: str) -> Figure:
+    """One of those that a figure is the sum of; it has no aim of its own."""
+    return Figure(name=name, value=value, unit=unit, floor=None, ratio=None, aim="", met=True)
+
+
 def slower(before: Figure, after: Figure, *, higher_is_better: bool) -> Figure:
     """The same figure in a full database: how many times slower it got."""
     ratio = before.value / after.value if higher_is_better else after.value / before.value
@@ -58,10 +66,14 @@ def slower(before: Figure, after: Figure, *, higher_is_better: bool) -> Figure:
     )
 
 
+def middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
 def show(figure: Figure) -> None:
     floor = "" if figure.floor is None else f"floor {figure.floor:,.2f}"
     ratio = "" if figure.ratio is None else f"ratio {figure.ratio:.2f}"
-    mark = "met" if figure.met else "MISSED"
+    mark = "" if not figure.aim else "met" if figure.met else "MISSED"
     what = f"{figure.name:<52} {figure.value:>12,.2f} {figure.unit:<13}"
     sys.stdout.write(f"{what} {floor:>18} {ratio:>11}  {figure.aim:<22} {mark}\n")
     sys.stdout.flush()

@@ -11,10 +11,10 @@ import psycopg
 
 from backend.__main__ import allow_many_files
 from backend.database.queries import load_queries
-from scripts.local.bench.figures import Figure, at_most
+from scripts.local.bench.figures import ROUNDS, Figure, at_most, middle
 from scripts.local.bench.load import request_bytes
-from scripts.local.bench.measures import ROUNDS, Bench, connected, middle
 from scripts.local.bench.messages import percentile
+from scripts.local.bench.seed import Bench, connected
 
 queries = load_queries(__file__)
 LISTENERS = 2_000

@@ -3,30 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import httpx
-import jwt
 import psycopg
-from msgspec import Struct
-from psycopg.rows import scalar_row
 
-from backend.database.queries import load_queries
 from backend.lifecycle.queues import QUEUES
 from backend.settings.database import DatabaseSettings
 from backend.web.http_client import HttpClient
 from queue_consumers.http_steps import http_queue
 from queue_consumers.resident import consume
 from queue_consumers.settings import ConsumerSettings, ProcessSettings
-from scripts.local.bench.figures import Figure, against_floor, at_least, at_most
+from scripts.local.bench.figures import ROUNDS, Figure, against_floor, at_least, at_most, middle
 from scripts.local.bench.load import milliseconds, request_bytes, requests_per_second
 from scripts.local.bench.messages import measure_messages_per_second, measure_pick_up
-from scripts.local.supabase.stack import Stack
+from scripts.local.bench.seed import Bench, connected, queries
 
-queries = load_queries(__file__.replace("measures.py", "seed"))
-ROUNDS = 3
 SECONDS = 2.0
 CONNECTIONS = 32
 UPLOADS = 1_000
@@ -34,39 +25,7 @@ UPLOADS_AT_A_TIME = 20  # then as many of the floor's, so that both see the same
 UPLOADS_EACH = 10  # less than anybody may have open
 MIRRORS = 10_000
 SWEPT = 1_000
-LIFECYCLES = 600
-ARRIVING = 10  # lifecycles that begin at once
-WARMING_LIFECYCLES = 100
 POLL_SECONDS = 0.01
-PATIENCE_SECONDS = 120.0
-
-
-class Bench(Struct):
-    """A running stack, seen by its superuser."""
-
-    stack: Stack
-    prepared: tuple[str, int]  # a path in voice-samples, and its bytes
-
-    def run(self, statement: str, parameters: Mapping[str, object], *, past_triggers: bool = False) -> list:
-        """The first column."""
-        with psycopg.connect(self.stack.cluster.dsn(), row_factory=scalar_row) as connection:
-            if past_triggers:
-                connection.execute("set local session_replication_role = replica")
-            cursor = connection.execute(statement.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    def users(self, count: int) -> list[UUID]:
-        return self.run(queries.users, {"tag": uuid4().hex[:8], "count": count})
-
-    def token(self, user: UUID) -> str:
-        claims = {
-            "sub": str(user),
-            "role": "authenticated",
-            "aud": "authenticated",
-            "iss": f"{self.stack.supabase_url}/auth/v1",
-            "exp": int(time.time()) + 3600,
-        }
-        return jwt.encode(claims, self.stack.secrets.jwt_secret)
 
 
 async def launch_gate(bench: Bench) -> list[Figure]:
@@ -168,9 +127,7 @@ def notify_round_trip(bench: Bench, count: int = 200) -> float:
 
 async def sweep(bench: Bench) -> list[Figure]:
     """Attempts whose message was lost, sent again in one run, beside the bookkeeping of one statement."""
-    users = bench.users(SWEPT)
-    bench.run(queries.consents, {"users": users})
-    reflections = bench.run(queries.reflections, {"users": users})
+    reflections = bench.new_reflections(SWEPT)
     attempts = bench.run(queries.queued, {"reflections": reflections, "path": "p", "bytes": 1})
     floors, values = [], []
     for _ in range(ROUNDS):
@@ -211,8 +168,8 @@ async def mirrors_per_second(bench: Bench) -> float:
         service=None,
         consumer=ConsumerSettings(poll_seconds=3600),
     )
-    stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
     mirror = http_queue(QUEUES["voice_mirror"], HttpClient())  # it has no step over HTTP
+    stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
     async with connected(bench) as connection:
         started = time.perf_counter()
         consumer = asyncio.create_task(consume(settings, [mirror], stop))
@@ -222,111 +179,3 @@ async def mirrors_per_second(bench: Bench) -> float:
     stop.set()
     await consumer
     return MIRRORS / taken
-
-
-async def lifecycles(bench: Bench) -> list[Figure]:
-    """Queued to launchable and mirrored, by service and consumers, with a simulator that answers at once."""
-    await lifecycles_per_second(bench, WARMING_LIFECYCLES)
-    floors, values = [], []
-    for _ in range(ROUNDS):
-        floors.append(transitions_alone(bench))
-        values.append(await lifecycles_per_second(bench, LIFECYCLES))
-    return [at_least("whole lifecycles", middle(values), "lifecycles/s", 100, middle(floors))]
-
-
-async def lifecycles_per_second(bench: Bench, count: int) -> float:
-    users = bench.users(count)
-    bench.run(queries.consents, {"users": users})
-    reflections = bench.run(queries.reflections, {"users": users})
-    async with connected(bench) as connection:
-        started = time.perf_counter()
-        attempts = await queue_in_turn(connection, reflections, bench.prepared)
-        await until_launched(connection, attempts)
-        return count / (time.perf_counter() - started)
-
-
-@asynccontextmanager
-async def connected(bench: Bench) -> AsyncIterator[psycopg.AsyncConnection]:
-    """One connection for a whole measure: to connect costs as much as half a lifecycle."""
-    async with await psycopg.AsyncConnection.connect(
-        bench.stack.cluster.dsn(), autocommit=True
-    ) as connection:
-        yield connection
-
-
-async def queue_in_turn(
-    connection: psycopg.AsyncConnection, reflections: Sequence[UUID], prepared: tuple[str, int]
-) -> list[UUID]:
-    """Opened and queued a few at a time, as people come, and not all in one transaction."""
-    path, size = prepared
-    attempts: list[UUID] = []
-    for first in range(0, len(reflections), ARRIVING):
-        some = reflections[first : first + ARRIVING]
-        parameters = {"reflections": some, "path": path, "bytes": size}
-        cursor = await connection.execute(queries.queued.encode(), parameters)
-        attempts += [attempt for (attempt,) in await cursor.fetchall()]
-    return attempts
-
-
-async def until_launched(connection: psycopg.AsyncConnection, attempts: Sequence[UUID]) -> None:
-    """From the last to the first, a few at a time, so that watching costs next to nothing."""
-    waiting = list(attempts)
-    deadline = time.perf_counter() + PATIENCE_SECONDS
-    while waiting:
-        last = waiting[-ARRIVING:]
-        cursor = await connection.execute(queries.launched.encode(), {"attempts": last})
-        if await cursor.fetchone() == (len(last),):
-            del waiting[-ARRIVING:]
-        elif time.perf_counter() < deadline:
-            await asyncio.sleep(POLL_SECONDS)
-        else:
-            raise RuntimeError(
-                "the lifecycles did not end within two minutes; see the logs of service and consumers"
-            )
-
-
-def transitions_alone(bench: Bench, count: int = 50) -> float:
-    """Lifecycles/s of the same transitions, called one after the other on one connection."""
-    users = bench.users(count)
-    bench.run(queries.consents, {"users": users})
-    with psycopg.connect(bench.stack.cluster.dsn(), autocommit=True, row_factory=scalar_row) as connection:
-        reflections = bench.run(queries.reflections, {"users": users})
-        started = time.perf_counter()
-        with connection.transaction(force_rollback=True):
-            parameters = {"reflections": reflections, "path": "p", "bytes": 1}
-            for attempt in connection.execute(queries.queued.encode(), parameters).fetchall():
-                epoch = connection.execute(
-                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9, false)", [attempt]
-                ).fetchone()
-                enrollment = connection.execute(
-                    "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60)",
-                    [attempt, epoch, uuid4().hex[:16]],
-                ).fetchone()
-                connection.execute(
-                    "select id from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', null, null, true)",
-                    [attempt, epoch, enrollment, str(attempt)],
-                )
-                connection.execute(
-                    "select id from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
-                    [attempt, epoch],
-                )
-            return count / (time.perf_counter() - started)
-
-
-async def upload_prepared(stack: Stack, content: bytes) -> tuple[str, int]:
-    """The object that every lifecycle of the benchmark enrolls."""
-    path = "bench/prepared.wav"
-    headers = {
-        "apikey": stack.secret_key,
-        "authorization": f"Bearer {stack.secret_key}",
-        "content-type": "audio/wav",
-        "x-upsert": "true",
-    }
-    async with httpx.AsyncClient(trust_env=False) as http:
-        url = f"{stack.supabase_url}/storage/v1/object/voice-samples/{path}"
-        (await http.post(url, content=content, headers=headers)).raise_for_status()
-    return path, len(content)
-
-
-def middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

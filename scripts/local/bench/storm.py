@@ -19,9 +19,8 @@ import httpx
 import psycopg
 
 from backend.database.queries import load_queries
-from scripts.local.bench import measures
 from scripts.local.bench.figures import Figure, at_least
-from scripts.local.bench.measures import Bench
+from scripts.local.bench.seed import Bench, upload_prepared
 from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
 from scripts.local.supabase.services import REGION, service_settings
@@ -106,9 +105,7 @@ class Storm:
         return self.bench.run(queries.queued, parameters)
 
     def reflections(self, count: int) -> list[Any]:
-        users = self.bench.users(count)
-        self.bench.run(measures.queries.consents, {"users": users})
-        return self.bench.run(measures.queries.reflections, {"users": users})
+        return self.bench.new_reflections(count)
 
     async def rage(self, attempts: int, strikes: int) -> None:
         """Half of the attempts at once, the others between the strikes; one in ten supersedes another."""
@@ -178,7 +175,7 @@ async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
         await asyncio.to_thread(
             speak_sample, sample, "What a storm is this, and still every voice gets home."
         )
-        prepared = await measures.upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
+        prepared = await upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
         made = Storm(stack, prepared, seed)
         await made.start()
         yield made

@@ -1,0 +1,74 @@
+"""What an attempt costs the database: the WAL that it writes, and the bytes that stay after it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import psycopg
+
+from backend.database.queries import load_queries
+from scripts.local.bench.figures import ROUNDS, Figure, at_most, middle, part
+from scripts.local.bench.lifecycles import PATIENCE_SECONDS, POLL_SECONDS, queue_in_turn, until_launched
+from scripts.local.bench.seed import Bench, connected
+
+queries = load_queries(__file__)
+ATTEMPTS = 200  # in each round
+WARMING_ATTEMPTS = 100  # they write the full page images that follow a checkpoint
+KILOBYTE = 1000
+MOST_WAL = 12.3
+MOST_KEPT = 6.95
+SMALLEST_PART = 0.01
+
+
+async def attempt_cost(bench: Bench) -> list[Figure]:
+    """Whole lifecycles through service and consumers, after their users, consents and reflections exist."""
+    counts = [WARMING_ATTEMPTS, *[ATTEMPTS] * ROUNDS]
+    groups = [bench.new_reflections(count) for count in counts]
+    async with connected(bench) as connection:
+        before = await kept_bytes(connection)
+        await connection.execute("checkpoint")
+        wal = [await wal_bytes(connection, bench, group) for group in groups]
+        after = await kept_bytes(connection)
+    kept = {name: (after[name] - before.get(name, 0)) / sum(counts) / KILOBYTE for name in after}
+    parts = [
+        part(f"  of it {name}", kilobytes, "kB")
+        for name, kilobytes in sorted(kept.items(), key=lambda item: -item[1])
+        if kilobytes >= SMALLEST_PART
+    ]
+    written = middle([each / ATTEMPTS for each in wal[1:]]) / KILOBYTE
+    return [
+        at_most("WAL, an attempt", written, "kB", MOST_WAL),
+        at_most("kept, an attempt", sum(kept.values()), "kB", MOST_KEPT),
+        *parts,
+    ]
+
+
+async def wal_bytes(connection: psycopg.AsyncConnection, bench: Bench, reflections: Sequence[UUID]) -> int:
+    """From the opening of these attempts until each is launchable and no message is left."""
+    before = await fetch_number(connection, queries.wal_position)
+    attempts = await queue_in_turn(connection, reflections, bench.prepared)
+    await until_launched(connection, attempts)
+    await until_drained(connection)
+    return await fetch_number(connection, queries.wal_position) - before
+
+
+async def until_drained(connection: psycopg.AsyncConnection) -> None:
+    deadline = time.perf_counter() + PATIENCE_SECONDS
+    while left := await fetch_number(connection, queries.unread):
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{left} messages are left after {PATIENCE_SECONDS:g} s")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def kept_bytes(connection: psycopg.AsyncConnection) -> dict[str, int]:
+    """Of each table, after the space of dead rows was freed for the next rows."""
+    await connection.execute("vacuum")
+    return dict(await (await connection.execute(queries.kept_bytes.encode())).fetchall())
+
+
+async def fetch_number(connection: psycopg.AsyncConnection, statement: str) -> int:
+    row = await (await connection.execute(statement.encode())).fetchone()
+    if row is None:
+        raise RuntimeError("the statement returned no row")
+    return int(row[0])
