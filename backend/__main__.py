@@ -16,7 +16,7 @@ MOST_CONNECTIONS = 16_384  # of one worker at the same time; most are idle event
 SERVER_PID = "LIKENESS_SERVER_PID"
 
 
-def main() -> None:
+def main(app: str = "backend.app:create_worker_app") -> None:
     try:
         server = load_settings().server
     except SettingsError as error:
@@ -24,7 +24,7 @@ def main() -> None:
     allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())
     Server(
-        "backend.app:create_worker_app",
+        app,
         factory=True,
         interface=Interfaces.ASGI,
         address=server.host,
