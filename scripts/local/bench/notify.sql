@@ -6,7 +6,7 @@ with wanted as (
 ), reflections as (
   insert into public.reflections (id, user_id, name) select w.reflection, %(user)s, 'bench' from wanted w
 )
-insert into public.attempts (
+insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
   provider, provider_voice_id, target_model, activated_at)
 select ('00000000-0000-4000-8000-' || lpad(w.number::text, 12, '0'))::uuid, %(user)s, w.reflection, 'custom_voice',
@@ -15,7 +15,7 @@ from wanted w
 
 -- transition --
 -- pgbench sets the variables; each connection changes its own attempts, so that none waits for a row
-update public.attempts set request_id = gen_random_uuid()
+update public.voice_clone_attempts set request_id = gen_random_uuid()
 where id = ('00000000-0000-4000-8000-' || lpad((:client_id * 1000 + :n)::text, 12, '0'))::uuid
 
 -- notifying --
