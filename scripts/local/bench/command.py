@@ -31,7 +31,9 @@ from scripts.migrations import ROOT
 
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
-SAMPLE_TEXT = "This is a short sample, spoken for a benchmark, and a little longer than it must be."
+SAMPLE_TEXT = (
+    "This is a sample, spoken for a benchmark, and a little longer than the five seconds that it must be."
+)
 
 
 class Measure(Struct, frozen=True):
