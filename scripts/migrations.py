@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from scripts.local.supabase.processes import die_with_parent
+from scripts.parent_death import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED_PROJECT = Path(__file__).parent / "project"  # where a wheel has the folder supabase

@@ -24,7 +24,7 @@ from backend.providers.qwen.adapter import QwenConfig
 from backend.providers.wav import pcm_wav
 from scripts.local.simulator.http import Request, Response, Server
 from scripts.local.simulator.speech import speak
-from scripts.local.supabase.processes import die_with_parent
+from scripts.parent_death import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 QWEN_KEY = "sk-sim-0123456789"

@@ -11,9 +11,9 @@ import msgspec
 import typer
 
 from scripts.local.dev import FAULTS, cancelled_by_signal
+from scripts.local.main_job import DemoError, Result, run_main_job
+from scripts.local.product import running_everything
 from scripts.local.sample import speak_sample
-from scripts.local.supabase.services import running_everything
-from scripts.local.walk import DemoError, Result, walk
 
 
 def demo(
@@ -44,7 +44,7 @@ async def run(provider: str, sample: Path | None) -> Result:
         folder = stack.directory / "demo"
         await asyncio.to_thread(folder.mkdir, exist_ok=True)
         recording, transcript = await asyncio.to_thread(take_sample, sample, folder / "sample.wav")
-        return await walk(stack, provider, recording, transcript, folder / f"speech-{provider}.wav")
+        return await run_main_job(stack, provider, recording, transcript, folder / f"speech-{provider}.wav")
 
 
 def take_sample(sample: Path | None, target: Path) -> tuple[Path, str | None]:

@@ -11,9 +11,9 @@ import httpx
 import typer
 from rich.console import Console
 
+from scripts.local.product import running_everything
 from scripts.local.supabase.postgres import PostgresError
 from scripts.local.supabase.processes import ProcessError
-from scripts.local.supabase.services import running_everything
 from scripts.local.supabase.stack import Stack, StackError
 from scripts.migrations import MigrationError
 

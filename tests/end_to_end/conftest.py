@@ -17,11 +17,11 @@ import pytest_asyncio
 from psycopg.rows import dict_row
 
 from backend.audio.inspect import AudioInspector
+from scripts.local.main_job import Client
+from scripts.local.product import service_settings
 from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
-from scripts.local.supabase.services import service_settings
 from scripts.local.supabase.stack import Stack, running_stack
-from scripts.local.walk import Client
 from scripts.migrations import ROOT
 from tests.clusters import temporary_directory
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator

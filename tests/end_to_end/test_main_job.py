@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.local.walk import walk
+from scripts.local.main_job import run_main_job
 from tests.end_to_end.conftest import Product, person
 
 
@@ -17,7 +17,7 @@ async def test_a_sample_becomes_a_voice_that_may_be_launched(
     await product.start("service", LEASE_SECONDS="30")
     await product.start("consumers")
     speech = tmp_path / "speech.wav"
-    result = await walk(product.stack, provider, sample, None, speech)
+    result = await run_main_job(product.stack, provider, sample, None, speech)
     assert (result.clone_status, result.runtime_status) == ("ready", "synced")
     assert (result.preview_required, result.launchable, result.provider) == (False, True, provider)
     with wave.open(str(speech)) as file:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest_asyncio
 
-from scripts.local.supabase.processes import die_with_parent
 from scripts.migrations import ROOT
+from scripts.parent_death import die_with_parent
 from tests.queue_consumers.conftest import Queued, soon, until
 from tests.queue_consumers.service import Answered, Asked, Service, serving
 

@@ -23,15 +23,17 @@ from scripts.local.bench.notify import notify_curve, show_point, write_curve
 from scripts.local.bench.seed import Bench, queries, upload_prepared
 from scripts.local.bench.storm import useful_throughput
 from scripts.local.dev import FAULTS, cancelled_by_signal
+from scripts.local.product import service_settings
 from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
-from scripts.local.supabase.services import service_settings
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
 
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
-SAMPLE_TEXT = "This is a short sample, spoken for a benchmark, and a little longer than it must be."
+SAMPLE_TEXT = (
+    "This is a sample, spoken for a benchmark, and a little longer than the five seconds that it must be."
+)
 
 
 class Measure(Struct, frozen=True):
@@ -49,6 +51,7 @@ MEASURES = {
     "messages": Measure(measures.messages, consumes=True),
     "mirrors": Measure(measures.mirrors, consumes=True),
     "sweep": Measure(measures.sweep, consumes=True),
+    "memory": Measure(memory, again=False),
     "listeners": Measure(listeners),
 }
 STORM = "storm"
@@ -59,9 +62,7 @@ def bench(
     full: Annotated[
         bool, typer.Option(help="Again with a million attempts and 200,000 delayed messages.")
     ] = True,
-    only: Annotated[
-        str, typer.Option(help=f"One of: {', '.join([*MEASURES, STORM])}; memory is left out then.")
-    ] = "",
+    only: Annotated[str, typer.Option(help=f"One of: {', '.join([*MEASURES, STORM])}.")] = "",
     notify: Annotated[
         bool, typer.Option("--notify", help="Only how long commits take with NOTIFY and without, as a curve.")
     ] = False,
@@ -77,7 +78,7 @@ def bench(
 
 
 async def run_notify() -> None:
-    async with started() as (bench, _, consumers):
+    async with started() as (bench, consumers):
         with stopped(consumers):
             points = []
             async for point in notify_curve(bench):
@@ -101,14 +102,12 @@ async def run(full: bool, names: Sequence[str]) -> None:
 
 
 async def run_measures(figures: list[Figure], names: Sequence[str], full: bool) -> None:
-    async with started() as (bench, service, consumers):
+    async with started() as (bench, consumers):
         again = [name for name in names if full and MEASURES[name].again]
         once = [name for name in names if name not in again]
         figures += [figure async for figure in measured(once, bench, consumers)]
         first = [figure async for figure in measured(again, bench, consumers)]
         figures += first
-        if list(names) == list(MEASURES):
-            figures += memory(service, consumers)
         for figure in figures:
             show(figure)
         if again:
@@ -143,15 +142,15 @@ class stopped:  # noqa: N801 - reads as a clause
 
 
 @asynccontextmanager
-async def started() -> AsyncIterator[tuple[Bench, Child, Child]]:
-    """A new stack, its service and its consumers."""
+async def started() -> AsyncIterator[tuple[Bench, Child]]:
+    """A new stack with the product on it, and its consumers."""
     folder = await emptied(FOLDER / "stack")
     async with running_stack(folder) as stack:
-        service, consumers = await start(stack)
+        consumers = await start(stack)
         sample = folder / "sample.wav"
         await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)
         prepared = await upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
-        yield Bench(stack, prepared), service, consumers
+        yield Bench(stack, prepared), consumers
 
 
 async def emptied(folder: Path) -> Path:
@@ -159,8 +158,8 @@ async def emptied(folder: Path) -> Path:
     return folder
 
 
-async def start(stack: Stack) -> tuple[Child, Child]:
-    """Simulator that answers at once, service with the floor's route, consumers."""
+async def start(stack: Stack) -> Child:
+    """Simulator that answers at once, service with the floor's route, consumers, which are returned."""
     python, processes = sys.executable, stack.processes
     stack.simulator_url = f"http://127.0.0.1:{stack.ports.take()}"
     stack.api_url = f"http://127.0.0.1:{stack.ports.take()}"
@@ -179,7 +178,7 @@ async def start(stack: Stack) -> tuple[Child, Child]:
     await simulator.await_output("provider simulator:")
     await service.await_url(f"{stack.api_url}/health/ready")
     await consumers.await_output("listening")
-    return service, consumers
+    return consumers
 
 
 def fill(bench: Bench) -> None:

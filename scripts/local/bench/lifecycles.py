@@ -77,7 +77,7 @@ def transitions_alone(bench: Bench, count: int = 50) -> float:
             parameters = {"reflections": reflections, "path": "p", "bytes": 1}
             for attempt in connection.execute(queries.queued.encode(), parameters).fetchall():
                 epoch = connection.execute(
-                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9)", [attempt]
+                    "select lease_epoch from voice_clone.claim_attempt(%s, 'bench', 60, 9, false)", [attempt]
                 ).fetchone()
                 enrollment = connection.execute(
                     "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60)",

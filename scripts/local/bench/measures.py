@@ -168,8 +168,8 @@ async def mirrors_per_second(bench: Bench) -> float:
         service=None,
         consumer=ConsumerSettings(poll_seconds=3600),
     )
-    stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
     mirror = http_queue(QUEUES["voice_mirror"], HttpClient())  # it has no step over HTTP
+    stop, waiting = asyncio.Event(), "select from pgmq.q_voice_mirror limit 1"
     async with connected(bench) as connection:
         started = time.perf_counter()
         consumer = asyncio.create_task(consume(settings, [mirror], stop))

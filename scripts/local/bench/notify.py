@@ -18,7 +18,7 @@ from msgspec import Struct
 from backend.database.queries import load_queries
 from scripts.local.bench.messages import percentile
 from scripts.local.bench.seed import Bench
-from scripts.local.supabase.processes import die_with_parent
+from scripts.parent_death import die_with_parent
 
 queries = load_queries(__file__)
 RATES = (250, 500, 1_000, 1_500, 2_000)

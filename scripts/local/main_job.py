@@ -89,7 +89,9 @@ class Steps:
         return round(time.monotonic() - self.started, 2)
 
 
-async def walk(stack: Stack, provider: str, sample: Path, transcript: str | None, speech: Path) -> Result:
+async def run_main_job(
+    stack: Stack, provider: str, sample: Path, transcript: str | None, speech: Path
+) -> Result:
     """Sample → consent → upload → finalize → mirror → preview → launch gate → session → speech.
 
     `sample` is a WAV file; the speech is written to `speech`. Raises DemoError.
@@ -167,7 +169,7 @@ async def add_reflection(client: Client) -> str:
 
 
 async def upload_sample(
-    client: Client, content: bytes, consent: str, reflection: str, provider: str
+    client: Client, content: bytes, consent: str, reflection: str | None, provider: str
 ) -> dict[str, Any]:
     body = {
         "consent_id": consent,

@@ -17,7 +17,7 @@ REGION = "singapore"
 
 
 @asynccontextmanager
-async def running_services(
+async def running_product(
     stack: Stack, *, provider: str = "local", settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
     """Start them, wait until each is ready, write stack.json; stop them on leaving, consumers first."""
@@ -48,7 +48,7 @@ async def running_services(
 @asynccontextmanager
 async def running_everything(*, provider: str = "local") -> AsyncIterator[Stack]:
     """Stack and services on LOCAL_DIR, started side by side, which is the quickest."""
-    async with running_stack(wait=False) as stack, running_services(stack, provider=provider):
+    async with running_stack(wait=False) as stack, running_product(stack, provider=provider):
         yield stack
 
 
