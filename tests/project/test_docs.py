@@ -185,7 +185,15 @@ def test_a_document_names_only_commands_that_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_document_names_only_settings_that_exist(path: Path) -> None:
-    example = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+def test_a_document_names_only_settings_and_constants_that_exist(path: Path) -> None:
+    settings = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", path.read_text()))
-    assert named <= example
+    assert named <= settings | constants()
+
+
+def constants() -> set[str]:
+    """Of the modules: `ALL_QUEUES = …`."""
+    sources = [
+        path.read_text() for folder in ("backend", "scripts") for path in (ROOT / folder).rglob("*.py")
+    ]
+    return {name for text in sources for name in re.findall(r"^([A-Z_]+)(?:: .*)? = ", text, re.MULTILINE)}
