@@ -105,14 +105,14 @@ end
 $$;
 
 -- A transient failure: queued again after the delay while the budget lasts, else failed. The edge back to queued sends the
--- next message, so this one is archived.
+-- next message, so this one is acknowledged.
 create function voice_clone.requeue_attempt(
   p_attempt uuid, p_epoch int, p_delay_seconds float8, p_error_code text, p_error_message text, p_message_id bigint
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds);
 end
@@ -125,7 +125,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
     update public.voice_clone_attempts a
     set status = 'failed', error_code = p_error_code, error_message = p_error_message, request_id = p_request_id,

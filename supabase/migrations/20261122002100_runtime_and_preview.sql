@@ -73,7 +73,7 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
   if p_status = 'pending' then
     return query select * from voice_clone.requeue_or_fail_step(a, 'runtime', p_error_code, p_error_message, p_delay_seconds);
     return;
@@ -95,7 +95,7 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
   if p_status = 'required' then
     return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds);
     return;

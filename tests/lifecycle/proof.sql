@@ -88,6 +88,27 @@ begin
 end
 $$;
 
+-- An acknowledged message is deleted; here it goes to the archive of its queue, which nothing else fills.
+create function proof.keep_deleted() returns trigger
+language plpgsql security definer
+as $$
+begin
+  execute format('insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
+    'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+  return null;
+end
+$$;
+do $$
+declare
+  v_queue text;
+begin
+  for v_queue in select q.name from voice_clone.queues q loop
+    execute format('create trigger keep_deleted after delete on pgmq.%I for each row'
+      ' execute function proof.keep_deleted()', 'q_' || v_queue);
+  end loop;
+end
+$$;
+
 create function proof.messages() returns jsonb
 language plpgsql
 as $$
