@@ -112,7 +112,7 @@ begin
         runtime_status = case when v_syncs then 'syncing' else x.runtime_status end,
         sync_count = x.sync_count + v_syncs::int,
         lease_owner = case when v_syncs then x.lease_owner end,
-        lease_expires_at = case when v_syncs then x.lease_expires_at end
+        lease_seconds = case when v_syncs then x.lease_seconds end
     where x.id = a.id
     returning *;
 end
@@ -153,7 +153,7 @@ begin
   return query
     update public.voice_clone_attempts x
     set status = 'verifying', provider_voice_id = p_provider_voice_id, target_model = p_target_model,
-        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_expires_at = null
+        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_seconds = null
     where x.id = a.id
     returning *;
 end

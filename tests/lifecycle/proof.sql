@@ -9,7 +9,7 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.voice_clone_attempts'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -57,6 +57,7 @@ begin
   delete from public.voices;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
+  delete from voice_clone.deadlines;
   delete from public.voice_clone_attempts;
   delete from public.voice_samples;
   delete from public.voice_consents;
@@ -135,7 +136,8 @@ language sql
 as $$
   select jsonb_build_object(
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
-    'due', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a where a.sweep_at <= now()),
+    'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
+    'due', (select coalesce(jsonb_agg(d.attempt_id), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),
