@@ -124,6 +124,13 @@ class World:
     def attempt(self, attempt: UUID) -> Row:
         return self.truth("select * from public.voice_clone_attempts where id = %s", attempt)
 
+    def deadline(self, attempt: UUID) -> Row:
+        """When the sweep next looks at it and when its lease ends; nulls where nothing is awaited."""
+        return self.truth(
+            "select d.sweep_at, d.lease_epoch, d.lease_expires_at from public.voice_clone_attempts a"
+            " left join voice_clone.deadlines d on d.attempt_id = a.id where a.id = %s", attempt,
+        )  # fmt: skip
+
     def mirror(self, reflection: UUID) -> Row:
         self.one("select voice_clone.mirror_reflections(%s)", [reflection])
         return self.voice(reflection)

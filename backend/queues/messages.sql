@@ -5,8 +5,8 @@ from voice_clone.read_messages(%(queue)s, %(visibility)s, %(quantity)s)
 order by msg_id
 
 -- acknowledge_messages --
--- Done and cancelled messages go to the queue's archive.
-select voice_clone.archive_messages(%(queue)s, %(ids)s)
+-- Done and cancelled messages are deleted.
+select voice_clone.acknowledge_messages(%(queue)s, %(ids)s)
 
 -- postpone_messages --
 -- Short retries, and the heartbeat of running handlers.
@@ -24,7 +24,7 @@ select voice_clone.dead_letter_messages(
 -- requeue_messages --
 -- Snoozed, or delayed for longer than a queue keeps: sent with its tries, unless another reader acknowledged it.
 with acknowledged as materialized (
-  select unnest(voice_clone.archive_messages(%(queue)s, %(ids)s)) as id
+  select unnest(voice_clone.acknowledge_messages(%(queue)s, %(ids)s)) as id
 )
 select voice_clone.send_messages(
   %(queue)s, array[requeued.body || jsonb_build_object('tries', requeued.tries)], requeued.delay)

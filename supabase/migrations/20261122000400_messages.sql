@@ -1,4 +1,5 @@
--- Messages: how a queue's messages are sent, read, archived, postponed and dead-lettered.
+-- Messages: how a queue's messages are sent, read, acknowledged, postponed and dead-lettered.
+-- An acknowledged message is deleted: its effect is in the event log, and an archive would only grow.
 
 -- Ids, never state: the handler reads the row. The event is the queue's name in upper case. `p_reflection` is the
 -- reflection of the attempt that the message is about; the key is absent where there is none.
@@ -82,12 +83,13 @@ alter function voice_clone.read_messages(text, int, int) set enable_hashjoin = o
 -- Called by read_messages; it looks up the few that are due one by one.
 alter function voice_clone.release_deferred_messages(text, int) set enable_nestloop = on;
 
-create function voice_clone.archive_messages(p_queue text, p_message_ids bigint[]) returns bigint[]
+-- Returns the ids that were still there: of two readers of a message, one gets its id.
+create function voice_clone.acknowledge_messages(p_queue text, p_message_ids bigint[]) returns bigint[]
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.require_queue(p_queue);
-  return (select coalesce(array_agg(a), '{}') from pgmq.archive(p_queue, p_message_ids) a);
+  return (select coalesce(array_agg(d), '{}') from pgmq.delete(p_queue, p_message_ids) d);
 end
 $$;
 
@@ -100,7 +102,7 @@ begin
 end
 $$;
 
--- The call that archives a message sends its dead letter, so a message that two readers dead-letter is sent once. A body
+-- The call that deletes a message sends its dead letter, so a message that two readers dead-letter is sent once. A body
 -- that is no JSON object is kept under dead_body.
 create function voice_clone.dead_letter_messages(
   p_queue text, p_message_ids bigint[], p_bodies jsonb[], p_reads int[], p_reasons text[]) returns void
@@ -109,8 +111,8 @@ as $$
 declare
   v_dead jsonb[];
 begin
-  with archived as materialized (
-    select a as id from pgmq.archive(voice_clone.require_queue(p_queue), p_message_ids) a
+  with deleted as materialized (
+    select d as id from pgmq.delete(voice_clone.require_queue(p_queue), p_message_ids) d
   )
   select array_agg(
     case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('dead_body', d.body) end
@@ -118,7 +120,7 @@ begin
     order by d.id)
   into v_dead
   from unnest(p_message_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)
-  join archived using (id);
+  join deleted using (id);
   if v_dead is not null then
     perform pgmq.send_batch(p_queue || '_dead', v_dead, 0);
   end if;
@@ -147,7 +149,7 @@ as $$ select * from voice_clone.queue_metrics() $$;
 grant execute on function
   voice_clone.send_messages(text, jsonb[], int),
   voice_clone.read_messages(text, int, int),
-  voice_clone.archive_messages(text, bigint[]),
+  voice_clone.acknowledge_messages(text, bigint[]),
   voice_clone.postpone_messages(text, bigint[], int[]),
   voice_clone.dead_letter_messages(text, bigint[], jsonb[], int[], text[]),
   voice_clone.queue_metrics()

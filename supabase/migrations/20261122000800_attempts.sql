@@ -1,14 +1,27 @@
 -- Attempts: one row for each try at a clone; the lifecycle authority.
 
+-- The columns that a transition changes come last and beside each other, because Postgres logs of an update what lies
+-- between the first and the last byte that changed.
 create table public.voice_clone_attempts (
   id uuid primary key,
   user_id uuid not null references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
+  created_at timestamptz not null default now(),
+  process_budget int not null default 5,
+  sync_budget int not null default 5,
+  preview_budget int not null default 5,
+  user_retry_budget int not null default 5,
   source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox')),
+  provider text not null,
+  region text not null default '',
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
+  provider_voice_id text,
+  target_model text,
+  request_id text,
+  preview_path text,
 
   status text not null default 'awaiting_upload' check (status in (
     'awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed', 'expired', 'cancelled')),
@@ -20,32 +33,20 @@ create table public.voice_clone_attempts (
 
   lease_epoch int not null default 0,
   lease_owner text,
-  lease_expires_at timestamptz,
+  lease_seconds int,
   leased_at timestamptz,
   not_before timestamptz,
-  sweep_at timestamptz,
 
   process_count int not null default 0,
-  process_budget int not null default 5,
   verify_count int not null default 0,
   sync_count int not null default 0,
-  sync_budget int not null default 5,
   preview_count int not null default 0,
-  preview_budget int not null default 5,
   user_retry_count int not null default 0,
-  user_retry_budget int not null default 5,
 
-  provider text not null,
-  region text not null default '',
-  provider_voice_id text,
-  target_model text,
-  request_id text,
-  preview_path text,
   error_code text,
   error_message text,
   cancel_reason text,
 
-  created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   activated_at timestamptz,
   queued_at timestamptz,
@@ -60,7 +61,7 @@ create table public.voice_clone_attempts (
 
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
-  constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_expires_at is null)),
+  constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_seconds is null)),
   constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
   constraint voice_clone_attempts_budgets check (
     process_count <= process_budget and sync_count <= sync_budget
@@ -69,8 +70,8 @@ create table public.voice_clone_attempts (
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
   constraint voice_clone_attempts_sample check (source <> 'sample' or sample_id is not null)
 );
-comment on column public.voice_clone_attempts.sweep_at is
-  'when the sweep next looks at this attempt if nothing else happens; null where nothing is awaited';
+comment on column public.voice_clone_attempts.lease_seconds is
+  'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
@@ -81,7 +82,6 @@ create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (
 create index voice_clone_attempts_reflection_version_idx on public.voice_clone_attempts (reflection_id, version desc) where activated_at is not null;
 create index voice_clone_attempts_processing_idx on public.voice_clone_attempts (user_id) where status = 'processing';
 create index voice_clone_attempts_awaiting_idx on public.voice_clone_attempts (user_id) where status = 'awaiting_upload';
-create index voice_clone_attempts_sweep_at_idx on public.voice_clone_attempts (sweep_at) where sweep_at is not null;
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;

@@ -119,48 +119,18 @@ begin
 end
 $$;
 
--- When the sweep next looks at an attempt: a pure function of the row, of now, and of the timeouts.
-create function voice_clone.attempt_sweep_at(a public.voice_clone_attempts) returns timestamptz
-language plpgsql stable set search_path = ''
-as $$
-declare
-  v_at timestamptz;
-begin
-  if a.lease_expires_at is not null then
-    return least(a.lease_expires_at, a.leased_at + voice_clone.timeout('step'));
-  elsif a.status = 'awaiting_upload' then
-    return a.created_at + voice_clone.timeout('upload');
-  elsif voice_clone.awaited_queue(a) is null then
-    return null;
-  elsif voice_clone.is_long_wait(a.not_before) then
-    v_at := a.not_before;
-  else
-    -- The wait doubles, so that a long backlog does not grow by messages that were not lost.
-    v_at := greatest(now(), a.not_before) + least(
-      greatest(voice_clone.timeout('lost_message'), now() - greatest(a.updated_at, a.not_before)),
-      voice_clone.timeout('lost_message_cap'));
-  end if;
-  return case a.status
-    when 'verifying' then least(v_at, a.verifying_at + voice_clone.timeout('verification'))
-    else v_at
-  end;
-end
-$$;
-
--- Not a transition: a renewed lease, the sweep's own bookkeeping, or the count of verification polls.
+-- Not a transition: the count of verification polls, or no change at all.
 create function voice_clone.is_bookkeeping(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_same public.voice_clone_attempts := p_new;
 begin
-  v_same.sweep_at := p_old.sweep_at;
-  v_same.lease_expires_at := p_old.lease_expires_at;
   if p_new.verify_count = p_old.verify_count + 1 then
     v_same.verify_count := p_old.verify_count;
     v_same.not_before := p_old.not_before;
   end if;
-  return (v_same *= p_old) and coalesce(p_new.lease_expires_at >= p_old.lease_expires_at, true);
+  return v_same *= p_old;
 end
 $$;
 
@@ -190,7 +160,6 @@ as $$
 begin
   if tg_op = 'INSERT' then
     perform voice_clone.require_edge('status', '', new.status, new.id);
-    new.sweep_at := voice_clone.attempt_sweep_at(new);
     return new;
   end if;
   perform voice_clone.check_immutable_columns(old, new);
@@ -231,7 +200,6 @@ begin
         select voice_clone.shown_version(r.voice) from public.reflections r where r.id = new.reflection_id));
     end if;
   end if;
-  new.sweep_at := voice_clone.attempt_sweep_at(new);
   return new;
 end
 $$;

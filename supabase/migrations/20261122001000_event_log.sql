@@ -9,11 +9,11 @@ create table voice_clone.events (
   changes jsonb not null,
   recorded_at timestamptz not null default clock_timestamp()
 );
-comment on column voice_clone.events.events is 'the names of the edges taken; lease_renewed, swept, verification_pending or updated where none was';
+comment on column voice_clone.events.events is 'the names of the edges taken; verification_pending or updated where none was';
 comment on column voice_clone.events.changes is 'the columns that changed, with their new values: replaying them rebuilds the row';
 create index events_attempt_id_idx on voice_clone.events (attempt_id, id);
 create unique index events_version_idx on voice_clone.events (attempt_id, version)
-  where not events <@ '{lease_renewed,swept,verification_pending}';
+  where not events <@ '{verification_pending}';
 alter table voice_clone.events enable row level security;
 revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
@@ -52,9 +52,7 @@ begin
     case
       when cardinality(v_edges) > 0 then (select array_agg(e.event order by e.machine desc) from unnest(v_edges) e)
       when v_changes ? 'version' then '{updated}'
-      when v_changes ? 'lease_expires_at' then '{lease_renewed}'
-      when v_changes ? 'verify_count' then '{verification_pending}'
-      else '{swept}'
+      else '{verification_pending}'
     end,
     v_changes;
   if not v_changes ? 'version' then -- bookkeeping sends no message

@@ -47,7 +47,7 @@ create function voice_clone.slot_free_at(p_provider text, p_region text) returns
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.sweep_at)) from (
-    select a.sweep_at from public.voice_clone_attempts a
+    select d.sweep_at from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id
     where a.provider = p_provider and a.region = p_region and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all

@@ -22,7 +22,7 @@ declare
 begin
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
-      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
+      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_seconds = null
   where a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
     and a.id in (
       select r.id from public.voice_clone_attempts r
@@ -93,7 +93,7 @@ begin
   end if;
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = 'voice_deleted',
-      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_expires_at = null
+      lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_seconds = null
   where a.voice_id = p_voice and a.status = 'ready';
   return true;
 end

@@ -24,7 +24,7 @@ as $$
   set status = case when a.process_count < a.process_budget then 'queued' else 'failed' end,
       not_before = case when a.process_count < a.process_budget
         then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
+      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
   where a.id = p_attempt
   returning *
 $$;
@@ -38,22 +38,24 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts;
+  v_lease timestamptz;
 begin
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
+  v_lease := voice_clone.lease_expires_at(p_attempt);
   if a.id is null or not a.is_active then
     return ('inactive', null, null)::voice_clone.claim;
   elsif a.status not in ('queued', 'processing') then
     return ('nothing_to_do', null, null)::voice_clone.claim;
-  elsif a.status = 'processing' and a.lease_expires_at > now() then
-    return ('busy', voice_clone.seconds_until(a.lease_expires_at), null)::voice_clone.claim;
+  elsif a.status = 'processing' and v_lease > now() then
+    return ('busy', voice_clone.seconds_until(v_lease), null)::voice_clone.claim;
   elsif a.status = 'queued' and a.not_before > now() and not p_early then
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
 
   -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  if (select count(*) from public.voice_clone_attempts x
-      where x.user_id = a.user_id and x.status = 'processing' and x.lease_expires_at > now()) >= p_user_cap then
+  if (select count(*) from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
+      where x.user_id = a.user_id and x.status = 'processing' and d.lease_expires_at > now()) >= p_user_cap then
     return ('user_busy', 1, null)::voice_clone.claim;
   end if;
 
@@ -66,7 +68,7 @@ begin
   end if;
   update public.voice_clone_attempts x
   set status = 'processing', process_count = x.process_count + 1, lease_epoch = x.lease_epoch + 1,
-      lease_owner = p_lease_owner, lease_expires_at = now() + make_interval(secs => p_lease_seconds),
+      lease_owner = p_lease_owner, lease_seconds = p_lease_seconds,
       not_before = null, error_code = null, error_message = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
@@ -92,27 +94,27 @@ begin
 end
 $$;
 
--- Extends the lease, for any step. False where it is lost: the worker must stop.
+-- Extends the lease, for any step. False where it is lost: the worker must stop. No transition, so it leaves no event.
 create function voice_clone.renew_lease(p_attempt uuid, p_epoch int, p_lease_seconds int) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  update public.voice_clone_attempts a
-  set lease_expires_at = greatest(a.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
-  where a.id = p_attempt and a.lease_epoch = p_epoch and a.lease_owner is not null and a.is_active;
+  update voice_clone.deadlines d
+  set lease_expires_at = greatest(d.lease_expires_at + interval '1 microsecond', now() + make_interval(secs => p_lease_seconds))
+  where d.attempt_id = p_attempt and d.lease_epoch = p_epoch;
   return found;
 end
 $$;
 
 -- A transient failure: queued again after the delay while the budget lasts, else failed. The edge back to queued sends the
--- next message, so this one is archived.
+-- next message, so this one is acknowledged.
 create function voice_clone.requeue_attempt(
   p_attempt uuid, p_epoch int, p_delay_seconds float8, p_error_code text, p_error_message text, p_message_id bigint
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds);
 end
@@ -125,11 +127,11 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
     update public.voice_clone_attempts a
     set status = 'failed', error_code = p_error_code, error_message = p_error_message, request_id = p_request_id,
-        lease_owner = null, lease_expires_at = null
+        lease_owner = null, lease_seconds = null
     where a.id = p_attempt
     returning *;
 end

@@ -112,13 +112,13 @@ begin
         runtime_status = case when v_syncs then 'syncing' else x.runtime_status end,
         sync_count = x.sync_count + v_syncs::int,
         lease_owner = case when v_syncs then x.lease_owner end,
-        lease_expires_at = case when v_syncs then x.lease_expires_at end
+        lease_seconds = case when v_syncs then x.lease_seconds end
     where x.id = a.id
     returning *;
 end
 $$;
 
--- The voice is made: attaches it, in the transaction that archives the message (invariants 4 and 10).
+-- The voice is made: attaches it, in the transaction that acknowledges the message (invariants 4 and 10).
 create function voice_clone.attach_voice(
   p_attempt uuid, p_epoch int, p_enrollment uuid, p_provider_voice_id text, p_target_model text, p_request_id text,
   p_provider_metadata jsonb, p_message_id bigint, p_continue_to_sync boolean
@@ -131,7 +131,7 @@ declare
     p_enrollment, p_attempt, p_provider_voice_id, p_target_model, null, p_request_id, p_provider_metadata);
 begin
   perform voice_clone.add_enrolled_voice(a, e);
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
     select * from voice_clone.make_ready(a, p_provider_voice_id, p_target_model, e.request_id, p_continue_to_sync);
 end
@@ -149,11 +149,11 @@ declare
   e voice_clone.enrollments := voice_clone.attach_enrollment(
     p_enrollment, p_attempt, p_provider_voice_id, p_target_model, true, p_request_id, p_provider_metadata);
 begin
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
     update public.voice_clone_attempts x
     set status = 'verifying', provider_voice_id = p_provider_voice_id, target_model = p_target_model,
-        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_expires_at = null
+        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_seconds = null
     where x.id = a.id
     returning *;
 end

@@ -39,7 +39,7 @@ begin
     raise exception 'attempt % is not at poll % of its verification any more', p_attempt, p_verify_count
       using errcode = 'VC002';
   end if;
-  perform voice_clone.archive_messages('voice_clone_verify', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_verify', array[p_message_id]) where p_message_id is not null;
   return a;
 end
 $$;

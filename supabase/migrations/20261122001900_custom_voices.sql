@@ -93,7 +93,7 @@ begin
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
   end if;
   perform voice_clone.add_custom_voice(a);
-  perform voice_clone.archive_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_continue_to_sync);
 end
 $$;

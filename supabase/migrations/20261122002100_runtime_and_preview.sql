@@ -6,6 +6,7 @@ returns voice_clone.claim
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_lease timestamptz;
   a public.voice_clone_attempts;
   v_waiting boolean;
   v_lost boolean;
@@ -14,6 +15,7 @@ begin
     raise exception 'there is no step %', p_step using errcode = 'VC006';
   end if;
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
+  v_lease := voice_clone.lease_expires_at(p_attempt);
   if a.id is null or not a.is_active or a.status <> 'ready' then
     return ('inactive', null, null)::voice_clone.claim;
   end if;
@@ -21,8 +23,8 @@ begin
   v_lost := case p_step when 'runtime' then a.runtime_status = 'syncing' else a.preview_status = 'rendering' end;
   if not v_waiting and not v_lost then
     return ('nothing_to_do', null, null)::voice_clone.claim;
-  elsif a.lease_expires_at > now() then
-    return ('busy', voice_clone.seconds_until(a.lease_expires_at), null)::voice_clone.claim;
+  elsif v_lease > now() then
+    return ('busy', voice_clone.seconds_until(v_lease), null)::voice_clone.claim;
   elsif v_waiting and a.not_before > now() then
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
@@ -37,7 +39,7 @@ begin
       preview_status = case p_step when 'preview' then 'rendering' else x.preview_status end,
       sync_count = x.sync_count + (p_step = 'runtime')::int, preview_count = x.preview_count + (p_step = 'preview')::int,
       lease_epoch = x.lease_epoch + 1, lease_owner = p_lease_owner,
-      lease_expires_at = now() + make_interval(secs => p_lease_seconds), not_before = null
+      lease_seconds = p_lease_seconds, not_before = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
   return ('claimed', null, a.lease_epoch)::voice_clone.claim;
@@ -57,7 +59,7 @@ begin
   set runtime_status = case when p_step <> 'runtime' then x.runtime_status when v_again then 'pending' else 'failed' end,
       preview_status = case when p_step <> 'preview' then x.preview_status when v_again then 'required' else 'failed' end,
       not_before = case when v_again then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
+      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
   where x.id = a.id
   returning * into a;
   return a;
@@ -73,14 +75,14 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
   if p_status = 'pending' then
     return query select * from voice_clone.requeue_or_fail_step(a, 'runtime', p_error_code, p_error_message, p_delay_seconds);
     return;
   end if;
   return query
     update public.voice_clone_attempts x
-    set runtime_status = p_status, error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
+    set runtime_status = p_status, error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
     where x.id = p_attempt
     returning *;
 end
@@ -95,7 +97,7 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'ready');
 begin
-  perform voice_clone.archive_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
   if p_status = 'required' then
     return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds);
     return;
@@ -103,7 +105,7 @@ begin
   return query
     update public.voice_clone_attempts x
     set preview_status = p_status, preview_path = coalesce(p_path, x.preview_path),
-        error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_expires_at = null
+        error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
     where x.id = p_attempt
     returning *;
 end

@@ -1,10 +1,10 @@
 -- Followers: clients that follow an attempt read its transitions, in their order.
 
--- Without the columns that are internal to workers and the sweep.
+-- Without the columns that are internal to workers.
 create function voice_clone.public_changes(p_changes jsonb) returns jsonb
 language sql immutable set search_path = ''
 as $$
-  select p_changes - '{lease_owner,lease_epoch,lease_expires_at,leased_at,sweep_at}'::text[]
+  select p_changes - '{lease_owner,lease_epoch,lease_seconds,leased_at}'::text[]
 $$;
 
 create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint default 0)

@@ -126,7 +126,7 @@ declare
       and e.settles_at <= now()
   end;
 begin
-  perform voice_clone.archive_messages('voice_cleanup', array[p_message_id]) where p_message_id is not null;
+  perform voice_clone.acknowledge_messages('voice_cleanup', array[p_message_id]) where p_message_id is not null;
   if v_holds then
     update voice_clone.enrollments x
     set status = p_status, provider_voice_id = coalesce(x.provider_voice_id, p_provider_voice_id),

@@ -1,12 +1,13 @@
 -- Sweep: the periodic recovery of what is overdue. Safe to run often, and several at once: each row is locked by one sweep,
 -- which reads it again under its lock.
 
--- One attempt that is due, locked by the caller. Returns what was done.
+-- One attempt that is due, locked by the caller together with its deadline. Returns what was done.
 create function voice_clone.sweep_attempt(a public.voice_clone_attempts) returns text
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_lost boolean := a.lease_expires_at <= now();
+  v_lease timestamptz := voice_clone.lease_expires_at(a.id);
+  v_lost boolean := v_lease <= now();
   v_queue text := voice_clone.awaited_queue(a);
   v_code text := case when v_lost then 'worker_lost' else 'deadline_exceeded' end;
   v_message text := case when v_lost then 'The work stopped midway more often than is allowed.'
@@ -29,8 +30,8 @@ begin
       'Try again and complete it, or record another sample.');
     return 'failed';
   end if;
-  update public.voice_clone_attempts x set sweep_at = now() where x.id = a.id; -- the guard sets the next time
-  if v_queue is null then
+  update voice_clone.deadlines d set sweep_at = voice_clone.attempt_sweep_at(a, v_lease) where d.attempt_id = a.id;
+  if v_queue is null then -- a lease that was renewed
     return 'postponed';
   end if;
   perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
@@ -51,8 +52,9 @@ declare
   v_keys int := 0;
 begin
   for a in
-    select * from public.voice_clone_attempts x where x.sweep_at <= now()
-    order by x.sweep_at limit p_limit
+    select x.* from voice_clone.deadlines d join public.voice_clone_attempts x on x.id = d.attempt_id
+    where d.sweep_at <= now()
+    order by d.sweep_at limit p_limit
     for no key update skip locked
   loop
     begin

@@ -92,7 +92,7 @@ begin
   else
     perform voice_clone.add_custom_voice(a);
   end if;
-  update public.voice_clone_attempts x set status = 'ready', lease_owner = null, lease_expires_at = null
+  update public.voice_clone_attempts x set status = 'ready', lease_owner = null, lease_seconds = null
   where x.id = v_attempt;
 end
 $$;

@@ -164,8 +164,8 @@ async def test_its_message_goes_with_the_effect(scene: Scene) -> None:
     sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[], 0) as ids"
     (message,) = scene.world.one(sent)["ids"]
     assert (await scene.clean_up(message))["acknowledged"]
-    archived = "select count(*) from pgmq.a_voice_cleanup where msg_id = %s"
-    assert scene.world.truth(archived, message)["count"] == 1
+    left = "select count(*) from pgmq.q_voice_cleanup where msg_id = %s"
+    assert scene.world.truth(left, message)["count"] == 0
 
 
 async def test_what_the_provider_lists_late_is_waited_for(scene: Scene) -> None:

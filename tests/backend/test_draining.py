@@ -164,8 +164,9 @@ async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(world: Wor
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
         world.superuser.execute(
-            "update public.voice_clone_attempts set sweep_at = now(), created_at = now() - interval '2 days'"
+            "update public.voice_clone_attempts set created_at = now() - interval '2 days'"
         )
+    world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
 
     async def sweep(**asked: Any) -> Any:
         answer = await service.http.post("/internal/sweep", json=asked, headers=AUTHORIZED)

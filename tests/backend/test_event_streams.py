@@ -67,7 +67,7 @@ async def test_an_attempt_tells_its_transitions_and_no_bookkeeping(service: Serv
         claimed = await follower.next()
         assert claimed
         assert claimed["changes"]["status"] == "processing"
-        assert not {"lease_owner", "lease_epoch", "lease_expires_at", "sweep_at"} & set(claimed["changes"])
+        assert not {"lease_owner", "lease_epoch", "lease_seconds", "leased_at"} & set(claimed["changes"])
         assert world.one("select voice_clone.renew_lease(%s, %s, 90) as held", attempt, epoch)["held"]
         world.attach(attempt, epoch, world.intend(attempt, epoch))
         assert await follower.take(1) == ["enrolled"], "a renewed lease is nobody's business"

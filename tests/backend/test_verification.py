@@ -71,7 +71,8 @@ def next_look(world: World) -> None:
     """The wait is over, and the sweep sends the message."""
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.voice_clone_attempts set not_before = now(), sweep_at = now()")
+        world.superuser.execute("update public.voice_clone_attempts set not_before = now()")
+        world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
     world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
     world.superuser.execute("select from voice_clone.sweep(10)")
 

@@ -33,7 +33,7 @@ def test_a_voice_goes_all_the_way(world: World) -> None:
         assert world.messages(queue), queue
 
 
-def test_messages_are_read_once_in_order_and_archived(world: World) -> None:
+def test_messages_are_read_once_in_order_and_acknowledged_once(world: World) -> None:
     sent = send(world, "first", "second", "third")
     found = read(world)
     assert [(row["msg_id"], row["read_ct"]) for row in sorted(found, key=lambda row: row["msg_id"])] == [
@@ -41,9 +41,9 @@ def test_messages_are_read_once_in_order_and_archived(world: World) -> None:
     ]
     assert {row["message"]["event"] for row in found} == {"first", "second", "third"}
     assert read(world) == []
-    archive = "select voice_clone.archive_messages(%s, %s) as ids"
-    assert sorted(world.one(archive, QUEUE, sent[:2])["ids"]) == sent[:2]
-    assert world.one(archive, QUEUE, sent[:2])["ids"] == []
+    acknowledge = "select voice_clone.acknowledge_messages(%s, %s) as ids"
+    assert sorted(world.one(acknowledge, QUEUE, sent[:2])["ids"]) == sent[:2]
+    assert world.one(acknowledge, QUEUE, sent[:2])["ids"] == []
     assert metrics(world)["queue_length"] == 1
 
 
@@ -96,7 +96,7 @@ def test_a_message_is_one_dead_letter_however_often_it_is_buried(world: World) -
     ]
     assert {(each["dead_reads"], each["dead_reason"]) for each in dead} == {(5, "budget_used")}
     assert (metrics(world)["queue_length"], metrics(world)["dead_length"]) == (0, 2)
-    assert world.truth("select count(*) from pgmq.a_voice_cleanup")["count"] == 2
+    assert world.truth("select count(*) from pgmq.a_voice_cleanup")["count"] == 0, "nothing is kept twice"
 
 
 def test_burying_what_is_gone_leaves_no_letter(world: World) -> None:

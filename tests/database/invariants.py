@@ -46,8 +46,7 @@ def only_the_edges(world: World) -> None:
     attempt = world.open(user, None)
     for status in ("processing", "verifying", "failed"):
         refused(world, "VC001",
-                "update public.voice_clone_attempts set status = %s, lease_owner = 'x',"
-                " lease_expires_at = now(),"
+                "update public.voice_clone_attempts set status = %s, lease_owner = 'x', lease_seconds = 0,"
                 " error_code = 'x', error_message = 'x' where id = %s", status, attempt)  # fmt: skip
     assert world.attempt(attempt)["status"] == "awaiting_upload"
 

@@ -135,7 +135,7 @@ def test_a_voice_that_was_reported_for_an_attempt_cancelled_since_is_an_orphan(w
         "select voice_clone.report_enrollment(%s, 'voice', 'm', false, 'r', null) as status", enrollment
     )
     world.superuser.execute("update public.voice_clone_attempts set status = 'cancelled', is_active = false,"
-                            " lease_owner = null, lease_expires_at = null")  # fmt: skip
+                            " lease_owner = null, lease_seconds = null")  # fmt: skip
     assert begin(world, enrollment) == "orphaned"
     assert enrollment_row(world, enrollment)["status"] == "orphaned"
 

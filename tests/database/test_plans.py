@@ -13,10 +13,10 @@ with r as (
 )
 insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active,
-  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_expires_at)
+  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_seconds)
 select gen_random_uuid(), %(user)s, r.id, 'custom_voice', 'old', 'en',
   (array['cancelled', 'cancelled', 'ready', 'processing'])[n], 'synced', 'completed', n = 3, n,
-  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then now() end
+  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then 60 end
 from r, generate_series(1, 4) n
 """
 HOT: dict[str, tuple[LiteralString, str]] = {
@@ -31,9 +31,8 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "voice_clone_attempts_pkey",
     ),
     "the owner's running attempts": (
-        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and"
-        " a.status = 'processing'"
-        " and a.lease_expires_at > now()",
+        "select count(*) from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id"
+        " where a.user_id = %(id)s and a.status = 'processing' and d.lease_expires_at > now()",
         "voice_clone_attempts_processing_idx",
     ),
     "the owner's open uploads": (
@@ -68,9 +67,10 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "events_attempt_id_idx",
     ),
     "the sweep": (
-        "select * from public.voice_clone_attempts a where a.sweep_at <= now() order by a.sweep_at limit 100"
+        "select a.* from voice_clone.deadlines d join public.voice_clone_attempts a on a.id = d.attempt_id"
+        " where d.sweep_at <= now() order by d.sweep_at limit 100"
         " for no key update skip locked",
-        "voice_clone_attempts_sweep_at_idx",
+        "deadlines_sweep_at_idx",
     ),
     "the voices that take a slot": (
         "select from voice_clone.enrollments e where e.provider = 'qwen' and e.region = 'beijing'"

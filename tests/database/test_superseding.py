@@ -26,7 +26,7 @@ def test_an_upload_that_is_merely_opened_changes_nothing(world: World) -> None:
     world.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
     world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
     world.superuser.execute(
-        "update public.voice_clone_attempts set sweep_at = sweep_at where id = %s", (opened,)
+        "update voice_clone.deadlines set sweep_at = now() where attempt_id = %s", (opened,)
     )
     assert world.service.execute("select * from voice_clone.sweep(10)").fetchall() != []
     assert world.attempt(opened)["status"] == "expired"

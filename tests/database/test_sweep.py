@@ -24,7 +24,7 @@ def past_triggers(world: World, sql: LiteralString, *parameters: Any) -> None:
 
 def wait(world: World) -> None:
     """Until whatever the sweep is to look at is due."""
-    past_triggers(world, "update public.voice_clone_attempts set sweep_at = now() where sweep_at is not null")
+    past_triggers(world, "update voice_clone.deadlines set sweep_at = now()")
 
 
 def wait_past(world: World, name: str) -> None:
@@ -40,7 +40,8 @@ def lose(world: World, queue: str) -> None:
 def expire(world: World, attempt: UUID) -> None:
     """The lease ran out, as it does when its worker dies."""
     world.superuser.execute(
-        "update public.voice_clone_attempts set lease_expires_at = now() - interval '1 s' where id = %s",
+        "update voice_clone.deadlines set sweep_at = now(), lease_expires_at = now() - interval '1 s'"
+        " where attempt_id = %s",
         (attempt,),
     )
 
@@ -62,17 +63,17 @@ def test_where_nothing_is_due_nothing_is_done(world: World) -> None:
         world.queued(user, None),
         world.launchable(user, world.reflection(user)),
     ]
-    before = [world.attempt(attempt) for attempt in attempts]
+    before = [(world.attempt(attempt), world.deadline(attempt)) for attempt in attempts]
     assert sweep(world) == {}
-    assert [world.attempt(attempt) for attempt in attempts] == before
+    assert [(world.attempt(attempt), world.deadline(attempt)) for attempt in attempts] == before
 
 
 def test_an_attempt_that_awaits_nothing_is_never_swept(world: World) -> None:
     user = world.user()
-    assert world.attempt(world.launchable(user, world.reflection(user)))["sweep_at"] is None
+    assert world.deadline(world.launchable(user, world.reflection(user)))["sweep_at"] is None
     library = world.queued(user, None)
     world.enroll(library)
-    assert world.attempt(library)["sweep_at"] is None
+    assert world.deadline(library)["sweep_at"] is None
 
 
 def test_an_upload_that_nobody_finalizes_expires(world: World) -> None:
@@ -96,13 +97,13 @@ def test_a_lost_message_is_sent_again(world: World, queue: str) -> None:
         )  # fmt: skip
     assert ids(world, queue) == [str(attempt)]
     lose(world, queue)
-    version = world.attempt(attempt)["version"]
+    version, told = world.attempt(attempt)["version"], events(world, attempt)
     wait(world)
     assert sweep(world) == {"sent": 1}
     assert ids(world, queue) == [str(attempt)]
     after = world.attempt(attempt)
     assert after["version"] == version, "no client sees that a message was lost"
-    assert events(world, attempt)[-1] == "swept"
+    assert events(world, attempt) == told, "the sweep's bookkeeping is no event"
     assert world.truth("select * from voice_clone.replay(%s)", attempt) == after
 
 
@@ -110,14 +111,11 @@ def test_the_wait_between_messages_that_were_not_lost_doubles(world: World) -> N
     attempt = world.queued(world.user(), None)
     past_triggers(
         world,
-        "update public.voice_clone_attempts"
-        " set sweep_at = now(), not_before = null, updated_at = now() - interval '20 min'",
+        "update public.voice_clone_attempts set not_before = null, updated_at = now() - interval '20 min'",
     )
+    wait(world)
     assert sweep(world) == {"sent": 1}
-    waits = (
-        "select extract(epoch from sweep_at - now())::int / 60 as minutes from"
-        " public.voice_clone_attempts where id = %s"
-    )
+    waits = "select extract(epoch from sweep_at - now())::int / 60 as minutes from voice_clone.deadlines where attempt_id = %s"
     assert world.truth(waits, attempt)["minutes"] in {19, 20}
 
 
@@ -128,8 +126,7 @@ def test_a_long_wait_is_kept_in_the_row_and_not_in_the_queue(world: World) -> No
     world.one(
         "select * from voice_clone.requeue_attempt(%s, %s, 3600, 'busy', 'Busy.', null)", attempt, epoch
     )
-    after = world.attempt(attempt)
-    assert after["sweep_at"] == after["not_before"]
+    assert world.deadline(attempt)["sweep_at"] == world.attempt(attempt)["not_before"]
     count = "select count(*) from pgmq.q_voice_clone_process"
     assert world.truth(count)["count"] == 0
     world.superuser.execute(
@@ -163,7 +160,7 @@ def test_an_expired_lease_gives_the_attempt_back_until_its_budget_is_used(world:
     assert sweep(world) == {"failed": 1}
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "worker_lost")
-    assert after["sweep_at"] is None
+    assert world.deadline(attempt)["sweep_at"] is None
 
 
 @pytest.mark.parametrize("step", ["runtime", "preview"])
@@ -193,9 +190,43 @@ def test_a_renewed_lease_is_not_taken(world: World) -> None:
     attempt = world.queued(world.user(), None)
     epoch = world.claim(attempt, lease=1)["lease_epoch"]
     world.one("select voice_clone.renew_lease(%s, %s, 60)", attempt, epoch)
-    after = world.attempt(attempt)
-    assert after["sweep_at"] == after["lease_expires_at"]
     assert sweep(world) == {}
+    wait(world)
+    assert sweep(world) == {"postponed": 1}
+    assert world.attempt(attempt)["status"] == "processing"
+    deadline = world.deadline(attempt)
+    assert deadline["sweep_at"] == deadline["lease_expires_at"]
+    assert sweep(world) == {}
+
+
+def test_a_renewal_is_no_event_and_writes_no_row_of_the_attempt(world: World) -> None:
+    attempt = world.queued(world.user(), None)
+    epoch = world.claim(attempt)["lease_epoch"]
+    before, told, ends = (
+        world.attempt(attempt),
+        events(world, attempt),
+        world.deadline(attempt)["lease_expires_at"],
+    )
+    row = "select ctid::text, xmax::text from public.voice_clone_attempts where id = %s"
+    place = world.truth(row, attempt)
+    assert world.one("select voice_clone.renew_lease(%s, %s, 60) as held", attempt, epoch)["held"]
+    assert world.deadline(attempt)["lease_expires_at"] > ends
+    assert (world.attempt(attempt), events(world, attempt), world.truth(row, attempt)) == (
+        before,
+        told,
+        place,
+    )
+
+
+def test_a_lost_lease_is_not_renewed(world: World) -> None:
+    attempt = world.queued(world.user(), None)
+    stale = world.claim(attempt, lease=0)["lease_epoch"]
+    current = world.claim(attempt)["lease_epoch"]
+    renew = "select voice_clone.renew_lease(%s, %s, 60) as held"
+    assert not world.one(renew, attempt, stale)["held"]
+    assert world.one(renew, attempt, current)["held"]
+    world.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, current)
+    assert not world.one(renew, attempt, current)["held"]
 
 
 def test_a_lease_renewed_for_ever_ends_at_the_deadline_of_the_step(world: World) -> None:
@@ -262,7 +293,7 @@ def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(world: World) -
     world.intend(attempt, epoch, settle=0)
     world.one("select * from voice_clone.claim_idempotency_key(%s, 'key-1', 'x')", user)
     wait_past(world, "idempotency")
-    past_triggers(world, "update public.voice_clone_attempts set sweep_at = null")
+    past_triggers(world, "delete from voice_clone.deadlines")
     assert sweep(world) == {"enrollments": 1, "idempotency_keys": 1}
     assert sweep(world) == {}
 

@@ -79,8 +79,10 @@ def make_due(world: World, attempt: UUID) -> None:
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
         world.superuser.execute(
-            "update public.voice_clone_attempts set not_before = now(), sweep_at = now() where id = %s",
-            (attempt,),
+            "update public.voice_clone_attempts set not_before = now() where id = %s", (attempt,)
+        )
+        world.superuser.execute(
+            "update voice_clone.deadlines set sweep_at = now() where attempt_id = %s", (attempt,)
         )
 
 
@@ -133,7 +135,7 @@ def test_a_look_that_found_nothing_new_is_an_event_and_no_transition(world: Worl
     postpone(world, attempt, work(world, attempt))
     after = world.attempt(attempt)
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"verify_count", "not_before", "sweep_at"}
+    assert changed == {"verify_count", "not_before"}
     last = world.truth(
         "select events from voice_clone.events where attempt_id = %s order by id desc limit 1", attempt
     )
@@ -151,8 +153,7 @@ def test_a_short_wait_is_the_queues_and_a_long_one_the_sweeps(world: World) -> N
     make_due(world, attempt)
     postpone(world, attempt, work(world, attempt))
     assert world.truth("select count(*) from pgmq.q_voice_clone_verify")["count"] == 0
-    after = world.attempt(attempt)
-    assert after["sweep_at"] == after["not_before"]
+    assert world.deadline(attempt)["sweep_at"] == world.attempt(attempt)["not_before"]
     make_due(world, attempt)
     assert world.one("select * from voice_clone.sweep(10)") == {"what": "sent", "count": 1}
     assert [each["message"]["id"] for each in world.messages(QUEUE)] == [str(attempt)]
@@ -177,8 +178,7 @@ def test_a_provider_that_asks_for_a_longer_wait_gets_it(world: World) -> None:
 def test_the_deadline_comes_before_the_next_look(world: World) -> None:
     attempt = verifying(world, world.user(), None)
     postpone(world, attempt, work(world, attempt), at_least=30 * 86_400)
-    after = world.attempt(attempt)
-    assert (after["sweep_at"] - after["verifying_at"]).days == 3
+    assert (world.deadline(attempt)["sweep_at"] - world.attempt(attempt)["verifying_at"]).days == 3
 
 
 def test_a_refused_voice_is_an_orphan_and_another_may_be_made(world: World) -> None:
@@ -188,7 +188,7 @@ def test_a_refused_voice_is_an_orphan_and_another_may_be_made(world: World) -> N
     reject(world, attempt, work(world, attempt))
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "verification_refused")
-    assert (after["provider_voice_id"], after["sweep_at"]) == (None, None)
+    assert (after["provider_voice_id"], world.deadline(attempt)["sweep_at"]) == (None, None)
     orphans = world.superuser.execute("select * from operations.orphans()").fetchall()
     assert [orphan["provider_voice_id"] for orphan in orphans] == [f"voice-of-{attempt}"]
     assert world.mirror(reflection)["error"] == {"code": "verification_refused", "message": "No. Try again."}

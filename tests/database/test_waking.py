@@ -46,7 +46,7 @@ def test_a_message_that_the_sweep_sends_wakes_the_consumers_of_its_queue_alone(
     world.queued(world.user(), None)
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.voice_clone_attempts set sweep_at = now()")
+        world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
     wake_ups(world, listener)
     world.one("select * from voice_clone.sweep(10)")
     assert wake_ups(world, listener) == ["voice_clone_process"]

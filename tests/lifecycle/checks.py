@@ -22,7 +22,7 @@ MIRRORED = (
     "cloneStatus", "runtimeStatus", "previewStatus", "previewRequired", "attemptId", "voiceId",
     "provider", "targetModel", "error", "version", "updatedAt",
 )  # fmt: skip
-BOOKKEEPING = {"lease_renewed", "swept", "verification_pending"}
+BOOKKEEPING = {"verification_pending"}
 HEARD = ("not_required", "completed")
 
 
@@ -63,7 +63,7 @@ def check_all(before: Sight, after: Sight, step: Step) -> None:
 
 def refusals(before: Sight, after: Sight, step: Step) -> None:
     if step.refused_by:
-        for name in ("attempts", "events", "enrollments", "voices", "reflections"):
+        for name in ("attempts", "deadlines", "events", "enrollments", "voices", "reflections"):
             same = getattr(before, name) == getattr(after, name)
             check(step.refused_by, same, f"{step.name} was refused, and {name} changed")
 
@@ -138,8 +138,17 @@ def traces(before: Sight, after: Sight, step: Step) -> None:
         check(
             3, versions.get(a["id"]) == a["version"], f"{step.name}: version {a['version']} without an event"
         )
-        stuck = (awaited(a) or a["lease_owner"] or a["status"] == "awaiting_upload") and not a["sweep_at"]
-        check(3, not stuck, f"{step.name}: nobody would ever look at {a['status']} again")
+        waits = bool(awaited(a) or a["lease_owner"] or a["status"] == "awaiting_upload")
+        deadline = after.deadline(a["id"])
+        check(
+            3,
+            waits == bool(deadline["sweep_at"]),
+            f"{step.name}: {a['status']} has the wrong deadline: {deadline}",
+        )
+        epoch = a["lease_epoch"] if a["lease_owner"] else None
+        check(
+            4, deadline["lease_epoch"] == epoch, f"{step.name}: the deadline is of another lease: {deadline}"
+        )
 
 
 def is_later(time: str, than: str, seconds: float) -> bool:

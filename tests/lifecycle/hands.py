@@ -21,7 +21,7 @@ NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
-ARCHIVE = "select voice_clone.archive_messages(%(queue)s, array[%(number)s::bigint])"
+ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
 
 class Crash(Exception):  # noqa: N818 - it is none

@@ -9,7 +9,7 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.voice_clone_attempts'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -57,6 +57,7 @@ begin
   delete from public.voices;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
+  delete from voice_clone.deadlines;
   delete from public.voice_clone_attempts;
   delete from public.voice_samples;
   delete from public.voice_consents;
@@ -88,6 +89,27 @@ begin
 end
 $$;
 
+-- An acknowledged message is deleted; here it goes to the archive of its queue, which nothing else fills.
+create function proof.keep_deleted() returns trigger
+language plpgsql security definer
+as $$
+begin
+  execute format('insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
+    'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+  return null;
+end
+$$;
+do $$
+declare
+  v_queue text;
+begin
+  for v_queue in select q.name from voice_clone.queues q loop
+    execute format('create trigger keep_deleted after delete on pgmq.%I for each row'
+      ' execute function proof.keep_deleted()', 'q_' || v_queue);
+  end loop;
+end
+$$;
+
 create function proof.messages() returns jsonb
 language plpgsql
 as $$
@@ -114,7 +136,8 @@ language sql
 as $$
   select jsonb_build_object(
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
-    'due', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a where a.sweep_at <= now()),
+    'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
+    'due', (select coalesce(jsonb_agg(d.attempt_id), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),

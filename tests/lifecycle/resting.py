@@ -79,6 +79,6 @@ class Resting(Accidents):
     def is_at_rest(self) -> bool:
         """Nothing is awaited, nothing is unknown, and nobody's voice is at a provider."""
         sight = self.sight
-        moving = any(awaited(a) or a["sweep_at"] for a in sight.attempts)
+        moving = bool(sight.deadlines) or any(awaited(a) for a in sight.attempts)
         unknown = any(e["status"] not in ("attached", "closed", "removed") for e in sight.enrollments)
         return not (moving or unknown or sight.live())

@@ -21,6 +21,7 @@ class Sight(Struct):
     """The whole database as `proof.watch` gives it, rows as JSON has them; at first there is nothing."""
 
     attempts: list[Row] = []
+    deadlines: list[Row] = []
     due: list[str] = []
     misreplayed: list[str] = []
     events: list[Row] = []
@@ -33,6 +34,10 @@ class Sight(Struct):
 
     def attempt(self, id_: str) -> Row:
         return next(a for a in self.attempts if a["id"] == id_)
+
+    def deadline(self, id_: str) -> Row:
+        nothing = {"sweep_at": None, "lease_epoch": None, "lease_expires_at": None}
+        return next((d for d in self.deadlines if d["attempt_id"] == id_), nothing)
 
     def live(self) -> dict[tuple[str, int], Row]:
         return {(m["queue"], m["number"]): m for m in self.messages if not m["archived"]}

@@ -67,8 +67,30 @@ class Queued:
         )
 
 
+KEEP_DELETED = """
+create function public.keep_deleted() returns trigger language plpgsql security definer as $$
+begin
+  execute format('insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
+    'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+  return null;
+end $$;
+do $$
+declare
+  v_queue text;
+begin
+  for v_queue in select q.name from voice_clone.queues q loop
+    execute format('create trigger keep_deleted after delete on pgmq.%I for each row'
+      ' execute function public.keep_deleted()', 'q_' || v_queue);
+  end loop;
+end $$;
+"""
+
+
 @pytest.fixture
 def queued(database: Database) -> Queued:
+    """Acknowledged messages are deleted; here they go to the archive of their queue, which nothing else fills."""
+    with psycopg.connect(database.superuser, autocommit=True) as connection:
+        connection.execute(KEEP_DELETED)
     return Queued(database.service, database.superuser)
 
 

@@ -33,7 +33,7 @@ def world_of(cluster: Cluster) -> World:
 def lose_message(world: World) -> None:
     world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
     world.superuser.execute("update voice_clone.timeouts set value = '0.1 s' where name = 'lost_message'")
-    world.superuser.execute("update public.voice_clone_attempts set sweep_at = now() where status = 'queued'")
+    world.superuser.execute("update voice_clone.deadlines set sweep_at = now() where lease_epoch is null")
 
 
 class Handled:
@@ -79,7 +79,7 @@ async def test_the_sweep_outlives_an_outage_of_postgres(own_world: World, own_cl
 async def test_a_consumer_may_leave_the_sweep_to_another_timer(world: World) -> None:
     attempt = world.open(world.user(), None)
     world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
-    world.superuser.execute("update public.voice_clone_attempts set sweep_at = now()")
+    world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
     handled = Handled()
     async with consuming(world.database.service, handled.queue, sweep_seconds=0, poll_seconds=0.01):
         for _ in range(20):

@@ -29,7 +29,7 @@ def open_uploads(world: World, count: int) -> None:
     world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.voice_clone_attempts set sweep_at = now()")
+        world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
 
 
 async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> None:

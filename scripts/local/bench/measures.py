@@ -105,7 +105,7 @@ def one_at_a_time(bench: Bench, count: int = 1000) -> float:
                 "select msg_id from voice_clone.read_messages('voice_preview', 30, 1)"
             ).fetchone()
             assert row is not None  # noqa: S101 - we sent as many
-            connection.execute("select voice_clone.archive_messages('voice_preview', %s)", [[row[0]]])
+            connection.execute("select voice_clone.acknowledge_messages('voice_preview', %s)", [[row[0]]])
         return count / (time.perf_counter() - started)
 
 

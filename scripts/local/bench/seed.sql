@@ -71,15 +71,18 @@ with r as (
   insert into public.reflections (user_id, name)
   select (%(users)s::uuid[])[1 + n %% cardinality(%(users)s::uuid[])], 'old' from generate_series(1, %(count)s / 10) n
   returning id, user_id
+), filled as (
+  insert into public.voice_clone_attempts (
+    id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
+    provider, provider_voice_id, target_model, activated_at, cancel_reason)
+  select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
+    case when n = 10 then 'ready' else 'cancelled' end, 'synced', 'completed', n = 10, n,
+    'local', gen_random_uuid(), 'm', now(), case when n < 10 then 'superseded' end
+  from r, generate_series(1, 10) n
+  returning id, is_active
 )
-insert into public.voice_clone_attempts (
-  id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active, version,
-  provider, provider_voice_id, target_model, activated_at, cancel_reason, sweep_at)
-select gen_random_uuid(), r.user_id, r.id, 'custom_voice', 'old', 'en',
-  case when n = 10 then 'ready' else 'cancelled' end, 'synced', 'completed', n = 10, n,
-  'local', gen_random_uuid(), 'm', now(), case when n < 10 then 'superseded' end,
-  case when n = 10 then now() + interval '1 day' end
-from r, generate_series(1, 10) n
+insert into voice_clone.deadlines (attempt_id, sweep_at)
+select f.id, now() + interval '1 day' from filled f where f.is_active
 
 -- fill_delayed --
 -- messages that nobody may see for a day, in each queue that is measured
@@ -89,11 +92,11 @@ from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 
 
 -- lost --
 -- their messages were lost a while ago: due for the sweep, past triggers
-update public.voice_clone_attempts set sweep_at = now() where id = any(%(attempts)s)
+update voice_clone.deadlines set sweep_at = now() where attempt_id = any(%(attempts)s)
 
 -- unswept --
 -- the floor of a sweep: its bookkeeping alone
-update public.voice_clone_attempts set sweep_at = now() + interval '5 min' where id = any(%(attempts)s)
+update voice_clone.deadlines set sweep_at = now() + interval '5 min' where attempt_id = any(%(attempts)s)
 
 -- swept --
 -- one run, all that is due
@@ -101,4 +104,7 @@ select sum(count) from voice_clone.sweep(%(count)s)
 
 -- withdrawn --
 -- cancelled past triggers, so that nothing of them is left to do
-update public.voice_clone_attempts set status = 'cancelled', is_active = false, sweep_at = null where id = any(%(attempts)s)
+with cancelled as (
+  update public.voice_clone_attempts set status = 'cancelled', is_active = false where id = any(%(attempts)s) returning id
+)
+delete from voice_clone.deadlines d using cancelled where d.attempt_id = cancelled.id

@@ -23,7 +23,7 @@ update voice_clone.timeouts set value = make_interval(secs => %(seconds)s) where
 -- unsettled --
 -- what still moves or should: attempts, enrollments, messages, mirrors
 select what, count from (
-  select 'attempts' as what, count(*) from public.voice_clone_attempts a where a.sweep_at is not null
+  select 'attempts' as what, count(*) from voice_clone.deadlines
   union all select 'enrollments', count(*) from voice_clone.enrollments e where e.status in ('intended', 'unknown')
   union all select 'messages', sum(m.queue_length + m.deferred_length) from voice_clone.queue_metrics() m
   union all select 'mirrors', count(*) from public.reflections r
