@@ -15,6 +15,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
     "sweep": "scripts.sweep",
+    "schema": "scripts.local.schema",
     "simulator": "scripts.local.simulator.command",
 }
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}

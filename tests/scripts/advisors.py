@@ -1,5 +1,6 @@
 """What the Supabase CLI's advisors warn of."""
 
+import re
 import subprocess
 
 from scripts.migrations import ROOT, supabase_cli
@@ -12,3 +13,11 @@ def advise(database: Database) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "--level", "warn"], cwd=ROOT, text=True, capture_output=True, check=False
     )
+
+
+def warnings(database: Database) -> set[str]:
+    """A key for each."""
+    result = advise(database)
+    keys = set(re.findall(r'"cache_key": "(.*)"', result.stdout))
+    assert bool(keys) == bool(result.returncode), result.stdout + result.stderr
+    return keys
