@@ -4,6 +4,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.project.test_locks import required
 
 OURS = {"backend", "queue_consumers", "scripts"}
 LOCAL = Path("scripts/local")
+WORKERS_ONLY = {"av", "numpy", "soxr", "espeakng_loader"}
 # Of each private name that we override: where it is, the library, and the first version that may lack it.
 PRIVATE: list[tuple[Any, str, str, str]] = [
     (AsyncConnectionPool, "_get_ready_connection", "psycopg-pool", "<3.4"),
@@ -88,3 +90,11 @@ def overridden(kind: type) -> set[tuple[type, str]]:
 def test_no_other_class_overrides_a_private_name_of_a_library() -> None:
     found = {each for package in OURS for kind in classes(package) for each in overridden(kind)}
     assert found == {(owner, name) for owner, name, _, _ in PRIVATE}
+
+
+def test_the_service_does_not_import_what_only_its_workers_need() -> None:
+    program = f"import sys, backend.app; print(*{WORKERS_ONLY!r} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert found.stdout.split() == []
