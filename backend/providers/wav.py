@@ -1,11 +1,7 @@
-"""WAV files as providers send them and as we hand them on: 16-bit PCM, mono."""
+"""WAV files: 16-bit mono PCM, from whatever WAV a provider sends."""
 
 import io
 import struct
-
-import av
-import numpy as np
-from av.error import FFmpegError
 
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 
@@ -47,6 +43,11 @@ def mono_wav(data: bytes) -> bytes:
 
 
 def _decoded(data: bytes) -> bytes:
+    # Imported here, because they take 26 MB of the service's memory and few providers' files need them.
+    import av
+    import numpy as np
+    from av.error import FFmpegError
+
     try:
         with av.open(io.BytesIO(data), "r") as container:
             stream = container.streams.audio[0]

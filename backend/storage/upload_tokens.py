@@ -1,26 +1,32 @@
-"""Upload tokens like Storage's own, signed here while Storage is seen to sign with the project's secret.
+"""Upload tokens like Storage's own, signed here while Storage is known to sign with the project's secret.
 
-Asking Storage for each one is a round trip that opening an upload would spend most of its time on. But
-whether it signs with the secret we know is Storage's to say: a token of its own is checked each minute.
+A request to Storage for each token would take most of the time of opening an upload. That Storage signs with
+the secret that we have is checked each minute with a token of its own.
 """
 
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
 import jwt
 import msgspec
 from jwt.algorithms import HMACAlgorithm
-from jwt.utils import base64url_encode
 
 TRUSTED_SECONDS = 60.0
 HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
-HEADER = base64url_encode(b'{"alg":"HS256","typ":"JWT"}')
+
+
+def base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+HEADER = base64url(b'{"alg":"HS256","typ":"JWT"}')
 
 
 class UploadTokens:
     def __init__(self, secret: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`secret` is the project's JWT secret; without one nothing is ever signed here."""
+        """`secret` is the project's JWT secret; without one nothing is signed here."""
         self._secret = secret
         self._clock = clock
         self._pattern: dict[str, Any] | None = None
@@ -28,7 +34,7 @@ class UploadTokens:
         self._learned_at = 0.0
 
     def learn(self, token: str, url: str) -> None:
-        """Storage has just signed this token for `url`. If our secret verifies it, it is the pattern."""
+        """`token` is Storage's own for `url`. Its claims are the pattern, if our secret verifies it."""
         try:
             claims = jwt.decode(token, self._secret, ["HS256"], options={"verify_aud": False})
             lifetime = claims.pop("exp") - claims.pop("iat")
@@ -40,11 +46,11 @@ class UploadTokens:
         self._learned_at = self._clock()
 
     def sign(self, url: str) -> str | None:
-        """For "bucket/path"; None where Storage has to be asked."""
+        """For "bucket/path"; None if Storage has to sign."""
         if self._pattern is None or self._clock() - self._learned_at > TRUSTED_SECONDS:
             return None
         now = int(time.time())
         claims = {**self._pattern, "url": url, "iat": now, "exp": now + self._lifetime}
-        # By its parts, for jwt.encode spends ten times as long on making sure that the secret is no RSA key.
-        signed = HEADER + b"." + base64url_encode(msgspec.json.encode(claims))
-        return (signed + b"." + base64url_encode(HS256.sign(signed, self._secret.encode()))).decode()
+        # jwt.encode takes ten times as long, because it checks that the secret is no RSA key.
+        signed = HEADER + b"." + base64url(msgspec.json.encode(claims))
+        return (signed + b"." + base64url(HS256.sign(signed, self._secret.encode()))).decode()

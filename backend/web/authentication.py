@@ -1,18 +1,19 @@
-"""Who calls: Supabase access tokens, verified here without asking anyone; and the internal token."""
+"""Authentication: Supabase access tokens, verified without a request to Supabase, and the internal token."""
 
 import hmac
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import jwt
 import msgspec
+from cachetools import TLRUCache
 from jwt.types import Options
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
 
 from backend.database.caller import Caller
 from backend.errors import Unauthenticated
@@ -21,9 +22,9 @@ from backend.web.http_client import HttpClient
 from backend.web.jwks import JwksKeys
 
 LEEWAY = 10  # seconds that clocks may differ
-LONGEST_TOKEN = 8192  # characters
-REMEMBERED = 1024  # verified tokens
-REMEMBERED_SECONDS = 300.0  # for which a token outlives the key it was signed with, at most
+MAX_TOKEN_LENGTH = 8192  # characters
+CACHED_TOKENS = 1024
+CACHED_SECONDS = 300.0  # a token is accepted for at most so long after its key was removed
 
 OPTIONS: Options = {"require": ["exp", "sub", "iss", "aud"]}
 REFUSALS: list[tuple[type[jwt.InvalidTokenError], str, str]] = [
@@ -36,14 +37,24 @@ REFUSALS: list[tuple[type[jwt.InvalidTokenError], str, str]] = [
 ]
 
 
-# A request past `require_user`. Hot routes read `request.user`: a second dependency costs a task group.
+# A request that `require_user` let through. Hot routes read `request.user`, because a second dependency
+# would cost a task group.
 UserRequest = Request[Caller, Any, Any]
 
 
-class TokenVerifier:
-    """HS256 by the project's secret, ES256 and RS256 by its published keys.
+class Verified(Struct, frozen=True):
+    caller: Caller
+    expires: float  # seconds since the epoch
 
-    A token names its algorithm, but each key counts for one algorithm only: there is nothing to confuse.
+
+def cached_until(_: str, verified: Verified, now: float) -> float:
+    return min(verified.expires, now + CACHED_SECONDS)
+
+
+class TokenVerifier:
+    """Verifies HS256 with the project's secret, ES256 and RS256 with its published keys.
+
+    Each key is accepted for one algorithm only, so that a token cannot choose another one for it.
     """
 
     def __init__(
@@ -54,20 +65,18 @@ class TokenVerifier:
     ) -> None:
         self._settings = settings
         self._keys = JwksKeys(settings.jwks_url, http, clock=clock) if settings.jwks_url else None
-        self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._cache = TLRUCache[str, Verified](CACHED_TOKENS, cached_until, timer=time.time)
 
     async def verify(self, token: str) -> Caller:
         """Raises Unauthenticated, or KeysUnavailable."""
-        known = self._verified.get(token)
-        if known and time.time() < known[0]:
-            self._verified.move_to_end(token)
-            return known[1]
-        if len(token) > LONGEST_TOKEN:
+        if verified := self._cache.get(token):
+            return verified.caller
+        if len(token) > MAX_TOKEN_LENGTH:
             raise Unauthenticated("The token is too long.", code="token_malformed")
         algorithm, key = await self._choose_key(token)
         claims = self._read(token, algorithm, key)
         caller = Caller(subject(claims), msgspec.json.encode(claims).decode(), token)
-        self._remember(caller, float(claims["exp"]))
+        self._cache[token] = Verified(caller, float(claims["exp"]))
         return caller
 
     async def _choose_key(self, token: str) -> tuple[str, Any]:
@@ -106,11 +115,6 @@ class TokenVerifier:
             raise Unauthenticated("The token is not a signed-in user's.", code="token_role_refused")
         return claims
 
-    def _remember(self, caller: Caller, expires: float) -> None:
-        self._verified[caller.token] = (min(expires, time.time() + REMEMBERED_SECONDS), caller)
-        if len(self._verified) > REMEMBERED:
-            self._verified.popitem(last=False)
-
 
 def subject(claims: dict[str, Any]) -> UUID:
     try:
@@ -127,17 +131,17 @@ def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 async def require_user(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard, so that nobody unknown gets a body read; `caller` and `request.user` are what it found."""
+    """A guard, so that the body of an unauthenticated request is not read. It sets `request.user`."""
     connection.scope["user"] = await connection.app.state.verifier.verify(bearer_token(connection))
 
 
 async def require_internal(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard for what only the consumers and the database may call."""
+    """A guard for routes that only the consumers and the database may call."""
     expected = connection.app.state.settings.server.internal_token
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
         raise Unauthenticated("The internal token does not match.")
 
 
 def provide_caller(request: Request[Any, Any, Any]) -> Caller:
-    """The dependency `caller`. A route that forgot its guard fails here, rather than being open."""
+    """The dependency `caller`. It raises in a route without its guard, so that the route is not open."""
     return request.scope["user"]

@@ -1,4 +1,7 @@
-"""The public keys a Supabase project signs with: fetched, cached, and fetched anew when they rotate."""
+"""The public keys that a Supabase project signs with: fetched, cached, and fetched again when they rotate.
+
+Why not PyJWKClient: docs/decisions/0020-libraries-tried.md.
+"""
 
 import asyncio
 import time
@@ -14,14 +17,14 @@ from backend.web.http_client import FAILURES, HttpClient
 from backend.web.logs import log
 
 FRESH_SECONDS = 600.0
-WINDOW_SECONDS = 10.0  # between two fetches, whatever tokens claim
+WINDOW_SECONDS = 10.0  # between two fetches, however many unknown ids tokens name
 ALGORITHMS = {("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
 
 
 class JwksKeys:
-    """Keys by their id. An id nobody knows causes one fetch at most in each window, however many ask.
+    """Keys by id. Unknown ids cause at most one fetch in each window, however many requests name them.
 
-    While the keys cannot be fetched, those that are known go on counting.
+    While the keys cannot be fetched, the known ones stay valid.
     """
 
     def __init__(
@@ -44,14 +47,14 @@ class JwksKeys:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, kid: str) -> jwt.PyJWK | None:
-        """Waits for a fetch only where the key is not known. Raises KeysUnavailable if none was ever seen."""
+        """Waits for a fetch only if the key is unknown. Raises KeysUnavailable if no fetch ever succeeded."""
         now = self._clock()
         known = self._keys is not None and kid in self._keys
         if (not known or now - self._fetched_at > self._fresh) and now - self._tried_at > self._window:
             self._tried_at = now
             self._fetching = asyncio.create_task(self._fetch(now))
         if not known and self._fetching:
-            await asyncio.shield(self._fetching)  # others may wait for it too
+            await asyncio.shield(self._fetching)  # other requests may wait for it too
         if self._keys is None:
             raise KeysUnavailable(retry_after=self._window)
         return self._keys.get(kid)
@@ -63,15 +66,15 @@ class JwksKeys:
                 self._keys = read_keys(msgspec.json.decode(await response.read()))
             self._fetched_at = now
         except (*FAILURES, ValueError, TypeError, AttributeError, KeyError) as error:
-            log.warning("The token keys could not be fetched.", reason=repr(error))
+            log.warning("token_keys_not_fetched", reason=repr(error))
 
 
 def read_keys(document: dict[str, Any]) -> dict[str, jwt.PyJWK]:
-    """Public signing keys, each bound to the one algorithm of its type; a shared secret has no place here."""
+    """Public signing keys, each bound to the one algorithm of its type. Shared secrets are ignored."""
     keys = {}
     for each in document["keys"]:
         algorithm = ALGORITHMS.get((each.get("kty"), each.get("crv")))
         if algorithm and each.get("alg", algorithm) == algorithm and each.get("use", "sig") == "sig":
-            with suppress(jwt.PyJWTError):  # one broken key does not take the others away
+            with suppress(jwt.PyJWTError):  # a malformed key does not affect the others
                 keys[str(each.get("kid", ""))] = jwt.PyJWK(each, algorithm)
     return keys

@@ -1,4 +1,7 @@
-"""Every exception that reaches the edge becomes application/problem+json here, and nowhere else."""
+"""Turns every exception that a route raises into application/problem+json.
+
+Why not Litestar's plugin: docs/decisions/0020-libraries-tried.md.
+"""
 
 import re
 from http import HTTPStatus
@@ -21,11 +24,11 @@ from backend.web.logs import log, request_id
 
 NAMED_FIELD = re.compile(r"field `(.+?)`")
 MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
-NO_BODY = "'data'"  # a parameter that got nothing, which is all that Litestar says of an absent body
+NO_BODY = "'data'"  # the whole message of Litestar for an absent body
 
 
 class RouterError(AppError):
-    """The framework's own refusal, such as a method that a route does not have."""
+    """An error of the framework, such as a method that a route does not have."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         phrase = HTTPStatus(status).phrase
@@ -41,9 +44,12 @@ class RouterError(AppError):
 def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
     error = as_app_error(exception)
     if error.status >= 500:
-        known = isinstance(exception, AppError | psycopg.OperationalError)
+        is_expected = isinstance(exception, AppError | psycopg.OperationalError)
         log.error(
-            error.message, code=error.code, internal=error.internal, exc_info=None if known else exception
+            error.message,
+            code=error.code,
+            internal=error.internal,
+            exc_info=None if is_expected else exception,
         )
     request.scope["state"]["log"] = {"code": error.code}
     return Response(
@@ -55,7 +61,7 @@ def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Res
 
 
 def problem(error: AppError) -> dict[str, Any]:
-    """The body; what has no value is left out."""
+    """The body, without members that have no value."""
     body = {
         **error.extra,
         "title": HTTPStatus(error.status).phrase,
@@ -94,7 +100,7 @@ def from_framework(exception: HTTPException) -> AppError:
 
 
 def from_validation(exception: ValidationException) -> AppError:
-    """Litestar names the parameter, msgspec the path below it; what is missing or unknown is in its words."""
+    """Litestar names the parameter, msgspec the path below it, and only its message a missing field."""
     errors = []
     for each in exception.extra if isinstance(exception.extra, list) else []:
         message = str(each.get("message", ""))

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.utils import base64url_encode
 
+from backend.database.caller import Caller
 from backend.errors import KeysUnavailable, Unauthenticated
 from backend.settings.supabase import SupabaseSettings
-from backend.web.authentication import TokenVerifier
+from backend.web.authentication import TokenVerifier, Verified, cached_until
 from backend.web.http_client import HttpClient
 from backend.web.jwks import JwksKeys
 
@@ -152,6 +153,12 @@ async def test_each_forgery_is_refused_by_its_name(verifier: TokenVerifier, keys
         found[name] = refused.value.code
         assert token[-20:] not in str(refused.value), "the token is not echoed"
     assert found == {name: code for name, (_, code) in forged(keys).items()}
+
+
+def test_a_verified_token_is_cached_until_it_expires_and_at_most_five_minutes() -> None:
+    caller = Caller(uuid4(), "{}", "token")
+    assert cached_until("token", Verified(caller, expires=1_060.0), 1_000.0) == 1_060.0
+    assert cached_until("token", Verified(caller, expires=5_000.0), 1_000.0) == 1_300.0
 
 
 async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer) -> None:
