@@ -221,26 +221,19 @@ def from_postgres(error: psycopg.Error) -> Exception:
 
 
 def from_voice_clone(kind: type[AppError], error: psycopg.Error) -> AppError:
-    """The detail may be a JSON object whose `code`, `field` and `help` override ours; the rest is `extra`.
-
-    Its columns are named like every other field of a problem: `runtime_status` is told as `runtimeStatus`.
-    """
+    """The detail may be a JSON object whose `code`, `field` and `help` override ours; the rest is `extra`."""
     detail: dict[str, Any] = {}
     text = error.diag.message_detail
     if text and text.startswith("{"):
         detail = msgspec.json.decode(text, type=dict[str, Any])
     retry_after = detail.pop("retry_after", 1 if kind is Throttled else None)
     if "status" in detail:  # the attempt's, where the answer's own is the HTTP status
-        detail["currentStatus"] = detail.pop("status")
+        detail["current_status"] = detail.pop("status")
     return kind(
         error.diag.message_primary,
         code=detail.pop("code", None),
         field=detail.pop("field", None),
         help=detail.pop("help", None) or error.diag.message_hint,
-        extra={camel(name): value for name, value in detail.items()},
+        extra=detail,
         retry_after=retry_after,
     )
-
-
-def camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)

@@ -8,6 +8,7 @@ A custom voice is at its provider already: claim → describe → attach.
 Who made a voice ready goes on to its first runtime sync, under the same lease; every other one has a message.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from msgspec import structs
 from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
+from backend.database.backoff import full_jitter
 from backend.database.pool import required
-from backend.errors import AppError, InvalidInput, StaleLease, StorageUnavailable
+from backend.errors import AppError, DatabaseUnavailable, InvalidInput, StaleLease, StorageUnavailable
 from backend.lifecycle.claim import Step, claimed, queries, retry_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
@@ -34,6 +36,8 @@ from backend.storage.client import Storage
 from backend.web.logs import log
 
 PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
+REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
+REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
 
 
 class StoredSample:
@@ -85,7 +89,7 @@ async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
     if work.enrollment_id is not None:
         found = await look_up(step, provider)
         if found is not None:
-            return await attach(step, work.enrollment_id, found)
+            return await attach(step, work.enrollment_id, work.label or "", found)
         if work.settles_in_seconds is not None and work.settles_in_seconds > 0:
             message = "The provider did not say whether it made the voice; it is being looked up."
             return await requeue(step, work.settles_in_seconds, "outcome_unknown", message)
@@ -146,11 +150,11 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
         enrolled = await provider.enroll(request)
     except ProviderError as error:
         return await resolve_error(step, error, enrollment_id, settle_seconds)
-    return await attach(step, enrollment_id, enrolled)
+    return await attach(step, enrollment_id, request.label, enrolled)
 
 
-async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> Outcome:
-    """Ready, or verifying. Without the lease the voice is reported instead, and no client sees a change."""
+async def attach(step: Step, enrollment_id: UUID, label: str, enrolled: Enrolled) -> Outcome:
+    """Ready, or verifying. Where that cannot be written, the voice is reported: no client sees a change."""
     statement = queries.await_verification if enrolled.requires_verification else queries.attach
     values = {
         "enrollment": enrollment_id,
@@ -159,14 +163,53 @@ async def attach(step: Step, enrollment_id: UUID, enrolled: Enrolled) -> Outcome
         "request_id": enrolled.request_id,
         "metadata": None if enrolled.metadata is None else Jsonb(enrolled.metadata),
     }
+    failure: Exception | None = None
     try:
         runtime = await step.context.database.fetch_value(statement, step.write(**values), of=str)
     except StaleLease:
-        parameters = {**values, "requires_verification": enrolled.requires_verification}
-        status = await step.context.database.fetch_value(queries.report, parameters, of=str)
-        log.warning("late_completion", attempt_id=str(step.work.attempt_id), enrollment=status)
-        return Done("stale_lease")
-    return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
+        pass
+    except Exception as error:
+        failure = error
+        log_unrecorded(step, label, enrolled, error)
+    else:
+        return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
+    parameters = {**values, "requires_verification": enrolled.requires_verification}
+    status = await report(step, label, enrolled, parameters, is_logged=failure is not None)
+    if failure is not None:
+        raise failure
+    log.warning("late_completion", attempt_id=str(step.work.attempt_id), enrollment=status)
+    return Done("stale_lease")
+
+
+async def report(
+    step: Step, label: str, enrolled: Enrolled, parameters: dict[str, object], *, is_logged: bool
+) -> str | None:
+    """The enrollment keeps the voice and its request id for the worker that adopts it; tries a few times."""
+    tries = 1
+    while True:
+        try:
+            return await step.context.database.fetch_value(queries.report, parameters, of=str)
+        except DatabaseUnavailable as error:
+            if not is_logged:
+                log_unrecorded(step, label, enrolled, error)
+                is_logged = True
+            if tries == REPORT_TRIES:
+                raise
+        await asyncio.sleep(full_jitter(tries, REPORT_BASE_SECONDS, REPORT_CAP_SECONDS))
+        tries += 1
+
+
+def log_unrecorded(step: Step, label: str, enrolled: Enrolled, error: Exception) -> None:
+    """All that finds the voice again, should nothing else be written."""
+    log.error(
+        "voice_not_recorded",
+        attempt_id=str(step.work.attempt_id),
+        provider=step.work.provider,
+        label=label,
+        provider_voice_id=enrolled.provider_voice_id,
+        provider_request_id=enrolled.request_id,
+        error=getattr(error, "code", type(error).__name__),
+    )
 
 
 async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> Outcome:

@@ -53,7 +53,7 @@ def as_speech_error(error: ProviderError) -> AppError:
 
 
 def extra(error: ProviderError) -> dict[str, Any]:
-    return {"provider": error.provider, "providerRequestId": error.request_id, "reason": error.code}
+    return {"provider": error.provider, "provider_request_id": error.request_id, "reason": error.code}
 
 
 def answer_provider_error(request: Request[Any, Any, Any], error: ProviderError) -> Response[bytes]:

@@ -13,7 +13,7 @@ from backend.reflections.legacy_events import LegacyEvent, Source, take_event
 from backend.web.authentication import require_internal
 
 
-class LegacyAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+class LegacyAnswer(Struct, frozen=True, kw_only=True):
     """The decision on an event. Send a refused event again only when the reason no longer applies."""
 
     outcome: Literal["received", "accepted", "refused", "skipped"]

@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 
 from backend.audio.inspect import Inspection
 from backend.context import AppContext
-from backend.errors import AppError, InvalidFormat, InvalidInput, SampleRefused, SampleTooLarge, Unavailable
+from backend.errors import AppError, InvalidFormat, SampleRefused, SampleTooLarge, Unavailable
 from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
@@ -55,12 +55,11 @@ def prepared_path(user_id: UUID, attempt_id: UUID) -> str:
 
 
 def plain_content_type(content_type: str) -> str:
-    """The content type without parameters; refused where no provider accepts it."""
+    """The content type without parameters; refused where it is no kind of audio that can be cloned."""
     plain = content_type.partition(";")[0].strip().lower()
     if plain not in EXTENSIONS:
-        raise InvalidInput(
+        raise InvalidFormat(
             f"{plain or 'Nothing'} is not a kind of audio that can be cloned.",
-            code="content_type_unsupported",
             field="content_type",
             help=f"One of {', '.join(EXTENSIONS)}.",
         )
@@ -70,7 +69,7 @@ def plain_content_type(content_type: str) -> str:
 def require_size(size: int, most: int, field: str) -> None:
     if size > most:
         raise SampleTooLarge(
-            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"maxBytes": most}
+            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"max_bytes": most}
         )
 
 

@@ -87,9 +87,9 @@ def refuse_ended(attempt: Attempt) -> None:
             attempt.error.message,
             code=attempt.error.code,
             extra={
-                "attemptId": attempt.attempt_id,
+                "attempt_id": attempt.attempt_id,
                 "provider": attempt.provider,
-                "providerRequestId": attempt.error.provider_request_id,
+                "provider_request_id": attempt.error.provider_request_id,
                 "alternatives": attempt.error.alternatives,
             },
         )
@@ -98,5 +98,5 @@ def refuse_ended(attempt: Attempt) -> None:
             f"This attempt is {attempt.status}.",
             code=f"attempt_{attempt.status}",
             help="Open a new upload with POST /api/clone/upload-url.",
-            extra={"attemptId": attempt.attempt_id, "reason": attempt.cancel_reason},
+            extra={"attempt_id": attempt.attempt_id, "reason": attempt.cancel_reason},
         )

@@ -138,7 +138,7 @@ class Storage:
                     size += len(chunk)
                     if size > max_bytes:
                         raise SampleTooLarge(
-                            help=f"At most {max_bytes} bytes.", extra={"maxBytes": max_bytes}
+                            help=f"At most {max_bytes} bytes.", extra={"max_bytes": max_bytes}
                         )
                     await file.write(chunk)
         except BaseException:

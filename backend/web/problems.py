@@ -70,7 +70,7 @@ def problem(error: AppError) -> dict[str, Any]:
         "detail": error.message,
         "field": error.field,
         "help": error.help,
-        "requestId": request_id.get(),
+        "request_id": request_id.get(),
     }
     return {name: value for name, value in body.items() if value is not None}
 

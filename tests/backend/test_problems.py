@@ -55,7 +55,7 @@ def problem(answer: httpx.Response) -> tuple[dict[str, Any], tuple[int, str]]:
     body = answer.json()
     assert body["status"] == answer.status_code
     assert body["detail"]
-    assert body["requestId"] == answer.headers["x-request-id"]
+    assert body["request_id"] == answer.headers["x-request-id"]
     for internal in (SECRET, PASSWORD, INTERNAL_TOKEN, "Traceback", ".py", "psycopg", "sqlstate"):
         assert internal not in answer.text
     return body, (answer.status_code, body["code"])
@@ -111,7 +111,7 @@ async def test_a_providers_failure_is_told_in_our_words(
     assert told == expected
     assert body["detail"] == "The provider could not do it."
     assert (body["provider"], body["reason"]) == ("qwen", "told_by_us")
-    assert body["providerRequestId"] == "provider-request-1"
+    assert body["provider_request_id"] == "provider-request-1"
     if kind == "throttled":
         assert answer.headers["retry-after"] == "7"
 
@@ -185,8 +185,8 @@ async def test_a_fault_of_ours_says_nothing_and_is_logged_with_its_stack(service
     answer = await service.http.get(path, headers={"x-request-id": f"crashing-{len(path)}"})
     body, told = problem(answer)
     assert told == (500, "internal_error")
-    assert set(body) == {"title", "status", "code", "detail", "requestId"}
-    logged = await service.log(body["requestId"])
+    assert set(body) == {"title", "status", "code", "detail", "request_id"}
+    logged = await service.log(body["request_id"])
     assert any("Traceback" in str(line.get("exception")) for line in logged)
     assert logged[-1]["status"] == 500
     assert SECRET not in str(logged)
@@ -226,7 +226,7 @@ async def test_a_refusal_by_the_database_is_told_in_its_words(
 async def test_the_detail_of_a_refusal_refines_it(service: Served) -> None:
     body, told = problem(await service.http.get("/faults/sql/refined"))
     assert told == (409, "sample_in_use")
-    assert (body["field"], body["help"], body["currentStatus"]) == ("sample_id", "Wait.", "queued")
+    assert (body["field"], body["help"], body["current_status"]) == ("sample_id", "Wait.", "queued")
 
 
 @pytest.mark.parametrize("statement", ["deadlock", "shutdown"])
@@ -239,14 +239,14 @@ async def test_what_may_pass_by_itself_is_a_503(service: Served, statement: str)
 async def test_a_statement_that_is_wrong_is_a_fault_of_ours(service: Served) -> None:
     body, told = problem(await service.http.get("/faults/sql/ours"))
     assert told == (500, "internal_error")
-    assert "no_such_table" in str(await service.log(body["requestId"]))
+    assert "no_such_table" in str(await service.log(body["request_id"]))
 
 
 async def test_a_request_has_the_callers_id_or_one_of_its_own(service: Served) -> None:
     given = await service.http.get("/nowhere", headers={"x-request-id": "the-callers-own"})
-    assert problem(given)[0]["requestId"] == "the-callers-own"
+    assert problem(given)[0]["request_id"] == "the-callers-own"
     unfit = await service.http.get("/nowhere", headers={"x-request-id": "<script>"})
-    assert len(problem(unfit)[0]["requestId"]) == 32
+    assert len(problem(unfit)[0]["request_id"]) == 32
 
 
 async def test_without_its_database_the_service_says_so_and_when_to_come_back(

@@ -118,7 +118,7 @@ async def test_a_full_provider_is_said_before_the_upload_with_what_frees_a_place
     body: dict[str, Any] = refused.json()
     assert (refused.status_code, body["code"], body["field"]) == (409, "provider_full", "provider")
     assert (body["provider"], body["slots"], body["alternatives"]) == ("elevenlabs", 2, ["local", "qwen"])
-    assert body["freeAt"]
+    assert body["free_at"]
     assert "expires unused" in body["help"]
     assert "qwen" in body["help"]
     assert providers.calls("elevenlabs", "create") == []

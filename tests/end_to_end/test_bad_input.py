@@ -71,7 +71,7 @@ UPLOAD = "/api/clone/upload-url"
         ({"bytes": "many"}, (422, "invalid_input")),
         ({"bytes": 0}, (422, "invalid_input")),
         ({"bytes": 200_000_000}, (413, "sample_too_large")),
-        ({"content_type": "text/plain"}, (422, "content_type_unsupported")),
+        ({"content_type": "text/plain"}, (400, "invalid_format")),
         ({"consent_id": str(uuid4())}, (422, "consent_required")),
         ({"consent_id": 7}, (422, "invalid_input")),
         ({"reflection_id": str(uuid4())}, (404, "not_found")),

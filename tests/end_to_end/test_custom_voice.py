@@ -105,7 +105,7 @@ async def test_what_is_anothers_is_refused_like_what_is_not_there(
         refused = [await use(bob, provider, voice) for voice in (hers, hers[:-1] + "_")]
         shown = await answer(bob, "GET", f"/v1/reflections/{bob.reflection}/voice-clone-attempts")
     assert [problem(each) for each in refused] == [(422, "voice_not_found")] * 2
-    bodies = [{**each.json(), "requestId": None} for each in refused]
+    bodies = [{**each.json(), "request_id": None} for each in refused]
     assert bodies[0] == bodies[1]
     assert (bodies[0]["detail"], bodies[0]["field"]) == (GONE, "provider_voice_id")
     assert shown.json() == []

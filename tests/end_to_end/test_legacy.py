@@ -89,7 +89,7 @@ async def test_a_recording_becomes_a_voice(sender: Sender, prepared: bytes, rout
     event = {"event": str(uuid4()), "recording": recording, "name": "From before", "minutes": 3}
     accepted = await sender.tell(route, **event)
     assert (accepted.status_code, accepted.json()["outcome"]) == (200, "accepted"), accepted.text
-    attempt_id = accepted.json()["attemptId"]
+    attempt_id = accepted.json()["attempt_id"]
     assert (await sender.tell(route, **event)).json() == accepted.json()
     await sender.product.start("consumers")
     heard = "select * from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"

@@ -2,6 +2,7 @@
 
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,44 @@ async def test_a_sample_becomes_a_voice_that_may_be_launched(
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
         assert len(samples) > file.getframerate(), "longer than a second"
     assert np.sqrt(np.mean(samples**2)) > 300, "not silent"
+
+
+QWEN_MODEL, ELEVENLABS_MODEL = "qwen3-tts-vc-2026-01-22", "eleven_multilingual_v2"
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "model", "metadata"),
+    [
+        ("qwen", "vc", QWEN_MODEL, {"usage": {"count": 1}, "fallback_mode": False}),
+        ("elevenlabs", "ivc", ELEVENLABS_MODEL, {"requires_verification": False}),
+        ("local", "match", "local-acoustic-match-1", None),
+    ],
+)
+async def test_a_voice_says_what_its_provider_said_of_it(
+    product: Product, prepared: bytes, provider: str, kind: str, model: str, metadata: dict[str, Any] | None
+) -> None:
+    await product.start("service")
+    async with person(product) as ada:
+        upload = await ada.upload(prepared, provider=provider)
+        voice = (await ada.finalize(upload)).json()
+        assert voice == (await ada.client.service("GET", f"/api/voices/{upload['voice_id']}")).json()
+        assert (await ada.client.service("GET", "/api/voices")).json() == [voice]
+    attempt = product.attempt(upload["attempt_id"])
+    told = {name: voice[name] for name in voice if name.startswith(("tts_", "provider_"))}
+    measured = told.pop("provider_metadata")
+    assert told == {
+        "tts_provider": provider,
+        "provider_voice_id": attempt["provider_voice_id"],
+        "provider_target_model": model,
+        "provider_voice_kind": kind,
+        "provider_region": attempt["region"],
+        "provider_request_id": attempt["request_id"],
+    }
+    assert (attempt["request_id"] is None) == (provider == "local")
+    if metadata is None:
+        assert measured["measures"]["pitch_hz"] > 50
+    else:
+        assert measured == metadata
 
 
 async def test_finalize_again_gives_the_same_answer(product: Product, prepared: bytes) -> None:

@@ -51,7 +51,7 @@ async def test_what_failed_is_retried_and_gets_through(ada: Person, prepared: by
     assert await gate(ada) == {"launchable": True, "blockers": []}
     refused = await move(ada, "retry")
     assert problem(refused) == (409, "nothing_to_retry")
-    assert refused.json()["currentStatus"] == "ready"
+    assert refused.json()["current_status"] == "ready"
 
 
 async def test_a_reset_leaves_no_voice_and_its_history(ada: Person, prepared: bytes) -> None:

@@ -136,9 +136,11 @@ async def test_a_revoked_consent_takes_the_voice_away(ada: Person, prepared: byt
 
 async def test_a_form_without_its_sample_is_refused(ada: Person) -> None:
     path = f"/v1/reflections/{ada.reflection}/voice/clone"
+    fields = {"consent_id": ada.consent, "name": "Ada", "language": "en"}
     for sent, expected in [
         ({"files": {"other": ("a", b"x")}}, (422, "sample_missing")),
         ({"files": {"sample": ("a.wav", b"nothing", "audio/wav")}}, (422, "invalid_input")),
+        ({"files": {"sample": ("a.txt", b"nothing", "text/plain")}, "data": fields}, (400, "invalid_format")),
         ({"json": {"sample_id": "x", "name": "y"}}, (422, "invalid_input")),
         ({"content": b"{"}, (400, "malformed_body")),
     ]:
