@@ -160,6 +160,7 @@ as $$
 begin
   if tg_op = 'INSERT' then
     perform voice_clone.require_edge('status', '', new.status, new.id);
+    new.updated_at := now();
     return new;
   end if;
   perform voice_clone.check_immutable_columns(old, new);

@@ -57,14 +57,14 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "an attempt's events": (
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
-        "events_attempt_id_idx",
+        "events_default_pkey",
     ),
     "what came of those who are followed": (
         "select from unnest(array[%(id)s::uuid], '{0}'::bigint[]) wanted (attempt_id, after)"
         " join public.voice_clone_attempts a on a.id = wanted.attempt_id"
         " cross join lateral (select * from voice_clone.events x where x.attempt_id = wanted.attempt_id"
-        " and x.id > wanted.after and x.changes ? 'version' order by x.id limit 100) e",
-        "events_attempt_id_idx",
+        " and x.id > wanted.after and x.recorded_at >= a.created_at - interval '1 day' order by x.id limit 100) e",
+        "events_default_pkey",
     ),
     "the sweep": (
         "select a.* from voice_clone.deadlines d join public.voice_clone_attempts a on a.id = d.attempt_id"
