@@ -27,7 +27,7 @@ create trigger events_append_only before update or delete or truncate on voice_c
 create function voice_clone.new_attempt_columns() returns jsonb
 language sql immutable set search_path = ''
 as $$
-  select jsonb '{"runtime_status": "pending", "is_active": false, "lease_epoch": 0, "region": "", "process_count": 0,
+  select jsonb '{"runtime_status": "pending", "is_active": false, "is_enrolling": true, "lease_epoch": 0, "region": "", "process_count": 0,
     "verify_count": 0, "sync_count": 0, "preview_count": 0, "user_retry_count": 0, "process_budget": 5, "sync_budget": 5,
     "preview_budget": 5, "user_retry_budget": 5}'
 $$;

@@ -23,9 +23,10 @@ def partitions(world: World) -> list[str]:
 
 
 def months(world: World, first: int, last: int) -> list[str]:
-    """Names of the partitions of these months, counted from this one."""
+    """The partitions of these months, counted from this one."""
     rows = world.superuser.execute(
-        "select 'events_' || to_char(now() at time zone 'utc' + make_interval(months => n), 'YYYY_MM') as name"
+        "select 'events_' || to_char(now() at time zone 'utc' + make_interval(months => n), 'YYYY_MM')"
+        " as name"
         " from generate_series(%s::int, %s::int) n",
         (first, last),
     )
