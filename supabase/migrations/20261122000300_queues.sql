@@ -36,7 +36,7 @@ begin
     -- A read finds the oldest messages by their ids and moves their visibility. Without pgmq's index on it, which no
     -- read uses, and with room in the page, that update writes no index (HOT).
     execute format('drop index if exists pgmq.%I', 'q_' || v_queue || '_vt_idx');
-    execute format('alter table pgmq.%I set (fillfactor = 70, autovacuum_vacuum_scale_factor = 0,'
+    execute format('alter table pgmq.%I set (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,'
       ' autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1)', 'q_' || v_queue);
   end loop;
 end

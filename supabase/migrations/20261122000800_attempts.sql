@@ -29,6 +29,7 @@ create table public.voice_clone_attempts (
   preview_status text not null check (preview_status in (
     'not_required', 'required', 'rendering', 'rendered', 'completed', 'failed')),
   is_active boolean not null default false,
+  is_enrolling boolean not null default false,
   version bigint not null default 1,
 
   lease_epoch int not null default 0,
@@ -69,7 +70,9 @@ create table public.voice_clone_attempts (
   constraint voice_clone_attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
   constraint voice_clone_attempts_sample check (source <> 'sample' or sample_id is not null)
-);
+) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+comment on column public.voice_clone_attempts.is_enrolling is
+  'awaits its upload, is queued or processing: follows from the status, and the indexes use it so that they need not';
 comment on column public.voice_clone_attempts.lease_seconds is
   'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
@@ -79,9 +82,9 @@ create unique index voice_clone_attempts_active_reflection_idx on public.voice_c
 create index voice_clone_attempts_user_id_idx on public.voice_clone_attempts (user_id, created_at desc);
 create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attempts (reflection_id, created_at desc);
 create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (sample_id);
-create index voice_clone_attempts_reflection_version_idx on public.voice_clone_attempts (reflection_id, version desc) where activated_at is not null;
-create index voice_clone_attempts_processing_idx on public.voice_clone_attempts (user_id) where status = 'processing';
-create index voice_clone_attempts_awaiting_idx on public.voice_clone_attempts (user_id) where status = 'awaiting_upload';
+-- No index has a column that changes with each transition, so that most updates of an attempt write no index (HOT).
+create index voice_clone_attempts_activated_at_idx on public.voice_clone_attempts (reflection_id, activated_at desc) where activated_at is not null;
+create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (user_id) where is_enrolling;
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;

@@ -157,9 +157,13 @@ $$;
 create function voice_clone.check_attempt_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_last record;
 begin
+  new.is_enrolling := new.status in ('awaiting_upload', 'queued', 'processing');
   if tg_op = 'INSERT' then
     perform voice_clone.require_edge('status', '', new.status, new.id);
+    new.updated_at := now();
     return new;
   end if;
   perform voice_clone.check_immutable_columns(old, new);
@@ -191,12 +195,13 @@ begin
     new.updated_at := now();
     new.version := old.version + 1;
     if new.is_active and not old.is_active then
-      new.activated_at := now();
-      -- The mirror never goes back: a newer attempt starts above every version the reflection has shown, also before
-      -- its table was adopted.
-      new.version := 1 + greatest(old.version, (
-        select max(a.version) from public.voice_clone_attempts a
-        where a.reflection_id = new.reflection_id and a.activated_at is not null), (
+      -- The mirror never goes back: a newer attempt is after the last one, whatever the clocks say, and starts above every
+      -- version the reflection has shown, also before its table was adopted.
+      select a.version, a.activated_at into v_last from public.voice_clone_attempts a
+      where a.reflection_id = new.reflection_id and a.activated_at is not null
+      order by a.activated_at desc, a.version desc limit 1;
+      new.activated_at := greatest(now(), v_last.activated_at + interval '1 microsecond');
+      new.version := 1 + greatest(old.version, v_last.version, (
         select voice_clone.shown_version(r.voice) from public.reflections r where r.id = new.reflection_id));
     end if;
   end if;

@@ -1,61 +1,88 @@
 -- Event log: each change of an attempt appends one event, sends the follow-ups of its edges and wakes their consumers, in
 -- the transaction of the change.
 
+-- Partitioned by month, so that an old month is dropped and not deleted row by row. No unique index spans the partitions:
+-- an attempt's versions grow under the lock of its row. No foreign key to the attempts: to create or to drop a partition
+-- would lock them, and each event would write a lock of its attempt.
 create table voice_clone.events (
-  id bigint generated always as identity primary key,
-  attempt_id uuid not null references public.voice_clone_attempts (id),
+  id bigint generated always as identity,
+  attempt_id uuid not null,
   version bigint not null,
   events text[] not null,
   changes jsonb not null,
-  recorded_at timestamptz not null default clock_timestamp()
-);
+  recorded_at timestamptz not null default now(),
+  primary key (attempt_id, id, recorded_at)
+) partition by range (recorded_at);
 comment on column voice_clone.events.events is 'the names of the edges taken; verification_pending or updated where none was';
-comment on column voice_clone.events.changes is 'the columns that changed, with their new values: replaying them rebuilds the row';
-create index events_attempt_id_idx on voice_clone.events (attempt_id, id);
-create unique index events_version_idx on voice_clone.events (attempt_id, version)
-  where not events <@ '{verification_pending}';
+comment on column voice_clone.events.changes is
+  'the columns that changed, without those that follow from the other columns of the event; see voice_clone.event_changes';
+comment on column voice_clone.events.recorded_at is 'the time of the transaction, which is updated_at of a transition';
 alter table voice_clone.events enable row level security;
 revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
   for each statement execute function voice_clone.refuse_append_only_change();
+
+-- The columns of an attempt that has only been opened, where they are not null: its first event leaves them out. A value
+-- here never changes, because older events are read with it.
+create function voice_clone.new_attempt_columns() returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select jsonb '{"runtime_status": "pending", "is_active": false, "is_enrolling": true, "lease_epoch": 0, "region": "", "process_count": 0,
+    "verify_count": 0, "sync_count": 0, "preview_count": 0, "user_retry_count": 0, "process_budget": 5, "sync_budget": 5,
+    "preview_budget": 5, "user_retry_budget": 5}'
+$$;
+
+-- All columns that an event changed, with their new values. A transition has a version and sets updated_at.
+create function voice_clone.event_changes(e voice_clone.events) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select case when e.changes ? 'user_id' then voice_clone.new_attempt_columns()
+      || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
+    || e.changes
+    || case when e.events = '{verification_pending}' then '{}'
+      else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end
+$$;
 
 -- After a write. A message that would wait longer than its queue keeps it is left to the sweep.
 create function voice_clone.append_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else '{}' end;
+  v_new jsonb := to_jsonb(new);
+  v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else voice_clone.new_attempt_columns() end;
   v_changes jsonb;
   v_edges voice_clone.edges[];
   v_queue text := voice_clone.awaited_queue(new);
 begin
   if tg_op = 'INSERT' then
-    v_changes := jsonb_strip_nulls(to_jsonb(new));
+    v_new := jsonb_strip_nulls(v_new) - 'id';
+    if new.created_at = now() then
+      v_new := v_new - 'created_at';
+    end if;
     v_edges := array(
       select e from voice_clone.edges e
       where e.machine = 'status' and e.from_status = '' and e.to_status = new.status);
+  elsif new = old then
+    return null;
   else
-    select jsonb_object_agg(n.key, n.value) into v_changes from jsonb_each(to_jsonb(new)) n
-    where n.value is distinct from v_old -> n.key;
-    if v_changes is null then
-      return null;
-    end if;
     v_edges := array(
       select e from voice_clone.edges e
       where (e.machine, e.from_status, e.to_status) in (
         ('status', old.status, new.status), ('runtime', old.runtime_status, new.runtime_status),
         ('preview', old.preview_status, new.preview_status)));
   end if;
+  select coalesce(jsonb_object_agg(n.key, n.value), '{}') into v_changes from jsonb_each(v_new) n
+  where n.value is distinct from v_old -> n.key and n.key not in ('version', 'updated_at');
 
   insert into voice_clone.events (attempt_id, version, events, changes)
   select new.id, new.version,
     case
       when cardinality(v_edges) > 0 then (select array_agg(e.event order by e.machine desc) from unnest(v_edges) e)
-      when v_changes ? 'version' then '{updated}'
-      else '{verification_pending}'
+      when tg_op = 'UPDATE' and new.version = old.version then '{verification_pending}'
+      else '{updated}'
     end,
     v_changes;
-  if not v_changes ? 'version' then -- bookkeeping sends no message
+  if tg_op = 'UPDATE' and new.version = old.version then -- bookkeeping sends no message
     return null;
   end if;
   if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
@@ -83,7 +110,7 @@ as $$
   select (jsonb_populate_record(null::public.voice_clone_attempts, state.changes)).*
   from (
     select jsonb_object_agg(c.key, c.value order by e.id) as changes
-    from voice_clone.events e, jsonb_each(e.changes) c where e.attempt_id = p_attempt
+    from voice_clone.events e, jsonb_each(voice_clone.event_changes(e)) c where e.attempt_id = p_attempt
   ) state
 $$;
 
@@ -98,4 +125,4 @@ begin
 end
 $$;
 create trigger events_notify_followers after insert on voice_clone.events
-  for each row when (new.version > 1 and new.changes ? 'version') execute function voice_clone.notify_followers();
+  for each row when (new.version > 1 and new.events <> '{verification_pending}') execute function voice_clone.notify_followers();

@@ -16,7 +16,7 @@ revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
 create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
-  where status in ('awaiting_upload', 'queued', 'processing') and source <> 'custom_voice' and provider_voice_id is null;
+  where is_enrolling and source <> 'custom_voice';
 
 -- Counts at most p_limit, by the two indexes alone.
 create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int) returns int
@@ -32,7 +32,7 @@ begin
     union all
     select from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region
-      and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'
+      and a.is_enrolling and a.source <> 'custom_voice'
       and a.provider_voice_id is null
       and (a.status = 'awaiting_upload' or not exists (
         select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')))
@@ -48,7 +48,7 @@ language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.sweep_at)) from (
     select d.sweep_at from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id
-    where a.provider = p_provider and a.region = p_region and a.status = 'awaiting_upload'
+    where a.provider = p_provider and a.region = p_region and a.is_enrolling and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
     select e.sweep_at from voice_clone.enrollments e

@@ -16,7 +16,7 @@ begin
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a where a.user_id = p_user and a.status = 'awaiting_upload') >= p_open_limit then
+  if (select count(*) from public.voice_clone_attempts a where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= p_open_limit then
     raise exception '% uploads are open already', p_open_limit
       using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
             hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';

@@ -72,7 +72,7 @@ begin
   return query
     select * from public.voice_clone_attempts a
     where a.reflection_id = p_reflection and a.activated_at is not null
-    order by a.version desc limit 1;
+    order by a.activated_at desc, a.version desc limit 1;
   if not found then
     raise exception 'this reflection never had a voice'
       using errcode = 'VC007', detail = '{"code": "nothing_to_reset"}',

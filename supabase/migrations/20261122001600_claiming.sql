@@ -55,7 +55,7 @@ begin
   -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
   if (select count(*) from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
-      where x.user_id = a.user_id and x.status = 'processing' and d.lease_expires_at > now()) >= p_user_cap then
+      where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now()) >= p_user_cap then
     return ('user_busy', 1, null)::voice_clone.claim;
   end if;
 

@@ -52,7 +52,7 @@ begin
   cross join lateral (
     select a as attempt from public.voice_clone_attempts a
     where a.reflection_id = requested.id and a.activated_at is not null
-    order by a.version desc limit 1
+    order by a.activated_at desc, a.version desc limit 1
   ) last
   where r.id = requested.id and voice_clone.shown_version(r.voice) < (last.attempt).version;
   get diagnostics v_count = row_count;

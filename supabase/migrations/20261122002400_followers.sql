@@ -1,17 +1,17 @@
 -- Followers: clients that follow an attempt read its transitions, in their order.
 
--- Without the columns that are internal to workers.
-create function voice_clone.public_changes(p_changes jsonb) returns jsonb
-language sql immutable set search_path = ''
+-- What an event changed, without the columns that are internal to workers.
+create function voice_clone.public_changes(e voice_clone.events) returns jsonb
+language sql stable set search_path = ''
 as $$
-  select p_changes - '{lease_owner,lease_epoch,lease_seconds,leased_at}'::text[]
+  select voice_clone.event_changes(e) - '{lease_owner,lease_epoch,lease_seconds,leased_at}'::text[]
 $$;
 
 create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint default 0)
 returns table (id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz)
 language sql stable security definer set search_path = ''
 as $$
-  select e.id, e.version, e.events, voice_clone.public_changes(e.changes), e.recorded_at
+  select e.id, e.version, e.events, voice_clone.public_changes(e), e.recorded_at
   from voice_clone.events e
   join public.voice_clone_attempts a on a.id = e.attempt_id and a.user_id = p_user
   where e.attempt_id = p_attempt and e.id > p_after
@@ -34,22 +34,24 @@ end
 $$;
 
 -- The transitions of these attempts after a given event each, oldest first, at most p_limit of one attempt. Those of one
--- attempt commit in the order of their ids, because each is made under the lock of its row. Bookkeeping has no version
--- and is left out.
+-- attempt commit in the order of their ids, because each is made under the lock of its row. Bookkeeping is left out.
+-- Partitions older than the attempt are not read; the day is for clocks that differ.
 create function voice_clone.events_after(p_attempts uuid[], p_after bigint[], p_limit int)
 returns table (
   attempt_id uuid, id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz, is_last boolean)
 language sql stable security definer set search_path = ''
 as $$
-  select a.id, e.id, e.version, e.events, voice_clone.public_changes(e.changes), e.recorded_at,
+  select a.id, e.id, e.version, e.events, voice_clone.public_changes(e.event), e.recorded_at,
     voice_clone.is_final(a) and not exists (
       select from voice_clone.events later
-      where later.attempt_id = a.id and later.id > e.id and later.changes ? 'version')
+      where later.attempt_id = a.id and later.id > e.id and later.events <> '{verification_pending}'
+        and later.recorded_at >= a.created_at - interval '1 day')
   from unnest(p_attempts, p_after) followed (attempt_id, after)
   join public.voice_clone_attempts a on a.id = followed.attempt_id
   cross join lateral (
-    select * from voice_clone.events x
-    where x.attempt_id = followed.attempt_id and x.id > followed.after and x.changes ? 'version'
+    select x as event, x.id, x.version, x.events, x.recorded_at from voice_clone.events x
+    where x.attempt_id = followed.attempt_id and x.id > followed.after and x.events <> '{verification_pending}'
+      and x.recorded_at >= a.created_at - interval '1 day'
     order by x.id limit p_limit
   ) e
   order by a.id, e.id
@@ -60,7 +62,8 @@ create function voice_clone.has_more_events(p_attempt uuid, p_user uuid, p_after
 language sql stable security definer set search_path = ''
 as $$
   select not voice_clone.is_final(a) or exists (
-    select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after and e.changes ? 'version')
+    select from voice_clone.events e
+    where e.attempt_id = a.id and e.id > p_after and e.events <> '{verification_pending}')
   from public.voice_clone_attempts a where a.id = p_attempt and a.user_id = p_user
 $$;
 

@@ -40,8 +40,8 @@ begin
 end
 $$;
 
--- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each; an error in one of the three does not stop
--- the others. Returns counts by what was done, and no row where nothing was due.
+-- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each, and creates the event log's next partitions;
+-- an error in one of these does not stop the others. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
@@ -74,6 +74,12 @@ begin
     v_keys := voice_clone.delete_expired_idempotency_keys(p_limit);
   exception when others then
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin -- last: it locks until the end of the transaction
+    perform voice_clone.create_event_partitions(3);
+  exception when others then
+    raise warning 'event partitions cannot be created: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   return query

@@ -63,6 +63,10 @@ def a_transition_leaves_its_traces(world: World) -> None:
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in world.messages("voice_clone_process")] == [str(attempt)]
     assert len(world.messages("voice_mirror")) == 1
+    assert world.deadline(attempt)["sweep_at"] is not None, "the sweep sends what is lost"
+    world.claim(attempt)
+    versions = "select array_agg(version order by id) as all from voice_clone.events where attempt_id = %s"
+    assert world.truth(versions, attempt)["all"] == [before, before + 1, before + 2], "one event a version"
 
 
 def a_stale_worker_writes_nothing(world: World) -> None:
@@ -76,6 +80,7 @@ def a_stale_worker_writes_nothing(world: World) -> None:
         world.attach(attempt, stale, enrollment)
     assert caught.value.sqlstate == "VC002"
     assert world.attempt(attempt) == before
+    assert not world.one("select voice_clone.renew_lease(%s, %s, 60) as held", attempt, stale)["held"]
     refused(world, "VC001", "update public.voice_clone_attempts set lease_epoch = 0 where id = %s", attempt)
 
 
@@ -274,12 +279,39 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         the_events_rebuild_the_row,
         patch(
             "voice_clone.append_event",
-            "jsonb_each(to_jsonb(new))",
-            "jsonb_each(to_jsonb(new) - 'target_model')",
+            "jsonb_each(v_new)",
+            "jsonb_each(v_new - 'target_model')",
         ),
     ),
     12: (
         a_client_sees_its_own_and_writes_nothing,
         run("alter table public.voice_clone_attempts disable row level security"),
+    ),
+}
+
+# More ways to lose an invariant: each is found by the same check.
+MUTANTS: dict[str, tuple[int, Mutant]] = {
+    "a version that does not grow": (
+        3,
+        patch("voice_clone.check_attempt_transition", "new.version := old.version + 1", "new.version := 2"),
+    ),
+    "a second event of a version": (
+        3,
+        run(
+            "create trigger voice_clone_attempts_append_twice after update on public.voice_clone_attempts"
+            " for each row execute function voice_clone.append_event()"
+        ),
+    ),
+    "no deadline": (3, run("drop trigger voice_clone_attempts_set_deadline on public.voice_clone_attempts")),
+    "a stale renewal": (4, patch("voice_clone.renew_lease", "and d.lease_epoch = p_epoch", "")),
+    "a message that stays": (
+        10,
+        patch(
+            "voice_clone.acknowledge_messages", "pgmq.delete(p_queue, p_message_ids)", "unnest(p_message_ids)"
+        ),
+    ),
+    "a first event that leaves out too much": (
+        11,
+        patch("voice_clone.append_event", "v_new := v_new - 'created_at'", "v_new := v_new - 'sample_id'"),
     ),
 }

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.database.invariants import INVARIANTS
+from tests.database.invariants import INVARIANTS, MUTANTS
 from tests.world import World
 
 
@@ -20,3 +20,11 @@ def test_the_check_fails_without_the_invariant(world: World, number: int) -> Non
     remove(world)
     with pytest.raises((AssertionError, psycopg.Error, pytest.fail.Exception)):
         check(world)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_check_finds_every_other_mutant(world: World, name: str) -> None:
+    number, mutate = MUTANTS[name]
+    mutate(world)
+    with pytest.raises((AssertionError, psycopg.Error, pytest.fail.Exception)):
+        INVARIANTS[number][0](world)

@@ -13,10 +13,11 @@ with r as (
 )
 insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active,
-  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_seconds)
+  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_seconds,
+  is_enrolling)
 select gen_random_uuid(), %(user)s, r.id, 'custom_voice', 'old', 'en',
   (array['cancelled', 'cancelled', 'ready', 'processing'])[n], 'synced', 'completed', n = 3, n,
-  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then 60 end
+  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then 60 end, n = 4
 from r, generate_series(1, 4) n
 """
 HOT: dict[str, tuple[LiteralString, str]] = {
@@ -31,20 +32,22 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "voice_clone_attempts_pkey",
     ),
     "the owner's running attempts": (
-        "select count(*) from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id"
-        " where a.user_id = %(id)s and a.status = 'processing' and d.lease_expires_at > now()",
-        "voice_clone_attempts_processing_idx",
+        "select count(*) from public.voice_clone_attempts a"
+        " join voice_clone.deadlines d on d.attempt_id = a.id"
+        " where a.user_id = %(id)s and a.is_enrolling and a.status = 'processing'"
+        " and d.lease_expires_at > now()",
+        "voice_clone_attempts_enrolling_idx",
     ),
     "the owner's open uploads": (
-        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s and"
-        " a.status = 'awaiting_upload'",
-        "voice_clone_attempts_awaiting_idx",
+        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s"
+        " and a.is_enrolling and a.status = 'awaiting_upload'",
+        "voice_clone_attempts_enrolling_idx",
     ),
     "the mirror's attempt": (
         "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s and"
         " a.activated_at is not null"
-        " order by a.version desc limit 1",
-        "voice_clone_attempts_reflection_version_idx",
+        " order by a.activated_at desc, a.version desc limit 1",
+        "voice_clone_attempts_activated_at_idx",
     ),
     "a reflection's attempts": (
         "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s order by"
@@ -57,14 +60,15 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "an attempt's events": (
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
-        "events_attempt_id_idx",
+        "events_default_pkey",
     ),
     "what came of those who are followed": (
         "select from unnest(array[%(id)s::uuid], '{0}'::bigint[]) wanted (attempt_id, after)"
         " join public.voice_clone_attempts a on a.id = wanted.attempt_id"
         " cross join lateral (select * from voice_clone.events x where x.attempt_id = wanted.attempt_id"
-        " and x.id > wanted.after and x.changes ? 'version' order by x.id limit 100) e",
-        "events_attempt_id_idx",
+        " and x.id > wanted.after"
+        " and x.recorded_at >= a.created_at - interval '1 day' order by x.id limit 100) e",
+        "events_default_pkey",
     ),
     "the sweep": (
         "select a.* from voice_clone.deadlines d join public.voice_clone_attempts a on a.id = d.attempt_id"
@@ -79,7 +83,7 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "the attempts that take a slot": (
         "select from public.voice_clone_attempts a where a.provider = 'qwen' and a.region = 'beijing'"
-        " and a.status in ('awaiting_upload', 'queued', 'processing') and a.source <> 'custom_voice'"
+        " and a.is_enrolling and a.source <> 'custom_voice'"
         " and a.provider_voice_id is null limit 1000",
         "voice_clone_attempts_slots_idx",
     ),
@@ -160,6 +164,6 @@ def test_every_hot_query_uses_its_index(filled: World) -> None:
 
 
 def test_the_guard_sees_a_missing_index(filled: World) -> None:
-    filled.superuser.execute("drop index public.voice_clone_attempts_reflection_version_idx")
+    filled.superuser.execute("drop index public.voice_clone_attempts_activated_at_idx")
     with pytest.raises(AssertionError, match="the mirror's attempt"):
         test_every_hot_query_uses_its_index(filled)

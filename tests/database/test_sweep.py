@@ -115,7 +115,10 @@ def test_the_wait_between_messages_that_were_not_lost_doubles(world: World) -> N
     )
     wait(world)
     assert sweep(world) == {"sent": 1}
-    waits = "select extract(epoch from sweep_at - now())::int / 60 as minutes from voice_clone.deadlines where attempt_id = %s"
+    waits = (
+        "select extract(epoch from sweep_at - now())::int / 60 as minutes"
+        " from voice_clone.deadlines where attempt_id = %s"
+    )
     assert world.truth(waits, attempt)["minutes"] in {19, 20}
 
 

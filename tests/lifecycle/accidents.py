@@ -71,7 +71,11 @@ class Accidents(Cleaning):
         )  # fmt: skip
 
     def rewrites_history(self, pick: int) -> None:
-        sql = ("update voice_clone.events set version = 0", "delete from voice_clone.events")[pick % 2]
+        sql = (
+            "update voice_clone.events set version = 0",
+            "delete from voice_clone.events",
+            "truncate voice_clone.events_default",
+        )[pick % 3]
         self.call("rewrites history", sql, Refusal("42501", 11), forced=True)
 
     def lowers_an_epoch(self, pick: int) -> None:

@@ -141,7 +141,8 @@ as $$
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),
-    'events', (select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]') from voice_clone.events e),
+    'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('changes', voice_clone.event_changes(e)) order by e.id), '[]')
+               from voice_clone.events e),
     'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
