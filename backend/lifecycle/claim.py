@@ -53,7 +53,7 @@ async def claimed(
 ) -> AsyncIterator[Step | Outcome]:
     """The claimed step, its lease renewed until the block ends; or the outcome without a claim."""
     lease = context.settings.attempts.lease_seconds
-    parameters: Mapping[str, Any] = {"attempt": attempt_id, "owner": WORKER_ID, "lease": lease, **values}
+    parameters: Mapping[str, Any] = {"attempt": attempt_id, "worker": WORKER_ID, "lease": lease, **values}
     claim = await context.database.fetch_one(statement, parameters, row=StepClaim)
     if claim is None or claim.lease_epoch is None or claim.work is None:
         yield unclaimed(claim)

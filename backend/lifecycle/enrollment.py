@@ -1,11 +1,12 @@
 """One process step of an attempt: claim → intent → provider → attach, and on to the runtime.
 
 The intent is committed before the provider's call and the result after it, so a process that dies between
-the two leaves an enrollment whose outcome is open. Whoever claims the attempt next looks its label up and
-adopts the voice; only when the provider had time to list it and did not, is it closed and another one made.
+the two leaves an enrollment whose outcome is open. The next worker of the attempt looks its label up and
+adopts the voice. If the provider does not list it in time, the enrollment is closed and another one is made.
 A custom voice is at its provider already: claim → describe → attach.
 
-Who made a voice ready goes on to its first runtime sync, under the same lease; every other one has a message.
+The worker that made a voice ready continues to its first runtime sync under the same lease. Every other sync
+has a message.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ class StoredSample:
 async def process_attempt(
     context: AppContext, attempt_id: UUID, *, message_id: int | None = None, early: bool = False
 ) -> Outcome:
-    """Enroll the attempt's sample, or say why not now. `early`: the caller queued it and need not wait."""
+    """Enroll the attempt's sample. `early`: the caller queued it just now, so `not_before` does not apply."""
     cap = context.settings.attempts.max_jobs_per_user
     async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
         if not isinstance(step, Step):
@@ -74,11 +75,11 @@ async def process_attempt(
             return await enroll(step, provider)
         except ProviderError as error:
             return await resolve_error(step, error)
-        except StorageUnavailable as error:  # nothing is known to be wrong with the sample
+        except StorageUnavailable as error:  # the sample itself may be good
             return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
-        except AppError:  # the database: only the lease's end can tell what became of the step
+        except AppError:  # of the database: the sweep requeues the step when the lease ends
             raise
-        except Exception:  # a fault of ours: the budget bounds it, and an open enrollment is looked up
+        except Exception:  # a bug: the budget limits the retries, and an open enrollment is looked up
             log.exception("process_step_crashed", attempt_id=str(attempt_id))
             delay = retry_delay(step.work.process_count)
             return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
@@ -98,7 +99,7 @@ async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
 
 
 async def attach_custom(step: Step, provider: VoiceProvider) -> Outcome:
-    """Ready, where the provider still has the voice and lets it speak. Nothing is made, nothing is lost."""
+    """Creates nothing at the provider; marks the attempt ready if the provider confirms the voice."""
     try:
         found = await describe_voice(provider, step.work.provider_voice_id or "")
         model = speakable_model(provider, found)
@@ -108,7 +109,7 @@ async def attach_custom(step: Step, provider: VoiceProvider) -> Outcome:
         return await fail(step, refused.code, refused.message)
     except StaleLease:
         return Done("stale_lease")
-    return await go_on(step, runtime, found.provider_voice_id, model)
+    return await continue_to_sync(step, runtime, found.provider_voice_id, model)
 
 
 async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
@@ -172,7 +173,7 @@ async def attach(step: Step, enrollment_id: UUID, label: str, enrolled: Enrolled
         failure = error
         log_unrecorded(step, label, enrolled, error)
     else:
-        return await go_on(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
+        return await continue_to_sync(step, runtime, enrolled.provider_voice_id, enrolled.target_model)
     parameters = {**values, "requires_verification": enrolled.requires_verification}
     status = await report(step, label, enrolled, parameters, is_logged=failure is not None)
     if failure is not None:
@@ -212,8 +213,10 @@ def log_unrecorded(step: Step, label: str, enrolled: Enrolled, error: Exception)
     )
 
 
-async def go_on(step: Step, runtime: str | None, provider_voice_id: str, target_model: str) -> Outcome:
-    """The first runtime sync, where it is ours. What stops it undoes nothing: the sweep gives it back."""
+async def continue_to_sync(
+    step: Step, runtime: str | None, provider_voice_id: str, target_model: str
+) -> Outcome:
+    """The first runtime sync, if this worker has it. If it fails, the sweep requeues the sync."""
     if runtime == "syncing":
         work = structs.replace(
             step.work,
@@ -265,7 +268,7 @@ async def fail(step: Step, code: str, message: str, request_id: str | None = Non
 
 
 async def end(step: Step, statement: str, parameters: dict[str, object]) -> Outcome:
-    """A failing end of the step. Whoever has the lease by now decides instead."""
+    """The end of a step that failed. Without the lease, the worker that has it decides instead."""
     try:
         await step.context.database.execute(statement, parameters)
     except StaleLease:

@@ -92,18 +92,12 @@ class InternalController(Controller):
 
 
 def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
-    """The addresses of a queue's step, as the table names them."""
+    """The routes of a queue's step, at the addresses that the table names."""
     step = queue.step
     if step is None:
         return []
 
-    @post(
-        queue.address.format(row_id="{row_id:uuid}"),
-        name=queue.name,
-        status_code=200,
-        guards=[require_internal],
-        include_in_schema=False,
-    )
+    @internal_post(queue.address.format(row_id="{row_id:uuid}"))
     async def run_step(
         row_id: FromPath[UUID], data: JSONBody[StepRequest], context: NamedDependency[AppContext]
     ) -> Outcome:
@@ -112,12 +106,8 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
     if not queue.reflection_address:
         return [run_step]
 
-    @post(
-        queue.reflection_address.format(reflection_id="{reflection_id:uuid}", row_id="{row_id:uuid}"),
-        name=f"{queue.name} of a reflection",
-        status_code=200,
-        guards=[require_internal],
-        include_in_schema=False,
+    @internal_post(
+        queue.reflection_address.format(reflection_id="{reflection_id:uuid}", row_id="{row_id:uuid}")
     )
     async def run_step_of_reflection(
         reflection_id: FromPath[UUID],
@@ -132,6 +122,10 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
         return await step(context, row_id, message_id=data.msg_id)
 
     return [run_step, run_step_of_reflection]
+
+
+def internal_post(path: str) -> post:
+    return post(path, status_code=200, guards=[require_internal], include_in_schema=False)
 
 
 STEP_ROUTES = [route for queue in ALL_QUEUES for route in step_routes(queue)]

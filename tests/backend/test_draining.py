@@ -78,7 +78,7 @@ async def test_draining_takes_an_attempt_as_far_as_consumers_would(
         assert waiting(world, queue) == (0, 0)
 
 
-async def test_what_still_runs_when_the_time_is_up_settles_its_own_message(
+async def test_a_step_that_runs_when_the_time_is_up_acknowledges_its_own_message(
     world: World, providers: Simulator, service: Served
 ) -> None:
     attempt = await verifying(world, providers, looks=0)
@@ -90,7 +90,7 @@ async def test_what_still_runs_when_the_time_is_up_settles_its_own_message(
     assert waiting(world, "voice_clone_verify") == (0, 0)
 
 
-async def test_no_more_run_at_once_than_the_process_may(
+async def test_drains_run_no_more_steps_at_once_than_max_jobs(
     world: World, providers: Simulator, tmp_path: Path
 ) -> None:
     async with serving(world, providers, tmp_path, MAX_JOBS="2", MAX_JOBS_PER_USER="1") as service:
@@ -116,7 +116,7 @@ async def test_a_message_that_cannot_be_handled_is_a_dead_letter(world: World, s
     assert [reason.partition(":")[0] for reason in dead(world, "voice_mirror")] == ["malformed"]
 
 
-async def test_a_step_that_another_is_at_comes_later_and_no_try_is_counted(
+async def test_a_step_of_another_worker_is_snoozed_and_no_try_is_counted(
     world: World, service: Served
 ) -> None:
     attempt = world.queued(world.user(), None)
@@ -146,7 +146,7 @@ async def test_a_step_that_crashes_is_tried_again_until_its_budget_is_used(
     assert dead(world, "voice_preview") == ["UndefinedFunction (tried 2 times)"]
 
 
-async def test_only_known_queues_are_drained_by_whom_it_concerns(service: Served) -> None:
+async def test_a_drain_needs_the_token_a_known_queue_and_a_sound_time_limit(service: Served) -> None:
     path = "/internal/queues/voice_mirror/drain"
     assert (await service.http.post(path, json={})).status_code == 401
     for seconds in (0, 301, "long"):

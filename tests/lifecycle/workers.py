@@ -70,7 +70,7 @@ class Workers(Owners):
             said = self.model.claim_step(a, step, worker)
         row = self.call(
             f"claims {step}", lifecycle.claim if step == "process" else lifecycle.claim_step, crash=dies,
-            attempt=a.id, owner=worker, lease=LEASE, user_cap=USER_CAP, early=early, step=step,
+            attempt=a.id, worker=worker, lease=LEASE, user_cap=USER_CAP, early=early, step=step,
         )  # fmt: skip
         if dies:
             vars(a).update(saved)

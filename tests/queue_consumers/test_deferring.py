@@ -1,4 +1,4 @@
-"""What waits longer than a queue keeps: out of its way, and back when it is due, once."""
+"""Deferred messages: kept outside of the queue, and sent once when they are due."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

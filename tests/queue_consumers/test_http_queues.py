@@ -1,4 +1,4 @@
-"""The queues whose steps the service does: what is asked, and what each answer means for the message."""
+"""Steps over HTTP: the request to the service, and the outcome that each answer means."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,9 +40,7 @@ async def outcome_of(queue: LifecycleQueue, service: ServiceSettings, **more: ob
         ("voice_cleanup", "enrollments/{}/clean-up"),
     ],
 )
-async def test_a_step_is_asked_of_the_service_with_the_internal_token(
-    service: Service, queue: str, path: str
-) -> None:
+async def test_a_step_is_requested_with_the_internal_token(service: Service, queue: str, path: str) -> None:
     id_ = uuid4()
     assert await outcome_of(QUEUES[queue], service.settings, id=str(id_)) == Done()
     (asked,) = service.asked
@@ -109,7 +107,7 @@ async def test_a_snooze_lasts_as_long_as_the_service_says(service: Service) -> N
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"{}", b'{"outcome":"maybe"}'])
-async def test_an_answer_nobody_understands_is_a_retry(service: Service, content: bytes) -> None:
+async def test_an_answer_that_is_no_outcome_is_a_retry(service: Service, content: bytes) -> None:
     async def answer(_: Asked) -> Answered:
         return Answered(body=content)
 
@@ -119,7 +117,7 @@ async def test_an_answer_nobody_understands_is_a_retry(service: Service, content
     assert outcome.reason.startswith("bad_answer")
 
 
-async def test_a_service_that_is_away_is_a_retry() -> None:
+async def test_a_service_that_is_down_is_a_retry() -> None:
     away = ServiceSettings(url=f"http://127.0.0.1:{free_port()}", internal_token=TOKEN)
     outcome = await outcome_of(QUEUES["voice_preview"], away)
     assert outcome == Retry(reason="service_unreachable: ClientConnectorError")
@@ -136,7 +134,7 @@ async def test_all_three_queues_are_consumed_together(queued: Queued, service: S
     assert all(len(one.archived()) == 30 for one in each)
 
 
-async def test_a_step_the_service_does_not_end_is_given_up_at_the_deadline(
+async def test_a_step_without_an_answer_is_retried_after_the_deadline(
     queued: Queued, service: Service
 ) -> None:
     async def answer(_: Asked) -> Answered:

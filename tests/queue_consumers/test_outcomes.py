@@ -1,4 +1,4 @@
-"""What becomes of a message: each outcome, a handler that fails, and a message nobody can read."""
+"""The effect of each outcome on its message, of a handler that fails, and of a malformed message."""
 
 import asyncio
 
@@ -63,7 +63,7 @@ async def test_a_handler_that_raises_is_tried_again(queued: Queued) -> None:
     assert queued.dead() == {}
 
 
-async def test_a_message_that_ends_its_readers_is_a_dead_letter_unhandled(queued: Queued) -> None:
+async def test_a_message_that_crashes_its_readers_is_a_dead_letter_unhandled(queued: Queued) -> None:
     """Read more often than the budget allows and never acknowledged: its readers crashed."""
     handled: list[int] = []
 
@@ -173,7 +173,7 @@ async def test_a_cancelled_message_is_archived_and_never_seen_again(queued: Queu
     assert queued.dead() == {}
 
 
-async def test_what_the_handler_archived_itself_is_left_alone(queued: Queued) -> None:
+async def test_a_message_that_the_handler_acknowledged_is_not_acknowledged_again(queued: Queued) -> None:
     handled = asyncio.Event()
 
     async def handle(_: Delivery, __: Message) -> Outcome:
@@ -183,7 +183,7 @@ async def test_what_the_handler_archived_itself_is_left_alone(queued: Queued) ->
     (msg_id,) = queued.send(body())
     async with consuming(queued.database, Queue(name=queued.name, handle=handle)):
         await soon(handled)
-    assert queued.live() == [msg_id]  # this handler lied; the runtime believed it
+    assert queued.live() == [msg_id]  # this handler did not acknowledge it; the runtime relies on the outcome
 
 
 def test_a_queue_has_one_kind_of_handler() -> None:

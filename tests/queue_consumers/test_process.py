@@ -54,7 +54,7 @@ async def consumer(env: Mapping[str, str], *queues: str) -> AsyncIterator[asynci
 
 
 class Held:
-    """Answers nobody until released."""
+    """Answers no request until released."""
 
     def __init__(self, service: Service, released_at_first: int = 0) -> None:
         self.released = asyncio.Event()

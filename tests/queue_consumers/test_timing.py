@@ -166,7 +166,7 @@ async def test_a_broken_listening_connection_is_reopened_and_nothing_missed(queu
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where datname = current_database() and query like 'listen%%'"
             )
-            (sent,) = queued.send_many(1)  # while nobody listens
+            (sent,) = queued.send_many(1)  # while no connection listens
             async with asyncio.timeout(10):
                 assert await handled.get() == sent
 
