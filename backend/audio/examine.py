@@ -45,7 +45,7 @@ def pcm16(samples: np.ndarray) -> bytes:
 
 
 def _mono(source: Source, levels: LevelMeter, max_seconds: float) -> Iterator[tuple[np.ndarray, bool]]:
-    """At 24 kHz. The end comes by itself, with what the resampler still held."""
+    """Blocks at 24 kHz, each with whether it is the last, which is the rest of the resampler."""
     resampler = soxr.ResampleStream(source.sample_rate, PREPARED_RATE, 1, dtype="float32")
     for block in source.blocks(max_seconds):
         levels.add(block)

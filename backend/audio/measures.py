@@ -1,4 +1,4 @@
-"""Measuring a stream of samples. Of each 20 ms three numbers are kept: the bound on seconds bounds memory."""
+"""Measures of a stream of samples. It keeps three numbers for each 20 ms, up to the maximum of seconds."""
 
 import numpy as np
 import soxr

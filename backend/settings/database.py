@@ -14,11 +14,11 @@ ADMIN_ROLES = frozenset({"postgres", "supabase_admin"})
 
 class DatabaseSettings(Section, frozen=True, kw_only=True):
     url: str = field(name="DATABASE_URL")
-    # LISTEN needs a session: a direct address, where DATABASE_URL leads to a transaction pooler
+    # LISTEN needs a session: a direct address, if DATABASE_URL is that of a transaction pooler
     listen_url: str = field(name="LISTEN_DATABASE_URL", default="")
     pool_size: Count = field(name="DATABASE_POOL_SIZE", default=16)
     timeout: Seconds = field(name="DATABASE_TIMEOUT_SECONDS", default=2.0)  # to get a connection
-    # None suits a transaction pooler; a number prepares a statement after that many uses
+    # None for a transaction pooler; a number prepares a statement after that many uses
     prepare_threshold: Annotated[int, Meta(ge=0)] | None = field(
         name="DATABASE_PREPARE_THRESHOLD", default=None
     )

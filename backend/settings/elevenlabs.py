@@ -1,10 +1,10 @@
-"""What the ElevenLabs adapter is told, and what is wrong with it."""
+"""Settings of the ElevenLabs adapter, and their checks."""
 
 from msgspec import Struct
 
 from backend.settings.sections import plain_base
 
-HOSTS = {  # host → where the data stays
+HOSTS = {  # host → region in which the data stays
     "api.elevenlabs.io": "global",
     "api.us.elevenlabs.io": "us",
     "api.eu.residency.elevenlabs.io": "eu",
@@ -37,7 +37,7 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
         return HOSTS.get(url.hostname or "") if url else None
 
     def problems(self) -> list[str]:
-        """Everything that would make each call fail, in words for whoever sets the environment."""
+        """Every fault that would make each call fail, as a message that names its variable."""
         found = []
         if not self.api_key:
             found.append("ELEVENLABS_API_KEY is missing")

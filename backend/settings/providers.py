@@ -28,12 +28,12 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
 
     @property
     def voice_slots(self) -> dict[str, int | None]:
-        """By provider: None where the provider is to be asked, 0 where no limit is kept."""
+        """By provider: None to read the limit from the provider, 0 for no limit."""
         return {"qwen": self.qwen_voice_slots, "elevenlabs": self.elevenlabs_voice_slots}
 
     @property
     def qwen(self) -> QwenConfig | None:
-        """None when this deployment has nothing of Qwen's."""
+        """None if no setting of Qwen is set."""
         given = self.qwen_api_key, self.qwen_region, self.qwen_base_url, self.qwen_workspace_id
         if self.voice_provider != "qwen" and not any(given):
             return None
@@ -47,7 +47,7 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
 
     @property
     def elevenlabs(self) -> ElevenLabsConfig | None:
-        """None when this deployment has nothing of ElevenLabs'."""
+        """None if no setting of ElevenLabs is set."""
         if self.voice_provider != "elevenlabs" and not self.elevenlabs_api_key:
             return None
         return ElevenLabsConfig(

@@ -1,4 +1,4 @@
-"""What the Qwen adapter is told, and what is wrong with it: key, region and base must agree."""
+"""Settings of the Qwen adapter, and their checks: key, region and base URL must agree."""
 
 import re
 from typing import Literal
@@ -9,7 +9,7 @@ from msgspec import Struct
 from backend.settings.sections import plain_base
 
 TARGET_MODEL = "qwen3-tts-vc-2026-01-22"
-REGIONS = {  # region → the shared host, and the name its workspace hosts carry
+REGIONS = {  # region → the shared host, and the name in the hosts of its workspaces
     "beijing": ("dashscope.aliyuncs.com", "cn-beijing"),
     "singapore": ("dashscope-intl.aliyuncs.com", "ap-southeast-1"),
 }
@@ -19,7 +19,7 @@ _WORKSPACE_HOST = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.maas\.aliyuncs\.com")
 class QwenConfig(Struct, frozen=True, kw_only=True):
     api_key: str
     region: str
-    base_url: str | None = None  # where it differs from the region's own host
+    base_url: str | None = None  # if it is not the region's own host
     workspace_id: str | None = None
     target_model: str = TARGET_MODEL
     send_sample_as: Literal["signed_url", "data_url"] = "signed_url"
@@ -35,7 +35,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def base(self) -> str:
-        """Where the API is, without a trailing `/api/v1`."""
+        """The base URL of the API, without a trailing `/api/v1`."""
         if self.base_url:
             return self.base_url.rstrip("/").removesuffix("/api/v1")
         host, place = REGIONS[self.region]
@@ -46,7 +46,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
         )
 
     def problems(self) -> list[str]:
-        """Everything that would make each call fail, in words for whoever sets the environment."""
+        """Every fault that would make each call fail, as a message that names its variable."""
         found = []
         if not self.api_key:
             found.append("QWEN_API_KEY is missing")
@@ -86,7 +86,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
 
 
 def region_of(base_url: str) -> str | None:
-    """The region a base belongs to: by its host, or by its path where a gateway or simulator stands in."""
+    """The region of a base URL: by its host, or by its path if it is a gateway's or the simulator's."""
     url = urlsplit(base_url)
     workspace = _WORKSPACE_HOST.fullmatch(url.hostname or "")
     for region, (host, place) in REGIONS.items():

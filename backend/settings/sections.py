@@ -26,7 +26,7 @@ class SettingsError(Exception):
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """Settings that belong together. Their representation shows no value: some are secrets."""
+    """Settings that belong together. `repr` shows no value, because some are secrets."""
 
     def problems(self) -> Iterator[str]:
         yield from ()
@@ -36,7 +36,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
 
 def read_section(section: type[SectionT], environ: Mapping[str, str], problems: list[str]) -> SectionT | None:
-    """One section, or None and its faults added to `problems`. Field by field: msgspec stops at the first."""
+    """The section; or None, with its faults added to `problems`. msgspec itself stops at the first fault."""
     values: dict[str, object] = {}
     faults: dict[str, str] = {}
     for setting in msgspec.structs.fields(section):
@@ -46,7 +46,7 @@ def read_section(section: type[SectionT], environ: Mapping[str, str], problems: 
             if text:
                 values[setting.name] = msgspec.convert(text, setting.type, strict=False)
             elif setting.required:
-                values[setting.name] = ""  # so that the others can still be checked against each other
+                values[setting.name] = ""  # so that the other settings can still be checked
                 faults[name] = f"{name} is missing"
         except msgspec.ValidationError as error:
             choices = (
@@ -64,7 +64,7 @@ def is_choice(kind: object) -> bool:
 
 
 def derive(section: Section, **values: object) -> None:
-    """Fill in what follows from other settings; only while a section is being made."""
+    """Set values that follow from other settings. Only for `__post_init__`."""
     for name, value in values.items():
         msgspec.structs.force_setattr(section, name, value)
 

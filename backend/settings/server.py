@@ -12,7 +12,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     host: str = field(name="HOST", default="127.0.0.1")
     port: Annotated[int, Meta(ge=0, le=65535)] = field(name="PORT", default=8000)
     workers: Count = field(name="WORKERS", default=1)
-    service_url: str = field(name="SERVICE_URL", default="")  # where consumers reach the service
+    service_url: str = field(name="SERVICE_URL", default="")  # at which consumers reach the service
     cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
     stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
     internal_token: str = field(name="INTERNAL_TOKEN")

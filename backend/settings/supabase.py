@@ -1,4 +1,4 @@
-"""Settings of the Supabase project: its address, its keys, and whose tokens are accepted."""
+"""Settings of the Supabase project: its URL, its keys, and the issuer and audience of its tokens."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
     url: str = field(name="SUPABASE_URL")
     secret_key: str = field(name="SUPABASE_SECRET_KEY")
     jwt_secret: str = field(name="SUPABASE_JWT_SECRET", default="")
-    jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off" trusts the secret alone
+    jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off": only the secret is trusted
     jwt_issuer: str = field(name="JWT_ISSUER", default="")
     jwt_audience: str = field(name="JWT_AUDIENCE", default="authenticated")
 

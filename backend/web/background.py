@@ -1,4 +1,4 @@
-"""Work that goes on after its answer was sent: kept alive, its failures logged, waited for at shutdown."""
+"""Tasks that run after their response was sent. Failures are logged, and shutdown waits for them."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -21,7 +21,7 @@ class Background:
         return task
 
     async def drain(self) -> None:
-        """Let running work end; what does not is left to its queue message."""
+        """Wait for the running tasks. One that takes longer is cancelled; its queue message continues it."""
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=GRACE_SECONDS)
             for task in running:

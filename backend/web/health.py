@@ -1,4 +1,4 @@
-"""Is the process alive, and could it work?"""
+"""Health checks: is the process alive, and are the services that it needs available?"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,7 +7,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 Probe = Callable[[], Awaitable[str]]
-Probes = Mapping[str, Probe]  # by part, such as `database`; each returns "ok" or what is wrong
+Probes = Mapping[str, Probe]  # by service, such as `database`; each returns "ok" or an error code
 
 
 class HealthController(Controller):
@@ -20,7 +20,7 @@ class HealthController(Controller):
 
     @get("/ready")
     async def ready(self, probes: NamedDependency[Probes]) -> Response[dict[str, str]]:
-        """200 when every part answers, else 503; either way with the state of each."""
+        """200 when every service is available, else 503; both with the state of each."""
         states = dict(zip(probes, await asyncio.gather(*(probe() for probe in probes.values())), strict=True))
         ready = set(states.values()) == {"ok"}
         return Response(

@@ -1,4 +1,4 @@
-"""Logs: one line of JSON (or of colour) an event, with the request's id, and without secrets."""
+"""Logs: one line for each event, as JSON or coloured text, with the request's id and without secrets."""
 
 import logging
 import re
@@ -57,7 +57,7 @@ def configure_logging(level: str = "info", format: str = "json") -> None:  # noq
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in QUIET:  # they say the URL of each request, and each connection borrowed
+    for name in QUIET:  # at info they log the URL of each request, and each checkout of a connection
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -84,9 +84,9 @@ def redact_text(_: object, __: str, line: Any) -> str:
 
 
 class RequestLog:
-    """Around the whole application: an id for each request, given back in its answer, and one line about it.
+    """Wraps the whole application: each request gets an id, returned in a header, and one line of the log.
 
-    The line names the route's template, never the path, which may carry what is nobody's business.
+    The line has the route's template, never the path, which may contain personal data.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -112,7 +112,7 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_with_id)
         except Exception:
-            log.exception("The answer broke off.")
+            log.exception("response_interrupted")
             raise
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000, 2)
@@ -128,7 +128,7 @@ class RequestLog:
 
 
 def incoming_id(scope: Scope) -> str | None:
-    """The caller's own id, when it is a sane one."""
+    """The client's own id, if it has an acceptable form."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value):
             return value.decode()

@@ -46,7 +46,8 @@ def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Res
     if error.status >= 500:
         is_expected = isinstance(exception, AppError | psycopg.OperationalError)
         log.error(
-            error.message,
+            "request_failed",
+            message=error.message,
             code=error.code,
             internal=error.internal,
             exc_info=None if is_expected else exception,
