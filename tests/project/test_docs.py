@@ -24,6 +24,7 @@ ANSWERS = "What a request is answered with"
 RAISED = "What the database raises"
 # The framework's own refusals: their code is the status's phrase.
 FRAMEWORK = {re.sub(r"\W+", "_", each.phrase.lower()): each for each in HTTPStatus if 400 <= each < 500}
+EXAMPLES = ("acme", "upload_expired")  # files that a contributor creates
 SETTINGS = {
     "DATABASE_URL": "postgresql://voice_clone_service:secret@127.0.0.1/postgres",
     "SUPABASE_URL": "https://project.supabase.co",
@@ -197,3 +198,12 @@ def constants() -> set[str]:
         path.read_text() for folder in ("backend", "scripts") for path in (ROOT / folder).rglob("*.py")
     ]
     return {name for text in sources for name in re.findall(r"^([A-Z_]+)(?:: .*)? = ", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_names_only_files_that_exist(path: Path) -> None:
+    text = path.read_text()
+    links = {path.parent / link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)}
+    folders = r"`((?:backend|docs|queue_consumers|scripts|supabase|tests)/[\w./-]+)`"
+    named = {ROOT / name for name in re.findall(folders, text) if not any(each in name for each in EXAMPLES)}
+    assert [str(each) for each in links | named if not each.exists()] == []
