@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 INSTALLED_PROJECT = Path(__file__).parent / "project"  # where a wheel has the folder supabase
 PROJECT = INSTALLED_PROJECT if INSTALLED_PROJECT.exists() else ROOT
 MIGRATIONS = PROJECT / "supabase" / "migrations"
+# The CLI pushes only from a folder that has every migration that the database has.
+FOREIGN_HISTORY = "Remote migration versions not found in local migrations directory"
 QUIET = {"SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -47,6 +49,11 @@ def push_migrations(dsn: str, project: Path = PROJECT) -> str:
         preexec_fn=die_with_parent(),
         check=False,
     )
+    if FOREIGN_HISTORY in result.stdout:
+        raise MigrationError(
+            f"the project has migrations of its own: copy {project / 'supabase' / 'migrations'}/*.sql"
+            " into its folder supabase/migrations, and push from there with `supabase db push --include-all`"
+        )
     if result.returncode:
         raise MigrationError(f"supabase db push failed:\n{result.stdout}")
     return result.stdout

@@ -19,7 +19,7 @@ SCHEMAS = ["public", "voice_clone", "operations"]
 INTRODUCTION = """\
 # The schema
 
-What `supabase/migrations` make of an empty project. Written by `python -m scripts schema`, compared in a test.
+What `supabase/migrations` make of an empty project. Written by `python -m scripts schema`; a test compares.
 """
 T = TypeVar("T", bound=Struct)
 

@@ -12,6 +12,7 @@ from scripts.local.supabase.postgres import DEFAULT_VERSION, Cluster
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import push_migrations
 from tests.clusters import SPEED, Database, cloned_database, copied_cluster, temporary_directory
+from tests.scripts.existing_projects import application_folder
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -60,15 +61,9 @@ async def bob(stack: Stack, http: httpx.AsyncClient) -> Person:
 def projects() -> Iterator[Cluster]:
     """A cluster whose database is a project that the CLI has pushed to, and that has no migration of ours."""
     with temporary_directory() as directory, temporary_directory() as application:
-        config = application / "supabase" / "config.toml"
-        config.parent.mkdir()
-        config.write_text('project_id = "application"\n')
-        migrations = config.parent / "migrations"
-        migrations.mkdir()
-        (migrations / "20250101000000_application.sql").write_text("select 1;\n")
         cluster = Cluster(directory)
         cluster.start(settings=SPEED)
-        push_migrations(cluster.dsn("postgres"), application)
+        push_migrations(cluster.dsn("postgres"), application_folder(application, "select 1"))
         with cluster.connect() as superuser:
             superuser.execute("delete from supabase_migrations.schema_migrations")
         yield cluster

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import LiteralString
 
 import psycopg
@@ -168,6 +169,15 @@ UNFIT: list[tuple[LiteralString, LiteralString]] = [
         "create table public.reflections (id text primary key)",
     ),
 ]
+
+
+def application_folder(root: Path, sql: str) -> Path:
+    """A folder that the CLI pushes from, with one migration."""
+    migrations = root / "supabase" / "migrations"
+    migrations.mkdir(parents=True)
+    (root / "supabase" / "config.toml").write_text('project_id = "application"\n')
+    (migrations / "20250101000000_application.sql").write_text(sql)
+    return root
 
 
 def apply(database: Database, sql: LiteralString) -> None:
