@@ -65,7 +65,7 @@ async def test_every_queue_that_is_consumed_can_be_drained(service: Served) -> N
 async def test_draining_takes_an_attempt_as_far_as_consumers_would(
     world: World, providers: Simulator, service: Served
 ) -> None:
-    attempts = [await verifying(world, providers, looks=0) for _ in range(3)]
+    attempts = [await verifying(world, providers, polls=0) for _ in range(3)]
     for queue in ("voice_clone_verify", "voice_runtime_sync"):
         assert await drain(service, queue) == {"handled": 3, "running": 0, "empty": True}
     assert {world.attempt(attempt)["runtime_status"] for attempt in attempts} == {"synced"}
@@ -81,7 +81,7 @@ async def test_draining_takes_an_attempt_as_far_as_consumers_would(
 async def test_a_step_that_runs_when_the_time_is_up_acknowledges_its_own_message(
     world: World, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, looks=0)
+    attempt = await verifying(world, providers, polls=0)
     providers.fault("elevenlabs", "get", "hang")
     assert await drain(service, "voice_clone_verify", 0.2) == {"handled": 0, "running": 1, "empty": False}
     assert world.attempt(attempt)["status"] == "verifying"
@@ -95,7 +95,7 @@ async def test_drains_run_no_more_steps_at_once_than_max_jobs(
 ) -> None:
     async with serving(world, providers, tmp_path, MAX_JOBS="2", MAX_JOBS_PER_USER="1") as service:
         for _ in range(3):
-            await verifying(world, providers, looks=0)
+            await verifying(world, providers, polls=0)
         providers.fault("elevenlabs", "get", "hang", times=2)
         assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 2
         assert await drain(service, "voice_clone_verify") == {"handled": 0, "running": 0, "empty": False}

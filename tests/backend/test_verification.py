@@ -80,7 +80,7 @@ def next_look(world: World) -> None:
 async def test_a_voice_is_looked_at_until_it_is_verified(
     world: World, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, looks=2)
+    attempt = await verifying(world, providers, polls=2)
     for count in (1, 2):
         assert (await look(service, world, attempt))["acknowledged"]
         after = world.attempt(attempt)
@@ -95,7 +95,7 @@ async def test_a_voice_is_looked_at_until_it_is_verified(
 async def test_a_refused_voice_says_what_the_user_can_do(
     world: World, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, looks=0, refused=True)
+    attempt = await verifying(world, providers, polls=0, refused=True)
     await look(service, world, attempt)
     after = world.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "verification_refused")
@@ -131,7 +131,7 @@ async def test_a_voice_too_young_to_be_listed_is_looked_at_again(
 async def test_a_provider_that_cannot_say_is_asked_again(
     world: World, providers: Simulator, service: Served, fault: str
 ) -> None:
-    attempt = await verifying(world, providers, looks=0)
+    attempt = await verifying(world, providers, polls=0)
     providers.fault("elevenlabs", "get", fault, times=None)
     await look(service, world, attempt)
     after = world.attempt(attempt)
@@ -145,7 +145,7 @@ async def test_a_provider_that_cannot_say_is_asked_again(
 async def test_a_throttling_provider_is_asked_when_it_says(
     world: World, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, looks=0)
+    attempt = await verifying(world, providers, polls=0)
     providers.fault("elevenlabs", "get", "throttled", retry_after=90, times=None)
     await look(service, world, attempt)
     providers.clear_faults()

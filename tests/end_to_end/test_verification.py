@@ -31,7 +31,7 @@ async def ada(product: Product, short_waits: None) -> AsyncIterator[Person]:
 
 
 async def test_a_voice_is_launchable_once_it_is_verified(ada: Person, prepared: bytes) -> None:
-    ada.product.providers.fault("elevenlabs", "create", "verification_required", looks=2)
+    ada.product.providers.fault("elevenlabs", "create", "verification_required", polls=2)
     attempt_id = (await clone_file(ada, prepared, provider="elevenlabs")).json()["attempt_id"]
     seen = "select from public.voice_clone_attempts where id = %s and status = 'verifying'"
     await ada.product.until(seen, attempt_id)
@@ -44,7 +44,7 @@ async def test_a_voice_is_launchable_once_it_is_verified(ada: Person, prepared: 
 
 
 async def test_a_voice_that_is_refused_tells_its_owner_what_to_do(ada: Person, prepared: bytes) -> None:
-    ada.product.providers.fault("elevenlabs", "create", "verification_required", looks=1, refused=True)
+    ada.product.providers.fault("elevenlabs", "create", "verification_required", polls=1, refused=True)
     attempt_id = (await clone_file(ada, prepared, provider="elevenlabs")).json()["attempt_id"]
     mirrored = "select voice from public.reflections where id = %s and voice ->> 'cloneStatus' = 'failed'"
     voice = (await ada.product.until(mirrored, ada.reflection))["voice"]

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.providers.qwen.adapter import Qwen
 from backend.providers.wav import mono_wav, pcm_wav
 from backend.web.http_client import HttpClient
-from scripts.local.simulator.audio import hear
+from scripts.local.simulator.audio import analyze
+from scripts.migrations import ROOT
 from tests.simulators import (
     ELEVENLABS_KEY,
     QWEN_KEY,
@@ -28,6 +31,7 @@ from tests.simulators import (
     spoken_sample,
 )
 
+SIMULATOR = ROOT / "scripts" / "local" / "simulator"
 SPEECH = {"model": "qwen3-tts-vc-2026-01-22", "input": {"text": "Hello there, how are you today?"}}
 
 
@@ -64,6 +68,21 @@ def request(label: str) -> EnrollRequest:
 
 async def in_thread(function: Any, *args: Any, **named: Any) -> Any:
     return await asyncio.to_thread(function, *args, **named)
+
+
+def test_the_simulator_imports_nothing_of_the_product() -> None:
+    """It must not agree with an adapter because both read the same table."""
+    names = [f"scripts.local.simulator.{module.stem}" for module in SIMULATOR.glob("*.py")]
+    program = (
+        "import sys, importlib\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(*[n for n in sys.modules if n.partition('.')[0] in ('backend', 'queue_consumers')])"
+    )
+    names = [name for name in names if not name.endswith("__main__")]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []
 
 
 async def test_a_hanging_call_is_seen_and_released(providers: Simulator, elevenlabs: ElevenLabs) -> None:
@@ -209,8 +228,8 @@ async def test_elevenlabs_speaks_in_every_format(
     assert (whole.status_code, whole.headers["character-cost"]) == (200, "31")
     assert len(streamed.content) == pytest.approx(len(whole.content), rel=0.05)
     if wanted[:3] not in ("pcm", "ula"):  # those have no header to recognise them by
-        assert hear(whole.content).seconds > 1
-        assert hear(streamed.content).seconds > 1
+        assert analyze(whole.content).seconds > 1
+        assert analyze(streamed.content).seconds > 1
 
 
 async def test_a_voice_speaks_at_the_pitch_of_its_sample(
@@ -228,5 +247,5 @@ async def test_a_voice_speaks_at_the_pitch_of_its_sample(
             text="I speak as high or as low as I did before.",
             language="en",
         )
-        pitches.append(hear(await elevenlabs.synthesize(said)).pitch)
+        pitches.append(analyze(await elevenlabs.synthesize(said)).pitch)
     assert pitches[1] > 1.3 * pitches[0]

@@ -32,7 +32,7 @@ from scripts.migrations import ROOT
 ATTEMPTS = 1_000_000
 DELAYED = 200_000
 SAMPLE_TEXT = (
-    "This is a sample, spoken for a benchmark, and a little longer than the five seconds that it must be."
+    "This is a sample, spoken for a benchmark, and longer than the five seconds that it must be at least."
 )
 
 

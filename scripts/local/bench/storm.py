@@ -56,7 +56,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "create", "fault": "hang", "after_commit": True, "probability": 0.04},
     {"operation": "create", "fault": "bad_gateway", "after_commit": True, "probability": 0.08},
     {"operation": "create", "fault": "internal_error", "probability": 0.05},
-    {"operation": "create", "fault": "verification_required", "looks": 2, "probability": 0.15},
+    {"operation": "create", "fault": "verification_required", "polls": 2, "probability": 0.15},
     {"operation": "*", "fault": "throttled", "retry_after": 0.5, "probability": 0.08},
     {"operation": "*", "fault": "bad_gateway", "probability": 0.04},
 )

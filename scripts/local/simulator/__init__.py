@@ -1,4 +1,4 @@
 """The provider simulator: the vendors' HTTP surfaces, stateful, with real audio and faults on demand.
 
-One file a vendor. `world.py` is what they share: voices, the log of calls, and the faults to inject.
+One file a vendor. `state.py` is what they share: voices, the log of calls, and the faults to inject.
 """

@@ -8,17 +8,17 @@ from scripts.local.simulator.control import Control
 from scripts.local.simulator.elevenlabs import ElevenLabs
 from scripts.local.simulator.http import Handler, Request, Response, json_response
 from scripts.local.simulator.qwen import Qwen
-from scripts.local.simulator.world import World
+from scripts.local.simulator.state import SimulatorState
 
 Surface = Callable[[Request, str], Awaitable[Response]]
 
 
-def create_simulator(world: World, client: httpx.AsyncClient) -> Handler:
+def create_simulator(state: SimulatorState, client: httpx.AsyncClient) -> Handler:
     """`client` fetches the samples that vendors are given by URL."""
     surfaces: dict[str, Surface] = {
-        "qwen": Qwen(world, client).handle,
-        "elevenlabs": ElevenLabs(world).handle,
-        "_control": Control(world).handle,
+        "qwen": Qwen(state, client).handle,
+        "elevenlabs": ElevenLabs(state).handle,
+        "_control": Control(state).handle,
     }
 
     async def handle(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What a vendor hears in a sample, and how it writes the audio it answers with."""
+"""The analysis of a sample by a vendor, and the encoding of the audio that it answers with."""
 
 import io
 from typing import cast
@@ -9,7 +9,7 @@ from av.error import FFmpegError
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from backend.providers.wav import pcm_wav
+from scripts.local.simulator.wav import pcm_wav
 
 LONGEST_SECONDS = 600.0
 RATE = 24_000
@@ -21,7 +21,7 @@ class UndecodableError(Exception):
     """No audio, or none that a decoder makes sense of."""
 
 
-class Heard(Struct, frozen=True, kw_only=True):
+class Analysis(Struct, frozen=True, kw_only=True):
     container: str  # the content's, whatever the file is called
     sample_rate: int
     seconds: float
@@ -29,7 +29,7 @@ class Heard(Struct, frozen=True, kw_only=True):
     pitch: float  # median, hertz
 
 
-def hear(data: bytes) -> Heard:
+def analyze(data: bytes) -> Analysis:
     try:
         container, sample_rate, seconds, parts = _decode(data)
     except (FFmpegError, IndexError, ValueError):
@@ -39,7 +39,7 @@ def hear(data: bytes) -> Heard:
     signal = np.concatenate(parts)
     frames = signal[: len(signal) // _FRAME * _FRAME].reshape(-1, _FRAME)
     loud = frames[np.sqrt((frames**2).mean(axis=1)) > _QUIET] if len(frames) else frames
-    return Heard(
+    return Analysis(
         container=container,
         sample_rate=sample_rate,
         seconds=seconds,
@@ -49,7 +49,7 @@ def hear(data: bytes) -> Heard:
 
 
 def _decode(data: bytes) -> tuple[str, int, float, list[NDArray[np.float32]]]:
-    """Container, sample rate, seconds, and as much of the signal as is worth listening to."""
+    """Container, sample rate, seconds, and as much of the signal as is analyzed."""
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)

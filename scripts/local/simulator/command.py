@@ -12,7 +12,7 @@ import uvloop
 
 from scripts.local.simulator.app import create_simulator
 from scripts.local.simulator.http import Server
-from scripts.local.simulator.world import World
+from scripts.local.simulator.state import SimulatorState
 
 
 def simulator(
@@ -33,18 +33,18 @@ def simulator(
     Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
     """
     try:
-        uvloop.run(serve(host, port, World(path=state, instant=instant, slots=slots)))
+        uvloop.run(serve(host, port, SimulatorState(path=state, instant=instant, slots=slots)))
     except OSError as error:
         raise typer.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-async def serve(host: str, port: int, world: World) -> None:
+async def serve(host: str, port: int, state: SimulatorState) -> None:
     """Serve until SIGTERM or SIGINT. The first line printed is the address."""
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
     async with httpx.AsyncClient(trust_env=False) as client:
-        server = Server(create_simulator(world, client))
+        server = Server(create_simulator(state, client))
         bound = await server.start(host, port)
         sys.stdout.write(f"provider simulator: http://{host}:{bound}\n")
         sys.stdout.flush()

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from scripts.local.simulator.faults import Fault
 from scripts.local.simulator.http import Request, Response, json_response
-from scripts.local.simulator.world import REFUSAL, Phase, World
+from scripts.local.simulator.state import REFUSAL, Phase, SimulatorState
 
 
 class Wait(Struct, kw_only=True):
@@ -29,8 +29,8 @@ class Verification(Struct, kw_only=True):
 
 
 class Control:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
 
     async def handle(self, request: Request, path: str) -> Response:
         try:
@@ -38,48 +38,48 @@ class Control:
                 case "POST", "faults":
                     given = msgspec.json.decode(request.body, type=Fault | list[Fault])
                     for fault in given if isinstance(given, list) else [given]:
-                        self._world.inject(fault)
-                    return json_response({"pending": self._world.faults.pending}, 201)
+                        self._state.inject(fault)
+                    return json_response({"pending": self._state.faults.pending}, 201)
                 case "DELETE", "faults":
-                    self._world.faults.pending.clear()
+                    self._state.faults.pending.clear()
                     return json_response({"pending": []})
                 case "GET", "state":
-                    return json_response(self._state())
+                    return json_response(self._describe())
                 case "GET", "wait":
                     return await self._wait(msgspec.convert(request.query, Wait, strict=False))
                 case "POST", "release":
-                    return json_response({"released": self._world.release()})
+                    return json_response({"released": self._state.release()})
                 case "POST", "verification":
                     return self._verify(msgspec.json.decode(request.body, type=Verification))
                 case "POST", "reset":
-                    self._world.reset()
+                    self._state.reset()
                     return json_response({"voices": 0})
                 case _:
                     return json_response({"error": "no such control"}, 404)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             return json_response({"error": str(error)}, 400)
 
-    def _state(self) -> dict[str, object]:
+    def _describe(self) -> dict[str, object]:
         voices: dict[str, list[object]] = {"qwen": [], "elevenlabs": []}
-        for voice in self._world.all_voices():
+        for voice in self._state.all_voices():
             voices.setdefault(voice.provider, []).append(voice)
         return {
             "voices": voices,
-            "calls": list(self._world.calls),
-            "faults": self._world.faults.pending,
-            "hanging": self._world.hanging,
+            "calls": list(self._state.calls),
+            "faults": self._state.faults.pending,
+            "hanging": self._state.hanging,
         }
 
     async def _wait(self, wait: Wait) -> Response:
-        seen = await self._world.wait(
+        seen = await self._state.wait(
             wait.provider, wait.operation, wait.phase, wait.label, wait.count, wait.timeout
         )
         return json_response({"count": seen}, 200 if seen >= wait.count else 408)
 
     def _verify(self, given: Verification) -> Response:
-        for voice in self._world.all_voices():
+        for voice in self._state.all_voices():
             if (voice.provider, voice.voice_id) == (given.provider, given.voice_id):
                 voice.verify(given.reason if given.outcome == "failed" else None)
-                self._world.keep(voice)
+                self._state.keep(voice)
                 return json_response(voice)
         return json_response({"error": "no such voice"}, 404)

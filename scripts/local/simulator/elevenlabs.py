@@ -7,13 +7,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from scripts.local.simulator.audio import CONTENT_TYPES, RATE, Heard, UndecodableError, encode, hear
-from scripts.local.simulator.elevenlabs_shapes import CANNED, FieldsMissingError, read_labels, refused, shown
+from scripts.local.simulator.audio import CONTENT_TYPES, RATE, Analysis, UndecodableError, analyze, encode
+from scripts.local.simulator.calls import Call, RefusedError, perform
+from scripts.local.simulator.elevenlabs_responses import (
+    CANNED,
+    FieldsMissingError,
+    read_labels,
+    refused,
+    shown,
+)
 from scripts.local.simulator.forms import Form, json_object, parse_form
 from scripts.local.simulator.http import Request, Response, json_response
-from scripts.local.simulator.perform import Call, RefusedError, perform
-from scripts.local.simulator.speech import utter
-from scripts.local.simulator.world import REFUSAL, Voice, World
+from scripts.local.simulator.speech import synthesize
+from scripts.local.simulator.state import REFUSAL, SimulatorState, Voice
 
 SLOTS = 660
 MAX_FILE_BYTES = 11 * 1024 * 1024
@@ -33,8 +39,8 @@ Work = Callable[[Call], Awaitable[Response]]
 class ElevenLabs:
     name = "elevenlabs"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
 
     def refuse(self, refusal: RefusedError) -> Response:
         return refused(refusal)
@@ -52,7 +58,7 @@ class ElevenLabs:
             response.headers.setdefault("request-id", secrets.token_hex(16))
             return response
 
-        return await perform(self._world, self, request, operation, subject, checked)
+        return await perform(self._state, self, request, operation, subject, checked)
 
     def _route(self, request: Request, path: str) -> tuple[str, str, Work]:
         """The operation, what a fault may match, and the work."""
@@ -76,9 +82,9 @@ class ElevenLabs:
                 form = parse_form(request)
                 return "edit", voice_id, lambda call: self._edit(call, voice_id, form)
             case "POST", ["v1", "text-to-speech", voice_id, *rest] if rest in ([], ["stream"]):
-                said = json_object(request.body)
-                subject = f"{voice_id} {said.get('text')}"
-                return "speech", subject, lambda _: self._speak(request, voice_id, said, stream=bool(rest))
+                body = json_object(request.body)
+                subject = f"{voice_id} {body.get('text')}"
+                return "speech", subject, lambda _: self._speak(request, voice_id, body, stream=bool(rest))
             case _:
                 return "unknown", path, _not_found
 
@@ -87,10 +93,10 @@ class ElevenLabs:
         if missing or not form.files:
             raise FieldsMissingError(*missing, *([] if form.files else ["files"]))
         labels = read_labels(form)
-        heard = [await self._hear(content) for field, content in form.files if field == "files"]
-        if not self._world.instant:
-            used = len(self._world.voices(self.name, _ACCOUNT))
-            if used >= (slots := self._world.slots or SLOTS):
+        analyses = [await self._analyze(content) for field, content in form.files if field == "files"]
+        if not self._state.instant:
+            used = len(self._state.voices(self.name, _ACCOUNT))
+            if used >= (slots := self._state.slots or SLOTS):
                 message = f"You have reached your maximum amount of custom voices ({used} / {slots})."
                 raise RefusedError(400, "voice_limit_reached", message)
         now, lag = time.time(), call.fault("list_lag")
@@ -103,16 +109,16 @@ class ElevenLabs:
             description=form.fields.get("description"),
             labels=labels,
             created_at=now,
-            pitch=heard[0].pitch,
-            sample_seconds=sum(one.seconds for one in heard),
+            pitch=analyses[0].pitch,
+            sample_seconds=sum(each.seconds for each in analyses),
             visible_at=now + lag.seconds if lag else 0.0,
             hidden_lists=lag.lists if lag else 0,
             requires_verification=check is not None,
-            looks_left=check.looks if check else None,
+            polls_left=check.polls if check else None,
             will_be_refused=check is not None and check.refused,
         )
-        self._world.keep(voice)
-        self._world.commit(call.record)
+        self._state.keep(voice)
+        self._state.commit(call.record)
         match = (
             {"library_voice_id": "lib", "public_owner_id": "owner"} if voice.requires_verification else None
         )
@@ -124,31 +130,31 @@ class ElevenLabs:
             }
         )
 
-    async def _hear(self, content: bytes) -> Heard:
-        if self._world.instant:
-            return Heard(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
+    async def _analyze(self, content: bytes) -> Analysis:
+        if self._state.instant:
+            return Analysis(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
         if len(content) > MAX_FILE_BYTES:
             raise RefusedError(400, "file_too_large", "A file is larger than 11 MB.")
         try:
-            heard = await asyncio.to_thread(hear, content)
+            analysis = await asyncio.to_thread(analyze, content)
         except UndecodableError:
             raise RefusedError(400, "invalid_audio", "The audio file could not be read.") from None
-        if heard.seconds < SHORTEST_SECONDS or heard.voiced_seconds < 0.1:
+        if analysis.seconds < SHORTEST_SECONDS or analysis.voiced_seconds < 0.1:
             raise RefusedError(400, "audio_too_short", "The audio is too short.")
-        if heard.seconds > LONGEST_SECONDS:
+        if analysis.seconds > LONGEST_SECONDS:
             raise RefusedError(400, "audio_too_long", "The audio is too long.")
-        return heard
+        return analysis
 
     async def _list(self, request: Request) -> Response:
         asked, token = request.query.get("page_size", "10"), request.query.get("next_page_token") or "0"
         if not asked.isdecimal() or not token.isdecimal() or not 1 <= int(asked) <= 100:
-            raise FieldsMissingError("page_size", place="query", said="Input should be 1 to 100")
+            raise FieldsMissingError("page_size", place="query", message="Input should be 1 to 100")
         size, start = int(asked), int(token)
         search, ids = request.query.get("search", "").lower(), request.query.get("voice_ids")
         category = request.query.get("category", "cloned")
         voices = [
             voice
-            for voice in self._world.listed(self.name, _ACCOUNT)
+            for voice in self._state.listed(self.name, _ACCOUNT)
             if category == "cloned"
             and search in " ".join((voice.label, voice.description or "", *voice.labels.values())).lower()
             and (ids is None or voice.voice_id in ids.split(","))
@@ -164,22 +170,22 @@ class ElevenLabs:
         return json_response(page)
 
     async def _list_all(self) -> Response:
-        voices = self._world.listed(self.name, _ACCOUNT)
+        voices = self._state.listed(self.name, _ACCOUNT)
         if len(voices) > 500:
             raise RefusedError(400, "invalid_parameters", "Use GET /v2/voices above 500 voices.")
         return json_response({"voices": [shown(voice) for voice in voices]})
 
     async def _get(self, voice_id: str) -> Response:
         voice = self._voice(voice_id)
-        if voice.looks_left == 0:
+        if voice.polls_left == 0:
             voice.verify(REFUSAL if voice.will_be_refused else None)
-        elif voice.looks_left:
-            voice.looks_left -= 1
+        elif voice.polls_left:
+            voice.polls_left -= 1
         return json_response(shown(voice))
 
     async def _delete(self, call: Call, voice_id: str) -> Response:
-        self._world.drop(self._voice(voice_id))
-        self._world.commit(call.record)
+        self._state.drop(self._voice(voice_id))
+        self._state.commit(call.record)
         return json_response({"status": "ok"})
 
     async def _edit(self, call: Call, voice_id: str, form: Form) -> Response:
@@ -187,26 +193,26 @@ class ElevenLabs:
         voice.label = form.fields.get("name", voice.label)
         voice.description = form.fields.get("description", voice.description)
         voice.labels = read_labels(form) or voice.labels
-        self._world.keep(voice)
-        self._world.commit(call.record)
+        self._state.keep(voice)
+        self._state.commit(call.record)
         return json_response({"status": "ok"})
 
     async def _subscription(self) -> Response:
-        used = len(self._world.voices(self.name, _ACCOUNT))
+        used = len(self._state.voices(self.name, _ACCOUNT))
         plan = {
             "tier": "creator",
             "voice_slots_used": used,
-            "voice_limit": 1_000_000 if self._world.instant else self._world.slots or SLOTS,
+            "voice_limit": 1_000_000 if self._state.instant else self._state.slots or SLOTS,
             "voice_add_edit_counter": used,
             "max_voice_add_edits": 1_000_000,
         }
         return json_response(plan)
 
     async def _speak(
-        self, request: Request, voice_id: str, said: dict[str, Any], *, stream: bool
+        self, request: Request, voice_id: str, body: dict[str, Any], *, stream: bool
     ) -> Response:
-        voice, text = self._voice(voice_id), said.get("text")
-        model = said.get("model_id", "eleven_multilingual_v2")
+        voice, text = self._voice(voice_id), body.get("text")
+        model = body.get("model_id", "eleven_multilingual_v2")
         if not isinstance(text, str):
             raise FieldsMissingError("text")
         if model not in MAX_CHARACTERS:
@@ -215,15 +221,15 @@ class ElevenLabs:
             raise RefusedError(400, "empty_text", "The text is empty.")
         if len(text) > MAX_CHARACTERS[model]:
             raise RefusedError(400, "text_too_long", f"At most {MAX_CHARACTERS[model]} characters.")
-        if said.get("language_code") and model == "eleven_multilingual_v2":
+        if body.get("language_code") and model == "eleven_multilingual_v2":
             raise RefusedError(400, "invalid_parameters", f"Model {model} does not support language_code.")
         if voice.requires_verification and not voice.is_verified:
             raise RefusedError(403, "voice_access_denied", "This voice requires verification before use.")
         wanted = _FORMAT.fullmatch(request.query.get("output_format", "mp3_44100_128"))
         if wanted is None:
             raise RefusedError(400, "invalid_parameters", "output_format is unknown.")
-        language = str(said.get("language_code") or "en")
-        pcm = await utter(text, language, voice.pitch, instant=self._world.instant)
+        language = str(body.get("language_code") or "en")
+        pcm = await synthesize(text, language, voice.pitch, instant=self._state.instant)
         audio = await asyncio.to_thread(encode, pcm, wanted[1], int(wanted[2]))
         headers = {
             "content-type": CONTENT_TYPES[wanted[1]],
@@ -234,7 +240,7 @@ class ElevenLabs:
         return Response(body=_chunks(audio) if stream else audio, headers=headers)
 
     def _voice(self, voice_id: str) -> Voice:
-        voice = self._world.voice(self.name, _ACCOUNT, voice_id)
+        voice = self._state.voice(self.name, _ACCOUNT, voice_id)
         if voice is None:
             raise RefusedError(404, "voice_not_found", f"A voice with ID {voice_id} was not found.")
         return voice

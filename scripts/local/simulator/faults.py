@@ -16,7 +16,7 @@ FaultName = Literal[
     "garbled",  # 200 with a body that is no JSON and no audio
     "list_lag",  # a new voice is listed only after `seconds`, or after `lists` list calls
     "slots_full",
-    "verification_required",  # with `looks`, decided by itself after so many; else by the control endpoint
+    "verification_required",  # with `polls`, decided by itself after so many; else by the control endpoint
     "expired_url",
     "wrong_key",
     "wrong_region",
@@ -40,7 +40,7 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     after_commit: bool = False
     seconds: float = 0.0
     lists: int = 0
-    looks: int | None = None
+    polls: int | None = None
     refused: bool = False
     retry_after: float | None = None
     status: int = 400

@@ -1,14 +1,14 @@
-"""What providers are sent: multipart/form-data, and JSON objects."""
+"""Bodies that providers are sent: multipart/form-data, and JSON objects."""
 
-import re
+import io
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
+from multipart import MultipartError, MultipartParser, parse_options_header
 
 from scripts.local.simulator.http import Request
-
-_NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
 
 
 class Form(Struct):
@@ -17,20 +17,21 @@ class Form(Struct):
 
 
 def parse_form(request: Request) -> Form:
-    """AppContext with a filename are files, the others text. Anything malformed is left out."""
+    """Parts with a filename are files, the others text. What follows a malformed part is left out."""
     form = Form()
-    _, _, boundary = request.headers.get("content-type", "").partition("boundary=")
-    if not boundary:
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    if "boundary" not in options:
         return form
-    for part in (b"\r\n" + request.body).split(b"\r\n--" + boundary.strip('"').encode())[1:]:
-        head, split, content = part.partition(b"\r\n\r\n")
-        name = _NAME.search(head)
-        if not split or name is None:
-            continue
-        if b"filename=" in head:
-            form.files.append((name[1].decode("utf-8", "replace"), content))
-        else:
-            form.fields[name[1].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
+    limit = len(request.body) + 1  # everything stays in memory
+    parts = MultipartParser(
+        io.BytesIO(request.body), options["boundary"], spool_limit=limit, memory_limit=limit
+    )
+    with suppress(MultipartError):
+        for part in parts:
+            if part.filename is None:
+                form.fields[part.name or ""] = part.raw.decode("utf-8", "replace")
+            else:
+                form.files.append((part.name or "", part.raw))
     return form
 
 

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server that does what ASGI servers cannot: reset a connection, and see a client leave."""
+"""HTTP on aiohttp; a handler may also reset its connection, and learns when its client leaves."""
 
 import asyncio
 import socket
@@ -6,14 +6,15 @@ import struct
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any
 
-import h11
 import msgspec
+from aiohttp import web
 from msgspec import Struct, field
 
 MAX_BODY = 256 * 1024 * 1024
+SHUTDOWN_SECONDS = 0.1  # nothing is lost when a simulated call is cut off
+LINGER_ZERO = struct.pack("ii", 1, 0)  # closing sends an RST and drops what was not sent
 
 
 class Request(Struct, kw_only=True):
@@ -22,7 +23,7 @@ class Request(Struct, kw_only=True):
     query: dict[str, str]
     headers: dict[str, str]  # lower-case names
     body: bytes
-    gone: asyncio.Event  # set when the client has left
+    client_left: asyncio.Event
 
 
 class Response(Struct, kw_only=True):
@@ -32,7 +33,7 @@ class Response(Struct, kw_only=True):
 
 
 class ResetConnectionError(Exception):
-    """Raised by a handler: no answer, the connection is torn down with an RST."""
+    """Raised by a handler: no answer, the connection is closed with an RST."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -46,120 +47,82 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     )
 
 
-class Connection(asyncio.Protocol):
-    def __init__(self, handler: Handler, open_connections: "set[Connection]") -> None:
-        self._handler = handler
-        self._open = open_connections
-        self._http = h11.Connection(h11.SERVER)
-        self._head: h11.Request | None = None
-        self._body = bytearray()
-        self._gone = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._open.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set()
-        self._open.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._http.receive_data(data)
-        self._advance()
-
-    def abort(self) -> None:
-        if self._task:
-            self._task.cancel()
-        self._transport.abort()
-
-    def _advance(self) -> None:
-        while self._task is None and not self._transport.is_closing():
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError:
-                return self._transport.close()
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                if self._http.they_are_waiting_for_100_continue:
-                    self._write(h11.InformationalResponse(status_code=100, headers=[]))
-                return None
-            if isinstance(event, h11.Request):
-                self._head, self._body = event, bytearray()
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) > MAX_BODY:
-                    return self._transport.close()
-            elif isinstance(event, h11.EndOfMessage):
-                self._task = asyncio.get_running_loop().create_task(self._answer())
-            else:
-                return self._transport.close()
-        return None
-
-    async def _answer(self) -> None:
-        try:
-            await self._send(await self._handler(self._request()))
-        except ResetConnectionError:
-            return self._reset()
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            return self._transport.close()
-        if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is h11.MUST_CLOSE:
-            return self._transport.close()
-        self._http.start_next_cycle()
-        self._task = None
-        return self._advance()
-
-    def _request(self) -> Request:
-        head = cast(h11.Request, self._head)
-        target = urlsplit(head.target.decode("ascii", "replace"))
-        return Request(
-            method=head.method.decode(),
-            path=unquote(target.path),
-            query=dict(parse_qsl(target.query, keep_blank_values=True)),
-            headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
-            body=bytes(self._body),
-            gone=self._gone,
-        )
-
-    async def _send(self, response: Response) -> None:
-        head = {"server": "simulator", **response.headers}
-        if isinstance(response.body, bytes):
-            head["content-length"] = str(len(response.body))
-        self._write(h11.Response(status_code=response.status, headers=list(head.items())))
-        if isinstance(response.body, bytes):
-            self._write(h11.Data(data=response.body))
-        else:
-            async for chunk in response.body:
-                self._write(h11.Data(data=chunk))
-        self._write(h11.EndOfMessage())
-
-    def _write(self, event: Any) -> None:
-        data = self._http.send(event)
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def _reset(self) -> None:
-        raw = self._transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
-
-
 class Server:
-    """Serves until closed; closing drops every connection at once, for a simulator has nothing to lose."""
+    """Serves until it is closed; closing drops every connection."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._connections: set[Connection] = set()
+        self._calls: set[asyncio.Task[Response]] = set()
 
     async def start(self, host: str, port: int) -> int:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._handler, self._connections), host, port, backlog=1024
+        """The port it listens on. Raises OSError where it cannot."""
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS
         )
-        return self._server.sockets[0].getsockname()[1]
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, backlog=1024).start()
+        return self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        self._server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        await self._server.wait_closed()
+        await self._runner.cleanup()
+        for call in self._calls:
+            call.cancel()
+
+    async def _serve(self, http: web.Request) -> web.StreamResponse:
+        """The call goes on when its client leaves, as a vendor's does."""
+        request = await read_request(http)
+        call = asyncio.ensure_future(self._handler(request))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        try:
+            return await send(http, await asyncio.shield(call))
+        except asyncio.CancelledError:
+            request.client_left.set()
+            call.add_done_callback(report_failure)
+            raise
+        except ResetConnectionError:
+            return reset(http)
+        except ConnectionError:
+            return web.Response()  # the client left while it was answered
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            return reset(http)
+
+
+async def read_request(http: web.Request) -> Request:
+    return Request(
+        method=http.method,
+        path=http.path,
+        query=dict(http.query),
+        headers={name.lower(): value for name, value in http.headers.items()},
+        body=await http.read(),
+        client_left=asyncio.Event(),
+    )
+
+
+async def send(http: web.Request, response: Response) -> web.StreamResponse:
+    headers = {"server": "simulator", **response.headers}
+    if isinstance(response.body, bytes):
+        return web.Response(status=response.status, body=response.body, headers=headers)
+    stream = web.StreamResponse(status=response.status, headers=headers)
+    await stream.prepare(http)
+    async for chunk in response.body:
+        await stream.write(chunk)
+    await stream.write_eof()
+    return stream
+
+
+def reset(http: web.Request) -> web.StreamResponse:
+    if http.transport is not None:
+        connection = http.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        http.transport.abort()
+    return web.Response()  # never sent
+
+
+def report_failure(call: asyncio.Task[Response]) -> None:
+    """Of a call whose client left: no one else retrieves its exception."""
+    if not call.cancelled() and (error := call.exception()) and not isinstance(error, ResetConnectionError):
+        traceback.print_exception(error, file=sys.stderr)

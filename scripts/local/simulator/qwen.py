@@ -10,22 +10,29 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import msgspec
 
-from backend.providers.qwen.languages import LANGUAGES
-from backend.providers.wav import pcm_wav
-from backend.settings.qwen import REGIONS
-from scripts.local.simulator.audio import RATE, Heard, UndecodableError, hear
+from scripts.local.simulator.audio import RATE, Analysis, UndecodableError, analyze
+from scripts.local.simulator.calls import Call, RefusedError, perform
 from scripts.local.simulator.forms import json_object
-from scripts.local.simulator.http import Request, Response, json_response
-from scripts.local.simulator.perform import Call, RefusedError, perform
-from scripts.local.simulator.speech import utter
-from scripts.local.simulator.world import Voice, World
+from scripts.local.simulator.http import Request, Response
+from scripts.local.simulator.qwen_responses import (
+    BAD_KEY,
+    CANNED,
+    DOWNLOAD_FAILED,
+    LANGUAGES,
+    REGIONS,
+    answered,
+    refused,
+    speech_events,
+    timestamp,
+)
+from scripts.local.simulator.speech import synthesize
+from scripts.local.simulator.state import SimulatorState, Voice
+from scripts.local.simulator.wav import pcm_wav
 
 CUSTOMIZATION = "/api/v1/services/audio/tts/customization"
 GENERATION = "/api/v1/services/aigc/multimodal-generation/generation"
@@ -35,33 +42,21 @@ RESULT_SECONDS = 24 * 3600
 _NAME = re.compile(r"[a-zA-Z0-9_]{1,16}")
 _DATA_URL = re.compile(r"data:audio/(wav|x-wav|mpeg|mp3|mp4|m4a|x-m4a);base64,(.*)", re.DOTALL)
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_DOWNLOAD_FAILED = (400, "BadRequest.InputDownloadFailed", "Failed to download the input file.")
-_BAD_KEY = (401, "InvalidApiKey", "Invalid API-key provided.")
-_CANNED = {
-    "throttled": (429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later."),
-    "internal_error": (500, "InternalError", "An internal error has occured, please try again later."),
-    "unavailable": (503, "ModelUnavailable", "Model is unavailable, please try again later."),
-    "slots_full": (400, "Throttling.AllocationQuota", "Maximum voice storage limit exceeded."),
-    "expired_url": _DOWNLOAD_FAILED,
-    "wrong_key": _BAD_KEY,
-    "wrong_region": _BAD_KEY,
-}
 
 
 class Qwen:
     name = "qwen"
 
-    def __init__(self, world: World, client: httpx.AsyncClient) -> None:
-        self._world = world
+    def __init__(self, state: SimulatorState, client: httpx.AsyncClient) -> None:
+        self._state = state
         self._client = client
         self._results: OrderedDict[str, bytes] = OrderedDict()
 
     def refuse(self, refusal: RefusedError) -> Response:
-        body = {"request_id": _request_id(), "code": refusal.code, "message": refusal.message}
-        return json_response(body, refusal.status)
+        return refused(refusal)
 
     def canned(self, fault: str) -> RefusedError | None:
-        return RefusedError(*_CANNED[fault]) if fault in _CANNED else None
+        return RefusedError(*CANNED[fault]) if fault in CANNED else None
 
     async def handle(self, request: Request, path: str) -> Response:
         region, _, rest = path.removeprefix("/").partition("/")
@@ -91,7 +86,7 @@ class Qwen:
         return await self._perform(request, str(action), subject, checked)
 
     async def _perform(self, request: Request, operation: str, subject: str, work: Any) -> Response:
-        return await perform(self._world, self, request, operation, subject, work)
+        return await perform(self._state, self, request, operation, subject, work)
 
     async def _create(self, call: Call, _: Request, region: str, given: dict[str, Any]) -> Response:
         name = given.get("preferred_name")
@@ -104,10 +99,10 @@ class Qwen:
         if given.get("language", "zh") not in LANGUAGES:
             raise RefusedError(400, "InvalidParameter", "The currently set language is not supported!")
         audio = given.get("audio")
-        heard = await self._hear(audio.get("data") if isinstance(audio, dict) else None)
-        slots = self._world.slots or SLOTS
-        if not self._world.instant and len(self._world.voices(self.name, region)) >= slots:
-            raise RefusedError(*_CANNED["slots_full"])
+        analysis = await self._analyze(audio.get("data") if isinstance(audio, dict) else None)
+        slots = self._state.slots or SLOTS
+        if not self._state.instant and len(self._state.voices(self.name, region)) >= slots:
+            raise RefusedError(*CANNED["slots_full"])
         now = time.time()
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d%H%M%S%f")[:17]
         lag = call.fault("list_lag")
@@ -119,37 +114,37 @@ class Qwen:
             language=given.get("language", "zh"),
             target_model=given["target_model"],
             created_at=now,
-            pitch=heard.pitch,
-            sample_seconds=heard.seconds,
+            pitch=analysis.pitch,
+            sample_seconds=analysis.seconds,
             visible_at=now + lag.seconds if lag else 0.0,
             hidden_lists=lag.lists if lag else 0,
         )
-        self._world.keep(voice)
-        self._world.commit(call.record)
+        self._state.keep(voice)
+        self._state.commit(call.record)
         output = {"voice": voice.voice_id, "target_model": voice.target_model, "fallback_mode": False}
-        return _answer(output, {"count": 1})
+        return answered(output, {"count": 1})
 
-    async def _hear(self, data: Any) -> Heard:
+    async def _analyze(self, data: Any) -> Analysis:
         if not isinstance(data, str):
             raise RefusedError(400, "InvalidParameter", "audio.data is required.")
-        if self._world.instant:
-            return Heard(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
+        if self._state.instant:
+            return Analysis(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
         sample = await self._fetch(data) if data.startswith(("http://", "https://")) else _decoded(data)
         try:
-            heard = await asyncio.to_thread(hear, sample)
+            analysis = await asyncio.to_thread(analyze, sample)
         except UndecodableError:
             raise RefusedError(400, "Audio.DecoderError", "Decoder audio file failed.") from None
-        if heard.sample_rate < RATE:
+        if analysis.sample_rate < RATE:
             raise RefusedError(400, "Audio.AudioRateError", "File sample rate unsupported.")
-        if heard.seconds > 60:
+        if analysis.seconds > 60:
             raise RefusedError(
                 400, "Audio.DurationLimitError", "Audio duration exceeds maximum allowed limit."
             )
-        if heard.voiced_seconds < 0.1:
+        if analysis.voiced_seconds < 0.1:
             raise RefusedError(400, "Audio.PreprocessError", "Audio preprocess error.")
-        if min(heard.seconds, heard.voiced_seconds * 2) < 3:
+        if min(analysis.seconds, analysis.voiced_seconds * 2) < 3:
             raise RefusedError(400, "Audio.PreprocessError", "No segments meet minimum duration requirement")
-        return heard
+        return analysis
 
     async def _fetch(self, url: str) -> bytes:
         try:
@@ -163,18 +158,18 @@ class Qwen:
                     return bytes(sample)
         except (httpx.HTTPError, httpx.InvalidURL):
             pass
-        raise RefusedError(*_DOWNLOAD_FAILED)
+        raise RefusedError(*DOWNLOAD_FAILED)
 
     async def _list(self, _: Call, __: Request, region: str, given: dict[str, Any]) -> Response:
         index, size = given.get("page_index", 0), given.get("page_size", 10)
         if not isinstance(index, int) or not isinstance(size, int) or index < 0 or size < 1:
             raise RefusedError(400, "InvalidParameter", "page_index or page_size is invalid.")
-        voices = self._world.listed(self.name, region)
+        voices = self._state.listed(self.name, region)
         listed = [
             {
                 "voice": voice.voice_id,
-                "gmt_create": _moment(voice.created_at),
-                "gmt_modified": _moment(voice.created_at),
+                "gmt_create": timestamp(voice.created_at),
+                "gmt_modified": timestamp(voice.created_at),
                 "language": voice.language,
                 "target_model": voice.target_model,
             }
@@ -186,17 +181,17 @@ class Qwen:
             "total_count": len(voices),
             "voice_list": listed,
         }
-        return _answer(output, {"count": 0})
+        return answered(output, {"count": 0})
 
     async def _delete(self, call: Call, _: Request, region: str, given: dict[str, Any]) -> Response:
         voice = self._voice(region, given)
-        self._world.drop(voice)
-        self._world.commit(call.record)
-        return _answer({"voice": voice.voice_id}, {"count": 0})
+        self._state.drop(voice)
+        self._state.commit(call.record)
+        return answered({"voice": voice.voice_id}, {"count": 0})
 
     def _voice(self, region: str, given: dict[str, Any]) -> Voice:
         wanted = str(given.get("voice"))
-        voice = self._world.voice(self.name, region, wanted)
+        voice = self._state.voice(self.name, region, wanted)
         if voice is None:
             raise RefusedError(400, "BadRequest.VoiceNotFound", f"Voice '{wanted}' not found.")
         return voice
@@ -210,15 +205,15 @@ class Qwen:
             raise RefusedError(400, "InvalidParameter", "Range of input length should be [1, 600]")
         names = {name: code for code, name in LANGUAGES.items()}
         language = names.get(str(given.get("language_type")), voice.language or "en")
-        pcm = await utter(text, language, voice.pitch, instant=self._world.instant)
+        pcm = await synthesize(text, language, voice.pitch, instant=self._state.instant)
         url = self._publish(request, region, pcm)
         expires = int(time.time()) + RESULT_SECONDS
         audio = {"data": "", "expires_at": expires, "id": f"audio_{secrets.token_hex(8)}", "url": url}
         usage = {"characters": len(text)}
         if request.headers.get("x-dashscope-sse") != "enable":
-            return _answer({"audio": audio, "finish_reason": "stop"}, usage)
+            return answered({"audio": audio, "finish_reason": "stop"}, usage)
         return Response(
-            body=_events(pcm, audio, usage), headers={"content-type": "text/event-stream;charset=UTF-8"}
+            body=speech_events(pcm, audio, usage), headers={"content-type": "text/event-stream;charset=UTF-8"}
         )
 
     def _publish(self, request: Request, region: str, pcm: bytes) -> str:
@@ -238,24 +233,11 @@ class Qwen:
         return Response(body=pcm_wav(pcm, RATE), headers={"content-type": "audio/wav"})
 
 
-async def _events(pcm: bytes, audio: dict[str, Any], usage: dict[str, int]) -> AsyncIterator[bytes]:
-    """The speech in parts of half a second; the last part carries the url and no sound."""
-    parts = [pcm[at : at + RATE] for at in range(0, len(pcm), RATE)]
-    outputs: list[dict[str, Any]] = [
-        {"audio": {**audio, "data": base64.b64encode(part).decode(), "url": ""}, "finish_reason": "null"}
-        for part in parts
-    ]
-    outputs.append({"audio": audio, "finish_reason": "stop"})
-    for number, output in enumerate(outputs, 1):
-        data = msgspec.json.encode({"output": output, "usage": usage, "request_id": _request_id()})
-        yield b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%s\n\n" % (number, data)
-
-
 def _authorize(request: Request, region: str) -> None:
     key = request.headers.get("authorization", "").removeprefix("Bearer ")
     named = next((other for other in REGIONS if other in key), region)
     if not key.startswith("sk-sim") or named != region:
-        raise RefusedError(*_BAD_KEY)
+        raise RefusedError(*BAD_KEY)
 
 
 def _decoded(data_url: str) -> bytes:
@@ -266,16 +248,3 @@ def _decoded(data_url: str) -> bytes:
         return base64.b64decode(parts[2], validate=True)
     except ValueError:
         raise RefusedError(400, "Audio.DecoderError", "Decoder audio file failed.") from None
-
-
-def _answer(output: dict[str, Any], usage: dict[str, int]) -> Response:
-    return json_response({"output": output, "usage": usage, "request_id": _request_id()})
-
-
-def _request_id() -> str:
-    digits = secrets.token_hex(16)
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""Speech for the simulated vendors: espeak-ng, at the pitch heard in the sample."""
+"""Speech of the simulated vendors: espeak-ng, at the pitch that was measured in the sample."""
 
 import asyncio
 import ctypes
@@ -17,13 +17,13 @@ _PLAIN_PITCH = 110.0  # what the parameter's middle, 50, sounds like
 _VOICES = {"zh": "cmn", "pt": "pt", "en": "en-us"}
 _lock = threading.Lock()  # libespeak-ng has one state a process
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-_heard: list[bytes] = []
+_received: list[bytes] = []
 
 
 @_Callback
 def _collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int) -> int:
     if samples and count > 0:
-        _heard.append(ctypes.string_at(samples, count * 2))
+        _received.append(ctypes.string_at(samples, count * 2))
     return 0
 
 
@@ -44,13 +44,13 @@ def speak(text: str, language: str, pitch: float) -> bytes:
         name = _VOICES.get(language, language)
         if library.espeak_SetVoiceByName(name.encode()) != 0:
             library.espeak_SetVoiceByName(b"en-us")
-        height = 50 + 50 * math.log2(max(pitch, 40.0) / _PLAIN_PITCH)
-        library.espeak_SetParameter(_PITCH, round(min(99, max(0, height))), 0)
+        level = 50 + 50 * math.log2(max(pitch, 40.0) / _PLAIN_PITCH)
+        library.espeak_SetParameter(_PITCH, round(min(99, max(0, level))), 0)
         library.espeak_SetParameter(_RATE_WORDS, 165, 0)
-        _heard.clear()
-        said = text.encode() + b"\0"
-        library.espeak_Synth(said, len(said), 0, 0, 0, _UTF8, None, None)
-        samples = np.frombuffer(b"".join(_heard), dtype="<i2")
+        _received.clear()
+        utf8 = text.encode() + b"\0"
+        library.espeak_Synth(utf8, len(utf8), 0, 0, 0, _UTF8, None, None)
+        samples = np.frombuffer(b"".join(_received), dtype="<i2")
     return soxr.resample(samples, rate, RATE).astype("<i2").tobytes()
 
 
@@ -59,6 +59,6 @@ def _stock() -> bytes:
     return speak("This is what a simulated voice says at once.", "en", _PLAIN_PITCH)
 
 
-async def utter(text: str, language: str, pitch: float, *, instant: bool) -> bytes:
+async def synthesize(text: str, language: str, pitch: float, *, instant: bool) -> bytes:
     """`speak` off the event loop; with `instant`, one stock utterance whatever the text."""
     return _stock() if instant else await asyncio.to_thread(speak, text, language, pitch)

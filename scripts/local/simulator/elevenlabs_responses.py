@@ -1,13 +1,13 @@
-"""ElevenLabs' words: refusals in each of its three shapes, labels, and a voice as it is shown."""
+"""ElevenLabs' answers: refusals in each of its three shapes, and a voice; and the labels that it is sent."""
 
 import json
 import secrets
 from typing import Any
 
+from scripts.local.simulator.calls import RefusedError
 from scripts.local.simulator.forms import Form
 from scripts.local.simulator.http import Response, json_response
-from scripts.local.simulator.perform import RefusedError
-from scripts.local.simulator.world import Voice
+from scripts.local.simulator.state import Voice
 
 _TYPES = {
     400: "validation_error",
@@ -37,9 +37,9 @@ CANNED = {
 class FieldsMissingError(RefusedError):
     """FastAPI's 422: one entry for each field."""
 
-    def __init__(self, *fields: str, place: str = "body", said: str = "Field required") -> None:
-        super().__init__(422, "missing", said)
-        self.entries = [{"loc": [place, field], "msg": said, "type": "missing"} for field in fields]
+    def __init__(self, *fields: str, place: str = "body", message: str = "Field required") -> None:
+        super().__init__(422, "missing", message)
+        self.entries = [{"loc": [place, field], "msg": message, "type": "missing"} for field in fields]
 
 
 def refused(refusal: RefusedError) -> Response:

@@ -34,14 +34,14 @@ class Voice(Struct, kw_only=True):
     is_verified: bool = False
     verification_failures: list[str] = field(default_factory=list)
     verification_attempts: int = 0
-    looks_left: int | None = None  # at the voice, until its verification is decided by itself
+    polls_left: int | None = None  # at the voice, until its verification is decided by itself
     will_be_refused: bool = False
 
     def verify(self, refusal: str | None = None) -> None:
         """Decide the verification: the speaker is verified, or refused for this reason."""
         self.verification_attempts += 1
         self.is_verified = refusal is None
-        self.looks_left = None
+        self.polls_left = None
         if refusal is not None:
             self.verification_failures.append(refusal)
 
@@ -58,7 +58,7 @@ class CallRecord(Struct, kw_only=True):
     met: list[str] = field(default_factory=list)
 
 
-class World:
+class SimulatorState:
     """Everything the simulator remembers. With `path`, voices outlive it: a log of changes, one a line."""
 
     def __init__(self, *, path: Path | None = None, instant: bool = False, slots: int | None = None) -> None:
@@ -148,14 +148,14 @@ class World:
         """Hold the call until it is released; False when its client left first."""
         released = self._released
         self.hanging += 1
-        waits = [asyncio.ensure_future(released.wait()), asyncio.ensure_future(request.gone.wait())]
+        waits = [asyncio.ensure_future(released.wait()), asyncio.ensure_future(request.client_left.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.hanging -= 1
             for wait in waits:
                 wait.cancel()
-        return not request.gone.is_set()
+        return not request.client_left.is_set()
 
     def release(self) -> int:
         held, self._released, released = self.hanging, asyncio.Event(), self._released

@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from scripts.local.simulator.faults import Fault
 from scripts.local.simulator.http import Request, ResetConnectionError, Response
-from scripts.local.simulator.world import CallRecord, World
+from scripts.local.simulator.state import CallRecord, SimulatorState
 
 
 class RefusedError(Exception):
-    """A vendor's no, raised from within its work."""
+    """A vendor's refusal, raised by the work of a call."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -21,8 +21,8 @@ class RefusedError(Exception):
         self.message = message
 
 
-class Words(Protocol):
-    """How a vendor says no."""
+class Vendor(Protocol):
+    """How a vendor refuses."""
 
     name: str
 
@@ -53,36 +53,38 @@ BAD_GATEWAY = Response(
 
 
 async def perform(
-    world: World, words: Words, request: Request, operation: str, subject: str, work: Work
+    state: SimulatorState, vendor: Vendor, request: Request, operation: str, subject: str, work: Work
 ) -> Response:
     """`subject` is what a fault may match: label, voice id or text."""
-    record = world.arrive(words.name, operation, subject)
-    call = Call(record, world.faults.take(words.name, operation, subject))
+    record = state.arrive(vendor.name, operation, subject)
+    call = Call(record, state.faults.take(vendor.name, operation, subject))
     record.met = [fault.fault for fault in call.faults]
     early = [fault for fault in call.faults if not fault.after_commit]
     late = [fault for fault in call.faults if fault.after_commit]
     try:
-        response = await _apply(world, words, request, early) or await work(call)
-        response = await _apply(world, words, request, late) or response
+        response = await _apply(state, vendor, request, early) or await work(call)
+        response = await _apply(state, vendor, request, late) or response
     except RefusedError as refusal:
-        response = words.refuse(refusal)
-        world.finish(record, f"{refusal.status} {refusal.code}")
+        response = vendor.refuse(refusal)
+        state.finish(record, f"{refusal.status} {refusal.code}")
     except ResetConnectionError as reset:
-        world.finish(record, str(reset) or "reset")
+        state.finish(record, str(reset) or "reset")
         raise
     else:
-        world.finish(record, str(response.status))
+        state.finish(record, str(response.status))
     return response
 
 
-async def _apply(world: World, words: Words, request: Request, faults: list[Fault]) -> Response | None:
+async def _apply(
+    state: SimulatorState, vendor: Vendor, request: Request, faults: list[Fault]
+) -> Response | None:
     """What the faults make of the call: another answer, a refusal, a reset, or only time."""
     for fault in faults:
         match fault.fault:
             case "latency":
                 await asyncio.sleep(fault.seconds)
             case "hang":
-                if not await world.hang(request):
+                if not await state.hang(request):
                     raise ResetConnectionError("client left")
             case "reset":
                 raise ResetConnectionError
@@ -93,8 +95,8 @@ async def _apply(world: World, words: Words, request: Request, faults: list[Faul
             case "error":
                 raise RefusedError(fault.status, fault.code, fault.message)
             case name:
-                if refusal := words.canned(name):
-                    return _with_retry_after(words.refuse(refusal), fault.retry_after)
+                if refusal := vendor.canned(name):
+                    return _with_retry_after(vendor.refuse(refusal), fault.retry_after)
     return None
 
 
