@@ -16,7 +16,7 @@ begin
     name text not null check (length(name) between 1 and 120),
     voice jsonb not null default '{}',
     created_at timestamptz not null default now()
-  );
+  ) with (fillfactor = 70); -- room for the next mirror in the page: no index is written (HOT)
   create index reflections_user_id_idx on public.reflections (user_id, created_at desc);
   alter table public.reflections enable row level security;
   revoke all on public.reflections from public, anon, authenticated, service_role;

@@ -32,13 +32,17 @@ as $$
     "preview_budget": 5, "user_retry_budget": 5}'
 $$;
 
--- All columns that an event changed, with their new values. A transition has a version and sets updated_at.
+-- All columns that an event changed, with their new values. A transition has a version and sets updated_at. The value of a
+-- timestamp that is the event's own is stored as true.
 create function voice_clone.event_changes(e voice_clone.events) returns jsonb
 language sql stable set search_path = ''
 as $$
   select case when e.changes ? 'user_id' then voice_clone.new_attempt_columns()
       || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
-    || e.changes
+    || coalesce((
+      select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$' then to_jsonb(e.recorded_at)
+        else c.value end)
+      from jsonb_each(e.changes) c), '{}')
     || case when e.events = '{verification_pending}' then '{}'
       else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end
 $$;
@@ -71,7 +75,9 @@ begin
         ('status', old.status, new.status), ('runtime', old.runtime_status, new.runtime_status),
         ('preview', old.preview_status, new.preview_status)));
   end if;
-  select coalesce(jsonb_object_agg(n.key, n.value), '{}') into v_changes from jsonb_each(v_new) n
+  select coalesce(jsonb_object_agg(n.key, case when n.key ~ '_(at|before)$' and n.value = to_jsonb(now()) then 'true'
+    else n.value end), '{}')
+  into v_changes from jsonb_each(v_new) n
   where n.value is distinct from v_old -> n.key and n.key not in ('version', 'updated_at');
 
   insert into voice_clone.events (attempt_id, version, events, changes)

@@ -22,8 +22,7 @@ comment on column public.voices.provider_voice_kind is
 comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and cannot be used';
-create index voices_user_id_idx on public.voices (user_id, created_at desc) where deleted_at is null;
-create index voices_owner_idx on public.voices (user_id);
+create index voices_user_id_idx on public.voices (user_id, created_at desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- A stock voice may be used by many, so only a voice that an enrollment made belongs to one row.
 create unique index voices_provider_voice_idx

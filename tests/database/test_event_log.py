@@ -47,7 +47,7 @@ def drop(world: World, name: str) -> None:
 
 
 def age(world: World, attempt: UUID, months_ago: int) -> None:
-    """As if the attempt had been made then; its events are in the partition of that month, if there is one."""
+    """As if the attempt had been made then."""
     with world.superuser.transaction():
         world.superuser.execute("set local session_replication_role = replica")
         world.superuser.execute(
@@ -161,6 +161,16 @@ def test_a_client_is_shown_every_column_of_its_new_attempt(world: World) -> None
     assert (first["changes"]["version"], first["changes"]["id"]) == (1, str(attempt))
     stored = world.truth("select changes from voice_clone.events where attempt_id = %s", attempt)["changes"]
     assert not {"id", "version", "created_at", "updated_at", "process_budget"} & set(stored)
+
+
+def test_a_timestamp_that_is_the_events_own_is_stored_once(world: World) -> None:
+    attempt = world.queued(world.user(), None)
+    event = world.truth(
+        "select e.changes, voice_clone.event_changes(e) -> 'queued_at' = to_jsonb(e.recorded_at) as same"
+        " from voice_clone.events e where e.attempt_id = %s order by e.id desc limit 1", attempt,
+    )  # fmt: skip
+    assert (event["changes"]["queued_at"], event["same"]) == (True, True)
+    assert world.truth("select * from voice_clone.replay(%s)", attempt) == world.attempt(attempt)
 
 
 def test_two_writers_at_once_get_a_version_each(world: World) -> None:

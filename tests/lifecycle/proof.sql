@@ -34,7 +34,7 @@ begin
   set recorded_at = e.recorded_at - v_ago,
       changes = (
         select jsonb_object_agg(c.key, case
-          when c.key = any (times.names) and c.value <> 'null' then to_jsonb((c.value #>> '{}')::timestamptz - v_ago)
+          when c.key = any (times.names) and c.value not in ('null', 'true') then to_jsonb((c.value #>> '{}')::timestamptz - v_ago)
           else c.value end)
         from jsonb_each(e.changes) c)
   from (
