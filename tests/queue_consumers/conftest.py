@@ -70,8 +70,8 @@ class Queued:
 KEEP_DELETED = """
 create function public.keep_deleted() returns trigger language plpgsql security definer as $$
 begin
-  execute format('insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
-    'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+  execute format(
+    'insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)', 'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
   return null;
 end $$;
 do $$
@@ -88,7 +88,7 @@ end $$;
 
 @pytest.fixture
 def queued(database: Database) -> Queued:
-    """Acknowledged messages are deleted; here they go to the archive of their queue, which nothing else fills."""
+    """Acknowledged messages are deleted; here they are copied to the archive of their queue."""
     with psycopg.connect(database.superuser, autocommit=True) as connection:
         connection.execute(KEEP_DELETED)
     return Queued(database.service, database.superuser)
