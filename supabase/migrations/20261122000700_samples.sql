@@ -13,10 +13,9 @@ create table public.voice_samples (
   measures jsonb,
   prepared_path text,
   prepared_bytes bigint,
-  inspected_at timestamptz,
   created_at timestamptz not null default now(),
   foreign key (consent_id, user_id) references public.voice_consents (id, user_id),
-  check (num_nulls(measures, inspected_at, prepared_path, prepared_bytes) in (0, 4))
+  check (num_nulls(measures, prepared_path, prepared_bytes) in (0, 3))
 );
 comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';

@@ -3,7 +3,6 @@
 create table voice_clone.enrollments (
   id uuid primary key default gen_random_uuid(),
   attempt_id uuid not null references public.voice_clone_attempts (id),
-  lease_epoch int not null,
   provider text not null,
   region text not null,
   provider_voice_kind text not null,

@@ -3,11 +3,12 @@
 -- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
-  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_open_limit int default 20
+  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  c_open_limit constant int := 20; -- uploads of one user that are not finalized
   v_sample uuid;
 begin
   if p_reflection is not null and not exists (
@@ -16,8 +17,9 @@ begin
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= p_open_limit then
-    raise exception '% uploads are open already', p_open_limit
+  if (select count(*) from public.voice_clone_attempts a
+      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= c_open_limit then
+    raise exception '% uploads are open already', c_open_limit
       using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
             hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
   end if;
@@ -33,7 +35,7 @@ end
 $$;
 
 -- The sample passed inspection: queue the attempt, make it the active one, and supersede the one before.
--- The message comes after p_delay_seconds, so that whoever queued it may do the work at once.
+-- The message comes after p_delay_seconds, so that the caller may do the work at once.
 create function voice_clone.queue_attempt(
   p_attempt uuid, p_user uuid, p_name text, p_language text, p_transcript text,
   p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint, p_delay_seconds int
@@ -57,7 +59,7 @@ begin
   perform voice_clone.cancel_attempts('superseded', p_reflection => v_attempt.reflection_id);
   update public.voice_samples s
   set language = p_language, transcript = p_transcript, content_type = p_content_type, bytes = p_bytes,
-      measures = p_measures, inspected_at = now(), prepared_path = p_prepared_path, prepared_bytes = p_prepared_bytes
+      measures = p_measures, prepared_path = p_prepared_path, prepared_bytes = p_prepared_bytes
   where s.id = v_attempt.sample_id and s.measures is null;
   return query
     update public.voice_clone_attempts a
@@ -97,7 +99,7 @@ end
 $$;
 
 grant execute on function
-  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int),
+  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean),
   voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, text, bigint, int),
   voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text)
 to voice_clone_backend;

@@ -10,8 +10,8 @@ declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   v_id uuid;
 begin
-  insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)
-  values (a.id, p_epoch, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
+  insert into voice_clone.enrollments (attempt_id, provider, region, provider_voice_kind, label, settles_at)
+  values (a.id, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
   returning id into v_id;
   return v_id;
 exception when unique_violation then

@@ -7,7 +7,7 @@ as $$
   select voice_clone.event_changes(e) - '{lease_owner,lease_epoch,lease_seconds,leased_at}'::text[]
 $$;
 
-create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint default 0)
+create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint)
 returns table (id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz)
 language sql stable security definer set search_path = ''
 as $$

@@ -58,7 +58,7 @@ def a_transition_leaves_its_traces(world: World) -> None:
     world.queue(attempt, user)
     assert world.attempt(attempt)["version"] == before + 1
     events = world.service.execute(
-        "select * from voice_clone.attempt_events(%s, %s)", (attempt, user)
+        "select * from voice_clone.attempt_events(%s, %s, 0)", (attempt, user)
     ).fetchall()
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in world.messages("voice_clone_process")] == [str(attempt)]
