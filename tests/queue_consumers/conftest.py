@@ -71,7 +71,9 @@ KEEP_DELETED = """
 create function public.keep_deleted() returns trigger language plpgsql security definer as $$
 begin
   execute format(
-    'insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)', 'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+    'insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
+    'a' || substr(tg_table_name, 2)
+  ) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
   return null;
 end $$;
 do $$
