@@ -90,6 +90,22 @@ async def test_a_step_that_runs_when_the_time_is_up_acknowledges_its_own_message
     assert waiting(world, "voice_clone_verify") == (0, 0)
 
 
+async def test_a_step_that_takes_longer_than_the_visibility_keeps_its_message(
+    world: World, providers: Simulator, tmp_path: Path
+) -> None:
+    async with serving(world, providers, tmp_path, VISIBILITY_SECONDS="1") as service:
+        attempt = await verifying(world, providers, looks=0)
+        providers.fault("elevenlabs", "get", "hang")
+        assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 1
+        queue = Queued(world.database.service, world.database.superuser, "voice_clone_verify")
+        await until(lambda: queue.rows("select from {queue} where vt > enqueued_at + interval '2.5 s'"))
+        assert (await drain(service, "voice_clone_verify", 0.2))["handled"] == 0
+        assert queue.rows("select read_ct from {queue}") == [(1,)]
+        providers.release()
+        await until(lambda: world.attempt(attempt)["status"] == "ready")
+    assert waiting(world, "voice_clone_verify") == (0, 0)
+
+
 async def test_drains_run_no_more_steps_at_once_than_max_jobs(
     world: World, providers: Simulator, tmp_path: Path
 ) -> None:

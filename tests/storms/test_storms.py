@@ -18,6 +18,10 @@ FULL = 200
 async def weathered(attempts: int, strikes: int, seed: int) -> None:
     with temporary_directory() as directory:
         async with storm(directory, seed) as made:
+            with psycopg.connect(made.stack.cluster.dsn(), autocommit=True) as superuser:
+                superuser.execute(
+                    PROOF.read_bytes()
+                )  # from now on it keeps a copy of each acknowledged message
             await made.rage(attempts, strikes)
             await made.calm()
             sight, calls = await check(made, attempts)
@@ -38,7 +42,6 @@ async def test_a_storm_is_weathered(seed: int) -> None:
 async def check(made: Storm, attempts: int) -> tuple[Sight, list[Row]]:
     providers = await made.control("GET", "/state")
     with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
-        superuser.execute(PROOF.read_bytes())
         sight = watch(superuser, str(uuid4()))
     check_attempts(sight, attempts, made)
     check_voices(sight, providers["voices"])
