@@ -45,8 +45,9 @@ from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
 from backend.web.health import HealthController, Probes
 from backend.web.http_client import HttpClient
-from backend.web.logs import RequestLog, configure_logging
+from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
+from backend.web.request_log import RequestLog
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,

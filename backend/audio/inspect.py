@@ -21,9 +21,9 @@ FAILURES = {
         "decode_timeout",
         "reading the sample took too long; a plain WAV or MP3 is read at once",
     ),
-    Reason.MEMORY: ("decode_failed", "reading the sample takes too much memory; save it anew as WAV or MP3"),
-    Reason.CRASH: ("decode_failed", "the sample could not be read to its end; save it anew as WAV or MP3"),
-    Reason.FAULT: ("decode_failed", "the sample could not be read; save it anew as WAV or MP3"),
+    Reason.MEMORY: ("decode_failed", "reading the sample takes too much memory; save it again as WAV or MP3"),
+    Reason.CRASH: ("decode_failed", "the sample could not be read to its end; save it again as WAV or MP3"),
+    Reason.FAULT: ("decode_failed", "the sample could not be read; save it again as WAV or MP3"),
     Reason.CLOSED: ("inspector_closed", "the service is shutting down; try again"),
 }
 

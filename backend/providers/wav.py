@@ -18,9 +18,9 @@ def pcm_wav(pcm: bytes, sample_rate: int) -> bytes:
 
 
 def mono_wav(data: bytes) -> bytes:
-    """The same speech with a plain header, whatever WAV came. ValueError when it is none, or holds no audio.
+    """The audio with a plain 44-byte header. Raises ValueError if it is no WAV, or has no audio.
 
-    A header written before its audio was known claims 0 or 4 GB of it: what is there counts.
+    A header written before the audio declares 0 bytes or 4 GB: then all that follows it is the audio.
     """
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise ValueError("not a WAV file")

@@ -3,15 +3,12 @@
 import logging
 import re
 import sys
-import time
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.stdlib.get_logger("likeness")
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -26,7 +23,6 @@ SECRET_TEXT = re.compile(
     r"|(?<=[?&])(?:[\w-]*(?:token|signature|credential|key)|expires|sig)=[^\s&\"'\\]+",  # of a signed URL
     re.IGNORECASE,
 )
-ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 QUIET = ("aiohttp", "psycopg.pool", "_granian")
 
 EventDict = MutableMapping[str, Any]
@@ -81,55 +77,3 @@ def redact_names(_: object, __: str, event: EventDict) -> EventDict:
 def redact_text(_: object, __: str, line: Any) -> str:
     """Works on the rendered line, so that nested values and tracebacks are covered as well."""
     return SECRET_TEXT.sub(REDACTED, line)
-
-
-class RequestLog:
-    """Wraps the whole application: each request gets an id, returned in a header, and one line of the log.
-
-    The line has the route's template, never the path, which may contain personal data.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        identity = incoming_id(scope) or uuid4().hex
-        identity_header = (b"x-request-id", identity.encode())
-        restore = request_id.set(identity)
-        started = time.perf_counter()
-        status = None
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], identity_header]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("response_interrupted")
-            raise
-        finally:
-            milliseconds = round((time.perf_counter() - started) * 1000, 2)
-            log.info(
-                "request",
-                method=scope["method"],
-                route=scope.get("path_template"),
-                status=status,
-                ms=milliseconds,
-                **scope["state"].get("log", {}),
-            )
-            request_id.reset(restore)
-
-
-def incoming_id(scope: Scope) -> str | None:
-    """The client's own id, if it has an acceptable form."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value):
-            return value.decode()
-    return None

@@ -92,8 +92,12 @@ def test_no_other_class_overrides_a_private_name_of_a_library() -> None:
     assert found == {(owner, name) for owner, name, _, _ in PRIVATE}
 
 
-def test_the_service_does_not_import_what_only_its_workers_need() -> None:
-    program = f"import sys, backend.app; print(*{WORKERS_ONLY!r} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("process", "unused"),
+    [("backend.app", WORKERS_ONLY), ("queue_consumers.__main__", {*WORKERS_ONLY, "litestar"})],
+)
+def test_a_process_does_not_import_a_library_that_only_others_need(process: str, unused: set[str]) -> None:
+    program = f"import sys, {process}; print(*{unused!r} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
     )

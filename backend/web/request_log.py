@@ -1,0 +1,63 @@
+"""Each request gets an id, returned in a header, and one line of the log.
+
+The line has the route's template, never the path, which may contain personal data.
+"""
+
+import re
+import time
+from uuid import uuid4
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.web.logs import log, request_id
+
+ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+
+
+class RequestLog:
+    """Wraps the whole application, so that a 404 has an id as well."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        identity = incoming_id(scope) or uuid4().hex
+        identity_header = (b"x-request-id", identity.encode())
+        restore = request_id.set(identity)
+        started = time.perf_counter()
+        status = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], identity_header]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("response_interrupted")
+            raise
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            log.info(
+                "request",
+                method=scope["method"],
+                route=scope.get("path_template"),
+                status=status,
+                ms=milliseconds,
+                **scope["state"].get("log", {}),
+            )
+            request_id.reset(restore)
+
+
+def incoming_id(scope: Scope) -> str | None:
+    """The client's own id, if it has an acceptable form."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value):
+            return value.decode()
+    return None
