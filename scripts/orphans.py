@@ -47,9 +47,13 @@ def orphans(
         ),
     ] = False,
 ) -> None:
-    """List provider voices that no voice of ours owns. Changes nothing; the sweep removes them when due.
+    """List provider voices without a voice row. Changes nothing; the sweep removes them when they are due.
 
-    Needs DATABASE_URL, the service's login or the owner's. Exits with 1 where a provider could not be asked.
+    Needs: DATABASE_URL with the login of the service or of the owner; with --reconcile, the service's settings.
+
+    Exit codes: 0 listed; 1 the database or a provider could not be read; 2 DATABASE_URL is not set.
+
+    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness orphans --json
     """
     url = os.environ.get("DATABASE_URL")
     if not url:

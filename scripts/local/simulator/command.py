@@ -28,9 +28,16 @@ def simulator(
         int | None, typer.Option(help="Voices an account may hold; the vendor's own number by default.")
     ] = None,
 ) -> None:
-    """Simulate voice providers: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs, faults: /_control.
+    """Simulate voice providers until a signal: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs.
 
-    Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
+    Faults are injected under /_control. Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
+    The first line printed is the address.
+
+    Needs: the extra `local`.
+
+    Exit codes: 0 stopped by SIGTERM or SIGINT; 2 the port is not free.
+
+    Example: likeness simulator --port 54390 --state .local/voices.jsonl
     """
     try:
         uvloop.run(serve(host, port, SimulatorState(path=state, instant=instant, slots=slots)))
