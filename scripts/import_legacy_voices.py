@@ -28,7 +28,7 @@ MEANINGS = {
 
 
 class LegacyVoice(Struct, frozen=True, kw_only=True):
-    """A reflection whose voice said ready, and what became of it, or would."""
+    """A reflection whose voice is ready in the earlier system, and the outcome of its import."""
 
     reflection_id: UUID
     user_id: UUID

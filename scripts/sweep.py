@@ -18,7 +18,7 @@ MEANINGS = {
     "sent": "messages that were due, or lost and sent again",
     "requeued": "leases that ran out; the work is queued again",
     "failed": "out of budget, or past a deadline",
-    "postponed": "nothing to do any more",
+    "postponed": "no longer due",
     "enrollments": "voices at a provider whose outcome or removal is due",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",
     "errors": "could not be swept: Postgres's log names each and its error",

@@ -54,7 +54,7 @@ async def run(provider: str, sample: Path | None) -> Result:
 
 
 def take_sample(sample: Path | None, target: Path) -> tuple[Path, str | None]:
-    """A copy of the given recording, or one that is spoken here; and its transcript where it is known."""
+    """A copy of the given recording, or a synthesized one; and its transcript if it is known."""
     if sample is None:
         return target, speak_sample(target)
     if not sample.is_file():

@@ -93,8 +93,8 @@ def diagram(edges: Sequence[Edge]) -> str:
 
 
 def arrow(edge: Edge) -> str:
-    said = ", sends to ".join([edge.event, *edge.follow_ups])
-    return f"{edge.from_status or '[*]'} --> {edge.to_status}: {said}"
+    label = ", sends to ".join([edge.event, *edge.follow_ups])
+    return f"{edge.from_status or '[*]'} --> {edge.to_status}: {label}"
 
 
 def with_diagrams(page: str, diagrams: str) -> str:

@@ -182,7 +182,7 @@ async def start(stack: Stack) -> Child:
     command = [python, "-m", "scripts.local.simulator", "--port", port, "--instant"]
     simulator = await processes.start("simulator", command, {}, cwd=ROOT)
     service = await processes.start("service", [python, "-m", "scripts.local.bench.serve"], env, cwd=ROOT)
-    env["LOG_LEVEL"] = "info"  # it says when it listens
+    env["LOG_LEVEL"] = "info"  # the line that it listens
     consumers = await processes.start("consumers", [python, "-m", "queue_consumers"], env, cwd=ROOT)
     await simulator.await_output("provider simulator:")
     await service.await_url(f"{stack.api_url}/health/ready")

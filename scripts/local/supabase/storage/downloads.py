@@ -23,7 +23,7 @@ async def find_object(server: Server, caller: RequestUser, operation: str, bucke
     """The row, if the caller may see it.
 
     Raises:
-        LocalStorageError: NoSuchKey, also for what belongs to somebody else.
+        LocalStorageError: NoSuchKey, also for an object of another user.
     """
     check_name(name)
     found = await run(server.pool, caller, operation, "find_object", bucket=bucket, name=name)

@@ -33,7 +33,7 @@ class ObjectFiles:
         return self.root / str(uuid.UUID(version))
 
     async def receive(self, chunks: AsyncIterator[bytes], limit: int | None) -> Received:
-        """Write to a temporary file, fsync, rename, fsync the directory; or leave nothing.
+        """Write to a temporary file, fsync, rename, fsync the directory; or remove all of it.
 
         Raises:
             LocalStorageError: EntityTooLarge, as soon as one byte more than the limit has come.
@@ -89,7 +89,7 @@ class ObjectFiles:
             self.path(version).unlink(missing_ok=True)
 
     def sweep(self, versions: set[str]) -> None:
-        """Remove what a crash left: files without a row. Only while nothing is being received."""
+        """Remove what a crash left: files without a row. Only before the first upload."""
         for path in self.root.iterdir():
             if path.name not in versions:
                 path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 -- find_bucket --
--- its limits, whoever asks
+-- its limits, for any caller
 select id, name, owner, public, file_size_limit, allowed_mime_types, created_at, updated_at
   from storage.buckets where id = %(bucket)s
 
@@ -75,7 +75,7 @@ delete from storage.objects where bucket_id = %(bucket)s and name = any(%(names)
 returning id, name, bucket_id, owner, owner_id, version, metadata, user_metadata, created_at, updated_at, last_accessed_at
 
 -- list_objects --
--- one level below a prefix; a folder has a name and nothing else
+-- one level below a prefix; a folder has only a name
 with entries as (
   select split_part(substr(name, length(%(prefix)s) + 1), '/', 1) as entry,
          position('/' in substr(name, length(%(prefix)s) + 1)) > 0 as is_folder,

@@ -43,7 +43,7 @@ async def open_body(request: Request[Any, Any, Any]) -> Body:
 
 
 async def open_multipart(stream: AsyncIterator[bytes], boundary: str) -> Body:
-    """Fields come first, as every client sends them; the file's part is handed on as a stream."""
+    """Fields come first, as every client sends them; the file's part is passed on as a stream."""
     fields: dict[str, bytearray] = {}
     events = multipart_events(stream, boundary)
     current: bytearray | None = None

@@ -49,7 +49,7 @@ async def try_upload(
     *,
     upsert: bool,
 ) -> None:
-    """Raise what an upload under this name would be refused with; one round trip, nothing is kept."""
+    """Raise what an upload under this name would be refused with; one round trip, rolled back."""
     query = "upsert_object" if upsert else "insert_object"
     await run(server.pool, caller, operation, query, keep=False, **row_values(bucket, name, owner))
 
