@@ -1,4 +1,4 @@
-"""`likeness …` or `python -m scripts …`: operator commands. Only the called one is imported: a fast start."""
+"""`likeness …` or `python -m scripts …`: the commands. Only the called one is imported: a fast start."""
 
 import sys
 from collections.abc import Callable
@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def main() -> None:
-    """Operator commands of Likeness."""
+    """Commands of Likeness: for operators of a deployment, and for developers in a checkout."""
 
 
 def register(arguments: list[str]) -> None:

@@ -28,7 +28,7 @@ MEANINGS = {
 
 
 class LegacyVoice(Struct, frozen=True, kw_only=True):
-    """A reflection whose voice said ready, and what became of it, or would."""
+    """A reflection whose voice is ready in the earlier system, and the outcome of its import."""
 
     reflection_id: UUID
     user_id: UUID
@@ -44,8 +44,13 @@ def import_legacy_voices(
 ) -> None:
     """Import the voices that an earlier system left in `reflections.voice`.
 
-    Lists them; with --apply imports them, fifty in a transaction, and may be interrupted and repeated. Needs
-    DATABASE_URL, the owner's login. Exits with 1 where a voice could not be imported.
+    Lists them; with --apply imports them, fifty in a transaction. It may be interrupted and repeated.
+
+    Needs: DATABASE_URL with the login of the owner.
+
+    Exit codes: 0 listed or imported; 1 a voice could not be imported; 2 DATABASE_URL is not set.
+
+    Example: DATABASE_URL=postgresql://postgres:…@host:5432/postgres likeness import-legacy-voices --apply
     """
     url = os.environ.get("DATABASE_URL")
     if not url:

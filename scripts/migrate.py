@@ -9,7 +9,15 @@ from scripts.migrations import MigrationError, push_migrations
 
 
 def migrate() -> None:
-    """Push pending migrations to DATABASE_URL, as role postgres, with the Supabase CLI."""
+    """Push pending migrations with the Supabase CLI.
+
+    Needs: DATABASE_URL with the login of the role postgres, and the Supabase CLI (npm install supabase).
+
+    Exit codes: 0 pushed, or nothing was pending; 1 a migration failed, and its transaction is rolled back;
+    2 DATABASE_URL is not set.
+
+    Example: DATABASE_URL=postgresql://postgres:…@host:5432/postgres likeness migrate
+    """
     dsn = os.environ.get("DATABASE_URL")
     if not dsn:
         raise typer.BadParameter("DATABASE_URL is not set: postgresql://postgres:…@host:5432/postgres")

@@ -34,7 +34,7 @@ def supabase_cli() -> Path:
 
 
 def push_migrations(dsn: str, project: Path = PROJECT) -> str:
-    """Apply what is pending to a database, as its role `postgres`; returns what the CLI said.
+    """Apply what is pending to a database, as its role `postgres`; returns the output of the CLI.
 
     Each group of migrations counts on by itself, so a new one may come before the last that was applied.
     """

@@ -1,4 +1,4 @@
-"""`python -m scripts orphans`: provider voices that nobody owns, and, reconciled, what does not match."""
+"""`python -m scripts orphans`: provider voices without an owner, and with --reconcile every mismatch."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ MISSING_COLUMNS = (*PLACE, "voice_id", "attempt_id")
 
 
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the command says; only where it reconciled, what else it found."""
+    """The output of the command; the optional fields are those of --reconcile."""
 
     orphans: list[Orphan]
     unknown: list[Unknown] | None = None
     missing: list[Missing] | None = None
-    errors: dict[str, str] | None = None  # the providers that could not be asked, and why
+    errors: dict[str, str] | None = None  # the providers that could not be read, and why
 
 
 def orphans(
@@ -42,14 +42,18 @@ def orphans(
         bool,
         typer.Option(
             "--reconcile",
-            help="Also compare with what each provider lists: voices that nothing here knows, and voices "
+            help="Also compare with what each provider lists: voices that are unknown here, and voices "
             "that their provider has lost. Needs the service's settings.",
         ),
     ] = False,
 ) -> None:
-    """List provider voices that no voice of ours owns. Changes nothing; the sweep removes them when due.
+    """List provider voices without a voice row. Changes nothing; the sweep removes them when they are due.
 
-    Needs DATABASE_URL, the service's login or the owner's. Exits with 1 where a provider could not be asked.
+    Needs: DATABASE_URL with the login of the service or of the owner; --reconcile, the service's settings.
+
+    Exit codes: 0 listed; 1 the database or a provider could not be read; 2 DATABASE_URL is not set.
+
+    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness orphans --json
     """
     url = os.environ.get("DATABASE_URL")
     if not url:
@@ -81,9 +85,9 @@ def show(report: Report) -> None:
     console = Console()
     draw(console, "Orphans", ORPHAN_COLUMNS, report.orphans)
     if report.unknown is not None:
-        draw(console, "At a provider, and known to nothing here", UNKNOWN_COLUMNS, report.unknown)
+        draw(console, "At a provider, and unknown here", UNKNOWN_COLUMNS, report.unknown)
     if report.missing is not None:
-        draw(console, "Kept here, and lost at their provider", MISSING_COLUMNS, report.missing)
+        draw(console, "Kept here, and missing at their provider", MISSING_COLUMNS, report.missing)
     for provider, why in (report.errors or {}).items():
         console.print(f"{provider} could not be asked: {why}", markup=False)
 

@@ -48,7 +48,7 @@ class Unknown(Struct, frozen=True, kw_only=True):
 
 
 class Missing(Struct, frozen=True, kw_only=True):
-    """A voice that somebody may speak with, and that its provider does not have."""
+    """A voice that is in use here, and that its provider does not have."""
 
     provider: str
     region: str
@@ -76,7 +76,7 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 
 
 async def reconcile(settings: Settings) -> Found:
-    """Every provider that is set up. One that cannot be asked is named and keeps no other from it."""
+    """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
     http = HttpClient()
     local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
     found = Found(unknown=[], missing=[], errors={})
@@ -92,7 +92,7 @@ async def reconcile(settings: Settings) -> Found:
 
 async def compare(database: Database, provider: VoiceProvider, found: Found) -> None:
     where = {"provider": provider.name, "region": provider.region or ""}
-    # Read first: what is made from now on may be listed, and is not to be missed.
+    # Read before the list: a voice that is created after this read must not be reported as missing.
     kept = await database.fetch_all(queries.kept, where, row=KeptRow)
     listed: set[str] = set()
     async for batch in batches(provider.list()):
@@ -116,7 +116,7 @@ async def compare(database: Database, provider: VoiceProvider, found: Found) -> 
                 )
             )
     for row in kept:
-        # Asked for by itself: lists lag, and leave out the voices that a provider offers to everyone.
+        # Requested by its id: lists lag, and leave out the voices that a provider offers to everyone.
         if row.provider_voice_id in listed or await provider.describe(row.provider_voice_id) is not None:
             continue
         found.missing.append(

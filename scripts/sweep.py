@@ -1,4 +1,4 @@
-"""`python -m scripts sweep`: run the sweep once, and say what it did."""
+"""`python -m scripts sweep`: run the sweep once, and print what it did."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ MEANINGS = {
     "sent": "messages that were due, or lost and sent again",
     "requeued": "leases that ran out; the work is queued again",
     "failed": "out of budget, or past a deadline",
-    "postponed": "nothing to do any more",
+    "postponed": "no longer due",
     "enrollments": "voices at a provider whose outcome or removal is due",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",
     "errors": "could not be swept: Postgres's log names each and its error",
@@ -27,12 +27,17 @@ ERRORS = 1  # the exit code
 
 
 def sweep(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many attempts in this run.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of attempts in this run.")] = 1000,
     json: Annotated[bool, typer.Option("--json", help="Counts as one JSON object.")] = False,
 ) -> None:
-    """Move on what has waited too long, as the consumers' timer does; safe at any time, and twice at once.
+    """Recover what is overdue, as the consumers do by timer. Safe at any time, also twice at the same time.
 
-    Needs DATABASE_URL, the service's login or the owner's. Exits with 1 where something could not be moved.
+    Needs: DATABASE_URL with the login of the service or of the owner.
+
+    Exit codes: 0 done, or nothing was due; 1 the sweep did not run, or a row could not be processed;
+    2 DATABASE_URL is not set.
+
+    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness sweep --json
     """
     url = os.environ.get("DATABASE_URL")
     if not url:

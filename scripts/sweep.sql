@@ -1,3 +1,3 @@
 -- sweep --
--- one run; no row where nothing was due
+-- one run; no rows if no work was due
 select what, count from voice_clone.sweep(%(limit)s)

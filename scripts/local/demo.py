@@ -1,4 +1,4 @@
-"""`python -m scripts demo`: bring everything up, walk through the main job once, stop."""
+"""`python -m scripts demo`: start everything, run the main job once, stop."""
 
 import asyncio
 import shutil
@@ -21,12 +21,18 @@ def demo(
         Literal["local", "qwen", "elevenlabs"], typer.Option(help="qwen and elevenlabs are simulated.")
     ] = "local",
     sample: Annotated[
-        Path | None, typer.Option(help="A WAV recording of 3 to 60 seconds; spoken here where none is given.")
+        Path | None, typer.Option(help="A WAV recording of 3 to 60 seconds; synthesized if not given.")
     ] = None,
 ) -> None:
-    """The main job once, from a spoken sample to a reflection that may be launched.
+    """Run the main job once, from a sample to a reflection that may be launched.
 
-    The last line is one JSON object; `speech` in it is a WAV in which the new voice speaks.
+    The last line is one JSON object; `speech` in it is a WAV file in which the new voice speaks.
+
+    Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
+
+    Exit codes: 0 launchable; 1 a step failed, and the message names it; 130 interrupted.
+
+    Example: likeness demo --provider elevenlabs --sample recording.wav
     """
     try:
         result = asyncio.run(cancelled_by_signal(run(provider, sample)))
@@ -48,7 +54,7 @@ async def run(provider: str, sample: Path | None) -> Result:
 
 
 def take_sample(sample: Path | None, target: Path) -> tuple[Path, str | None]:
-    """A copy of the given recording, or one that is spoken here; and its transcript where it is known."""
+    """A copy of the given recording, or a synthesized one; and its transcript if it is known."""
     if sample is None:
         return target, speak_sample(target)
     if not sample.is_file():

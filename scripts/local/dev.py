@@ -25,7 +25,16 @@ FAULTS = (StackError, PostgresError, MigrationError, ProcessError)
 def dev(
     provider: Annotated[str, typer.Option(help="local, or qwen or elevenlabs at the simulator")] = "local",
 ) -> None:
-    """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and stay."""
+    """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and run until Ctrl-C.
+
+    Writes the addresses and keys to .local/stack.json; LOCAL_DIR names another directory.
+
+    Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
+
+    Exit codes: 0 stopped by a signal; 1 a process did not start or ended; the message has the end of its log.
+
+    Example: likeness dev --provider qwen
+    """
     try:
         asyncio.run(cancelled_by_signal(run(provider)))
     except FAULTS as error:

@@ -37,7 +37,17 @@ class PageError(Exception):
 
 
 def lifecycle() -> None:
-    """Draw the edges of DATABASE_URL, as its owner, or of a new database with this checkout's migrations."""
+    """Draw the edges of the lifecycle into docs/lifecycle.md.
+
+    Reads DATABASE_URL if it is set, with the login of the owner, else a new database with this checkout's
+    migrations.
+
+    Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
+
+    Exit codes: 0 written; 1 the database or the page could not be read.
+
+    Example: likeness lifecycle
+    """
     try:
         with migrated() as dsn:
             page = with_diagrams(PAGE.read_text(), render(read_edges(dsn)))
@@ -83,8 +93,8 @@ def diagram(edges: Sequence[Edge]) -> str:
 
 
 def arrow(edge: Edge) -> str:
-    said = ", sends to ".join([edge.event, *edge.follow_ups])
-    return f"{edge.from_status or '[*]'} --> {edge.to_status}: {said}"
+    label = ", sends to ".join([edge.event, *edge.follow_ups])
+    return f"{edge.from_status or '[*]'} --> {edge.to_status}: {label}"
 
 
 def with_diagrams(page: str, diagrams: str) -> str:

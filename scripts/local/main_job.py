@@ -1,4 +1,4 @@
-"""The main job as an application does it: over HTTP, signed in, with nothing but the publishable key."""
+"""The main job as an application does it: over HTTP, signed in, with the publishable key only."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ TEXT = (
 
 
 class DemoError(Exception):
-    """The demo could not go on; the message says where and why."""
+    """A step of the demo failed; the message names the step and the reason."""
 
 
 class Result(msgspec.Struct, rename="camel"):
@@ -185,7 +185,7 @@ async def upload_sample(
 
 
 async def until(client: Client, path: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The reflection's voice once it is good. A failure on the way is told at once."""
+    """Poll the reflection's voice until `good` accepts it. Raises DemoError when a step failed."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         shown = (await client.service("GET", path)).json()
@@ -195,7 +195,7 @@ async def until(client: Client, path: str, good: Callable[[dict[str, Any]], bool
         if "failed" in {voice.get("cloneStatus"), voice.get("runtimeStatus"), voice.get("previewStatus")}:
             raise DemoError(f"The clone failed: {voice['error']}")
         if time.monotonic() > deadline:
-            raise DemoError(f"Nothing more happened within {WAIT_SECONDS} s. The mirror: {voice}")
+            raise DemoError(f"No progress within {WAIT_SECONDS} s. The mirror: {voice}")
         await asyncio.sleep(POLL_SECONDS)
 
 

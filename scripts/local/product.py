@@ -53,7 +53,7 @@ async def running_everything(*, provider: str = "local") -> AsyncIterator[Stack]
 
 
 def service_settings(stack: Stack, provider: str) -> dict[str, str]:
-    """The environment of service and consumers; providers are the simulator's, whatever the shell has set."""
+    """The environment of service and consumers; providers are always the simulator's."""
     secrets, port = stack.secrets, stack.api_url.rsplit(":", 1)[1]
     return {
         "DATABASE_URL": stack.database_url,

@@ -1,4 +1,4 @@
-"""Speak a sample, for when no human one is at hand: `python -m scripts.local.sample sample.wav`."""
+"""Speak a sample, where no recording is available: `python -m scripts.local.sample sample.wav`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the Supabase CLI says of the migrations."""
+"""The migrations, applied and checked by the Supabase CLI."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The operator's list of orphans: what it says, and what reconciling with the providers finds."""
+"""The operator's list of orphans: its output, and the mismatches that --reconcile finds."""
 
 import asyncio
 import json

@@ -39,12 +39,12 @@ def processes_of(directory: Path) -> set[int]:
     wanted, found = str(directory).encode(), set[int]()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            description = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
             cwd = os.readlink(process / "cwd").encode()
             state = (process / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:  # it ended meanwhile
             continue
-        if (wanted in told or cwd.startswith(wanted)) and state != "Z":
+        if (wanted in description or cwd.startswith(wanted)) and state != "Z":
             found.add(int(process.name))
     return found
 
@@ -79,8 +79,8 @@ async def supervisor(*command: str, **env: str) -> AsyncIterator[asyncio.subproc
 @asynccontextmanager
 async def unfinished_request(directory: Path) -> AsyncIterator[None]:
     """A client of the service that has sent half a request, and waits."""
-    told = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
-    url = httpx.URL(told["api_url"])
+    description = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
+    url = httpx.URL(description["api_url"])
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"GET /health/live HTTP/1.1\r\nhost: likeness\r\n")
     await writer.drain()
@@ -169,18 +169,18 @@ async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path)
     async with supervisor("scripts", "dev", LOCAL_DIR=str(directory), COLUMNS="200") as process:
         password = (await line_with(process, "Sign in as")).split("password")[1].strip()
         await line_with(process, "Ctrl-C")
-        told = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
+        description = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
         assert stat.S_IMODE((directory / "stack.json").stat().st_mode) == 0o600
         async with httpx.AsyncClient() as http:
             signed_in = await http.post(
-                f"{told['supabase_url']}/auth/v1/token?grant_type=password",
-                headers={"apikey": told["publishable_key"]},
+                f"{description['supabase_url']}/auth/v1/token?grant_type=password",
+                headers={"apikey": description["publishable_key"]},
                 json={"email": "demo@likeness.local", "password": password},
             )
             headers = {"authorization": f"Bearer {signed_in.json()['access_token']}"}
-            voices = await http.get(f"{told['api_url']}/api/voices", headers=headers)
+            voices = await http.get(f"{description['api_url']}/api/voices", headers=headers)
             assert voices.status_code == 200, voices.text
-            assert (await http.get(f"{told['simulator_url']}/_control/state")).status_code < 500
+            assert (await http.get(f"{description['simulator_url']}/_control/state")).status_code < 500
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     assert not processes_of(directory)

@@ -15,28 +15,26 @@ from tests.storms.reasons import untrue_reasons
 FULL = 200
 
 
-async def weathered(attempts: int, strikes: int, seed: int) -> None:
+async def run_storm(attempts: int, disruptions: int, seed: int) -> None:
     with temporary_directory() as directory:
         async with storm(directory, seed) as made:
             with psycopg.connect(made.stack.cluster.dsn(), autocommit=True) as superuser:
-                superuser.execute(
-                    PROOF.read_bytes()
-                )  # from now on it keeps a copy of each acknowledged message
-            await made.rage(attempts, strikes)
-            await made.calm()
+                superuser.execute(PROOF.read_bytes())  # from now on each acknowledged message is copied
+            await made.queue_and_disrupt(attempts, disruptions)
+            await made.recover()
             sight, calls = await check(made, attempts)
             if attempts >= FULL:
-                check_weather(made, sight, calls)
+                check_disruptions(made, sight, calls)
 
 
-async def test_a_small_storm_is_weathered() -> None:
-    await weathered(30, strikes=8, seed=1)
+async def test_every_attempt_of_a_small_storm_ends_as_it_should() -> None:
+    await run_storm(30, disruptions=8, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_storm_is_weathered(seed: int) -> None:
-    await weathered(FULL, strikes=50, seed=seed)
+async def test_a_storm_is_run_storm(seed: int) -> None:
+    await run_storm(FULL, disruptions=50, seed=seed)
 
 
 async def check(made: Storm, attempts: int) -> tuple[Sight, list[Row]]:
@@ -53,9 +51,9 @@ async def check(made: Storm, attempts: int) -> tuple[Sight, list[Row]]:
     return sight, providers["calls"]
 
 
-def check_weather(made: Storm, sight: Sight, calls: list[Row]) -> None:
-    """It was a storm: each strike and each fault came, and attempts took every way out of processing."""
-    assert all(made.strikes.values()), made.strikes
+def check_disruptions(made: Storm, sight: Sight, calls: list[Row]) -> None:
+    """It was a storm: each disruption and each fault came, and attempts took every way out of processing."""
+    assert all(made.disruptions.values()), made.disruptions
     assert {fault["fault"] for fault in FAULTS} <= {fault for call in calls for fault in call["met"]}
     taken = {name for event in sight.events for name in event["events"]}
     assert {"requeued", "enrolled", "verification_awaited", "verified", "cancelled"} <= taken
@@ -66,7 +64,7 @@ def check_attempts(sight: Sight, attempts: int, made: Storm) -> None:
     assert len(statuses) == attempts
     assert set(statuses) <= {"ready", "failed", "cancelled"}
     assert statuses.count("cancelled") == attempts // 10, "superseded, and nothing else"
-    assert statuses.count("ready") > attempts / 2, made.strikes
+    assert statuses.count("ready") > attempts / 2, made.disruptions
     for a in sight.attempts:
         for step in ("process", "sync", "preview"):
             assert a[f"{step}_count"] <= a[f"{step}_budget"]

@@ -1,4 +1,4 @@
-"""What a benchmark says: each figure beside a floor that was measured in the same run."""
+"""The output of a benchmark: each figure beside a floor that was measured in the same run."""
 
 import sys
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def against_floor(
 
 
 def at_least(name: str, value: float, unit: str, aim: float, floor: float | None = None) -> Figure:
-    """The aim is on the value; the floor tells what the parts alone do here."""
+    """The aim is on the value; the floor is what the parts alone reach here."""
     ratio = None if floor is None else value / floor
     return Figure(
         name=name, value=value, unit=unit, floor=floor, ratio=ratio, aim=f"≥ {aim:g} {unit}", met=value >= aim

@@ -52,7 +52,7 @@ async def queue_in_turn(
 
 
 async def until_launched(connection: psycopg.AsyncConnection, attempts: Sequence[UUID]) -> None:
-    """From the last to the first, a few at a time, so that watching costs next to nothing."""
+    """From the last to the first, a few at a time, so that polling costs little."""
     waiting = list(attempts)
     deadline = time.perf_counter() + PATIENCE_SECONDS
     while waiting:

@@ -23,7 +23,7 @@ TRANSITIONS = 1_000
 PAUSE_SECONDS = (0.002, 0.008)  # between two of them
 PATIENCE = 30.0
 
-# Commits after calling back with the moment of it; the receipts are awaited by whoever called.
+# Commits, and returns the moment at which the commit was sent; the caller awaits the receipts.
 Change = Callable[[Sequence[str]], Awaitable[float]]
 
 
@@ -71,7 +71,7 @@ async def listeners(bench: Bench) -> list[Figure]:
     return [
         at_most(f"{what}, delivery, p50", percentile(one, 50), "ms", 100, percentile(floor, 50)),
         at_most(f"{what}, delivery, p99", percentile(one, 99), "ms", 100, percentile(floor, 99)),
-        at_most(f"{what}, told at once, p99", all_at_once, "ms", 2_000, floor_at_once),
+        at_most(f"{what}, one transaction, p99", all_at_once, "ms", 2_000, floor_at_once),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 load generator: kept-alive connections that ask again as soon as they are answered."""
+"""A small HTTP/1.1 load generator: kept-alive connections that send the next request after each answer."""
 
 import asyncio
 import statistics
@@ -27,7 +27,7 @@ class Connection:
         parts = urlsplit(url)
         return cls(*await asyncio.open_connection(parts.hostname, parts.port))
 
-    async def ask(self, request: bytes) -> int:
+    async def request(self, request: bytes) -> int:
         """The status; the body is read and dropped."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -40,19 +40,19 @@ class Connection:
 
 
 async def requests_per_second(url: str, request: bytes, *, connections: int, seconds: float) -> float:
-    """Raises RuntimeError when an answer is no success: a refusal is fast, and measures nothing."""
+    """Raises RuntimeError when an answer is an error, which would be faster than the work."""
     opened = [await Connection.open(url) for _ in range(connections)]
     ends = time.perf_counter() + seconds
-    counts = await asyncio.gather(*(ask_until(each, request, ends) for each in opened))
+    counts = await asyncio.gather(*(request_until(each, request, ends) for each in opened))
     for each in opened:
         each.close()
     return sum(counts) / seconds
 
 
-async def ask_until(connection: Connection, request: bytes, ends: float) -> int:
+async def request_until(connection: Connection, request: bytes, ends: float) -> int:
     count = 0
     while time.perf_counter() < ends:
-        status = await connection.ask(request)
+        status = await connection.request(request)
         if status >= 300:
             raise RuntimeError(f"HTTP {status}")
         count += 1
@@ -65,7 +65,7 @@ async def milliseconds(url: str, requests: Sequence[bytes]) -> float:
     taken = []
     for request in requests:
         started = time.perf_counter()
-        status = await connection.ask(request)
+        status = await connection.request(request)
         taken.append((time.perf_counter() - started) * 1000)
         if status >= 300:
             raise RuntimeError(f"HTTP {status}")

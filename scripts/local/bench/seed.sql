@@ -1,5 +1,5 @@
 -- users --
--- people of this round, told apart by its tag
+-- users of this round, identified by its tag
 insert into auth.users (id, email)
 select gen_random_uuid(), %(tag)s || '-' || n || '@bench.local' from generate_series(1, %(count)s) n
 returning id
@@ -19,7 +19,7 @@ from r
 returning reflection_id
 
 -- plain_update --
--- the floor of a mirror: the same rows, the same size, nothing checked
+-- the floor of a mirror: the same rows, the same size, without checks
 update public.reflections r set voice = r.voice || a.state
 from (select reflection_id, to_jsonb(a) - 'user_id' as state from public.voice_clone_attempts a where reflection_id = any(%(reflections)s)) a
 where r.id = a.reflection_id
@@ -85,7 +85,7 @@ insert into voice_clone.deadlines (attempt_id, sweep_at)
 select f.id, now() + interval '1 day' from filled f where f.is_active
 
 -- fill_delayed --
--- messages that nobody may see for a day, in each queue that is measured
+-- messages that are invisible for a day, in each queue that is measured
 select cardinality(voice_clone.send_messages(queue,
   (select array_agg(voice_clone.queue_message(queue, gen_random_uuid(), 1, null)) from generate_series(1, %(count)s)), 86400))
 from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
@@ -103,7 +103,7 @@ update voice_clone.deadlines set sweep_at = now() + interval '5 min' where attem
 select sum(count) from voice_clone.sweep(%(count)s)
 
 -- withdrawn --
--- cancelled past triggers, so that nothing of them is left to do
+-- cancelled past triggers, so that no work is left for them
 with cancelled as (
   update public.voice_clone_attempts set status = 'cancelled', is_active = false where id = any(%(attempts)s) returning id
 )

@@ -1,7 +1,7 @@
-"""A storm: workers die, Postgres restarts, providers fail, and attempts get through all the same.
+"""A storm: workers are killed, Postgres restarts, providers fail, and attempts still get to their end.
 
-What the database and the providers must agree on afterwards is checked by the tests; the benchmark asks how
-many voices a second still became ready.
+The tests check that the database and the providers agree afterwards; the benchmark measures how many voices
+a second became ready.
 """
 
 import asyncio
@@ -60,19 +60,19 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "*", "fault": "throttled", "retry_after": 0.5, "probability": 0.08},
     {"operation": "*", "fault": "bad_gateway", "probability": 0.04},
 )
-STRIKES = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release"]
+DISRUPTIONS = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release"]
 PATIENCE_SECONDS = 240
-BENCH_ATTEMPTS, BENCH_STRIKES = 200, 20
+BENCH_ATTEMPTS, BENCH_DISRUPTIONS = 200, 20
 
 
 class Storm:
-    """A stack with simulator, service and two consumers, and what strikes them."""
+    """A stack with simulator, service and two consumers, and the disruptions of them."""
 
     def __init__(self, stack: Stack, prepared: tuple[str, int], seed: int) -> None:
         self.stack = stack
         self.bench = Bench(stack, prepared)
-        self.strikes = dict.fromkeys(STRIKES, 0)
-        self._random = random.Random(seed)  # noqa: S311 - the same strikes in each run
+        self.disruptions = dict.fromkeys(DISRUPTIONS, 0)
+        self._random = random.Random(seed)  # noqa: S311 - the same disruptions in each run
         self._children: dict[str, Child] = {}
 
     async def start(self) -> None:
@@ -107,8 +107,8 @@ class Storm:
     def reflections(self, count: int) -> list[Any]:
         return self.bench.new_reflections(count)
 
-    async def rage(self, attempts: int, strikes: int) -> None:
-        """Half of the attempts at once, the others between the strikes; one in ten supersedes another."""
+    async def queue_and_disrupt(self, attempts: int, disruptions: int) -> None:
+        """Half of the attempts at once, the others between the disruptions; one in ten supersedes another."""
         await self.control("POST", "/faults", [
             {"provider": provider, "times": None, **fault}
             for provider in ("qwen", "elevenlabs") for fault in FAULTS
@@ -117,13 +117,13 @@ class Storm:
         reflections = self.reflections(attempts - superseding)
         later = reflections[attempts // 2 :] + self._random.sample(reflections, superseding)
         self.queue(reflections[: attempts // 2])
-        for strike in range(strikes):
+        for disruption in range(disruptions):
             await asyncio.sleep(self._random.uniform(0.2, 1.2))
-            await self.strike(self._random.choice(STRIKES))
-            self.queue(later[strike::strikes])
+            await self.disrupt(self._random.choice(DISRUPTIONS))
+            self.queue(later[disruption::disruptions])
 
-    async def strike(self, what: str) -> None:
-        self.strikes[what] += 1
+    async def disrupt(self, what: str) -> None:
+        self.disruptions[what] += 1
         if what == "release":
             await self.control("POST", "/release")
         elif what == "postgres":
@@ -136,15 +136,15 @@ class Storm:
             await self._start(what)
 
     async def kill(self, name: str) -> None:
-        """SIGKILL, with its workers: nothing is finished, nothing is closed."""
+        """SIGKILL, with its workers: no job is finished, no connection is closed."""
         child = self._children[name]
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         await child.process.wait()
         self.stack.processes.children.remove(child)
 
-    async def calm(self) -> None:
-        """No more strikes and no more faults; then until nothing moves. TimeoutError with what still does."""
+    async def recover(self) -> None:
+        """End the faults, then wait until no work is left. TimeoutError with the work that is left."""
         await self.control("DELETE", "/faults")
         await self.control("POST", "/release")
         left: list[Any] = []
@@ -167,7 +167,7 @@ class Storm:
 
 @asynccontextmanager
 async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
-    """Ready to rage, on a durable stack of its own."""
+    """Started, on a durable stack of its own."""
     async with running_stack(directory) as stack:
         stack.simulator_url = f"http://127.0.0.1:{stack.ports.take()}"
         stack.api_url = f"http://127.0.0.1:{stack.ports.take()}"
@@ -182,19 +182,19 @@ async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
 
 
 async def useful_throughput(directory: Path) -> list[Figure]:
-    """Voices made ready per second while it storms, until the last attempt is settled; beside a calm day."""
+    """Voices ready per second under disruptions, until every attempt has ended; the floor is without them."""
     async with storm(directory) as made:
-        floor = await voices_per_second(made, strikes=0)
-        value = await voices_per_second(made, strikes=BENCH_STRIKES)
+        floor = await voices_per_second(made, disruptions=0)
+        value = await voices_per_second(made, disruptions=BENCH_DISRUPTIONS)
     return [at_least("ready in a storm", value, "voices/s", 1, floor)]
 
 
-async def voices_per_second(made: Storm, *, strikes: int) -> float:
+async def voices_per_second(made: Storm, *, disruptions: int) -> float:
     before = made.bench.run(queries.ready, {})[0]
     started = time.perf_counter()
-    if strikes:
-        await made.rage(BENCH_ATTEMPTS, strikes)
+    if disruptions:
+        await made.queue_and_disrupt(BENCH_ATTEMPTS, disruptions)
     else:
         made.queue(made.reflections(BENCH_ATTEMPTS))
-    await made.calm()
+    await made.recover()
     return (made.bench.run(queries.ready, {})[0] - before) / (time.perf_counter() - started)

@@ -18,11 +18,11 @@ _QUIET = 10 ** (-50 / 20)  # of full scale
 
 
 class UndecodableError(Exception):
-    """No audio, or none that a decoder makes sense of."""
+    """No audio, or none that decodes."""
 
 
 class Analysis(Struct, frozen=True, kw_only=True):
-    container: str  # the content's, whatever the file is called
+    container: str  # of the content, not of the file's name
     sample_rate: int
     seconds: float
     voiced_seconds: float  # in frames above -50 dBFS

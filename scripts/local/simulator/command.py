@@ -1,4 +1,4 @@
-"""`python -m scripts simulator`: the providers, simulated, until it is told to stop."""
+"""`python -m scripts simulator`: simulated providers, until SIGTERM or SIGINT."""
 
 import asyncio
 import signal
@@ -22,15 +22,22 @@ def simulator(
         Path | None, typer.Option(help="Keep voices in this file, so that a restart knows them.")
     ] = None,
     instant: Annotated[
-        bool, typer.Option(help="Decode nothing and speak a stock utterance: for benchmarks.")
+        bool, typer.Option(help="Skip decoding and answer with one stock utterance: for benchmarks.")
     ] = False,
     slots: Annotated[
         int | None, typer.Option(help="Voices an account may hold; the vendor's own number by default.")
     ] = None,
 ) -> None:
-    """Simulate voice providers: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs, faults: /_control.
+    """Simulate voice providers until a signal: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs.
 
-    Keys that begin with sk-sim- (Qwen) or sim- (ElevenLabs) are accepted.
+    Faults are injected under /_control. Keys start with sk-sim- (Qwen) or sim- (ElevenLabs). The first line
+    printed is the address.
+
+    Needs: the extra `local`.
+
+    Exit codes: 0 stopped by SIGTERM or SIGINT; 2 the port is not free.
+
+    Example: likeness simulator --port 54390 --state .local/voices.jsonl
     """
     try:
         uvloop.run(serve(host, port, SimulatorState(path=state, instant=instant, slots=slots)))

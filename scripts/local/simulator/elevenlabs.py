@@ -146,10 +146,10 @@ class ElevenLabs:
         return analysis
 
     async def _list(self, request: Request) -> Response:
-        asked, token = request.query.get("page_size", "10"), request.query.get("next_page_token") or "0"
-        if not asked.isdecimal() or not token.isdecimal() or not 1 <= int(asked) <= 100:
+        page_size, token = request.query.get("page_size", "10"), request.query.get("next_page_token") or "0"
+        if not page_size.isdecimal() or not token.isdecimal() or not 1 <= int(page_size) <= 100:
             raise FieldsMissingError("page_size", place="query", message="Input should be 1 to 100")
-        size, start = int(asked), int(token)
+        size, start = int(page_size), int(token)
         search, ids = request.query.get("search", "").lower(), request.query.get("voice_ids")
         category = request.query.get("category", "cloned")
         voices = [
@@ -225,14 +225,14 @@ class ElevenLabs:
             raise RefusedError(400, "invalid_parameters", f"Model {model} does not support language_code.")
         if voice.requires_verification and not voice.is_verified:
             raise RefusedError(403, "voice_access_denied", "This voice requires verification before use.")
-        wanted = _FORMAT.fullmatch(request.query.get("output_format", "mp3_44100_128"))
-        if wanted is None:
+        audio_format = _FORMAT.fullmatch(request.query.get("output_format", "mp3_44100_128"))
+        if audio_format is None:
             raise RefusedError(400, "invalid_parameters", "output_format is unknown.")
         language = str(body.get("language_code") or "en")
         pcm = await synthesize(text, language, voice.pitch, instant=self._state.instant)
-        audio = await asyncio.to_thread(encode, pcm, wanted[1], int(wanted[2]))
+        audio = await asyncio.to_thread(encode, pcm, audio_format[1], int(audio_format[2]))
         headers = {
-            "content-type": CONTENT_TYPES[wanted[1]],
+            "content-type": CONTENT_TYPES[audio_format[1]],
             "character-cost": str(len(text)),
             "current-concurrent-requests": "1",
             "maximum-concurrent-requests": "15",

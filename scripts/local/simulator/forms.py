@@ -36,7 +36,7 @@ def parse_form(request: Request) -> Form:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The body as an object; an empty one when it is none."""
+    """The body as an object; an empty one where it is not an object."""
     try:
         parsed = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

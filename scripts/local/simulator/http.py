@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec import Struct, field
 
 MAX_BODY = 256 * 1024 * 1024
-SHUTDOWN_SECONDS = 0.1  # nothing is lost when a simulated call is cut off
+SHUTDOWN_SECONDS = 0.1  # a simulated call may be cut off
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing sends an RST and drops what was not sent
 
 
@@ -71,7 +71,7 @@ class Server:
             call.cancel()
 
     async def _serve(self, http: web.Request) -> web.StreamResponse:
-        """The call goes on when its client leaves, as a vendor's does."""
+        """The call continues when its client leaves, as at a vendor."""
         request = await read_request(http)
         call = asyncio.ensure_future(self._handler(request))
         self._calls.add(call)

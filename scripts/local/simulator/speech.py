@@ -60,5 +60,5 @@ def _stock() -> bytes:
 
 
 async def synthesize(text: str, language: str, pitch: float, *, instant: bool) -> bytes:
-    """`speak` off the event loop; with `instant`, one stock utterance whatever the text."""
+    """`speak` off the event loop; with `instant`, one stock utterance for every text."""
     return _stock() if instant else await asyncio.to_thread(speak, text, language, pitch)

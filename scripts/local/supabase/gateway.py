@@ -52,11 +52,11 @@ def is_preflight(scope: HTTPScope) -> bool:
 
 async def answer_preflight(scope: HTTPScope, send: Send) -> None:
     """Any page may send any header, as on a hosted project: the token in it is what opens doors."""
-    asked = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
+    requested = dict(scope["headers"]).get(b"access-control-request-headers", b"*")
     headers = [
         (b"access-control-allow-origin", b"*"),
         (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS"),
-        (b"access-control-allow-headers", asked),
+        (b"access-control-allow-headers", requested),
         (b"access-control-max-age", b"3600"),
         (b"vary", b"Access-Control-Request-Headers"),
     ]

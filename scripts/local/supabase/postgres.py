@@ -47,7 +47,7 @@ SETTINGS = {
     "TimeZone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
-    # The password is 192 random bits: more rounds would slow each connection down and protect nothing.
+    # The password is 192 random bits: more rounds would slow each connection down without more protection.
     "scram_iterations": "1",
 }
 HERE = Path(__file__).parent
@@ -136,7 +136,7 @@ class Cluster:
                 connection.execute(statement.format(sql.Identifier(role), sql.Literal(self.password)))
 
     def _initialise(self) -> None:
-        """initdb beside the final place, then one rename: a killed start leaves nothing half made."""
+        """initdb beside the final place, then one rename: a killed start leaves no partial cluster."""
         fresh = self.directory / "data.new"
         password = self.directory / "password"
         shutil.rmtree(fresh, ignore_errors=True)

@@ -34,7 +34,7 @@ class Child:
         self.name = name
         self.process = process
         self.log = log
-        self._log_start = log_start  # what an earlier run wrote says nothing about this one
+        self._log_start = log_start  # the output of earlier runs is skipped
 
     @property
     def pid(self) -> int:
@@ -125,7 +125,7 @@ class Processes:
         return child
 
     async def stop(self, child: Child, grace_seconds: float = 10) -> None:
-        """Stop one on purpose: `wait_for_failure` will not speak of it."""
+        """Stop one on purpose: `wait_for_failure` does not report it."""
         if child in self.children:
             self.children.remove(child)
         await child.stop(grace_seconds)
@@ -135,7 +135,7 @@ class Processes:
             await self.stop(self.children[-1], grace_seconds=30)
 
     async def wait_for_failure(self) -> None:
-        """Returns never; raises ProcessError when a child ends that nobody stopped."""
+        """Returns never; raises ProcessError when a child ends that was not stopped by `stop`."""
         while True:
             for child in self.children:
                 if child.process.returncode is not None:

@@ -96,7 +96,7 @@ async def running_stack(
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
 
-    Without `wait` only Postgres is ready, and `until_ready` tells when the rest is.
+    Without `wait` only Postgres is ready, and `until_ready` waits for the rest.
 
     Raises:
         StackError: the directory is in use.
@@ -106,7 +106,7 @@ async def running_stack(
     directory.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(lock(directory))
-        (directory / "stack.json").unlink(missing_ok=True)  # whoever finds it finds a stack that is ready
+        (directory / "stack.json").unlink(missing_ok=True)  # the file exists only while the stack is ready
         config, secrets = load_config(), load_secrets(directory / "secrets.json")
         ports = Ports()
         cleanup.callback(ports.close)
@@ -119,7 +119,7 @@ async def running_stack(
             log=processes.logs / "postgres.log",
         )
         cleanup.push_async_callback(processes.stop_all)
-        await asyncio.sleep(0)  # a cancellation that came meanwhile is heeded here
+        await asyncio.sleep(0)  # lets a cancellation take effect
         if not is_migrated(cluster.dsn("postgres")):
             push_migrations(cluster.dsn("postgres"))
             await asyncio.sleep(0)

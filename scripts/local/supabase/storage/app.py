@@ -13,12 +13,12 @@ from litestar.exceptions import HTTPException
 
 from scripts.local.supabase.storage.buckets import BucketsController, declare_buckets
 from scripts.local.supabase.storage.database import create_pool, run
-from scripts.local.supabase.storage.draining import DrainBody
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.files import ObjectFiles
 from scripts.local.supabase.storage.objects import ObjectsController
 from scripts.local.supabase.storage.server import Server, StorageSettings
-from scripts.local.supabase.storage.tokens import SERVICE, Caller, identify
+from scripts.local.supabase.storage.tokens import SERVICE, RequestUser, identify
+from scripts.local.supabase.storage.unread_bodies import DrainBody
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def create_storage(settings: StorageSettings) -> Litestar:
             server.files.sweep({row["version"] for row in rows})
             yield
 
-    def caller(request: Request[Any, Any, Any]) -> Caller | None:
+    def caller(request: Request[Any, Any, Any]) -> RequestUser | None:
         return identify(settings.keys, request.headers.get("authorization"), request.headers.get("apikey"))
 
     app = Litestar(
@@ -52,7 +52,7 @@ def create_storage(settings: StorageSettings) -> Litestar:
             "server": Provide(lambda: server, sync_to_thread=False),
             "caller": Provide(caller, sync_to_thread=False),
         },
-        exception_handlers={StorageError: refuse, HTTPException: refuse_http, Exception: fail},
+        exception_handlers={LocalStorageError: refuse, HTTPException: refuse_http, Exception: fail},
         cors_config=CORSConfig(),  # any origin; the gateway answers preflights
         request_max_body_size=None,  # a bucket's own limit is kept while streaming
         openapi_config=None,
@@ -62,7 +62,7 @@ def create_storage(settings: StorageSettings) -> Litestar:
     return app
 
 
-def refuse(_: Request[Any, Any, Any], error: StorageError) -> Response[Any]:
+def refuse(_: Request[Any, Any, Any], error: LocalStorageError) -> Response[Any]:
     return Response(error.body, status_code=error.http_status)
 
 
@@ -79,4 +79,4 @@ def refuse_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any
 
 def fail(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return refuse(request, StorageError("InternalError"))
+    return refuse(request, LocalStorageError("InternalError"))

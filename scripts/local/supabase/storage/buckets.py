@@ -9,11 +9,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from scripts.local.supabase.storage.database import Row, run
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.objects import read_json, require
 from scripts.local.supabase.storage.server import DeclaredBucket, Server
 from scripts.local.supabase.storage.sizes import parse_size
-from scripts.local.supabase.storage.tokens import SERVICE, Caller
+from scripts.local.supabase.storage.tokens import SERVICE, RequestUser
 
 VALID_NAME = re.compile(r"[A-Za-z0-9_!.*'() &$=@;:+,?-]{1,100}")
 
@@ -33,14 +33,14 @@ class BucketsController(Controller):
     async def create(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: Request[Any, Any, Any],
     ) -> dict[str, str]:
         caller = require(caller)
         body = await read_json(request, NewBucket)
         identifier = body.id or body.name
         if not VALID_NAME.fullmatch(identifier):
-            raise StorageError("InvalidBucketName")
+            raise LocalStorageError("InvalidBucketName")
         limit = body.file_size_limit
         try:
             await run(
@@ -55,25 +55,28 @@ class BucketsController(Controller):
                 file_size_limit=parse_size(limit) if isinstance(limit, str) else limit,
                 allowed_mime_types=body.allowed_mime_types,
             )
-        except StorageError as error:
+        except LocalStorageError as error:
             if error.body["code"] == "KeyAlreadyExists":
-                raise StorageError("BucketAlreadyExists") from error
+                raise LocalStorageError("BucketAlreadyExists") from error
             raise
         return {"name": body.name}
 
     @get("/")
     async def list_all(
-        self, server: NamedDependency[Server], caller: NamedDependency[Caller | None]
+        self, server: NamedDependency[Server], caller: NamedDependency[RequestUser | None]
     ) -> list[Row]:
         return await run(server.pool, require(caller), "storage.bucket.list", "list_buckets")
 
     @get("/{bucket:str}")
     async def get_one(
-        self, server: NamedDependency[Server], caller: NamedDependency[Caller | None], bucket: FromPath[str]
+        self,
+        server: NamedDependency[Server],
+        caller: NamedDependency[RequestUser | None],
+        bucket: FromPath[str],
     ) -> Row:
         found = await run(server.pool, require(caller), "storage.bucket.get", "find_bucket", bucket=bucket)
         if not found:
-            raise StorageError("NoSuchBucket")
+            raise LocalStorageError("NoSuchBucket")
         return found[0]
 
 

@@ -1,7 +1,6 @@
 """One request to Postgres a transaction: scope, statement and end travel together, and RLS decides."""
 
-from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import msgspec
 import psycopg
@@ -10,8 +9,9 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from backend.database.connections import checkout
+from backend.database.queries import load_queries
 from scripts.local.supabase.storage.errors import from_database
-from scripts.local.supabase.storage.tokens import Caller
+from scripts.local.supabase.storage.tokens import RequestUser
 
 Row = dict[str, Any]
 
@@ -24,18 +24,7 @@ select set_config('role', %(scope_role)s, true),
        set_config('storage.allow_delete_query', 'true', true);
 """
 SCOPE_RESULTS = 2
-
-
-def load_queries(path: Path) -> dict[str, LiteralString]:
-    """Named statements: each begins with a line `-- name: why`."""
-    queries: dict[str, LiteralString] = {}
-    for block in path.read_text().split("\n-- ")[1:]:
-        title, _, body = block.partition("\n")
-        queries[title.split(":", 1)[0]] = cast("LiteralString", body.strip().rstrip(";"))
-    return queries
-
-
-QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+queries = load_queries(__file__)
 
 
 async def configure(connection: AsyncConnection) -> None:
@@ -43,26 +32,32 @@ async def configure(connection: AsyncConnection) -> None:
 
 
 def create_pool(dsn: str) -> AsyncConnectionPool:
-    """Whoever asks while Postgres is away is told so soon, and the next one tries to connect again."""
+    """While Postgres is away a request fails after two seconds, and the next one connects again."""
     return AsyncConnectionPool(
         dsn, min_size=2, max_size=16, timeout=2.0, reconnect_timeout=4.0, open=False, configure=configure
     )
 
 
 async def run(
-    pool: AsyncConnectionPool, caller: Caller, operation: str, query: str, *, keep: bool = True, **values: Any
+    pool: AsyncConnectionPool,
+    caller: RequestUser,
+    operation: str,
+    query: str,
+    *,
+    keep: bool = True,
+    **values: Any,
 ) -> list[Row]:
     """The rows of a named query, run as the caller; with `keep=False` it is only tried and rolled back.
 
     Raises:
-        StorageError: what Postgres refused, in the hosted server's words.
+        LocalStorageError: what Postgres refused, in the hosted server's words.
     """
     scope = {
         "scope_role": caller.role,
         "scope_claims": msgspec.json.encode(caller.claims).decode(),
         "scope_operation": operation,
     }
-    script = f"{SCOPE}{QUERIES[query]};\n{'commit' if keep else 'rollback'}"
+    script = f"{SCOPE}{getattr(queries, query)};\n{'commit' if keep else 'rollback'}"
     try:
         async with checkout(pool) as connection:
             return await run_script(connection, script, scope | values)

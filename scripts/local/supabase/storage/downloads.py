@@ -10,35 +10,37 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from scripts.local.supabase.storage.database import Row, run
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.files import CHUNK
 from scripts.local.supabase.storage.server import Server
-from scripts.local.supabase.storage.tokens import SERVICE, Caller
+from scripts.local.supabase.storage.tokens import SERVICE, RequestUser
 from scripts.local.supabase.storage.uploads import check_name, find_bucket
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-async def find_object(server: Server, caller: Caller, operation: str, bucket: str, name: str) -> Row:
+async def find_object(server: Server, caller: RequestUser, operation: str, bucket: str, name: str) -> Row:
     """The row, if the caller may see it.
 
     Raises:
-        StorageError: NoSuchKey, also for what belongs to somebody else.
+        LocalStorageError: NoSuchKey, also for an object of another user.
     """
     check_name(name)
     found = await run(server.pool, caller, operation, "find_object", bucket=bucket, name=name)
     if not found:
-        raise StorageError("NoSuchKey")
+        raise LocalStorageError("NoSuchKey")
     return found[0]
 
 
-async def find_readable(server: Server, caller: Caller | None, operation: str, bucket: str, name: str) -> Row:
+async def find_readable(
+    server: Server, caller: RequestUser | None, operation: str, bucket: str, name: str
+) -> Row:
     """As `find_object`; a public bucket is open to all, any other only to who has a token or key."""
     found = await find_bucket(server, bucket)
     if found["public"]:
         return await find_object(server, SERVICE, operation, bucket, name)
     if caller is None:
-        raise StorageError("NoSuchBucket")
+        raise LocalStorageError("NoSuchBucket")
     return await find_object(server, caller, operation, bucket, name)
 
 
@@ -80,7 +82,7 @@ def parse_range(header: str, size: int) -> tuple[int, int]:
     """First and last byte of `bytes=0-9`, `bytes=10-` or `bytes=-10`.
 
     Raises:
-        StorageError: InvalidRange.
+        LocalStorageError: InvalidRange.
     """
     match = RANGE.fullmatch(header.strip())
     first, last = match.groups() if match else ("", "")
@@ -89,7 +91,7 @@ def parse_range(header: str, size: int) -> tuple[int, int]:
     else:
         start, end = max(0, size - int(last or 0)), size - 1
     if start > end:
-        raise StorageError("InvalidRange")
+        raise LocalStorageError("InvalidRange")
     return start, end
 
 

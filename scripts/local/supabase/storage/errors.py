@@ -24,7 +24,7 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
 }
 
 
-class StorageError(Exception):
+class LocalStorageError(Exception):
     """A refusal that a client sees."""
 
     def __init__(self, code: str, message: str | None = None, *, error: str | None = None) -> None:
@@ -39,23 +39,23 @@ class StorageError(Exception):
         super().__init__(self.body["message"])
 
 
-def missing_header(name: str) -> StorageError:
+def missing_header(name: str) -> LocalStorageError:
     """What the hosted server's request validation says."""
-    return StorageError("InvalidRequest", f"headers must have required property '{name}'", error="Error")
+    return LocalStorageError("InvalidRequest", f"headers must have required property '{name}'", error="Error")
 
 
-def from_database(error: psycopg.Error) -> StorageError:
+def from_database(error: psycopg.Error) -> LocalStorageError:
     """SQLSTATE to refusal, in one place."""
     message = error.diag.message_primary or str(error)
     match error:
         case pg.InsufficientPrivilege():
             violated = "new row violates row-level security policy"
-            return StorageError("AccessDenied", violated if "row-level security" in message else message)
+            return LocalStorageError("AccessDenied", violated if "row-level security" in message else message)
         case pg.UniqueViolation():
-            return StorageError("KeyAlreadyExists")
+            return LocalStorageError("KeyAlreadyExists")
         case pg.ForeignKeyViolation():
-            return StorageError("NoSuchBucket")
+            return LocalStorageError("NoSuchBucket")
         case pg.QueryCanceled():
-            return StorageError("DatabaseTimeout")
+            return LocalStorageError("DatabaseTimeout")
         case _:
-            return StorageError("DatabaseError", message)
+            return LocalStorageError("DatabaseError", message)

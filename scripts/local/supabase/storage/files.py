@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 
 CHUNK = 256 * 1024
 
@@ -33,10 +33,10 @@ class ObjectFiles:
         return self.root / str(uuid.UUID(version))
 
     async def receive(self, chunks: AsyncIterator[bytes], limit: int | None) -> Received:
-        """Write to a temporary file, fsync, rename, fsync the directory; or leave nothing.
+        """Write to a temporary file, fsync, rename, fsync the directory; or remove all of it.
 
         Raises:
-            StorageError: EntityTooLarge, as soon as one byte more than the limit has come.
+            LocalStorageError: EntityTooLarge, as soon as one byte more than the limit has come.
         """
         version = str(uuid.uuid4())
         part = self.root / f"{version}.part"
@@ -46,13 +46,13 @@ class ObjectFiles:
             async for chunk in chunks:
                 size += len(chunk)
                 if limit is not None and size > limit:
-                    raise StorageError("EntityTooLarge")
+                    raise LocalStorageError("EntityTooLarge")
                 digest.update(chunk)
                 buffer += chunk
                 if len(buffer) >= CHUNK:
                     await asyncio.to_thread(write_all, descriptor, bytes(buffer))
                     buffer.clear()
-            await asyncio.to_thread(self._settle, descriptor, bytes(buffer), part, self.path(version))
+            await asyncio.to_thread(self._finish, descriptor, bytes(buffer), part, self.path(version))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -60,7 +60,7 @@ class ObjectFiles:
             os.close(descriptor)
         return Received(version, size, f'"{digest.hexdigest()}"')
 
-    def _settle(self, descriptor: int, rest: bytes, part: Path, final: Path) -> None:
+    def _finish(self, descriptor: int, rest: bytes, part: Path, final: Path) -> None:
         write_all(descriptor, rest)
         os.fsync(descriptor)
         part.rename(final)
@@ -83,13 +83,13 @@ class ObjectFiles:
         finally:
             os.close(descriptor)
 
-    def forget(self, version: str | None) -> None:
+    def remove(self, version: str | None) -> None:
         """Remove a file that no row stands for any more."""
         if version:
             self.path(version).unlink(missing_ok=True)
 
     def sweep(self, versions: set[str]) -> None:
-        """Remove what a crash left: files without a row. Only while nothing is being received."""
+        """Remove what a crash left: files without a row. Only before the first upload."""
         for path in self.root.iterdir():
             if path.name not in versions:
                 path.unlink(missing_ok=True)

@@ -11,9 +11,15 @@ from litestar.params import FromPath
 
 from scripts.local.supabase.storage.database import Row, run
 from scripts.local.supabase.storage.downloads import describe, find_object, find_readable, object_response
-from scripts.local.supabase.storage.errors import StorageError, missing_header
+from scripts.local.supabase.storage.errors import LocalStorageError, missing_header
 from scripts.local.supabase.storage.server import Server
-from scripts.local.supabase.storage.tokens import SERVICE, Caller, sign_download, sign_upload, verify_signed
+from scripts.local.supabase.storage.tokens import (
+    SERVICE,
+    RequestUser,
+    sign_download,
+    sign_upload,
+    verify_signed,
+)
 from scripts.local.supabase.storage.uploads import check_name, try_upload, upload
 
 AnyRequest = Request[Any, Any, Any]
@@ -52,14 +58,14 @@ async def read_json(request: AnyRequest, kind: type[BodyT]) -> BodyT:
     try:
         return msgspec.json.decode(await request.body(), type=kind, strict=False)
     except msgspec.DecodeError as error:
-        raise StorageError("InvalidRequest", str(error), error="Error") from error
+        raise LocalStorageError("InvalidRequest", str(error), error="Error") from error
 
 
 def named(path: Path) -> str:
     return str(path).removeprefix("/")
 
 
-def require(caller: Caller | None) -> Caller:
+def require(caller: RequestUser | None) -> RequestUser:
     if caller is None:
         raise missing_header("authorization")
     return caller
@@ -68,7 +74,9 @@ def require(caller: Caller | None) -> Caller:
 def token_of(request: AnyRequest) -> str:
     token = request.query_params.get("token")
     if token is None:
-        raise StorageError("InvalidRequest", "querystring must have required property 'token'", error="Error")
+        raise LocalStorageError(
+            "InvalidRequest", "querystring must have required property 'token'", error="Error"
+        )
     return token
 
 
@@ -79,7 +87,7 @@ class ObjectsController(Controller):
     async def sign_upload_url(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
         path: FromPath[Path],
@@ -121,7 +129,7 @@ class ObjectsController(Controller):
     async def sign_url(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
         path: FromPath[Path],
@@ -136,7 +144,7 @@ class ObjectsController(Controller):
     async def sign_urls(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
     ) -> list[dict[str, str | None]]:
@@ -171,7 +179,7 @@ class ObjectsController(Controller):
     async def info(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         bucket: FromPath[str],
         path: FromPath[Path],
     ) -> dict[str, Any]:
@@ -186,7 +194,7 @@ class ObjectsController(Controller):
     async def download(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
         path: FromPath[Path],
@@ -210,7 +218,7 @@ class ObjectsController(Controller):
     async def upload_object(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
         path: FromPath[Path],
@@ -234,27 +242,27 @@ class ObjectsController(Controller):
     async def remove_one(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         bucket: FromPath[str],
         path: FromPath[Path],
     ) -> dict[str, str]:
         operation = "storage.object.delete"
         if not await remove(server, require(caller), operation, bucket, [named(path)]):
-            raise StorageError("NoSuchKey")
+            raise LocalStorageError("NoSuchKey")
         return {"message": "Successfully deleted"}
 
     @delete("/{bucket:str}", status_code=200)
     async def remove_many(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
     ) -> list[Row]:
         caller = require(caller)
         body = await read_json(request, Removal)
         if not 0 < len(body.prefixes) <= MAX_NAMES:
-            raise StorageError(
+            raise LocalStorageError(
                 "InvalidRequest", "body/prefixes must NOT have fewer than 1 items", error="Error"
             )
         return await remove(server, caller, "storage.object.delete_many", bucket, body.prefixes)
@@ -263,7 +271,7 @@ class ObjectsController(Controller):
     async def list_objects(
         self,
         server: NamedDependency[Server],
-        caller: NamedDependency[Caller | None],
+        caller: NamedDependency[RequestUser | None],
         request: AnyRequest,
         bucket: FromPath[str],
     ) -> list[Row]:
@@ -285,9 +293,11 @@ class ObjectsController(Controller):
         )
 
 
-async def remove(server: Server, caller: Caller, operation: str, bucket: str, names: list[str]) -> list[Row]:
+async def remove(
+    server: Server, caller: RequestUser, operation: str, bucket: str, names: list[str]
+) -> list[Row]:
     """Rows first, files after: a crash between leaves files, which the next start sweeps."""
     rows = await run(server.pool, caller, operation, "delete_objects", bucket=bucket, names=names)
     for row in rows:
-        server.files.forget(row["version"])
+        server.files.remove(row["version"])
     return rows

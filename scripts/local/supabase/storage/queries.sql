@@ -1,38 +1,44 @@
--- Statements of the Storage server; each runs as the caller unless its name says otherwise.
-
--- find_bucket: its limits, whoever asks
+-- find_bucket --
+-- its limits, for any caller
 select id, name, owner, public, file_size_limit, allowed_mime_types, created_at, updated_at
-  from storage.buckets where id = %(bucket)s;
+  from storage.buckets where id = %(bucket)s
 
--- list_buckets: all that the caller may see
+-- list_buckets --
+-- all that the caller may see
 select id, name, owner, public, file_size_limit, allowed_mime_types, created_at, updated_at
-  from storage.buckets order by name;
+  from storage.buckets order by name
 
--- create_bucket: a second one of the same id is refused by the primary key
+-- create_bucket --
+-- a second one of the same id is refused by the primary key
 insert into storage.buckets (id, name, owner_id, public, file_size_limit, allowed_mime_types)
-values (%(bucket)s, %(name)s, %(owner)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s);
+values (%(bucket)s, %(name)s, %(owner)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s)
 
--- declare_bucket: a bucket of config.toml, made or brought up to date at start
+-- declare_bucket --
+-- a bucket of config.toml, made or brought up to date at start
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
 values (%(bucket)s, %(bucket)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s)
 on conflict (id) do update
   set public = excluded.public,
       file_size_limit = excluded.file_size_limit,
       allowed_mime_types = excluded.allowed_mime_types,
-      updated_at = now();
+      updated_at = now()
 
--- find_object: what a download, info or a signature needs
+-- find_object --
+-- what a download, info or a signature needs
 select id, name, version, bucket_id, metadata, user_metadata, created_at, updated_at
-  from storage.objects where bucket_id = %(bucket)s and name = %(name)s;
+  from storage.objects where bucket_id = %(bucket)s and name = %(name)s
 
--- find_objects: which of these names are there
-select name from storage.objects where bucket_id = %(bucket)s and name = any(%(names)s);
+-- find_objects --
+-- which of these names are there
+select name from storage.objects where bucket_id = %(bucket)s and name = any(%(names)s)
 
--- insert_object: refused when the name is taken
+-- insert_object --
+-- refused when the name is taken
 insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
-values (%(bucket)s, %(name)s, %(owner_uuid)s::uuid, %(owner)s, %(version)s, %(metadata)s::jsonb, %(user_metadata)s::jsonb);
+values (%(bucket)s, %(name)s, %(owner_uuid)s::uuid, %(owner)s, %(version)s, %(metadata)s::jsonb, %(user_metadata)s::jsonb)
 
--- upsert_object: replaces what the name holds
+-- upsert_object --
+-- replaces what the name holds
 insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
 values (%(bucket)s, %(name)s, %(owner_uuid)s::uuid, %(owner)s, %(version)s, %(metadata)s::jsonb, %(user_metadata)s::jsonb)
 on conflict (bucket_id, name) do update
@@ -40,14 +46,16 @@ on conflict (bucket_id, name) do update
       metadata = excluded.metadata,
       user_metadata = excluded.user_metadata,
       owner = excluded.owner,
-      owner_id = excluded.owner_id;
+      owner_id = excluded.owner_id
 
--- complete_insert: an upload has arrived under a name that must be free
+-- complete_insert --
+-- an upload has arrived under a name that must be free
 insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
 values (%(bucket)s, %(name)s, %(owner_uuid)s::uuid, %(owner)s, %(version)s, %(metadata)s::jsonb, %(user_metadata)s::jsonb)
-returning id, null::text as replaced;
+returning id, null::text as replaced
 
--- complete_upsert: an upload has arrived; the lock makes `replaced` the version whose file may go
+-- complete_upsert --
+-- an upload has arrived; the lock makes `replaced` the version whose file may go
 with present as (
   select version from storage.objects where bucket_id = %(bucket)s and name = %(name)s for update
 )
@@ -59,13 +67,15 @@ on conflict (bucket_id, name) do update
       user_metadata = excluded.user_metadata,
       owner = excluded.owner,
       owner_id = excluded.owner_id
-returning id, (select version from present) as replaced;
+returning id, (select version from present) as replaced
 
--- delete_objects: the rows that went
+-- delete_objects --
+-- the rows that went
 delete from storage.objects where bucket_id = %(bucket)s and name = any(%(names)s)
-returning id, name, bucket_id, owner, owner_id, version, metadata, user_metadata, created_at, updated_at, last_accessed_at;
+returning id, name, bucket_id, owner, owner_id, version, metadata, user_metadata, created_at, updated_at, last_accessed_at
 
--- list_objects: one level below a prefix; a folder has a name and nothing else
+-- list_objects --
+-- one level below a prefix; a folder has only a name
 with entries as (
   select split_part(substr(name, length(%(prefix)s) + 1), '/', 1) as entry,
          position('/' in substr(name, length(%(prefix)s) + 1)) > 0 as is_folder,
@@ -81,7 +91,8 @@ with entries as (
 select * from listed
  order by case when %(descending)s then null else to_jsonb(listed) ->> %(column)s end,
           case when %(descending)s then to_jsonb(listed) ->> %(column)s end desc, name
- limit %(limit)s offset %(offset)s;
+ limit %(limit)s offset %(offset)s
 
--- list_versions: every file that a row stands for, so that the rest can be swept
-select version from storage.objects where version is not null;
+-- list_versions --
+-- every file that a row stands for, so that the rest can be swept
+select version from storage.objects where version is not null

@@ -2,7 +2,7 @@
 
 import re
 
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", re.IGNORECASE)
 
@@ -13,6 +13,8 @@ def parse_size(text: str) -> int:
         return int(text)
     match = SIZE.fullmatch(text.strip())
     if not match:
-        raise StorageError("InvalidRequest", "Invalid file size format, hint: use 20GB / 20MB / 30KB / 3B")
+        raise LocalStorageError(
+            "InvalidRequest", "Invalid file size format, hint: use 20GB / 20MB / 30KB / 3B"
+        )
     number, unit, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))

@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 
 UPLOAD_SECONDS = 7200
 
@@ -21,7 +21,7 @@ class Keys(msgspec.Struct, frozen=True):
     jwt_secret: str
 
 
-class Caller(msgspec.Struct, frozen=True):
+class RequestUser(msgspec.Struct, frozen=True):
     """The role of a request and its claims; `owner` is the user's id."""
 
     role: str
@@ -32,15 +32,15 @@ class Caller(msgspec.Struct, frozen=True):
         return self.claims.get("sub")
 
 
-ANONYMOUS = Caller("anon", {"role": "anon"})
-SERVICE = Caller("service_role", {"role": "service_role"})
+ANONYMOUS = RequestUser("anon", {"role": "anon"})
+SERVICE = RequestUser("service_role", {"role": "service_role"})
 
 
-def identify(keys: Keys, authorization: str | None, apikey: str | None) -> Caller | None:
+def identify(keys: Keys, authorization: str | None, apikey: str | None) -> RequestUser | None:
     """The caller, None where there is neither token nor key; an opaque key stands for its role.
 
     Raises:
-        StorageError: the token is not one of this project's.
+        LocalStorageError: the token is not one of this project's.
     """
     token = (authorization or "").removeprefix("Bearer ").strip() or apikey
     if not token:
@@ -51,23 +51,23 @@ def identify(keys: Keys, authorization: str | None, apikey: str | None) -> Calle
         return ANONYMOUS
     try:
         claims = decode(keys.jwt_secret, token)
-    except StorageError as error:
-        raise StorageError("AccessDenied", str(error)) from error
-    return Caller(claims.get("role", "anon"), claims)
+    except LocalStorageError as error:
+        raise LocalStorageError("AccessDenied", str(error)) from error
+    return RequestUser(claims.get("role", "anon"), claims)
 
 
 def decode(secret: str, token: str) -> dict[str, Any]:
     try:
         return jwt.decode(token, secret, algorithms=["HS256"], options={"verify_aud": False})
     except jwt.ExpiredSignatureError as error:
-        raise StorageError("InvalidJWT", '"exp" claim timestamp check failed') from error
+        raise LocalStorageError("InvalidJWT", '"exp" claim timestamp check failed') from error
     except jwt.InvalidSignatureError as error:
-        raise StorageError("InvalidJWT", "signature verification failed") from error
+        raise LocalStorageError("InvalidJWT", "signature verification failed") from error
     except jwt.InvalidAlgorithmError as error:
         message = '"alg" (Algorithm) Header Parameter value not allowed'
-        raise StorageError("InvalidJWT", message) from error
+        raise LocalStorageError("InvalidJWT", message) from error
     except jwt.InvalidTokenError as error:
-        raise StorageError("InvalidJWT", "Invalid Compact JWS") from error
+        raise LocalStorageError("InvalidJWT", "Invalid Compact JWS") from error
 
 
 def sign_upload(secret: str, url: str, owner: str | None, *, upsert: bool) -> str:
@@ -83,13 +83,13 @@ def verify_signed(secret: str, token: str, url: str, scope: str) -> dict[str, An
     """The claims of a token that allows this action on this object.
 
     Raises:
-        StorageError: InvalidJWT, or InvalidSignature for another path or scope.
+        LocalStorageError: InvalidJWT, or InvalidSignature for another path or scope.
     """
     claims = decode(secret, token)
     if claims.get("scope") != scope:
-        raise StorageError("InvalidSignature", f"Token is not scoped for {scope}")
+        raise LocalStorageError("InvalidSignature", f"Token is not scoped for {scope}")
     if claims.get("url") != url:
-        raise StorageError("InvalidSignature")
+        raise LocalStorageError("InvalidSignature")
     return claims
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from scripts.local.supabase.storage.bodies import open_body
 from scripts.local.supabase.storage.database import Row, run
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.server import Server
-from scripts.local.supabase.storage.tokens import SERVICE, Caller
+from scripts.local.supabase.storage.tokens import SERVICE, RequestUser
+from scripts.local.supabase.storage.upload_bodies import open_body
 
 VALID_KEY = re.compile(r"[A-Za-z0-9_/!.*'() &$=@;:+,?-]+")
 
@@ -21,10 +21,10 @@ def check_name(name: str) -> None:
     """Names that every client and proxy reads alike: no dot segments, which some would resolve.
 
     Raises:
-        StorageError: InvalidKey.
+        LocalStorageError: InvalidKey.
     """
     if not VALID_KEY.fullmatch(name) or {"", ".", ".."} & set(name.split("/")):
-        raise StorageError("InvalidKey", f"Invalid key: {name}")
+        raise LocalStorageError("InvalidKey", f"Invalid key: {name}")
 
 
 def as_uuid(owner: str | None) -> str | None:
@@ -40,9 +40,16 @@ def row_values(bucket: str, name: str, owner: str | None, **rest: Any) -> dict[s
 
 
 async def try_upload(
-    server: Server, caller: Caller, operation: str, bucket: str, name: str, owner: str | None, *, upsert: bool
+    server: Server,
+    caller: RequestUser,
+    operation: str,
+    bucket: str,
+    name: str,
+    owner: str | None,
+    *,
+    upsert: bool,
 ) -> None:
-    """Raise what an upload under this name would be refused with; one round trip, nothing is kept."""
+    """Raise what an upload under this name would be refused with; one round trip, rolled back."""
     query = "upsert_object" if upsert else "insert_object"
     await run(server.pool, caller, operation, query, keep=False, **row_values(bucket, name, owner))
 
@@ -50,7 +57,7 @@ async def try_upload(
 async def upload(
     server: Server,
     request: Request[Any, Any, Any],
-    caller: Caller,
+    caller: RequestUser,
     bucket: str,
     name: str,
     *,
@@ -86,9 +93,9 @@ async def upload(
         query = "complete_upsert" if upsert else "complete_insert"
         row = (await run(server.pool, SERVICE, operation, query, **values))[0]
     except BaseException:
-        server.files.forget(received.version)
+        server.files.remove(received.version)
         raise
-    server.files.forget(row["replaced"])
+    server.files.remove(row["replaced"])
     return str(row["id"])
 
 
@@ -96,11 +103,11 @@ async def find_bucket(server: Server, bucket: str) -> Row:
     """A bucket's limits, read with the server's own rights.
 
     Raises:
-        StorageError: NoSuchBucket.
+        LocalStorageError: NoSuchBucket.
     """
     found = await run(server.pool, SERVICE, "storage.bucket.get", "find_bucket", bucket=bucket)
     if not found:
-        raise StorageError("NoSuchBucket")
+        raise LocalStorageError("NoSuchBucket")
     return found[0]
 
 
@@ -108,8 +115,8 @@ def check_mime_type(mime_type: str, allowed: list[str] | None) -> None:
     """The declared type against the bucket's list, in which `audio/*` allows every kind of audio.
 
     Raises:
-        StorageError: InvalidMimeType.
+        LocalStorageError: InvalidMimeType.
     """
     kind, slash, _ = mime_type.partition("/")
     if allowed and (not slash or (mime_type not in allowed and f"{kind}/*" not in allowed)):
-        raise StorageError("InvalidMimeType", f"mime type {mime_type} is not supported")
+        raise LocalStorageError("InvalidMimeType", f"mime type {mime_type} is not supported")

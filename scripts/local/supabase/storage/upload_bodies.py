@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from scripts.local.supabase.storage.errors import StorageError
+from scripts.local.supabase.storage.errors import LocalStorageError
 
 MAX_FIELD_BYTES = 1024 * 1024
 MAX_FIELDS = 10
@@ -28,7 +28,7 @@ async def open_body(request: Request[Any, Any, Any]) -> Body:
     """Read up to where the file begins.
 
     Raises:
-        StorageError: there is no file.
+        LocalStorageError: there is no file.
     """
     header = request.headers.get("content-type", "")
     kind, options = parse_options_header(header)
@@ -43,7 +43,7 @@ async def open_body(request: Request[Any, Any, Any]) -> Body:
 
 
 async def open_multipart(stream: AsyncIterator[bytes], boundary: str) -> Body:
-    """Fields come first, as every client sends them; the file's part is handed on as a stream."""
+    """Fields come first, as every client sends them; the file's part is passed on as a stream."""
     fields: dict[str, bytearray] = {}
     events = multipart_events(stream, boundary)
     current: bytearray | None = None
@@ -51,7 +51,7 @@ async def open_multipart(stream: AsyncIterator[bytes], boundary: str) -> Body:
         match event:
             case MultipartSegment(filename=None):
                 if len(fields) == MAX_FIELDS:
-                    raise StorageError("InvalidRequest", "Too many fields")
+                    raise LocalStorageError("InvalidRequest", "Too many fields")
                 current = fields.setdefault(event.name or "", bytearray())
             case MultipartSegment():
                 text = {name: value.decode(errors="replace") for name, value in fields.items()}
@@ -67,10 +67,10 @@ async def open_multipart(stream: AsyncIterator[bytes], boundary: str) -> Body:
             case bytes() | bytearray() if current is not None:
                 current += event
                 if len(current) > MAX_FIELD_BYTES:
-                    raise StorageError(
+                    raise LocalStorageError(
                         "EntityTooLarge", "The user_metadata exceeded the maximum allowed size"
                     )
-    raise StorageError("InvalidRequest", "No content provided")
+    raise LocalStorageError("InvalidRequest", "No content provided")
 
 
 async def multipart_events(
@@ -82,7 +82,7 @@ async def multipart_events(
                 for event in parser.parse(chunk) if chunk else ():
                     yield event
     except MultipartError as error:
-        raise StorageError("InvalidRequest", str(error) or "No content provided") from error
+        raise LocalStorageError("InvalidRequest", str(error) or "No content provided") from error
 
 
 async def file_content(

@@ -1,9 +1,10 @@
-"""The commands of an operator need no package of the extra `local` and no module of a developer."""
+"""The commands: those of an operator need no package of the extra `local` and no module of a developer."""
 
 import os
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 
 import pytest
 
@@ -61,6 +62,14 @@ def test_the_help_of_an_operator_command_needs_no_extra(command: str) -> None:
     result = run_without_local(command, "--help")
     assert result.returncode == 0, result.stderr
     assert "DATABASE_URL" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_tells_its_needs_its_exit_codes_and_an_example(command: str) -> None:
+    """The help is the docstring of the function, which Typer wraps to the terminal."""
+    function = getattr(import_module(COMMANDS[command]), command.replace("-", "_"))
+    for part in ("Needs: ", "Exit codes: 0 ", f"likeness {command}"):
+        assert part in (function.__doc__ or ""), part
 
 
 def test_migrate_needs_no_extra(database: Database) -> None:
