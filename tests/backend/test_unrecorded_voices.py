@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID
 
 import msgspec
 import pytest
@@ -18,6 +17,7 @@ from backend.lifecycle.attempts import Work
 from backend.lifecycle.claim import Step
 from backend.providers.base import Enrolled, VoiceProvider
 from backend.settings.database import DatabaseSettings
+from tests.database.test_sweep import expire
 from tests.world import World
 
 MADE = Enrolled(
@@ -94,14 +94,6 @@ async def made(world: World) -> AsyncIterator[Made]:
         yield Made(world, database)
 
 
-def end_lease(world: World, attempt: UUID) -> None:
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute(
-            "update public.voice_clone_attempts set lease_expires_at = now() where id = %s", (attempt,)
-        )
-
-
 def logged(entries: list[Any]) -> list[tuple[str, str]]:
     found = [entry for entry in entries if entry["event"] == "voice_not_recorded"]
     return [(entry["label"], entry["provider_request_id"]) for entry in found]
@@ -119,7 +111,7 @@ async def test_the_request_id_is_logged_once_and_kept_by_the_worker_that_adopts(
         "request-of-the-create",
     )
     made.mends("attach_voice")
-    end_lease(made.world, made.attempt)
+    expire(made.world, made.attempt)
     await made.adopt()
     voice = made.world.truth("select * from public.voices where attempt_id = %s", made.attempt)
     assert voice["provider_request_id"] == "request-of-the-create"
@@ -148,7 +140,7 @@ async def test_it_is_reported_when_the_database_answers_again(
 async def test_the_tries_are_bounded_and_the_log_is_left(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrollment, "REPORT_BASE_SECONDS", 0.0)
     made.breaks("report_enrollment")
-    end_lease(made.world, made.attempt)
+    expire(made.world, made.attempt)
     made.world.claim(made.attempt)  # by another worker: the attach is refused, and so the voice is reported
     with capture_logs() as entries, pytest.raises(DatabaseUnavailable):
         await made.attach()
