@@ -94,7 +94,7 @@ async def test_a_step_that_takes_longer_than_the_visibility_keeps_its_message(
     world: World, providers: Simulator, tmp_path: Path
 ) -> None:
     async with serving(world, providers, tmp_path, VISIBILITY_SECONDS="1") as service:
-        attempt = await verifying(world, providers, looks=0)
+        attempt = await verifying(world, providers, polls=0)
         providers.fault("elevenlabs", "get", "hang")
         assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 1
         queue = Queued(world.database.service, world.database.superuser, "voice_clone_verify")
