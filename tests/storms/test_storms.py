@@ -33,7 +33,7 @@ async def test_every_attempt_of_a_small_storm_ends_as_it_should() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_storm_is_run_storm(seed: int) -> None:
+async def test_every_attempt_of_a_storm_ends_as_it_should(seed: int) -> None:
     await run_storm(FULL, disruptions=50, seed=seed)
 
 
