@@ -1,13 +1,20 @@
-"""How connections to Postgres are opened, and checked out of a pool."""
+"""How connections to Postgres are opened, and checked out of a pool.
+
+NOTIFY takes a lock of the whole cluster until its commit is on disk. So a pooled connection receives the
+notifications of its statements as notices. It sends them after the commit, in a transaction that does not
+wait for the disk.
+"""
 
 import select
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.pq import ConnStatus
+from psycopg.errors import Diagnostic
+from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from backend.settings.database import DatabaseSettings
@@ -22,6 +29,13 @@ KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+
+NOTIFICATION = "VCN01"  # the state of a notice that is a notification: its detail is the channel
+AFTER_COMMIT = b"select set_config('voice_clone.notify_after_commit', 'on', false)"
+SEND = b"select voice_clone.send_notifications(%s::text[], %s::text[])"
+
+Notifications = set[tuple[str, str]]  # channel, payload
+_pending: WeakKeyDictionary[AsyncConnection[Any], Notifications] = WeakKeyDictionary()
 
 
 def session_options(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
@@ -60,9 +74,37 @@ async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
         await pool.putconn(connection)
         connection = await pool.getconn()
     try:
+        pending = await notify_after_commit(connection)
         yield connection
+        await send_notifications(connection, pending)
     finally:
         await pool.putconn(connection)
+
+
+async def notify_after_commit(connection: AsyncConnection[Any]) -> Notifications:
+    """What the next statements notify is collected here. Set up once for each connection."""
+    pending = _pending.get(connection)
+    if pending is None:
+        pending = _pending[connection] = set()
+        collected = pending
+
+        def collect(notice: Diagnostic) -> None:
+            if notice.sqlstate == NOTIFICATION:
+                collected.add((notice.message_detail or "", notice.message_primary or ""))
+
+        connection.add_notice_handler(collect)
+        await connection.execute(AFTER_COMMIT)
+    pending.clear()
+    return pending
+
+
+async def send_notifications(connection: AsyncConnection[Any], pending: Notifications) -> None:
+    """Each once. One that is lost is made up for by the next poll."""
+    if not pending or connection.info.transaction_status is not TransactionStatus.IDLE:
+        return
+    channels, payloads = zip(*sorted(pending), strict=True)
+    with suppress(psycopg.Error):
+        await connection.execute(SEND, (list(channels), list(payloads)))
 
 
 def is_alive(connection: AsyncConnection[Any]) -> bool:

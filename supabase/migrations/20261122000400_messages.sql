@@ -13,6 +13,31 @@ begin
 end
 $$;
 
+-- NOTIFY takes a lock of the whole cluster until its commit is on disk, so transactions that notify commit one by one.
+-- A session that sets voice_clone.notify_after_commit gets its notifications as notices and sends them after the commit.
+-- For any other session they are sent with it.
+create function voice_clone.notify(p_channel text, p_payload text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if current_setting('voice_clone.notify_after_commit', true) = 'on' then
+    raise notice using errcode = 'VCN01', message = p_payload, detail = p_channel;
+  else
+    perform pg_notify(p_channel, p_payload);
+  end if;
+end
+$$;
+
+-- What such a session was told. Nothing is lost with this commit but a wake-up, so it does not wait for the disk.
+create function voice_clone.send_notifications(p_channels text[], p_payloads text[]) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  perform pg_notify(n.channel, n.payload) from unnest(p_channels, p_payloads) n (channel, payload);
+end
+$$;
+
 -- Returns the ids of the messages that are in the queue now: an empty array where they were deferred. The notification
 -- names the queue, so that a message wakes the consumers of one queue only.
 create function voice_clone.send_messages(p_queue text, p_messages jsonb[], p_delay_seconds int)
@@ -33,7 +58,7 @@ begin
   end if;
   select array_agg(s) into v_ids from pgmq.send_batch(p_queue, p_messages, p_delay_seconds) s;
   if p_delay_seconds = 0 then
-    perform pg_notify('voice_clone_wake', p_queue);
+    perform voice_clone.notify('voice_clone_wake', p_queue);
   end if;
   return v_ids;
 end
@@ -147,6 +172,7 @@ language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.queue_metrics() $$;
 
 grant execute on function
+  voice_clone.send_notifications(text[], text[]),
   voice_clone.send_messages(text, jsonb[], int),
   voice_clone.read_messages(text, int, int),
   voice_clone.acknowledge_messages(text, bigint[]),

@@ -96,12 +96,12 @@ begin
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)
     from unnest(v_edges) e where v_queue = any (e.follow_ups) limit 1;
     if found then
-      perform pg_notify('voice_clone_wake', v_queue);
+      perform voice_clone.notify('voice_clone_wake', v_queue);
     end if;
   end if;
   if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
     perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', new.reflection_id, new.version, null), 0);
-    perform pg_notify('voice_clone_wake', 'voice_mirror');
+    perform voice_clone.notify('voice_clone_wake', 'voice_mirror');
   end if;
   return null;
 end
@@ -123,10 +123,10 @@ $$;
 -- Notifies with the attempt's id; a service with a follower of the attempt reads the rest. Not for an attempt that was only
 -- opened: it has no follower yet, and NOTIFY makes commits wait for each other.
 create function voice_clone.notify_followers() returns trigger
-language plpgsql set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform pg_notify('voice_clone_events', new.attempt_id::text);
+  perform voice_clone.notify('voice_clone_events', new.attempt_id::text);
   return null;
 end
 $$;

@@ -35,7 +35,7 @@ begin
     return 'postponed';
   end if;
   perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
-  perform pg_notify('voice_clone_wake', v_queue);
+  perform voice_clone.notify('voice_clone_wake', v_queue);
   return 'sent';
 end
 $$;

@@ -21,6 +21,26 @@ from tests.clusters import Database
 
 PATIENCE = 30  # seconds before a test gives up; no test waits for them to pass
 
+# Acknowledged messages are deleted; in these tests they go to the archive of their queue.
+KEEP_DELETED = b"""
+create or replace function public.keep_deleted() returns trigger language plpgsql security definer as $$
+begin
+  execute format(
+    'insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
+    'a' || substr(tg_table_name, 2)) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
+  return null;
+end $$;
+do $$
+declare
+  v_queue text;
+begin
+  for v_queue in select q.name from voice_clone.queues q loop
+    execute format('create or replace trigger keep_deleted after delete on pgmq.%I for each row'
+      ' execute function public.keep_deleted()', 'q_' || v_queue);
+  end loop;
+end $$;
+"""
+
 
 class Queued:
     """One queue of a migrated database, sent to as the service does and looked into as the superuser."""
@@ -29,6 +49,8 @@ class Queued:
         self.database = database
         self.superuser = superuser
         self.name = name
+        with psycopg.connect(superuser, autocommit=True) as connection:
+            connection.execute(KEEP_DELETED)
 
     def send(self, *bodies: object, delay: int = 0) -> list[int]:
         with psycopg.connect(self.database, autocommit=True) as connection:
@@ -67,32 +89,8 @@ class Queued:
         )
 
 
-KEEP_DELETED = """
-create function public.keep_deleted() returns trigger language plpgsql security definer as $$
-begin
-  execute format(
-    'insert into pgmq.%I (msg_id, read_ct, enqueued_at, vt, message) values ($1, $2, $3, $4, $5)',
-    'a' || substr(tg_table_name, 2)
-  ) using old.msg_id, old.read_ct, old.enqueued_at, old.vt, old.message;
-  return null;
-end $$;
-do $$
-declare
-  v_queue text;
-begin
-  for v_queue in select q.name from voice_clone.queues q loop
-    execute format('create trigger keep_deleted after delete on pgmq.%I for each row'
-      ' execute function public.keep_deleted()', 'q_' || v_queue);
-  end loop;
-end $$;
-"""
-
-
 @pytest.fixture
 def queued(database: Database) -> Queued:
-    """Acknowledged messages are deleted; here they are copied to the archive of their queue."""
-    with psycopg.connect(database.superuser, autocommit=True) as connection:
-        connection.execute(KEEP_DELETED)
     return Queued(database.service, database.superuser)
 
 

@@ -1,0 +1,85 @@
+"""Notifications of a pooled connection are sent after the commit, and only then."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from backend.database.connections import checkout
+from backend.database.pool import Database as Pool
+from backend.settings.database import DatabaseSettings
+from tests.world import World
+
+PATIENCE = 30
+QUEUE = "select voice_clone.send_messages('voice_cleanup', array['{}', '{}']::jsonb[], 0)"
+
+
+@pytest.fixture
+async def pool(world: World) -> AsyncIterator[Pool]:
+    async with Pool(DatabaseSettings(url=world.database.service)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def listener(world: World) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(world.database.superuser, autocommit=True) as connection:
+        await connection.execute("listen voice_clone_wake")
+        await connection.execute("listen voice_clone_events")
+        yield connection
+
+
+async def heard(world: World, listener: psycopg.AsyncConnection) -> list[tuple[str, str]]:
+    """Since the last call: what was sent before this notification has arrived with it."""
+    world.superuser.execute("notify voice_clone_wake, 'the end'")
+    found: list[tuple[str, str]] = []
+    while ("voice_clone_wake", "the end") not in found:
+        arrived = listener.notifies(timeout=PATIENCE, stop_after=1)
+        found += [(each.channel, each.payload) async for each in arrived]
+    return sorted(found[:-1])
+
+
+async def test_a_notification_comes_once_and_after_its_commit(
+    world: World, pool: Pool, listener: psycopg.AsyncConnection
+) -> None:
+    async with pool.transaction() as transaction:
+        await transaction.execute(QUEUE)
+        await transaction.execute(QUEUE)
+        assert await heard(world, listener) == []
+    assert await heard(world, listener) == [("voice_clone_wake", "voice_cleanup")]
+    assert len(world.messages("voice_cleanup")) == 4
+
+
+async def test_a_statement_on_its_own_notifies_as_well(
+    world: World, pool: Pool, listener: psycopg.AsyncConnection
+) -> None:
+    user = world.user()
+    attempt = world.queued(user, world.reflection(user))
+    await heard(world, listener)
+    claim = "select * from voice_clone.claim_attempt(%s, 'worker', 60, 4, true)"
+    await pool.fetch_one(claim, (attempt,))
+    events = [("voice_clone_events", str(attempt)), ("voice_clone_wake", "voice_mirror")]
+    assert await heard(world, listener) == events
+
+
+async def test_what_was_rolled_back_notifies_nobody(
+    world: World, pool: Pool, listener: psycopg.AsyncConnection
+) -> None:
+    async def send_and_fail() -> None:
+        async with pool.transaction() as transaction:
+            await transaction.execute(QUEUE)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await send_and_fail()
+    await pool.execute("select 1")
+    assert await heard(world, listener) == []
+
+
+async def test_a_commit_that_sends_a_message_does_not_wait_for_another(world: World, pool: Pool) -> None:
+    """NOTIFY inside the transaction would: its lock is held until the commit is on disk."""
+    async with checkout(pool.pool) as first, first.transaction():
+        await first.execute(QUEUE)
+        locks = "select from pg_locks where locktype = 'object' and classid = 'pg_database'::regclass"
+        assert world.superuser.execute(locks).fetchone() is None
+        await pool.execute(QUEUE)
+    assert len(world.messages("voice_cleanup")) == 4
