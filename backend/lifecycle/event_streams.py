@@ -33,6 +33,7 @@ BUFFER = 256  # events that wait for a slow client; then its stream ends, and it
 READ_ATTEMPTS = 500  # of one query
 READ_EVENTS = 100  # of one attempt in one query
 STREAMS_PER_USER = 100
+POLL_SECONDS = 20.0  # all followed attempts are read this often: a notification may be lost with its process
 HEARTBEAT = b": still here\n\n"
 
 
@@ -198,7 +199,11 @@ class EventHub:
     async def _read_changes(self) -> Never:
         backoff = Backoff()
         while True:
-            await self._woken.wait()
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                self._mark(self._streams)
             batch = list(islice(self._changed, READ_ATTEMPTS))
             self._changed.difference_update(batch)
             try:

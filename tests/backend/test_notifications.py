@@ -1,5 +1,6 @@
 """Notifications of a pooled connection are sent after the commit, and only then."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -7,6 +8,7 @@ import pytest
 
 from backend.database.connections import checkout
 from backend.database.pool import Database as Pool
+from backend.lifecycle import event_streams
 from backend.settings.database import DatabaseSettings
 from tests.world import World
 
@@ -83,3 +85,22 @@ async def test_a_commit_that_sends_a_message_does_not_wait_for_another(world: Wo
         assert world.superuser.execute(locks).fetchone() is None
         await pool.execute(QUEUE)
     assert len(world.messages("voice_cleanup")) == 4
+
+
+async def test_a_follower_is_told_of_an_event_whose_notification_was_lost(
+    world: World, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a process that is killed between its commit and its notification."""
+    monkeypatch.setattr(event_streams, "POLL_SECONDS", 0.1)
+    user = world.user()
+    attempt = world.queued(user, None)
+    settings = DatabaseSettings(url=world.database.service)
+    listening = "select from pg_stat_activity where query = 'listen voice_clone_events' and state = 'idle'"
+    async with event_streams.EventHub(settings, pool) as hub, asyncio.timeout(PATIENCE):
+        with hub.follow(attempt, user, 0) as stream:
+            assert b"queued" in (await stream.next(PATIENCE) or b"")
+            while world.superuser.execute(listening).fetchone() is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            world.service.execute("set voice_clone.notify_after_commit = on")
+            world.claim(attempt)
+            assert b"claimed" in (await stream.next(PATIENCE) or b"")
