@@ -87,7 +87,7 @@ select f.id, now() + interval '1 day' from filled f where f.is_active
 -- fill_delayed --
 -- messages that are invisible for a day, in each queue that is measured
 select cardinality(voice_clone.send_messages(queue,
-  (select array_agg(voice_clone.queue_message(queue, gen_random_uuid(), 1, null)) from generate_series(1, %(count)s)), 86400))
+  (select array_agg(voice_clone.queue_message(queue, gen_random_uuid(), n, null)) from generate_series(1, %(count)s) n), 86400))
 from unnest(array['voice_clone_process', 'voice_runtime_sync', 'voice_preview', 'voice_mirror']) queue
 
 -- lost --
