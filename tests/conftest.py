@@ -1,4 +1,4 @@
-"""What any test may ask for: a migrated cluster, a database cloned from it, and a small world on that."""
+"""Fixtures for every test: a migrated cluster, a database cloned from it, and `given`, rows to start from."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +16,7 @@ from tests.clusters import (
     started_cluster,
     temporary_directory,
 )
-from tests.world import World
+from tests.fixture import Fixture
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +57,6 @@ def database(cluster: Cluster) -> Iterator[Database]:
 
 
 @pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    with closing(World(database)) as made:
+def given(database: Database) -> Iterator[Fixture]:
+    with closing(Fixture(database)) as made:
         yield made

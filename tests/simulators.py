@@ -147,7 +147,7 @@ class BytesSample(Sample):
 @cache
 def spoken_sample(seconds: float = 10.0, rate: int = 24_000, pitch: float = 150.0) -> bytes:
     """A WAV of speech, as long as asked."""
-    text = "The quick brown fox jumps over the lazy dog, and then it rests for a while. " * 3
+    text = "The quick brown fox jumps over the lazy dog, and then it quiesces for a while. " * 3
     pcm = speak(text, "en", pitch)
     return pcm_wav((pcm * (1 + int(seconds * 48_000) // len(pcm)))[: int(seconds * rate) * 2], rate)
 

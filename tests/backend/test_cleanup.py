@@ -1,4 +1,4 @@
-"""Cleaning up at the simulated providers: what is found, what was never made, and what is removed."""
+"""Cleanups up at the simulated providers: what is found, what was never made, and what is removed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -15,17 +15,17 @@ from backend.web.http_client import HttpClient
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.clusters import cloned_database
+from tests.fixture import Fixture, Row
 from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
-from tests.world import Row, World
 
 PROVIDERS = ["qwen", "elevenlabs"]
 REGIONS = {"qwen": "singapore", "elevenlabs": ""}
 
 
 @pytest.fixture(scope="module")
-def world(cluster: Cluster) -> Iterator[World]:
+def given(cluster: Cluster) -> Iterator[Fixture]:
     with cloned_database(cluster) as database:
-        made = World(database)
+        made = Fixture(database)
         yield made
         made.close()
 
@@ -44,7 +44,7 @@ def providers(all_providers: Simulator) -> Simulator:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(
-    world: World, all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory
+    given: Fixture, all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Served]:
     settings = {
         "QWEN_API_KEY": QWEN_KEY,
@@ -54,29 +54,29 @@ async def service(
         "ELEVENLABS_BASE_URL": f"{all_providers.url}/elevenlabs",
     }
     logs = tmp_path_factory.mktemp("cleanup")
-    async with served(logs, world.database.service, **settings) as running:
+    async with served(logs, given.database.service, **settings) as running:
         yield running
 
 
 class Scene:
     """One enrollment at a provider, and whoever cleans up after it."""
 
-    def __init__(self, world: World, service: Served, providers: Simulator, provider: str) -> None:
-        self.world = world
+    def __init__(self, given: Fixture, service: Served, providers: Simulator, provider: str) -> None:
+        self.given = given
         self.service = service
         self.providers = providers
         self.provider = provider
-        self.user = world.user()
-        self.consent = world.consent(self.user)
-        self.attempt = world.open(self.user, None, self.consent)
-        world.superuser.execute(
+        self.user = given.user()
+        self.consent = given.consent(self.user)
+        self.attempt = given.open(self.user, None, self.consent)
+        given.superuser.execute(
             "update public.voice_clone_attempts set provider = %s, region = %s where id = %s",
             (provider, REGIONS[provider], self.attempt),
         )
-        world.queue(self.attempt, self.user)
-        self.epoch = world.claim(self.attempt)["lease_epoch"]
+        given.queue(self.attempt, self.user)
+        self.epoch = given.claim(self.attempt)["lease_epoch"]
         self.label = new_label()
-        self.enrollment: UUID = world.one(
+        self.enrollment: UUID = given.one(
             "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60) as id",
             self.attempt, self.epoch, self.label,
         )["id"]  # fmt: skip
@@ -95,7 +95,7 @@ class Scene:
             return (await adapters[self.provider].enroll(request)).provider_voice_id
 
     def cancel(self) -> None:
-        self.world.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+        self.given.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
 
     def settle(self) -> None:
         self.past("settles_at = now()")
@@ -106,9 +106,9 @@ class Scene:
     def past(self, change: LiteralString) -> None:
         """Past the triggers, as only time can."""
         update: LiteralString = f"update voice_clone.enrollments set {change} where id = %s"  # noqa: S608
-        with self.world.superuser.transaction():
-            self.world.superuser.execute("set local session_replication_role = replica")
-            self.world.superuser.execute(update, (self.enrollment,))
+        with self.given.superuser.transaction():
+            self.given.superuser.execute("set local session_replication_role = replica")
+            self.given.superuser.execute(update, (self.enrollment,))
 
     async def clean_up(self, message: int | None = None) -> dict[str, Any]:
         answer = await self.service.http.post(
@@ -127,15 +127,15 @@ class Scene:
 
     @property
     def row(self) -> Row:
-        return self.world.truth("select * from voice_clone.enrollments where id = %s", self.enrollment)
+        return self.given.truth("select * from voice_clone.enrollments where id = %s", self.enrollment)
 
     def listed(self) -> list[str]:
         return [voice["voice_id"] for voice in self.providers.voices(self.provider)]
 
 
 @pytest.fixture(params=PROVIDERS)
-def scene(world: World, service: Served, providers: Simulator, request: pytest.FixtureRequest) -> Scene:
-    return Scene(world, service, providers, request.param)
+def scene(given: Fixture, service: Served, providers: Simulator, request: pytest.FixtureRequest) -> Scene:
+    return Scene(given, service, providers, request.param)
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -162,10 +162,10 @@ async def test_its_message_goes_with_the_effect(scene: Scene) -> None:
     await scene.orphan()
     scene.end_grace()
     sent = "select voice_clone.send_messages('voice_cleanup', array['{}']::jsonb[], 0) as ids"
-    (message,) = scene.world.one(sent)["ids"]
+    (message,) = scene.given.one(sent)["ids"]
     assert (await scene.clean_up(message))["acknowledged"]
     left = "select count(*) from pgmq.q_voice_cleanup where msg_id = %s"
-    assert scene.world.truth(left, message)["count"] == 0
+    assert scene.given.truth(left, message)["count"] == 0
 
 
 async def test_what_the_provider_lists_late_is_waited_for(scene: Scene) -> None:
@@ -198,11 +198,11 @@ async def test_a_voice_that_is_adopted_while_it_is_looked_up_is_no_orphan(scene:
     voice = await scene.make_voice()
     activate = b"update public.voice_clone_attempts set is_active = %s where id = %s"
     scene.providers.fault(scene.provider, "list", "hang", after_commit=True)
-    scene.world.superuser.execute(activate, (False, scene.attempt))
+    scene.given.superuser.execute(activate, (False, scene.attempt))
     cleaning = asyncio.create_task(scene.clean_up())
     await asyncio.to_thread(scene.providers.wait, scene.provider, "list")
-    scene.world.superuser.execute(activate, (True, scene.attempt))
-    scene.world.one(
+    scene.given.superuser.execute(activate, (True, scene.attempt))
+    scene.given.one(
         "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1', null, null, false)",
         scene.attempt, scene.epoch, scene.enrollment, voice,
     )  # fmt: skip
@@ -231,7 +231,7 @@ async def test_an_orphan_that_is_not_listed_is_removed_all_the_same(scene: Scene
     voice = await scene.make_voice()
     scene.cancel()
     report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status"
-    assert scene.world.one(report, scene.enrollment, voice)["status"] == "orphaned"
+    assert scene.given.one(report, scene.enrollment, voice)["status"] == "orphaned"
     scene.end_grace()
     assert (await scene.clean_up())["reason"] == "removed"
     assert scene.listed() == []

@@ -12,24 +12,24 @@ import pytest
 from backend.lifecycle.queues import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying
+from tests.fixture import Fixture
 from tests.queue_consumers.conftest import Queued, body, until
 from tests.simulators import ELEVENLABS_KEY, Simulator
-from tests.world import World
 
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
 
 
 @asynccontextmanager
-async def serving(world: World, providers: Simulator, logs: Path, **settings: str) -> AsyncIterator[Served]:
+async def serving(given: Fixture, providers: Simulator, logs: Path, **settings: str) -> AsyncIterator[Served]:
     providers.reset()
     known = {"ELEVENLABS_API_KEY": ELEVENLABS_KEY, "ELEVENLABS_BASE_URL": f"{providers.url}/elevenlabs"}
-    async with served(logs, world.database.service, **known, **settings) as running:
+    async with served(logs, given.database.service, **known, **settings) as running:
         yield running
 
 
 @pytest.fixture
-async def service(world: World, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
-    async with serving(world, providers, tmp_path) as running:
+async def service(given: Fixture, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(given, providers, tmp_path) as running:
         yield running
 
 
@@ -41,20 +41,20 @@ async def drain(service: Served, queue: str, seconds: float = 20) -> dict[str, A
     return answer.json()
 
 
-def send(world: World, queue: str, *bodies: object) -> None:
+def send(given: Fixture, queue: str, *bodies: object) -> None:
     texts = [json.dumps(each) for each in bodies]
-    world.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", queue, texts)
+    given.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", queue, texts)
 
 
-def dead(world: World, queue: str) -> list[str]:
-    return [*Queued(world.database.service, world.database.superuser, queue).dead().values()]
+def dead(given: Fixture, queue: str) -> list[str]:
+    return [*Queued(given.database.service, given.database.superuser, queue).dead().values()]
 
 
-def waiting(world: World, queue: str) -> tuple[int, int]:
+def waiting(given: Fixture, queue: str) -> tuple[int, int]:
     """Messages in the queue, and deferred ones."""
-    tables = Queued(world.database.service, world.database.superuser, queue)
+    tables = Queued(given.database.service, given.database.superuser, queue)
     deferred = "select count(*) from voice_clone.deferred_messages where queue = %s"
-    return len(tables.live()), world.truth(deferred, queue)["count"]
+    return len(tables.live()), given.truth(deferred, queue)["count"]
 
 
 async def test_every_queue_that_is_consumed_can_be_drained(service: Served) -> None:
@@ -63,83 +63,83 @@ async def test_every_queue_that_is_consumed_can_be_drained(service: Served) -> N
 
 
 async def test_draining_takes_an_attempt_as_far_as_consumers_would(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempts = [await verifying(world, providers, polls=0) for _ in range(3)]
+    attempts = [await verifying(given, providers, polls=0) for _ in range(3)]
     for queue in ("voice_clone_verify", "voice_runtime_sync"):
         assert await drain(service, queue) == {"handled": 3, "running": 0, "empty": True}
-    assert {world.attempt(attempt)["runtime_status"] for attempt in attempts} == {"synced"}
+    assert {given.attempt(attempt)["runtime_status"] for attempt in attempts} == {"synced"}
     drained = await drain(service, "voice_mirror")
     assert drained["empty"]
     assert drained["handled"] > 3
-    mirrors = world.superuser.execute("select voice ->> 'runtimeStatus' as is from public.reflections")
+    mirrors = given.superuser.execute("select voice ->> 'runtimeStatus' as is from public.reflections")
     assert [row["is"] for row in mirrors] == ["synced"] * 3
     for queue in ("voice_clone_verify", "voice_runtime_sync", "voice_mirror"):
-        assert waiting(world, queue) == (0, 0)
+        assert waiting(given, queue) == (0, 0)
 
 
 async def test_a_step_that_runs_when_the_time_is_up_acknowledges_its_own_message(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, polls=0)
+    attempt = await verifying(given, providers, polls=0)
     providers.fault("elevenlabs", "get", "hang")
     assert await drain(service, "voice_clone_verify", 0.2) == {"handled": 0, "running": 1, "empty": False}
-    assert world.attempt(attempt)["status"] == "verifying"
+    assert given.attempt(attempt)["status"] == "verifying"
     providers.release()
-    await until(lambda: world.attempt(attempt)["status"] == "ready")
-    assert waiting(world, "voice_clone_verify") == (0, 0)
+    await until(lambda: given.attempt(attempt)["status"] == "ready")
+    assert waiting(given, "voice_clone_verify") == (0, 0)
 
 
 async def test_a_step_that_takes_longer_than_the_visibility_keeps_its_message(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    async with serving(world, providers, tmp_path, VISIBILITY_SECONDS="1") as service:
-        attempt = await verifying(world, providers, polls=0)
+    async with serving(given, providers, tmp_path, VISIBILITY_SECONDS="1") as service:
+        attempt = await verifying(given, providers, polls=0)
         providers.fault("elevenlabs", "get", "hang")
         assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 1
-        queue = Queued(world.database.service, world.database.superuser, "voice_clone_verify")
+        queue = Queued(given.database.service, given.database.superuser, "voice_clone_verify")
         await until(lambda: queue.rows("select from {queue} where vt > enqueued_at + interval '2.5 s'"))
         assert (await drain(service, "voice_clone_verify", 0.2))["handled"] == 0
         assert queue.rows("select read_ct from {queue}") == [(1,)]
         providers.release()
-        await until(lambda: world.attempt(attempt)["status"] == "ready")
-    assert waiting(world, "voice_clone_verify") == (0, 0)
+        await until(lambda: given.attempt(attempt)["status"] == "ready")
+    assert waiting(given, "voice_clone_verify") == (0, 0)
 
 
 async def test_drains_run_no_more_steps_at_once_than_max_jobs(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    async with serving(world, providers, tmp_path, MAX_JOBS="2", MAX_JOBS_PER_USER="1") as service:
+    async with serving(given, providers, tmp_path, MAX_JOBS="2", MAX_JOBS_PER_USER="1") as service:
         for _ in range(3):
-            await verifying(world, providers, polls=0)
+            await verifying(given, providers, polls=0)
         providers.fault("elevenlabs", "get", "hang", times=2)
         assert (await drain(service, "voice_clone_verify", 0.2))["running"] == 2
         assert await drain(service, "voice_clone_verify") == {"handled": 0, "running": 0, "empty": False}
         providers.release()
         verified = "select count(*) from public.voice_clone_attempts where status = 'ready'"
-        await until(lambda: world.truth(verified)["count"] == 2)
+        await until(lambda: given.truth(verified)["count"] == 2)
         assert (await drain(service, "voice_clone_verify"))["handled"] == 1
 
 
-async def test_a_message_that_cannot_be_handled_is_a_dead_letter(world: World, service: Served) -> None:
-    send(world, "voice_preview", {"id": "no id"}, body(tries=16), body())
-    world.superuser.execute("select pgmq.send('voice_preview', null::jsonb, 0)")
+async def test_a_message_that_cannot_be_handled_is_a_dead_letter(given: Fixture, service: Served) -> None:
+    send(given, "voice_preview", {"id": "no id"}, body(tries=16), body())
+    given.superuser.execute("select pgmq.send('voice_preview', null::jsonb, 0)")
     assert (await drain(service, "voice_preview"))["handled"] == 4
-    reasons = {reason.partition(":")[0] for reason in dead(world, "voice_preview")}
+    reasons = {reason.partition(":")[0] for reason in dead(given, "voice_preview")}
     assert reasons == {"malformed", "budget_used"}
-    send(world, "voice_mirror", {"id": 7}, body())
+    send(given, "voice_mirror", {"id": 7}, body())
     assert (await drain(service, "voice_mirror"))["handled"] == 2
-    assert [reason.partition(":")[0] for reason in dead(world, "voice_mirror")] == ["malformed"]
+    assert [reason.partition(":")[0] for reason in dead(given, "voice_mirror")] == ["malformed"]
 
 
 async def test_a_step_of_another_worker_is_snoozed_and_no_try_is_counted(
-    world: World, service: Served
+    given: Fixture, service: Served
 ) -> None:
-    attempt = world.queued(world.user(), None)
-    world.claim(attempt)
+    attempt = given.queued(given.user(), None)
+    given.claim(attempt)
     assert (await drain(service, "voice_clone_process"))["handled"] == 1
-    assert waiting(world, "voice_clone_process") == (0, 1)
-    row = world.truth(
+    assert waiting(given, "voice_clone_process") == (0, 1)
+    row = given.truth(
         "select message, due_at > now() + interval '30 s' as late from voice_clone.deferred_messages"
     )
     assert (UUID(row["message"]["id"]), row["message"]["tries"], row["late"]) == (attempt, 0, True)
@@ -151,15 +151,15 @@ BREAK: LiteralString = (
 
 
 async def test_a_step_that_crashes_is_tried_again_until_its_budget_is_used(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    world.superuser.execute(BREAK)
-    async with serving(world, providers, tmp_path, MESSAGE_BUDGET="2") as service:
-        send(world, "voice_preview", body())
+    given.superuser.execute(BREAK)
+    async with serving(given, providers, tmp_path, MESSAGE_BUDGET="2") as service:
+        send(given, "voice_preview", body())
         await drain(service, "voice_preview")  # the second try may be in it: its delay is random
-        world.superuser.execute("update pgmq.q_voice_preview set vt = now()")
+        given.superuser.execute("update pgmq.q_voice_preview set vt = now()")
         await drain(service, "voice_preview")
-    assert dead(world, "voice_preview") == ["UndefinedFunction (tried 2 times)"]
+    assert dead(given, "voice_preview") == ["UndefinedFunction (tried 2 times)"]
 
 
 async def test_a_drain_needs_the_token_a_known_queue_and_a_sound_time_limit(service: Served) -> None:
@@ -173,16 +173,18 @@ async def test_a_drain_needs_the_token_a_known_queue_and_a_sound_time_limit(serv
     assert "voice_mirror" in unknown.json()["help"]
 
 
-async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(world: World, service: Served) -> None:
-    user = world.user()
+async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(
+    given: Fixture, service: Served
+) -> None:
+    user = given.user()
     for _ in range(3):
-        world.open(user, None)
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute(
+        given.open(user, None)
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute(
             "update public.voice_clone_attempts set created_at = now() - interval '2 days'"
         )
-    world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
 
     async def sweep(**asked: Any) -> Any:
         answer = await service.http.post("/internal/sweep", json=asked, headers=AUTHORIZED)

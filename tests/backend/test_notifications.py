@@ -10,29 +10,29 @@ from backend.database.connections import checkout
 from backend.database.pool import Database as Pool
 from backend.lifecycle import event_streams
 from backend.settings.database import DatabaseSettings
-from tests.world import World
+from tests.fixture import Fixture
 
 PATIENCE = 30
 QUEUE = "select voice_clone.send_messages('voice_cleanup', array['{}', '{}']::jsonb[], 0)"
 
 
 @pytest.fixture
-async def pool(world: World) -> AsyncIterator[Pool]:
-    async with Pool(DatabaseSettings(url=world.database.service)) as opened:
+async def pool(given: Fixture) -> AsyncIterator[Pool]:
+    async with Pool(DatabaseSettings(url=given.database.service)) as opened:
         yield opened
 
 
 @pytest.fixture
-async def listener(world: World) -> AsyncIterator[psycopg.AsyncConnection]:
-    async with await psycopg.AsyncConnection.connect(world.database.superuser, autocommit=True) as connection:
+async def listener(given: Fixture) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(given.database.superuser, autocommit=True) as connection:
         await connection.execute("listen voice_clone_wake")
         await connection.execute("listen voice_clone_events")
         yield connection
 
 
-async def heard(world: World, listener: psycopg.AsyncConnection) -> list[tuple[str, str]]:
+async def heard(given: Fixture, listener: psycopg.AsyncConnection) -> list[tuple[str, str]]:
     """Since the last call: what was sent before this notification has arrived with it."""
-    world.superuser.execute("notify voice_clone_wake, 'the end'")
+    given.superuser.execute("notify voice_clone_wake, 'the end'")
     found: list[tuple[str, str]] = []
     while ("voice_clone_wake", "the end") not in found:
         arrived = listener.notifies(timeout=PATIENCE, stop_after=1)
@@ -41,30 +41,30 @@ async def heard(world: World, listener: psycopg.AsyncConnection) -> list[tuple[s
 
 
 async def test_a_notification_comes_once_and_after_its_commit(
-    world: World, pool: Pool, listener: psycopg.AsyncConnection
+    given: Fixture, pool: Pool, listener: psycopg.AsyncConnection
 ) -> None:
     async with pool.transaction() as transaction:
         await transaction.execute(QUEUE)
         await transaction.execute(QUEUE)
-        assert await heard(world, listener) == []
-    assert await heard(world, listener) == [("voice_clone_wake", "voice_cleanup")]
-    assert len(world.messages("voice_cleanup")) == 4
+        assert await heard(given, listener) == []
+    assert await heard(given, listener) == [("voice_clone_wake", "voice_cleanup")]
+    assert len(given.messages("voice_cleanup")) == 4
 
 
 async def test_a_statement_on_its_own_notifies_as_well(
-    world: World, pool: Pool, listener: psycopg.AsyncConnection
+    given: Fixture, pool: Pool, listener: psycopg.AsyncConnection
 ) -> None:
-    user = world.user()
-    attempt = world.queued(user, world.reflection(user))
-    await heard(world, listener)
+    user = given.user()
+    attempt = given.queued(user, given.reflection(user))
+    await heard(given, listener)
     claim = "select * from voice_clone.claim_attempt(%s, 'worker', 60, 4, true)"
     await pool.fetch_one(claim, (attempt,))
     events = [("voice_clone_events", str(attempt)), ("voice_clone_wake", "voice_mirror")]
-    assert await heard(world, listener) == events
+    assert await heard(given, listener) == events
 
 
 async def test_what_was_rolled_back_notifies_nobody(
-    world: World, pool: Pool, listener: psycopg.AsyncConnection
+    given: Fixture, pool: Pool, listener: psycopg.AsyncConnection
 ) -> None:
     async def send_and_fail() -> None:
         async with pool.transaction() as transaction:
@@ -74,33 +74,33 @@ async def test_what_was_rolled_back_notifies_nobody(
     with pytest.raises(ZeroDivisionError):
         await send_and_fail()
     await pool.execute("select 1")
-    assert await heard(world, listener) == []
+    assert await heard(given, listener) == []
 
 
-async def test_a_commit_that_sends_a_message_does_not_wait_for_another(world: World, pool: Pool) -> None:
+async def test_a_commit_that_sends_a_message_does_not_wait_for_another(given: Fixture, pool: Pool) -> None:
     """NOTIFY inside the transaction would: its lock is held until the commit is on disk."""
     async with checkout(pool.pool) as first, first.transaction():
         await first.execute(QUEUE)
         locks = "select from pg_locks where locktype = 'object' and classid = 'pg_database'::regclass"
-        assert world.superuser.execute(locks).fetchone() is None
+        assert given.superuser.execute(locks).fetchone() is None
         await pool.execute(QUEUE)
-    assert len(world.messages("voice_cleanup")) == 4
+    assert len(given.messages("voice_cleanup")) == 4
 
 
 async def test_a_follower_is_told_of_an_event_whose_notification_was_lost(
-    world: World, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    given: Fixture, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a process that is killed between its commit and its notification."""
     monkeypatch.setattr(event_streams, "POLL_SECONDS", 0.1)
-    user = world.user()
-    attempt = world.queued(user, None)
-    settings = DatabaseSettings(url=world.database.service)
+    user = given.user()
+    attempt = given.queued(user, None)
+    settings = DatabaseSettings(url=given.database.service)
     listening = "select from pg_stat_activity where query = 'listen voice_clone_events' and state = 'idle'"
     async with event_streams.EventHub(settings, pool) as hub, asyncio.timeout(PATIENCE):
         with hub.follow(attempt, user, 0) as stream:
             assert b"queued" in (await stream.next(PATIENCE) or b"")
-            while world.superuser.execute(listening).fetchone() is None:  # noqa: ASYNC110
+            while given.superuser.execute(listening).fetchone() is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-            world.service.execute("set voice_clone.notify_after_commit = on")
-            world.claim(attempt)
+            given.service.execute("set voice_clone.notify_after_commit = on")
+            given.claim(attempt)
             assert b"claimed" in (await stream.next(PATIENCE) or b"")

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, served
 from tests.clusters import Database
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 Owner = psycopg.Connection[Row]
 RUNBOOK = ROOT / "docs" / "runbooks" / "run-the-sweep-from-pg-cron.md"
@@ -49,16 +49,16 @@ def steps() -> list[str]:
     return [block.strip() for block in re.findall(r"```sql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)]
 
 
-async def test_the_runbook_makes_pg_cron_the_clock(world: World, owner: Owner, tmp_path: Path) -> None:
+async def test_the_runbook_makes_pg_cron_the_clock(given: Fixture, owner: Owner, tmp_path: Path) -> None:
     *setup, stop = steps()
     for step in setup:
         owner.execute(step.encode())
     jobs = owner.execute("select * from cron.job").fetchall()
     assert len(jobs) == 3
-    user = world.user()
-    reflection = world.reflection(user)
-    attempt = world.queued(user, reflection)
-    async with served(tmp_path, world.database.service) as service:
+    user = given.user()
+    reflection = given.reflection(user)
+    attempt = given.queued(user, reflection)
+    async with served(tmp_path, given.database.service) as service:
         owner.execute(
             "update vault.decrypted_secrets set decrypted_secret = %s where name = 'likeness_url'",
             (str(service.http.base_url).rstrip("/"),),
@@ -75,6 +75,6 @@ async def test_the_runbook_makes_pg_cron_the_clock(world: World, owner: Owner, t
         ]
     assert [each["url"].split("/")[-2] for each in asked] == ["voice_clone_process", "voice_mirror"]
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert world.voice(reflection)["attemptId"] == str(attempt)
+    assert given.voice(reflection)["attemptId"] == str(attempt)
     owner.execute(stop.encode())
     assert owner.execute("select from cron.job").fetchall() == []

@@ -8,29 +8,29 @@ import pytest
 
 from backend.settings.qwen import QwenConfig
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
+from tests.fixture import Fixture
 from tests.simulators import QWEN_KEY, Simulator
-from tests.world import World
 
 
 @pytest.fixture
-async def service(world: World, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
+async def service(given: Fixture, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
     settings = {
         "QWEN_API_KEY": QWEN_KEY,
         "QWEN_REGION": "singapore",
         "QWEN_BASE_URL": f"{providers.url}/qwen/singapore",
     }
-    async with served(tmp_path, world.database.service, **settings) as running:
+    async with served(tmp_path, given.database.service, **settings) as running:
         yield running
 
 
-def enrolled(world: World) -> UUID:
+def enrolled(given: Fixture) -> UUID:
     """At Qwen, which lists no such voice."""
-    user = world.user()
-    attempt = world.queued(user, world.reflection(user))
-    world.superuser.execute(
+    user = given.user()
+    attempt = given.queued(user, given.reflection(user))
+    given.superuser.execute(
         "update public.voice_clone_attempts set provider = 'qwen' where id = %s", (attempt,)
     )
-    world.enroll(attempt)
+    given.enroll(attempt)
     return attempt
 
 
@@ -43,21 +43,21 @@ async def sync(service: Served, attempt: UUID) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_voice_too_young_to_be_listed_is_asked_for_again(world: World, service: Served) -> None:
-    attempt = enrolled(world)
+async def test_a_voice_too_young_to_be_listed_is_asked_for_again(given: Fixture, service: Served) -> None:
+    attempt = enrolled(given)
     await sync(service, attempt)
-    after = world.attempt(attempt)
+    after = given.attempt(attempt)
     assert (after["runtime_status"], after["error_code"]) == ("pending", "voice_unlisted")
     lag = QwenConfig(api_key=QWEN_KEY, region="singapore").listing_lag_seconds
     assert 0 < (after["not_before"] - after["ready_at"]).total_seconds() <= lag + 1
 
 
-async def test_a_voice_that_is_not_listed_after_the_lag_is_gone(world: World, service: Served) -> None:
-    attempt = enrolled(world)
-    world.superuser.execute(
+async def test_a_voice_that_is_not_listed_after_the_lag_is_gone(given: Fixture, service: Served) -> None:
+    attempt = enrolled(given)
+    given.superuser.execute(
         "update public.voice_clone_attempts set ready_at = ready_at - interval '1 hour' where id = %s",
         (attempt,),
     )
     await sync(service, attempt)
-    after = world.attempt(attempt)
+    after = given.attempt(attempt)
     assert (after["runtime_status"], after["error_code"]) == ("failed", "voice_missing")

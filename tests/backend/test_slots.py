@@ -17,6 +17,7 @@ from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.web.http_client import HttpClient
 from tests.backend.conftest import Served, served
 from tests.backend.storages import JWT_SECRET, failing_storage, saying
+from tests.fixture import Fixture
 from tests.queue_consumers.conftest import until
 from tests.simulators import (
     ELEVENLABS_KEY,
@@ -26,7 +27,6 @@ from tests.simulators import (
     simulator,
     spoken_sample,
 )
-from tests.world import World
 
 TOKEN = jwt.encode({"url": "elsewhere", "exp": 4_000_000_000}, JWT_SECRET, "HS256")
 SIGNED = msgspec.json.encode({"url": f"/object/upload/sign/x?token={TOKEN}", "token": TOKEN})
@@ -47,15 +47,15 @@ def providers(small_accounts: Simulator) -> Simulator:
 class Project:
     """The running service, and a user who opens uploads."""
 
-    def __init__(self, world: World, service: Served, url: str) -> None:
-        self.world = world
+    def __init__(self, given: Fixture, service: Served, url: str) -> None:
+        self.given = given
         self.service = service
-        self.user = world.user()
+        self.user = given.user()
         now = int(time.time())
         claims = {"iss": f"{url}/auth/v1", "aud": "authenticated", "role": "authenticated"}
         own = {**claims, "sub": str(self.user), "iat": now, "exp": now + 600}
         self._headers = {"authorization": f"Bearer {jwt.encode(own, JWT_SECRET, 'HS256')}"}
-        self._consent = world.consent(self.user)
+        self._consent = given.consent(self.user)
 
     async def open(self, provider: str) -> httpx.Response:
         body = {"consent_id": str(self._consent), "content_type": "audio/wav", "bytes": 1000}
@@ -65,7 +65,9 @@ class Project:
 
 
 @asynccontextmanager
-async def project(world: World, providers: Simulator, logs: Path, **settings: str) -> AsyncIterator[Project]:
+async def project(
+    given: Fixture, providers: Simulator, logs: Path, **settings: str
+) -> AsyncIterator[Project]:
     known = {
         "SUPABASE_JWT_SECRET": JWT_SECRET,
         "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
@@ -76,13 +78,13 @@ async def project(world: World, providers: Simulator, logs: Path, **settings: st
     }
     async with (
         failing_storage(saying(200, SIGNED)) as url,
-        served(logs, world.database.service, url, **{**known, **settings}) as running,
+        served(logs, given.database.service, url, **{**known, **settings}) as running,
     ):
-        yield Project(world, running, url)
+        yield Project(given, running, url)
 
 
-def slots(world: World) -> dict[str, int]:
-    rows = world.superuser.execute("select provider || region as name, slots from voice_clone.slots")
+def slots(given: Fixture) -> dict[str, int]:
+    rows = given.superuser.execute("select provider || region as name, slots from voice_clone.slots")
     return {row["name"]: row["slots"] for row in rows}
 
 
@@ -95,23 +97,23 @@ async def make_voice(providers: Simulator) -> str:
         return (await adapter.enroll(request)).provider_voice_id
 
 
-def own(world: World, voice: str) -> UUID:
+def own(given: Fixture, voice: str) -> UUID:
     """The same voice, as one that an enrollment of ours made."""
-    attempt = world.queued(world.user(), None)
-    epoch = world.claim(attempt)["lease_epoch"]
-    enrollment = world.intend(attempt, epoch)
-    world.superuser.execute("update voice_clone.enrollments set provider = 'elevenlabs'")
-    world.one(
+    attempt = given.queued(given.user(), None)
+    epoch = given.claim(attempt)["lease_epoch"]
+    enrollment = given.intend(attempt, epoch)
+    given.superuser.execute("update voice_clone.enrollments set provider = 'elevenlabs'")
+    given.one(
         "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status", enrollment, voice
     )
     return enrollment
 
 
 async def test_a_full_provider_is_said_before_the_upload_with_what_frees_a_place(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    async with project(world, providers, tmp_path) as ours:
-        await until(lambda: slots(world) == {"elevenlabs": 2, "qwensingapore": 1000})
+    async with project(given, providers, tmp_path) as ours:
+        await until(lambda: slots(given) == {"elevenlabs": 2, "qwensingapore": 1000})
         assert [(await ours.open("elevenlabs")).status_code for _ in range(2)] == [201, 201]
         refused = await ours.open("elevenlabs")
         assert (await ours.open("local")).status_code == 201
@@ -125,31 +127,31 @@ async def test_a_full_provider_is_said_before_the_upload_with_what_frees_a_place
 
 
 async def test_voices_that_others_keep_in_the_account_take_slots(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    own(world, await make_voice(providers))
+    own(given, await make_voice(providers))
     await make_voice(providers)
-    async with project(world, providers, tmp_path) as ours:
-        await until(lambda: "elevenlabs" in slots(world))
-        assert slots(world)["elevenlabs"] == 1, "of two, one is another's; the one of ours takes the last"
+    async with project(given, providers, tmp_path) as ours:
+        await until(lambda: "elevenlabs" in slots(given))
+        assert slots(given)["elevenlabs"] == 1, "of two, one is another's; the one of ours takes the last"
         assert (await ours.open("elevenlabs")).status_code == 409
 
 
 async def test_a_setting_comes_before_what_the_account_says(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    world.one("select voice_clone.set_slots('qwen', 'singapore', 3)")
-    async with project(world, providers, tmp_path, ELEVENLABS_VOICE_SLOTS="7", QWEN_VOICE_SLOTS="0"):
-        await until(lambda: slots(world) == {"elevenlabs": 7})
+    given.one("select voice_clone.set_slots('qwen', 'singapore', 3)")
+    async with project(given, providers, tmp_path, ELEVENLABS_VOICE_SLOTS="7", QWEN_VOICE_SLOTS="0"):
+        await until(lambda: slots(given) == {"elevenlabs": 7})
     assert providers.calls("elevenlabs", "subscription") == []
 
 
 async def test_a_provider_that_does_not_answer_leaves_what_was_known(
-    world: World, providers: Simulator, tmp_path: Path
+    given: Fixture, providers: Simulator, tmp_path: Path
 ) -> None:
-    world.one("select voice_clone.set_slots('elevenlabs', '', 1)")
+    given.one("select voice_clone.set_slots('elevenlabs', '', 1)")
     providers.fault("elevenlabs", "subscription", "unavailable", times=None)
-    async with project(world, providers, tmp_path) as ours:
+    async with project(given, providers, tmp_path) as ours:
         await until(lambda: "slots_unknown" in ours.service.child.output())
         assert [(await ours.open("elevenlabs")).status_code for _ in range(2)] == [201, 409]
     providers.clear_faults()

@@ -18,7 +18,7 @@ from backend.lifecycle.claim import Step
 from backend.providers.base import Enrolled, VoiceProvider
 from backend.settings.database import DatabaseSettings
 from tests.database.test_sweep import expire
-from tests.world import World
+from tests.fixture import Fixture
 
 MADE = Enrolled(
     provider_voice_id="voice-1",
@@ -35,21 +35,21 @@ FUNCTIONS = {
 class Made:
     """A worker whose provider has just made a voice."""
 
-    def __init__(self, world: World, database: Database) -> None:
-        self.world = world
+    def __init__(self, given: Fixture, database: Database) -> None:
+        self.given = given
         self.database = database
-        user = world.user()
-        self.attempt = world.queued(user, world.reflection(user))
-        self.epoch = world.claim(self.attempt)["lease_epoch"]
-        self.enrollment = world.intend(self.attempt, self.epoch)
-        self.label = world.truth("select label from voice_clone.enrollments")["label"]
+        user = given.user()
+        self.attempt = given.queued(user, given.reflection(user))
+        self.epoch = given.claim(self.attempt)["lease_epoch"]
+        self.enrollment = given.intend(self.attempt, self.epoch)
+        self.label = given.truth("select label from voice_clone.enrollments")["label"]
 
     async def attach(self) -> None:
         await enrollment.attach(self.step(), self.enrollment, self.label, MADE)
 
     async def adopt(self) -> None:
         """What the next worker does: it knows no more than the enrollment."""
-        self.epoch = self.world.claim(self.attempt)["lease_epoch"]
+        self.epoch = self.given.claim(self.attempt)["lease_epoch"]
         step = self.step()
         provider = cast(VoiceProvider, SimpleNamespace(target_model="model-1"))
         found = await enrollment.look_up(step, provider)
@@ -57,41 +57,41 @@ class Made:
         await enrollment.attach(step, self.enrollment, self.label, found)
 
     def step(self) -> Step:
-        row = self.world.one("select * from voice_clone.claimed_work(%s)", self.attempt)
+        row = self.given.one("select * from voice_clone.claimed_work(%s)", self.attempt)
         context = cast(AppContext, SimpleNamespace(database=self.database, providers={}))
         work = msgspec.convert(row, Work)
         return Step(context=context, work=work, epoch=self.epoch, message_id=None)
 
     def breaks(self, function: str) -> None:
         """As where Postgres shuts down in the middle of the statement."""
-        self.world.superuser.execute(
+        self.given.superuser.execute(
             f"alter function voice_clone.{function}({FUNCTIONS[function]})"
             f" rename to {function}_whole".encode()
         )
         arguments = ", ".join(f"p{i} {kind}" for i, kind in enumerate(FUNCTIONS[function].split(", ")))
         result = "setof public.voice_clone_attempts" if function == "attach_voice" else "text"
-        self.world.superuser.execute(
+        self.given.superuser.execute(
             f"create function voice_clone.{function}({arguments}) returns {result} language plpgsql as"
             " $$ begin raise exception 'shutting down' using errcode = '57P01'; end $$".encode()
         )
 
     def mends(self, function: str) -> None:
         kinds = FUNCTIONS[function]
-        with self.world.superuser.transaction():
-            self.world.superuser.execute(f"drop function voice_clone.{function}({kinds})".encode())
-            self.world.superuser.execute(
+        with self.given.superuser.transaction():
+            self.given.superuser.execute(f"drop function voice_clone.{function}({kinds})".encode())
+            self.given.superuser.execute(
                 f"alter function voice_clone.{function}_whole({kinds}) rename to {function}".encode()
             )
 
     def row(self) -> dict[str, Any]:
-        return self.world.truth("select * from voice_clone.enrollments where id = %s", self.enrollment)
+        return self.given.truth("select * from voice_clone.enrollments where id = %s", self.enrollment)
 
 
 @pytest.fixture
-async def made(world: World) -> AsyncIterator[Made]:
-    settings = DatabaseSettings(url=world.database.service, pool_size=2, timeout=2)
+async def made(given: Fixture) -> AsyncIterator[Made]:
+    settings = DatabaseSettings(url=given.database.service, pool_size=2, timeout=2)
     async with Database(settings) as database:
-        yield Made(world, database)
+        yield Made(given, database)
 
 
 def logged(entries: list[Any]) -> list[tuple[str, str]]:
@@ -111,13 +111,13 @@ async def test_the_request_id_is_logged_once_and_kept_by_the_worker_that_adopts(
         "request-of-the-create",
     )
     made.mends("attach_voice")
-    expire(made.world, made.attempt)
+    expire(made.given, made.attempt)
     await made.adopt()
-    voice = made.world.truth("select * from public.voices where attempt_id = %s", made.attempt)
+    voice = made.given.truth("select * from public.voices where attempt_id = %s", made.attempt)
     assert voice["provider_request_id"] == "request-of-the-create"
     assert voice["provider_metadata"] == {"usage": {"count": 1}}
     assert voice["provider_voice_kind"] == "match"
-    assert made.world.attempt(made.attempt)["request_id"] == "request-of-the-create"
+    assert made.given.attempt(made.attempt)["request_id"] == "request-of-the-create"
 
 
 async def test_it_is_reported_when_the_database_answers_again(
@@ -140,8 +140,8 @@ async def test_it_is_reported_when_the_database_answers_again(
 async def test_the_tries_are_bounded_and_the_log_is_left(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrollment, "REPORT_BASE_SECONDS", 0.0)
     made.breaks("report_enrollment")
-    expire(made.world, made.attempt)
-    made.world.claim(made.attempt)  # by another worker: the attach is refused, and so the voice is reported
+    expire(made.given, made.attempt)
+    made.given.claim(made.attempt)  # by another worker: the attach is refused, and so the voice is reported
     with capture_logs() as entries, pytest.raises(DatabaseUnavailable):
         await made.attach()
     assert logged(entries) == [(made.label, "request-of-the-create")]

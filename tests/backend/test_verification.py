@@ -13,24 +13,24 @@ from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.web.http_client import HttpClient
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.database.test_verification import await_verification
+from tests.fixture import Fixture
 from tests.simulators import ELEVENLABS_KEY, BytesSample, Simulator, spoken_sample
-from tests.world import World
 
 QUEUE = "voice_clone_verify"
 AUTHORIZED = {"authorization": f"Bearer {INTERNAL_TOKEN}"}
 
 
 @pytest.fixture
-async def service(world: World, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
+async def service(given: Fixture, providers: Simulator, tmp_path: Path) -> AsyncIterator[Served]:
     settings = {
         "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
         "ELEVENLABS_BASE_URL": f"{providers.url}/elevenlabs",
     }
-    async with served(tmp_path, world.database.service, **settings) as running:
+    async with served(tmp_path, given.database.service, **settings) as running:
         yield running
 
 
-async def verifying(world: World, providers: Simulator, **fault: Any) -> UUID:
+async def verifying(given: Fixture, providers: Simulator, **fault: Any) -> UUID:
     """An attempt whose voice is at ElevenLabs and is to be verified there."""
     providers.fault("elevenlabs", "create", "verification_required", **fault)
     async with HttpClient() as client:
@@ -43,18 +43,18 @@ async def verifying(world: World, providers: Simulator, **fault: Any) -> UUID:
         )
         enrolled = await ElevenLabs(providers.elevenlabs(), client).enroll(request)
     assert enrolled.requires_verification
-    user = world.user()
-    attempt = world.queued(user, world.reflection(user))
-    world.superuser.execute(
+    user = given.user()
+    attempt = given.queued(user, given.reflection(user))
+    given.superuser.execute(
         "update public.voice_clone_attempts set provider = 'elevenlabs' where id = %s", (attempt,)
     )
-    await_verification(world, attempt, enrolled.provider_voice_id)
+    await_verification(given, attempt, enrolled.provider_voice_id)
     return attempt
 
 
-async def look(service: Served, world: World, attempt: UUID) -> dict[str, Any]:
+async def look(service: Served, given: Fixture, attempt: UUID) -> dict[str, Any]:
     """Deliver whatever message asks for it, as the consumer does."""
-    [message] = world.messages(QUEUE)
+    [message] = given.messages(QUEUE)
     path = f"/internal/voice-clone-attempts/{attempt}/verify"
     body = {"queue": QUEUE, "msg_id": message["msg_id"]}
     answer = await service.http.post(path, json=body, headers=AUTHORIZED)
@@ -67,109 +67,109 @@ async def settle(service: Served, attempt: UUID, **body: Any) -> httpx.Response:
     return await service.http.post(path, json=body, headers=AUTHORIZED)
 
 
-def next_look(world: World) -> None:
+def next_look(given: Fixture) -> None:
     """The wait is over, and the sweep sends the message."""
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update public.voice_clone_attempts set not_before = now()")
-        world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
-    world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
-    world.superuser.execute("select from voice_clone.sweep(10)")
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute("update public.voice_clone_attempts set not_before = now()")
+        given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    given.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
+    given.superuser.execute("select from voice_clone.sweep(10)")
 
 
 async def test_a_voice_is_looked_at_until_it_is_verified(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, polls=2)
+    attempt = await verifying(given, providers, polls=2)
     for count in (1, 2):
-        assert (await look(service, world, attempt))["acknowledged"]
-        after = world.attempt(attempt)
+        assert (await look(service, given, attempt))["acknowledged"]
+        after = given.attempt(attempt)
         assert (after["status"], after["verify_count"]) == ("verifying", count)
-        next_look(world)
-    assert (await look(service, world, attempt))["acknowledged"]
-    assert world.attempt(attempt)["status"] == "ready"
-    assert world.messages(QUEUE) == []
-    assert len(providers.calls("elevenlabs", "get", world.attempt(attempt)["provider_voice_id"])) == 3
+        next_look(given)
+    assert (await look(service, given, attempt))["acknowledged"]
+    assert given.attempt(attempt)["status"] == "ready"
+    assert given.messages(QUEUE) == []
+    assert len(providers.calls("elevenlabs", "get", given.attempt(attempt)["provider_voice_id"])) == 3
 
 
 async def test_a_refused_voice_says_what_the_user_can_do(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, polls=0, refused=True)
-    await look(service, world, attempt)
-    after = world.attempt(attempt)
+    attempt = await verifying(given, providers, polls=0, refused=True)
+    await look(service, given, attempt)
+    after = given.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "verification_refused")
     assert "Record another sample" in after["error_message"]
     assert "does not match" not in after["error_message"], "the provider's words reach no client"
 
 
 async def test_a_voice_that_is_gone_from_its_provider_fails(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
+    attempt = await verifying(given, providers)
     providers.reset()
     age = (
         "update public.voice_clone_attempts set verifying_at = verifying_at - interval '1 hour' where id = %s"
     )
-    world.superuser.execute(age, (attempt,))
-    await look(service, world, attempt)
-    assert world.attempt(attempt)["error_code"] == "voice_missing"
+    given.superuser.execute(age, (attempt,))
+    await look(service, given, attempt)
+    assert given.attempt(attempt)["error_code"] == "voice_missing"
 
 
 async def test_a_voice_too_young_to_be_listed_is_looked_at_again(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
+    attempt = await verifying(given, providers)
     providers.reset()
-    await look(service, world, attempt)
-    after = world.attempt(attempt)
+    await look(service, given, attempt)
+    after = given.attempt(attempt)
     assert (after["status"], after["verify_count"]) == ("verifying", 1)
     assert after["not_before"] > after["verifying_at"]
 
 
 @pytest.mark.parametrize("fault", ["unavailable", "wrong_key", "reset"])
 async def test_a_provider_that_cannot_say_is_asked_again(
-    world: World, providers: Simulator, service: Served, fault: str
+    given: Fixture, providers: Simulator, service: Served, fault: str
 ) -> None:
-    attempt = await verifying(world, providers, polls=0)
+    attempt = await verifying(given, providers, polls=0)
     providers.fault("elevenlabs", "get", fault, times=None)
-    await look(service, world, attempt)
-    after = world.attempt(attempt)
+    await look(service, given, attempt)
+    after = given.attempt(attempt)
     assert (after["status"], after["verify_count"], after["error_code"]) == ("verifying", 1, None)
     providers.clear_faults()
-    next_look(world)
-    await look(service, world, attempt)
-    assert world.attempt(attempt)["status"] == "ready"
+    next_look(given)
+    await look(service, given, attempt)
+    assert given.attempt(attempt)["status"] == "ready"
 
 
 async def test_a_throttling_provider_is_asked_when_it_says(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers, polls=0)
+    attempt = await verifying(given, providers, polls=0)
     providers.fault("elevenlabs", "get", "throttled", retry_after=90, times=None)
-    await look(service, world, attempt)
+    await look(service, given, attempt)
     providers.clear_faults()
-    due = world.truth("select not_before > now() + interval '60 s' as later from public.voice_clone_attempts")
+    due = given.truth("select not_before > now() + interval '60 s' as later from public.voice_clone_attempts")
     assert due["later"]
 
 
 async def test_a_message_that_comes_too_soon_asks_nobody(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
-    await look(service, world, attempt)
+    attempt = await verifying(given, providers)
+    await look(service, given, attempt)
     path = f"/internal/voice-clone-attempts/{attempt}/verify"
     again = await service.http.post(path, json={}, headers=AUTHORIZED)
     assert (again.json()["outcome"], again.json()["reason"]) == ("done", "not_due")
     nobody = await service.http.post(path.replace(str(attempt), str(uuid4())), json={}, headers=AUTHORIZED)
     assert nobody.json()["reason"] == "gone"
-    assert len(providers.calls("elevenlabs", "get", world.attempt(attempt)["provider_voice_id"])) == 1
+    assert len(providers.calls("elevenlabs", "get", given.attempt(attempt)["provider_voice_id"])) == 1
 
 
 async def test_a_verification_is_settled_from_outside_once(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
+    attempt = await verifying(given, providers)
     other = await settle(service, attempt, verified=True, provider_voice_id="another")
     assert (other.status_code, other.json()["code"]) == (409, "voice_superseded")
     first = await settle(service, attempt, verified=True)
@@ -177,15 +177,15 @@ async def test_a_verification_is_settled_from_outside_once(
     assert (await settle(service, attempt, verified=True)).json() == first.json()
     contradiction = await settle(service, attempt, verified=False)
     assert (contradiction.status_code, contradiction.json()["code"]) == (409, "illegal_transition")
-    assert (await look(service, world, attempt))["reason"] == "nothing_to_do"
+    assert (await look(service, given, attempt))["reason"] == "nothing_to_do"
     unknown = await settle(service, uuid4(), verified=True)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
 async def test_a_refusal_from_outside_shows_its_reason_to_the_user(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
+    attempt = await verifying(given, providers)
     for reason in ("", "two\nlines", "long" * 60):
         refused = await settle(service, attempt, verified=False, reason=reason)
         assert (refused.status_code, refused.json()["field"]) == (422, "reason")
@@ -195,10 +195,10 @@ async def test_a_refusal_from_outside_shows_its_reason_to_the_user(
 
 
 async def test_only_the_internal_token_settles_a_verification(
-    world: World, providers: Simulator, service: Served
+    given: Fixture, providers: Simulator, service: Served
 ) -> None:
-    attempt = await verifying(world, providers)
+    attempt = await verifying(given, providers)
     for step, body in (("verification", {"verified": True}), ("verify", {})):
         path = f"/internal/voice-clone-attempts/{attempt}/{step}"
         assert (await service.http.post(path, json=body)).status_code == 401
-    assert world.attempt(attempt)["status"] == "verifying"
+    assert given.attempt(attempt)["status"] == "verifying"

@@ -8,23 +8,23 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.database.moves import events
-from tests.world import World
+from tests.database.situations import events
+from tests.fixture import Fixture
 
 DROP: LiteralString = "select * from operations.drop_events(%s::interval)"
 
 
-def partitions(world: World) -> list[str]:
-    rows = world.superuser.execute(
+def partitions(given: Fixture) -> list[str]:
+    rows = given.superuser.execute(
         "select inhrelid::regclass::text as name from pg_inherits"
         " where inhparent = 'voice_clone.events'::regclass order by 1"
     )
     return [row["name"].removeprefix("voice_clone.") for row in rows]
 
 
-def months(world: World, first: int, last: int) -> list[str]:
+def months(given: Fixture, first: int, last: int) -> list[str]:
     """The partitions of these months, counted from this one."""
-    rows = world.superuser.execute(
+    rows = given.superuser.execute(
         "select 'events_' || to_char(now() at time zone 'utc' + make_interval(months => n), 'YYYY_MM')"
         " as name"
         " from generate_series(%s::int, %s::int) n",
@@ -33,175 +33,175 @@ def months(world: World, first: int, last: int) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def place(world: World, attempt: UUID) -> set[str]:
+def place(given: Fixture, attempt: UUID) -> set[str]:
     """The partitions that the events of an attempt are in."""
-    rows = world.superuser.execute(
+    rows = given.superuser.execute(
         "select distinct tableoid::regclass::text as name from voice_clone.events where attempt_id = %s",
         (attempt,),
     )
     return {row["name"].removeprefix("voice_clone.") for row in rows}
 
 
-def drop(world: World, name: str) -> None:
-    world.superuser.execute(f"drop table voice_clone.{name}".encode())
+def drop(given: Fixture, name: str) -> None:
+    given.superuser.execute(f"drop table voice_clone.{name}".encode())
 
 
-def age(world: World, attempt: UUID, months_ago: int) -> None:
+def age(given: Fixture, attempt: UUID, months_ago: int) -> None:
     """As if the attempt had been made then."""
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute(
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute(
             "update voice_clone.events set recorded_at = recorded_at - make_interval(months => %s)"
             " where attempt_id = %s", (months_ago, attempt),
         )  # fmt: skip
-        world.superuser.execute(
+        given.superuser.execute(
             "update public.voice_clone_attempts set created_at = created_at - make_interval(months => %s),"
             " updated_at = updated_at - make_interval(months => %s) where id = %s",
             (months_ago, months_ago, attempt),
         )
 
 
-def timeline(world: World, attempt: UUID) -> list[list[str]]:
-    user = world.attempt(attempt)["user_id"]
-    rows = world.service.execute(
+def timeline(given: Fixture, attempt: UUID) -> list[list[str]]:
+    user = given.attempt(attempt)["user_id"]
+    rows = given.service.execute(
         "select * from voice_clone.attempt_events(%s, %s)", (attempt, user)
     ).fetchall()
     return [row["events"] for row in rows]
 
 
-def test_partitions_exist_for_this_month_and_three_ahead(world: World) -> None:
-    assert set(months(world, 0, 3)) <= set(partitions(world))
+def test_partitions_exist_for_this_month_and_three_ahead(given: Fixture) -> None:
+    assert set(months(given, 0, 3)) <= set(partitions(given))
 
 
-def test_an_event_of_a_month_without_a_partition_is_kept_and_moved_by_the_sweep(world: World) -> None:
-    (this_month,) = months(world, 0, 0)
-    drop(world, this_month)
-    attempt = world.queued(world.user(), None)
-    assert place(world, attempt) == {"events_default"}
-    world.one("select count(*) from voice_clone.sweep(10)")
-    assert place(world, attempt) == {this_month}
-    assert timeline(world, attempt) == [["opened"], ["queued"]]
-    world.claim(attempt)
-    assert world.truth("select * from voice_clone.replay(%s)", attempt) == world.attempt(attempt)
+def test_an_event_of_a_month_without_a_partition_is_kept_and_moved_by_the_sweep(given: Fixture) -> None:
+    (this_month,) = months(given, 0, 0)
+    drop(given, this_month)
+    attempt = given.queued(given.user(), None)
+    assert place(given, attempt) == {"events_default"}
+    given.one("select count(*) from voice_clone.sweep(10)")
+    assert place(given, attempt) == {this_month}
+    assert timeline(given, attempt) == [["opened"], ["queued"]]
+    given.claim(attempt)
+    assert given.truth("select * from voice_clone.replay(%s)", attempt) == given.attempt(attempt)
 
 
-def test_what_was_recorded_long_ago_gets_a_partition_of_its_own(world: World) -> None:
-    attempt = world.queued(world.user(), None)
-    age(world, attempt, 5)
-    assert place(world, attempt) == {"events_default"}
-    world.one("select count(*) from voice_clone.sweep(10)")
-    assert place(world, attempt) == set(months(world, -5, -5))
+def test_what_was_recorded_long_ago_gets_a_partition_of_its_own(given: Fixture) -> None:
+    attempt = given.queued(given.user(), None)
+    age(given, attempt, 5)
+    assert place(given, attempt) == {"events_default"}
+    given.one("select count(*) from voice_clone.sweep(10)")
+    assert place(given, attempt) == set(months(given, -5, -5))
 
 
-def test_two_sweeps_at_once_create_a_partition_once(world: World) -> None:
-    (last,) = months(world, 3, 3)
-    drop(world, last)
+def test_two_sweeps_at_once_create_a_partition_once(given: Fixture) -> None:
+    (last,) = months(given, 3, 3)
+    drop(given, last)
     sweep = "select count(*) from voice_clone.sweep(10)"
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.database.service) as first:
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.service) as first:
         first.execute(sweep)
-        second = pool.submit(world.one, sweep)
+        second = pool.submit(given.one, sweep)
         first.commit()
         assert second.result(30) == {"count": 0}
-    assert last in partitions(world)
+    assert last in partitions(given)
 
 
-def test_a_reader_does_not_stop_the_sweep(world: World) -> None:
+def test_a_reader_does_not_stop_the_sweep(given: Fixture) -> None:
     """A partition waits a second for those who read the log; then the next sweep creates it."""
-    (last,) = months(world, 3, 3)
-    drop(world, last)
-    upload = world.open(world.user(), None)
-    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
-    world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
-    with psycopg.connect(world.database.superuser) as reader:
+    (last,) = months(given, 3, 3)
+    drop(given, last)
+    upload = given.open(given.user(), None)
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    with psycopg.connect(given.database.superuser) as reader:
         reader.execute("select from voice_clone.events")
-        done = world.service.execute("select what, count from voice_clone.sweep(10)").fetchall()
+        done = given.service.execute("select what, count from voice_clone.sweep(10)").fetchall()
     assert {row["what"]: row["count"] for row in done} == {"expired": 1, "errors": 1}
-    assert world.attempt(upload)["status"] == "expired"
-    assert world.service.execute("select what from voice_clone.sweep(10)").fetchall() == []
-    assert last in partitions(world)
+    assert given.attempt(upload)["status"] == "expired"
+    assert given.service.execute("select what from voice_clone.sweep(10)").fetchall() == []
+    assert last in partitions(given)
 
 
 @pytest.mark.parametrize("statement", ["update {} set version = 0", "delete from {}", "truncate {}"])
-def test_no_partition_can_be_changed(world: World, statement: str) -> None:
-    attempt = world.queued(world.user(), None)
-    age(world, world.queued(world.user(), None), 5)
-    world.one("select count(*) from voice_clone.sweep(10)")
-    told = timeline(world, attempt)
-    for name in ["events", *partitions(world)]:
+def test_no_partition_can_be_changed(given: Fixture, statement: str) -> None:
+    attempt = given.queued(given.user(), None)
+    age(given, given.queued(given.user(), None), 5)
+    given.one("select count(*) from voice_clone.sweep(10)")
+    told = timeline(given, attempt)
+    for name in ["events", *partitions(given)]:
         with pytest.raises(errors.InsufficientPrivilege):
-            world.superuser.execute(statement.format(f"voice_clone.{name}").encode())
-    assert timeline(world, attempt) == told
+            given.superuser.execute(statement.format(f"voice_clone.{name}").encode())
+    assert timeline(given, attempt) == told
 
 
-def test_old_events_are_dropped_by_month(world: World) -> None:
-    old, new = world.queued(world.user(), None), world.queued(world.user(), None)
-    age(world, old, 5)
-    world.one("select count(*) from voice_clone.sweep(10)")
-    dropped = world.superuser.execute(DROP, ("3 months",)).fetchall()
-    assert [row["drop_events"] for row in dropped] == months(world, -5, -5)
-    assert (timeline(world, old), timeline(world, new)) == ([], [["opened"], ["queued"]])
-    assert world.attempt(old)["status"] == "queued", "the attempt stays, and can move on"
-    world.claim(old)
-    assert timeline(world, old) == [["claimed"]]
-    assert world.superuser.execute(DROP, ("3 months",)).fetchall() == []
+def test_old_events_are_dropped_by_month(given: Fixture) -> None:
+    old, new = given.queued(given.user(), None), given.queued(given.user(), None)
+    age(given, old, 5)
+    given.one("select count(*) from voice_clone.sweep(10)")
+    dropped = given.superuser.execute(DROP, ("3 months",)).fetchall()
+    assert [row["drop_events"] for row in dropped] == months(given, -5, -5)
+    assert (timeline(given, old), timeline(given, new)) == ([], [["opened"], ["queued"]])
+    assert given.attempt(old)["status"] == "queued", "the attempt stays, and can move on"
+    given.claim(old)
+    assert timeline(given, old) == [["claimed"]]
+    assert given.superuser.execute(DROP, ("3 months",)).fetchall() == []
 
 
 @pytest.mark.parametrize("retention", ["1 day", "-1 year", None])
-def test_events_of_the_last_30_days_are_never_dropped(world: World, retention: str | None) -> None:
+def test_events_of_the_last_30_days_are_never_dropped(given: Fixture, retention: str | None) -> None:
     with pytest.raises(errors.InvalidParameterValue):
-        world.superuser.execute(DROP, (retention,))
+        given.superuser.execute(DROP, (retention,))
 
 
-def test_a_client_is_shown_every_column_of_its_new_attempt(world: World) -> None:
-    attempt = world.open(world.user(), None)
-    row = world.attempt(attempt)
-    first = world.one("select * from voice_clone.attempt_events(%s, %s)", attempt, row["user_id"])
+def test_a_client_is_shown_every_column_of_its_new_attempt(given: Fixture) -> None:
+    attempt = given.open(given.user(), None)
+    row = given.attempt(attempt)
+    first = given.one("select * from voice_clone.attempt_events(%s, %s)", attempt, row["user_id"])
     shown = {name for name, value in row.items() if value is not None}
     assert set(first["changes"]) == shown - {"lease_epoch"}
     assert (first["changes"]["version"], first["changes"]["id"]) == (1, str(attempt))
-    stored = world.truth("select changes from voice_clone.events where attempt_id = %s", attempt)["changes"]
+    stored = given.truth("select changes from voice_clone.events where attempt_id = %s", attempt)["changes"]
     assert not {"id", "version", "created_at", "updated_at", "process_budget"} & set(stored)
 
 
-def test_a_timestamp_that_is_the_events_own_is_stored_once(world: World) -> None:
-    attempt = world.queued(world.user(), None)
-    event = world.truth(
+def test_a_timestamp_that_is_the_events_own_is_stored_once(given: Fixture) -> None:
+    attempt = given.queued(given.user(), None)
+    event = given.truth(
         "select e.changes, voice_clone.event_changes(e) -> 'queued_at' = to_jsonb(e.recorded_at) as same"
         " from voice_clone.events e where e.attempt_id = %s order by e.id desc limit 1", attempt,
     )  # fmt: skip
     assert (event["changes"]["queued_at"], event["same"]) == (True, True)
-    assert world.truth("select * from voice_clone.replay(%s)", attempt) == world.attempt(attempt)
+    assert given.truth("select * from voice_clone.replay(%s)", attempt) == given.attempt(attempt)
 
 
-def test_two_writers_at_once_get_a_version_each(world: World) -> None:
-    user = world.user()
-    attempt = world.queued(user, None)
+def test_two_writers_at_once_get_a_version_each(given: Fixture) -> None:
+    user = given.user()
+    attempt = given.queued(user, None)
     write = "update public.voice_clone_attempts set request_id = %s where id = %s returning version"
-    with ThreadPoolExecutor(1) as pool, world.superuser.transaction():
-        first = world.truth(write, "a", attempt)["version"]
-        with psycopg.connect(world.database.superuser, autocommit=True) as other:
+    with ThreadPoolExecutor(1) as pool, given.superuser.transaction():
+        first = given.truth(write, "a", attempt)["version"]
+        with psycopg.connect(given.database.superuser, autocommit=True) as other:
             waiting = pool.submit(lambda: other.execute(write, ("b", attempt)).fetchone())
-            while world.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+            while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
                 assert not waiting.done()
-            world.superuser.execute("commit")
+            given.superuser.execute("commit")
             row = waiting.result(30)
-            world.superuser.execute("begin")
+            given.superuser.execute("begin")
     assert row == (first + 1,)
-    assert events(world, attempt)[-2:] == ["updated", "updated"]
+    assert events(given, attempt)[-2:] == ["updated", "updated"]
 
 
-def test_only_the_months_of_an_attempt_are_read(world: World) -> None:
+def test_only_the_months_of_an_attempt_are_read(given: Fixture) -> None:
     """Partitions from before the attempt are pruned when the query runs."""
-    age(world, world.queued(world.user(), None), 5)
-    world.one("select count(*) from voice_clone.sweep(10)")
-    attempt = world.queued(world.user(), None)
-    plan = world.superuser.execute(
+    age(given, given.queued(given.user(), None), 5)
+    given.one("select count(*) from voice_clone.sweep(10)")
+    attempt = given.queued(given.user(), None)
+    plan = given.superuser.execute(
         "explain (analyze, costs off, timing off, summary off) select e.id from public.voice_clone_attempts a"
         " cross join lateral (select x.id from voice_clone.events x where x.attempt_id = a.id and x.id > 0"
         " and x.recorded_at >= a.created_at - interval '1 day' order by x.id limit 100) e where a.id = %s",
         (attempt,),
     ).fetchall()
     text = "\n".join(row["QUERY PLAN"] for row in plan)
-    (old,) = months(world, -5, -5)
+    (old,) = months(given, -5, -5)
     scanned = [line for line in text.splitlines() if old in line]
     assert all("never executed" in line for line in scanned), text

@@ -2,68 +2,70 @@
 
 from uuid import UUID
 
-from tests.database.moves import events, ids, refused
+from tests.database.situations import events, ids, refused
 from tests.database.test_sweep import expire, sweep
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 MARK = "select voice_clone.mark_runtime(%s, %s, %s, %s, %s, 0, null)"
 
 
-def made(world: World, reflection: UUID | None, user: UUID, *, goes_on: bool = True) -> tuple[UUID, int, Row]:
+def made(
+    given: Fixture, reflection: UUID | None, user: UUID, *, goes_on: bool = True
+) -> tuple[UUID, int, Row]:
     """The attempt, its worker's epoch, and its row when the voice was attached."""
-    attempt = world.queued(user, reflection)
-    epoch = world.claim(attempt)["lease_epoch"]
-    row = world.one(
+    attempt = given.queued(user, reflection)
+    epoch = given.claim(attempt)["lease_epoch"]
+    row = given.one(
         "select * from voice_clone.attach_voice(%s, %s, %s, 'v', 'm', 'r', null, null, %s)",
-        attempt, epoch, world.intend(attempt, epoch), goes_on,
+        attempt, epoch, given.intend(attempt, epoch), goes_on,
     )  # fmt: skip
     return attempt, epoch, row
 
 
-def test_it_is_ready_and_syncing_in_one_move_and_nobody_is_sent_for(world: World) -> None:
-    user = world.user()
-    attempt, epoch, row = made(world, world.reflection(user), user)
+def test_it_is_ready_and_syncing_in_one_move_and_nobody_is_sent_for(given: Fixture) -> None:
+    user = given.user()
+    attempt, epoch, row = made(given, given.reflection(user), user)
     assert (row["status"], row["runtime_status"], row["sync_count"]) == ("ready", "syncing", 1)
     assert (row["lease_owner"], row["lease_epoch"]) == ("worker", epoch)
-    assert events(world, attempt)[-2:] == ["enrolled", "runtime_syncing"]
-    assert world.messages("voice_runtime_sync") == []
-    world.one(MARK, attempt, epoch, "synced", None, None)
-    after = world.attempt(attempt)
+    assert events(given, attempt)[-2:] == ["enrolled", "runtime_syncing"]
+    assert given.messages("voice_runtime_sync") == []
+    given.one(MARK, attempt, epoch, "synced", None, None)
+    after = given.attempt(attempt)
     assert (after["runtime_status"], after["lease_owner"]) == ("synced", None)
     assert after["version"] == row["version"] + 1
 
 
-def test_a_sync_that_may_pass_is_sent_for_again(world: World) -> None:
-    user = world.user()
-    attempt, epoch, _ = made(world, world.reflection(user), user)
-    world.one(MARK, attempt, epoch, "pending", "provider_unavailable", "It is away.")
-    after = world.attempt(attempt)
+def test_a_sync_that_may_pass_is_sent_for_again(given: Fixture) -> None:
+    user = given.user()
+    attempt, epoch, _ = made(given, given.reflection(user), user)
+    given.one(MARK, attempt, epoch, "pending", "provider_unavailable", "It is away.")
+    after = given.attempt(attempt)
     assert (after["runtime_status"], after["error_code"]) == ("pending", "provider_unavailable")
-    assert ids(world, "voice_runtime_sync") == [str(attempt)]
+    assert ids(given, "voice_runtime_sync") == [str(attempt)]
 
 
-def test_a_worker_that_dies_in_it_is_replaced_and_refused(world: World) -> None:
-    user = world.user()
-    attempt, epoch, _ = made(world, world.reflection(user), user)
-    expire(world, attempt)
-    assert sweep(world) == {"requeued": 1}
-    assert world.attempt(attempt)["runtime_status"] == "pending"
-    assert ids(world, "voice_runtime_sync") == [str(attempt)]
+def test_a_worker_that_dies_in_it_is_replaced_and_refused(given: Fixture) -> None:
+    user = given.user()
+    attempt, epoch, _ = made(given, given.reflection(user), user)
+    expire(given, attempt)
+    assert sweep(given) == {"requeued": 1}
+    assert given.attempt(attempt)["runtime_status"] == "pending"
+    assert ids(given, "voice_runtime_sync") == [str(attempt)]
     with refused("VC002"):
-        world.one(MARK, attempt, epoch, "synced", None, None)
-    assert world.step(attempt, "runtime") > epoch
+        given.one(MARK, attempt, epoch, "synced", None, None)
+    assert given.step(attempt, "runtime") > epoch
     with refused("VC002"):
-        world.one(MARK, attempt, epoch, "synced", None, None)
+        given.one(MARK, attempt, epoch, "synced", None, None)
 
 
-def test_a_voice_of_no_reflection_has_no_runtime_to_go_on_to(world: World) -> None:
-    _, _, row = made(world, None, world.user())
+def test_a_voice_of_no_reflection_has_no_runtime_to_go_on_to(given: Fixture) -> None:
+    _, _, row = made(given, None, given.user())
     assert (row["status"], row["runtime_status"], row["lease_owner"]) == ("ready", "pending", None)
-    assert world.messages("voice_runtime_sync") == []
+    assert given.messages("voice_runtime_sync") == []
 
 
-def test_a_worker_that_does_not_go_on_leaves_a_message(world: World) -> None:
-    user = world.user()
-    attempt, _, row = made(world, world.reflection(user), user, goes_on=False)
+def test_a_worker_that_does_not_go_on_leaves_a_message(given: Fixture) -> None:
+    user = given.user()
+    attempt, _, row = made(given, given.reflection(user), user, goes_on=False)
     assert (row["status"], row["runtime_status"], row["lease_owner"]) == ("ready", "pending", None)
-    assert ids(world, "voice_runtime_sync") == [str(attempt)]
+    assert ids(given, "voice_runtime_sync") == [str(attempt)]

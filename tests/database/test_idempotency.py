@@ -10,83 +10,83 @@ import pytest
 from psycopg.errors import DatabaseError
 from psycopg.types.json import Jsonb
 
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 CALL, OTHER_CALL = b"one call", b"another call"
 
 
-def claim(world: World, user: UUID, key: str = "k", call: bytes = CALL) -> Row:
-    return world.one("select * from voice_clone.claim_idempotency_key(%s, %s, %s)", user, key, call)
+def claim(given: Fixture, user: UUID, key: str = "k", call: bytes = CALL) -> Row:
+    return given.one("select * from voice_clone.claim_idempotency_key(%s, %s, %s)", user, key, call)
 
 
-def refusal(world: World, user: UUID, key: str = "k", call: bytes = CALL) -> dict[str, Any]:
+def refusal(given: Fixture, user: UUID, key: str = "k", call: bytes = CALL) -> dict[str, Any]:
     with pytest.raises(DatabaseError) as caught:
-        claim(world, user, key, call)
+        claim(given, user, key, call)
     assert caught.value.sqlstate == "VC007"
     return json.loads(caught.value.diag.message_detail or "")
 
 
-def keep_result(world: World, held: Row, result: object) -> None:
-    world.one(
+def keep_result(given: Fixture, held: Row, result: object) -> None:
+    given.one(
         "select voice_clone.keep_idempotent_result(%s, %s, %s)", held["id"], held["epoch"], Jsonb(result)
     )
 
 
-def keep_answer(world: World, held: Row, status: int | None = 201) -> None:
+def keep_answer(given: Fixture, held: Row, status: int | None = 201) -> None:
     headers, body = (None, None) if status is None else (Jsonb([["content-type", "text/plain"]]), b"\0made")
-    world.one(
+    given.one(
         "select voice_clone.keep_idempotent_answer(%s, %s, %s, %s, %s)",
         held["id"], held["epoch"], status, headers, body,
     )  # fmt: skip
 
 
-def set_time(world: World, name: str, value: str) -> None:
-    world.superuser.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
+def set_time(given: Fixture, name: str, value: str) -> None:
+    given.superuser.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
 
 
-def kept_keys(world: World) -> int:
-    return world.truth("select count(*) from voice_clone.idempotency_keys")["count"]
+def kept_keys(given: Fixture) -> int:
+    return given.truth("select count(*) from voice_clone.idempotency_keys")["count"]
 
 
-def test_a_kept_answer_is_given_again_byte_for_byte(world: World) -> None:
-    user = world.user()
-    held = claim(world, user)
+def test_a_kept_answer_is_given_again_byte_for_byte(given: Fixture) -> None:
+    user = given.user()
+    held = claim(given, user)
     assert held["status"] is None
-    keep_answer(world, held)
-    again = claim(world, user)
+    keep_answer(given, held)
+    again = claim(given, user)
     assert (again["status"], again["headers"], again["body"]) == (
         201, [["content-type", "text/plain"]], b"\0made",
     )  # fmt: skip
 
 
-def test_while_the_first_call_runs_another_waits(world: World) -> None:
-    user = world.user()
-    claim(world, user)
-    assert refusal(world, user) == {
+def test_while_the_first_call_runs_another_waits(given: Fixture) -> None:
+    user = given.user()
+    claim(given, user)
+    assert refusal(given, user) == {
         "code": "idempotency_key_in_use", "field": "Idempotency-Key", "retry_after": 1,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_key_is_for_one_call_only(world: World, answered: bool) -> None:
-    user = world.user()
-    held = claim(world, user)
+def test_a_key_is_for_one_call_only(given: Fixture, answered: bool) -> None:
+    user = given.user()
+    held = claim(given, user)
     if answered:
-        keep_answer(world, held)
-    assert refusal(world, user, call=OTHER_CALL)["code"] == "idempotency_key_reused"
+        keep_answer(given, held)
+    assert refusal(given, user, call=OTHER_CALL)["code"] == "idempotency_key_reused"
 
 
-def test_anothers_key_is_another_key(world: World) -> None:
-    ada, bob = world.user(), world.user()
-    keep_answer(world, claim(world, ada))
-    assert claim(world, bob, call=OTHER_CALL)["status"] is None
+def test_anothers_key_is_another_key(given: Fixture) -> None:
+    ada, bob = given.user(), given.user()
+    keep_answer(given, claim(given, ada))
+    assert claim(given, bob, call=OTHER_CALL)["status"] is None
 
 
-def test_of_many_calls_at_once_one_has_the_key(world: World) -> None:
-    user = world.user()
+def test_of_many_calls_at_once_one_has_the_key(given: Fixture) -> None:
+    user = given.user()
 
     def try_once(_: int) -> str:
-        with psycopg.connect(world.database.service, autocommit=True) as service:
+        with psycopg.connect(given.database.service, autocommit=True) as service:
             try:
                 service.execute("select * from voice_clone.claim_idempotency_key(%s, 'k', %s)", (user, CALL))
             except DatabaseError as error:
@@ -98,64 +98,64 @@ def test_of_many_calls_at_once_one_has_the_key(world: World) -> None:
     assert sorted(outcomes) == ["VC007"] * 7 + ["held"]
 
 
-def test_who_takes_over_is_given_what_the_first_call_created(world: World) -> None:
-    user = world.user()
-    set_time(world, "idempotency_lease", "0")
-    first = claim(world, user)
-    keep_result(world, first, {"made": 1})
-    second = claim(world, user)
+def test_who_takes_over_is_given_what_the_first_call_created(given: Fixture) -> None:
+    user = given.user()
+    set_time(given, "idempotency_lease", "0")
+    first = claim(given, user)
+    keep_result(given, first, {"made": 1})
+    second = claim(given, user)
     assert (second["id"], second["result"]) == (first["id"], {"made": 1})
     assert second["epoch"] == first["epoch"] + 1
 
 
-def test_who_lost_the_key_creates_nothing_and_answers_nobody(world: World) -> None:
-    user = world.user()
-    set_time(world, "idempotency_lease", "0")
-    slow = claim(world, user)
-    quick = claim(world, user)
+def test_who_lost_the_key_creates_nothing_and_answers_nobody(given: Fixture) -> None:
+    user = given.user()
+    set_time(given, "idempotency_lease", "0")
+    slow = claim(given, user)
+    quick = claim(given, user)
     with pytest.raises(DatabaseError) as caught:
-        keep_result(world, slow, {"made": "late"})
+        keep_result(given, slow, {"made": "late"})
     assert caught.value.sqlstate == "VC007"
-    keep_answer(world, slow)
-    keep_result(world, quick, {"made": "in time"})
-    assert claim(world, user)["result"] == {"made": "in time"}
+    keep_answer(given, slow)
+    keep_result(given, quick, {"made": "in time"})
+    assert claim(given, user)["result"] == {"made": "in time"}
 
 
-def test_where_nothing_was_answered_the_key_is_free_at_once(world: World) -> None:
-    user = world.user()
-    keep_answer(world, claim(world, user), status=None)
-    assert claim(world, user)["epoch"] == 2
+def test_where_nothing_was_answered_the_key_is_free_at_once(given: Fixture) -> None:
+    user = given.user()
+    keep_answer(given, claim(given, user), status=None)
+    assert claim(given, user)["epoch"] == 2
 
 
-def test_a_key_is_new_when_its_day_is_over(world: World) -> None:
-    user = world.user()
-    first = claim(world, user)
-    keep_answer(world, first)
-    set_time(world, "idempotency", "0")
-    anew = claim(world, user, call=OTHER_CALL)
+def test_a_key_is_new_when_its_day_is_over(given: Fixture) -> None:
+    user = given.user()
+    first = claim(given, user)
+    keep_answer(given, first)
+    set_time(given, "idempotency", "0")
+    anew = claim(given, user, call=OTHER_CALL)
     assert anew["status"] is None
     assert anew["id"] != first["id"], "what the old key made has its id"
 
 
-def test_keys_are_forgotten_a_few_at_a_time_when_their_day_is_over(world: World) -> None:
-    user = world.user()
+def test_keys_are_forgotten_a_few_at_a_time_when_their_day_is_over(given: Fixture) -> None:
+    user = given.user()
     for number in range(5):
-        claim(world, user, str(number))
+        claim(given, user, str(number))
     forget = "select voice_clone.delete_expired_idempotency_keys(3) as forgotten"
-    assert world.one(forget)["forgotten"] == 0
-    set_time(world, "idempotency", "0")
-    assert [world.one(forget)["forgotten"] for _ in range(3)] == [3, 2, 0]
-    assert kept_keys(world) == 0
+    assert given.one(forget)["forgotten"] == 0
+    set_time(given, "idempotency", "0")
+    assert [given.one(forget)["forgotten"] for _ in range(3)] == [3, 2, 0]
+    assert kept_keys(given) == 0
 
 
-def test_a_deleted_user_leaves_no_keys(world: World) -> None:
-    user = world.user()
-    claim(world, user)
-    world.superuser.execute("delete from auth.users where id = %s", (user,))
-    assert kept_keys(world) == 0
+def test_a_deleted_user_leaves_no_keys(given: Fixture) -> None:
+    user = given.user()
+    claim(given, user)
+    given.superuser.execute("delete from auth.users where id = %s", (user,))
+    assert kept_keys(given) == 0
 
 
-def test_a_key_that_could_not_be_a_header_is_refused(world: World) -> None:
+def test_a_key_that_could_not_be_a_header_is_refused(given: Fixture) -> None:
     for key in ("", "x" * 256, "a\nb", "ä"):
         with pytest.raises(psycopg.errors.CheckViolation):
-            claim(world, world.user(), key)
+            claim(given, given.user(), key)

@@ -4,27 +4,27 @@ import psycopg
 import pytest
 
 from tests.database.invariants import INVARIANTS, MUTANTS
-from tests.world import World
+from tests.fixture import Fixture
 
 
 @pytest.mark.parametrize("number", INVARIANTS)
-def test_the_invariant_holds(world: World, number: int) -> None:
+def test_the_invariant_holds(given: Fixture, number: int) -> None:
     check, _ = INVARIANTS[number]
-    check(world)
-    assert world.service.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    check(given)
+    assert given.service.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
 @pytest.mark.parametrize("number", INVARIANTS)
-def test_the_check_fails_without_the_invariant(world: World, number: int) -> None:
+def test_the_check_fails_without_the_invariant(given: Fixture, number: int) -> None:
     check, remove = INVARIANTS[number]
-    remove(world)
+    remove(given)
     with pytest.raises((AssertionError, psycopg.Error, pytest.fail.Exception)):
-        check(world)
+        check(given)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_the_check_finds_every_other_mutant(world: World, name: str) -> None:
+def test_the_check_finds_every_other_mutant(given: Fixture, name: str) -> None:
     number, mutate = MUTANTS[name]
-    mutate(world)
+    mutate(given)
     with pytest.raises((AssertionError, psycopg.Error, pytest.fail.Exception)):
-        INVARIANTS[number][0](world)
+        INVARIANTS[number][0](given)

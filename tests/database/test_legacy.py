@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 PAYLOAD: dict[str, Any] = {"recording": {"path": "x"}}
 RECEIVE = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, %s)"
@@ -19,16 +19,16 @@ ACCEPT = (
 )
 
 
-def receive(world: World, reflection: UUID, event: str = "e", payload: dict[str, Any] = PAYLOAD) -> Row:
-    return world.one(RECEIVE, event, reflection, Jsonb(payload))
+def receive(given: Fixture, reflection: UUID, event: str = "e", payload: dict[str, Any] = PAYLOAD) -> Row:
+    return given.one(RECEIVE, event, reflection, Jsonb(payload))
 
 
-def accept(world: World, event: Row) -> Row:
-    return world.one(ACCEPT, event["id"], f"{event['id']}/sample.wav", f"{event['id']}/prepared.wav")
+def accept(given: Fixture, event: Row) -> Row:
+    return given.one(ACCEPT, event["id"], f"{event['id']}/sample.wav", f"{event['id']}/prepared.wav")
 
 
-def kept(world: World) -> list[Row]:
-    return world.superuser.execute("select * from voice_clone.legacy_events order by received_at").fetchall()
+def kept(given: Fixture) -> list[Row]:
+    return given.superuser.execute("select * from voice_clone.legacy_events order by received_at").fetchall()
 
 
 def decided(row: Row) -> tuple[str, str | None]:
@@ -36,48 +36,48 @@ def decided(row: Row) -> tuple[str, str | None]:
 
 
 @pytest.fixture
-def owner(world: World) -> UUID:
-    return world.user()
+def owner(given: Fixture) -> UUID:
+    return given.user()
 
 
 @pytest.fixture
-def reflection(world: World, owner: UUID) -> UUID:
-    return world.reflection(owner)
+def reflection(given: Fixture, owner: UUID) -> UUID:
+    return given.reflection(owner)
 
 
 def test_an_event_becomes_a_queued_attempt_of_its_reflection(
-    world: World, owner: UUID, reflection: UUID
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    world.consent(owner)
-    received = receive(world, reflection)
+    given.consent(owner)
+    received = receive(given, reflection)
     assert (received["outcome"], received["user_id"]) == ("received", owner)
-    accepted = accept(world, received)
+    accepted = accept(given, received)
     assert accepted["outcome"] == "accepted"
-    attempt = world.attempt(accepted["attempt_id"])
+    attempt = given.attempt(accepted["attempt_id"])
     assert (attempt["status"], attempt["source"], attempt["is_active"]) == ("queued", "legacy_outbox", True)
     assert (attempt["reflection_id"], attempt["preview_status"]) == (reflection, "required")
-    assert [each["message"]["id"] for each in world.messages("voice_clone_process")] == [str(attempt["id"])]
-    world.enroll(attempt["id"])
-    assert world.attempt(attempt["id"])["status"] == "ready"
+    assert [each["message"]["id"] for each in given.messages("voice_clone_process")] == [str(attempt["id"])]
+    given.enroll(attempt["id"])
+    assert given.attempt(attempt["id"])["status"] == "ready"
 
 
-def test_the_same_event_again_is_the_same_attempt(world: World, owner: UUID, reflection: UUID) -> None:
-    world.consent(owner)
-    received = receive(world, reflection)
-    accepted = accept(world, received)
-    for again in (receive(world, reflection), accept(world, received)):
+def test_the_same_event_again_is_the_same_attempt(given: Fixture, owner: UUID, reflection: UUID) -> None:
+    given.consent(owner)
+    received = receive(given, reflection)
+    accepted = accept(given, received)
+    for again in (receive(given, reflection), accept(given, received)):
         assert (again["outcome"], again["attempt_id"]) == ("accepted", accepted["attempt_id"])
-    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
+    assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
 def test_an_event_at_both_services_at_once_is_one_attempt(
-    world: World, owner: UUID, reflection: UUID
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    world.consent(owner)
+    given.consent(owner)
 
     def deliver(_: int) -> UUID:
         with psycopg.Connection[Row].connect(
-            world.database.service, autocommit=True, row_factory=dict_row
+            given.database.service, autocommit=True, row_factory=dict_row
         ) as service:
             received = service.execute(RECEIVE, ("e", reflection, Jsonb(PAYLOAD))).fetchone()
             assert received is not None
@@ -88,85 +88,85 @@ def test_an_event_at_both_services_at_once_is_one_attempt(
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(deliver, range(4)))) == 1
-    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
+    assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
-def test_an_active_attempt_goes_on_undisturbed(world: World, owner: UUID, reflection: UUID) -> None:
-    attempt = world.launchable(owner, reflection)
-    before = world.attempt(attempt)
-    assert decided(receive(world, reflection)) == ("skipped", "attempt_active")
-    assert world.attempt(attempt) == before
-    world.superuser.execute("select voice_clone.cancel_attempts('reset', %s)", (reflection,))
-    assert decided(receive(world, reflection)) == ("skipped", "attempt_active"), "an old event stays decided"
+def test_an_active_attempt_goes_on_undisturbed(given: Fixture, owner: UUID, reflection: UUID) -> None:
+    attempt = given.launchable(owner, reflection)
+    before = given.attempt(attempt)
+    assert decided(receive(given, reflection)) == ("skipped", "attempt_active")
+    assert given.attempt(attempt) == before
+    given.superuser.execute("select voice_clone.cancel_attempts('reset', %s)", (reflection,))
+    assert decided(receive(given, reflection)) == ("skipped", "attempt_active"), "an old event stays decided"
 
 
 def test_of_two_events_for_a_reflection_one_becomes_its_attempt(
-    world: World, owner: UUID, reflection: UUID
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    world.consent(owner)
-    first, second = receive(world, reflection, "1"), receive(world, reflection, "2")
+    given.consent(owner)
+    first, second = receive(given, reflection, "1"), receive(given, reflection, "2")
     assert (first["outcome"], second["outcome"]) == ("received", "received")
-    assert accept(world, first)["outcome"] == "accepted"
-    assert decided(accept(world, second)) == ("skipped", "attempt_active")
+    assert accept(given, first)["outcome"] == "accepted"
+    assert decided(accept(given, second)) == ("skipped", "attempt_active")
 
 
 def test_without_consent_an_event_is_kept_with_the_reason(
-    world: World, owner: UUID, reflection: UUID
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    assert decided(receive(world, reflection)) == ("refused", "consent_required")
-    assert [(row["payload"], row["code"]) for row in kept(world)] == [(PAYLOAD, "consent_required")]
-    consent = world.consent(owner, world.reflection(owner))
-    assert decided(receive(world, reflection))[0] == "refused", "it is for another reflection"
-    world.consent(owner)
-    received = receive(world, reflection)
+    assert decided(receive(given, reflection)) == ("refused", "consent_required")
+    assert [(row["payload"], row["code"]) for row in kept(given)] == [(PAYLOAD, "consent_required")]
+    consent = given.consent(owner, given.reflection(owner))
+    assert decided(receive(given, reflection))[0] == "refused", "it is for another reflection"
+    given.consent(owner)
+    received = receive(given, reflection)
     assert received["outcome"] == "received"
-    world.one("select * from voice_clone.revoke_consent(%s, %s)", received["consent_id"], owner)
+    given.one("select * from voice_clone.revoke_consent(%s, %s)", received["consent_id"], owner)
     assert received["consent_id"] != consent
-    assert decided(accept(world, received)) == ("refused", "consent_required")
-    assert world.truth("select count(*) from public.voice_clone_attempts")["count"] == 0
+    assert decided(accept(given, received)) == ("refused", "consent_required")
+    assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 0
 
 
-def test_what_is_no_event_for_a_clone_is_kept_as_well(world: World, reflection: UUID) -> None:
-    assert decided(receive(world, reflection, payload={"minutes": 3})) == ("skipped", "no_recording")
-    assert decided(receive(world, uuid4(), "gone")) == ("refused", "reflection_not_found")
-    assert len(kept(world)) == 2
+def test_what_is_no_event_for_a_clone_is_kept_as_well(given: Fixture, reflection: UUID) -> None:
+    assert decided(receive(given, reflection, payload={"minutes": 3})) == ("skipped", "no_recording")
+    assert decided(receive(given, uuid4(), "gone")) == ("refused", "reflection_not_found")
+    assert len(kept(given)) == 2
 
 
-def test_the_same_id_of_another_source_is_another_event(world: World, reflection: UUID) -> None:
-    receive(world, reflection)
-    world.one(
+def test_the_same_id_of_another_source_is_another_event(given: Fixture, reflection: UUID) -> None:
+    receive(given, reflection)
+    given.one(
         "select * from voice_clone.receive_legacy_event('conversation_ended', 'e', %s, '{}')", reflection
     )
-    assert [row["source"] for row in kept(world)] == ["voice_clone_outbox", "conversation_ended"]
+    assert [row["source"] for row in kept(given)] == ["voice_clone_outbox", "conversation_ended"]
 
 
-def test_a_refused_recording_can_be_put_right(world: World, owner: UUID, reflection: UUID) -> None:
-    world.consent(owner)
-    received = receive(world, reflection)
-    refused = world.one(
+def test_a_refused_recording_can_be_put_right(given: Fixture, owner: UUID, reflection: UUID) -> None:
+    given.consent(owner)
+    received = receive(given, reflection)
+    refused = given.one(
         "select * from voice_clone.refuse_legacy_event(%s, 'too_short', 'No.')", received["id"]
     )
     assert decided(refused) == ("refused", "too_short")
     better = {"recording": {"path": "y"}}
-    again = receive(world, reflection, payload=better)
+    again = receive(given, reflection, payload=better)
     assert (again["id"], again["outcome"]) == (received["id"], "received")
-    assert accept(world, again)["outcome"] == "accepted"
-    late = world.one("select * from voice_clone.refuse_legacy_event(%s, 'too_short', 'No.')", received["id"])
+    assert accept(given, again)["outcome"] == "accepted"
+    late = given.one("select * from voice_clone.refuse_legacy_event(%s, 'too_short', 'No.')", received["id"])
     assert late["outcome"] == "accepted", "who decided first stands"
-    assert [(row["payload"], row["outcome"], row["code"]) for row in kept(world)] == [
+    assert [(row["payload"], row["outcome"], row["code"]) for row in kept(given)] == [
         (better, "accepted", None)
     ]
 
 
 def test_a_consent_that_is_being_withdrawn_is_waited_for_with_empty_hands(
-    world: World, owner: UUID, reflection: UUID
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    consent = world.consent(owner)
-    received = receive(world, reflection)
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.database.superuser) as withdrawal:
+    consent = given.consent(owner)
+    received = receive(given, reflection)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as withdrawal:
         withdrawal.execute("select voice_clone.revoke_consent(%s, %s)", (consent, owner))
-        accepting = pool.submit(accept, world, received)
-        while world.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+        accepting = pool.submit(accept, given, received)
+        while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
             assert not accepting.done(), "it waits for nobody"
         withdrawal.execute(
             "select from public.reflections where id = %s for no key update nowait", (reflection,)

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from scripts.local.supabase.postgres import Cluster
 from scripts.migrations import ROOT
 from tests.clusters import Database, cloned_database
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 ADA, BOB = uuid4(), uuid4()
 MODEL = "qwen3-tts-vc-2026-01-22"
@@ -35,14 +35,14 @@ BEFORE: dict[str, tuple[UUID, dict[str, Any]]] = {
 
 
 class After:
-    """A world with the reflections that an earlier system left."""
+    """A given with the reflections that an earlier system left."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, given: Fixture) -> None:
+        self.given = given
         self.reflections: dict[str, UUID] = {}
 
     def attempts(self, name: str) -> list[Row]:
-        return self.world.superuser.execute(
+        return self.given.superuser.execute(
             "select * from public.voice_clone_attempts where reflection_id = %s", (self.reflections[name],)
         ).fetchall()
 
@@ -51,20 +51,20 @@ class After:
         return attempt
 
     def voice(self, name: str) -> Row:
-        return self.world.voice(self.reflections[name])
+        return self.given.voice(self.reflections[name])
 
     def enrollments(self, name: str) -> list[Row]:
-        return self.world.superuser.execute(
+        return self.given.superuser.execute(
             "select * from voice_clone.enrollments where attempt_id = %s", (self.attempt(name)["id"],)
         ).fetchall()
 
     def gate(self, name: str) -> Row:
         owner = BEFORE[name][0]
-        return self.world.one("select * from voice_clone.launch_gate(%s, %s)", self.reflections[name], owner)
+        return self.given.one("select * from voice_clone.launch_gate(%s, %s)", self.reflections[name], owner)
 
 
 def insert_before(after: After) -> None:
-    superuser = after.world.superuser
+    superuser = after.given.superuser
     for user in (ADA, BOB):
         superuser.execute("insert into auth.users (id, email) values (%s, %s)", (user, f"{user}@example.org"))
     with superuser.transaction():
@@ -92,9 +92,9 @@ def import_legacy_voices(database: Database, *arguments: str) -> tuple[int, list
 
 
 @pytest.fixture
-def before(world: World) -> After:
+def before(given: Fixture) -> After:
     """Used by an earlier system, and by this one; nothing is imported yet."""
-    made = After(world)
+    made = After(given)
     insert_before(made)
     return made
 
@@ -102,15 +102,15 @@ def before(world: World) -> After:
 @pytest.fixture(scope="module")
 def after(cluster: Cluster) -> Iterator[After]:
     """Used by an earlier system, and by this one; then imported."""
-    with cloned_database(cluster) as database, closing(World(database)) as world:
-        made = After(world)
+    with cloned_database(cluster) as database, closing(Fixture(database)) as given:
+        made = After(given)
         insert_before(made)
-        working = world.launchable(ADA, world.reflection(ADA))
-        untouched = world.attempt(working)
+        working = given.launchable(ADA, given.reflection(ADA))
+        untouched = given.attempt(working)
         for queue in ("voice_clone_process", "voice_runtime_sync"):
-            world.superuser.execute("select pgmq.purge_queue(%s)", (queue,))
+            given.superuser.execute("select pgmq.purge_queue(%s)", (queue,))
         assert import_legacy_voices(database, "--apply")[0] == 0
-        assert world.attempt(working) == untouched, "what was an attempt already stays as it is"
+        assert given.attempt(working) == untouched, "what was an attempt already stays as it is"
         yield made
 
 
@@ -122,7 +122,7 @@ def test_a_ready_voice_gets_an_attempt_and_waits_for_sync_and_preview(after: Aft
     assert (attempt["status"], attempt["source"], attempt["is_active"]) == ("ready", "legacy_outbox", True)
     assert (attempt["runtime_status"], attempt["preview_status"]) == ("pending", "required")
     assert after.gate(name) == {"launchable": False, "blockers": ["runtime_pending", "preview_required"]}
-    assert after.world.truth("select * from voice_clone.replay(%s)", attempt["id"]) == attempt
+    assert after.given.truth("select * from voice_clone.replay(%s)", attempt["id"]) == attempt
 
 
 def test_what_is_known_of_a_voice_is_kept(after: After) -> None:
@@ -142,24 +142,24 @@ def test_what_is_known_of_a_voice_is_kept(after: After) -> None:
 
 
 def test_only_the_runtime_is_told(after: After) -> None:
-    waiting = {each["message"]["id"] for each in after.world.messages("voice_runtime_sync")}
+    waiting = {each["message"]["id"] for each in after.given.messages("voice_runtime_sync")}
     assert str(after.attempt("cloned")["id"]) in waiting
-    assert after.world.messages("voice_clone_process") == []
+    assert after.given.messages("voice_clone_process") == []
 
 
 def test_an_imported_voice_can_be_launched(after: After) -> None:
-    world, attempt = after.world, after.attempt("to be launched")["id"]
+    given, attempt = after.given, after.attempt("to be launched")["id"]
     reflection = after.reflections["to be launched"]
-    world.one(
+    given.one(
         "select * from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)",
-        attempt, world.step(attempt, "runtime"),
+        attempt, given.step(attempt, "runtime"),
     )  # fmt: skip
-    world.one(
+    given.one(
         "select * from voice_clone.mark_preview(%s, %s, 'rendered', 'p.wav', null, null, 0, null)",
-        attempt, world.step(attempt, "preview"),
+        attempt, given.step(attempt, "preview"),
     )  # fmt: skip
-    world.one("select * from voice_clone.complete_preview(%s, %s)", reflection, ADA)
-    session = world.one("select * from voice_clone.start_session(%s, %s)", reflection, ADA)
+    given.one("select * from voice_clone.complete_preview(%s, %s)", reflection, ADA)
+    session = given.one("select * from voice_clone.start_session(%s, %s)", reflection, ADA)
     assert session["attempt_id"] == attempt
 
 
@@ -167,9 +167,9 @@ def test_a_clone_is_its_owners_and_a_stock_voice_is_anyones(after: After) -> Non
     assert len(after.enrollments("cloned")) + len(after.enrollments("the same voice")) == 1
     assert after.enrollments("stock of Ada") == after.enrollments("stock of Bob") == []
     usable = "select is_usable from voice_clone.find_custom_voice(%s, %s, %s, null)"
-    assert not after.world.one(usable, BOB, "qwen", "ada-1")["is_usable"]
-    assert after.world.one(usable, ADA, "qwen", "ada-1")["is_usable"]
-    assert after.world.one(usable, BOB, "elevenlabs", "stock")["is_usable"]
+    assert not after.given.one(usable, BOB, "qwen", "ada-1")["is_usable"]
+    assert after.given.one(usable, ADA, "qwen", "ada-1")["is_usable"]
+    assert after.given.one(usable, BOB, "elevenlabs", "stock")["is_usable"]
 
 
 def test_a_voice_that_nobody_can_speak_with_says_none(after: After) -> None:
@@ -186,8 +186,8 @@ def test_what_was_not_ready_is_left_alone(after: After, name: str) -> None:
     assert after.voice(name) == BEFORE[name][1]
 
 
-def counts(world: World) -> Row:
-    return world.truth(
+def counts(given: Fixture) -> Row:
+    return given.truth(
         "select (select count(*) from public.voice_clone_attempts) as attempts,"
         " (select count(*) from public.voices) as voices,"
         " (select count(*) from voice_clone.enrollments) as enrollments,"
@@ -196,27 +196,27 @@ def counts(world: World) -> Row:
 
 
 def test_without_apply_the_command_lists_and_changes_nothing(before: After) -> None:
-    untouched = counts(before.world)
-    code, rows = import_legacy_voices(before.world.database)
+    untouched = counts(before.given)
+    code, rows = import_legacy_voices(before.given.database)
     assert code == 0
     outcomes = {UUID(row["reflection_id"]): row["outcome"] for row in rows}
     expected = {name for name, (_, voice) in BEFORE.items() if voice.get("cloneStatus") == "ready"}
     assert outcomes == {
         before.reflections[name]: "incomplete" if name == "without an id" else "ready" for name in expected
     }
-    assert counts(before.world) == untouched
+    assert counts(before.given) == untouched
 
 
 def test_importing_twice_changes_nothing_the_second_time(after: After) -> None:
-    imported = counts(after.world)
-    assert import_legacy_voices(after.world.database, "--apply") == (0, [])
-    assert counts(after.world) == imported
+    imported = counts(after.given)
+    assert import_legacy_voices(after.given.database, "--apply") == (0, [])
+    assert counts(after.given) == imported
 
 
 def test_a_stock_voice_stays_one_when_the_import_is_interrupted_between_its_users(before: After) -> None:
-    world, pages = before.world, 0
+    given, pages = before.given, 0
     after: UUID | None = None
-    while rows := world.superuser.execute(
+    while rows := given.superuser.execute(
         "select * from voice_clone.import_legacy_voices(%s, 1)", (after,)
     ).fetchall():
         (row,) = rows
@@ -228,30 +228,30 @@ def test_a_stock_voice_stays_one_when_the_import_is_interrupted_between_its_user
 
 
 def test_a_voice_that_cannot_be_imported_is_reported_and_stops_no_other(before: After) -> None:
-    world = before.world
-    world.superuser.execute(
+    given = before.given
+    given.superuser.execute(
         "alter table public.voices add constraint never check (provider_voice_id <> 'ada-2') not valid"
     )
-    code, rows = import_legacy_voices(world.database, "--apply")
+    code, rows = import_legacy_voices(given.database, "--apply")
     failed = {row["reflection_id"]: row["error"] for row in rows if row.get("error")}
     assert (code, list(failed)) == (1, [str(before.reflections["to be launched"])])
     assert "never" in failed[str(before.reflections["to be launched"])]
     assert before.attempts("to be launched") == []
     assert before.attempt("cloned")["status"] == "ready"
-    world.superuser.execute("alter table public.voices drop constraint never")
-    code, rows = import_legacy_voices(world.database, "--apply")
+    given.superuser.execute("alter table public.voices drop constraint never")
+    code, rows = import_legacy_voices(given.database, "--apply")
     assert (code, [row["outcome"] for row in rows]) == (0, ["ready"])
     assert before.attempt("to be launched")["status"] == "ready"
 
 
 def test_an_imported_voice_needs_no_free_slot(before: After) -> None:
-    world = before.world
+    given = before.given
     for provider in ("qwen", "elevenlabs"):
-        world.superuser.execute("select voice_clone.set_slots(%s, '', 0)", (provider,))
-    world.superuser.execute(
+        given.superuser.execute("select voice_clone.set_slots(%s, '', 0)", (provider,))
+    given.superuser.execute(
         "delete from public.reflections where id = %s", (before.reflections["without an id"],)
     )
-    code, rows = import_legacy_voices(world.database, "--apply")
+    code, rows = import_legacy_voices(given.database, "--apply")
     assert (code, {row["outcome"] for row in rows}) == (0, {"ready"})
 
 
@@ -259,7 +259,7 @@ def test_the_command_shows_a_table_and_how_to_apply_it(before: After) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts", "import-legacy-voices"],
         cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": before.world.database.postgres, "COLUMNS": "200"},
+        env=os.environ | {"DATABASE_URL": before.given.database.postgres, "COLUMNS": "200"},
         text=True,
         capture_output=True,
         check=False,

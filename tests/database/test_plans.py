@@ -4,7 +4,7 @@ from typing import LiteralString
 
 import pytest
 
-from tests.world import World
+from tests.fixture import Fixture
 
 FILL: LiteralString = """
 with r as (
@@ -141,17 +141,17 @@ HOT: dict[str, tuple[LiteralString, str]] = {
 
 
 @pytest.fixture
-def filled(world: World) -> World:
-    user = world.user()
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute(FILL, {"user": user})
-    world.superuser.execute("analyze")
-    world.superuser.execute("set enable_seqscan = off")  # tables that stay empty here are not in production
-    return world
+def filled(given: Fixture) -> Fixture:
+    user = given.user()
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute(FILL, {"user": user})
+    given.superuser.execute("analyze")
+    given.superuser.execute("set enable_seqscan = off")  # tables that stay empty here are not in production
+    return given
 
 
-def test_every_hot_query_uses_its_index(filled: World) -> None:
+def test_every_hot_query_uses_its_index(filled: Fixture) -> None:
     missing = {}
     for name, (query, index) in HOT.items():
         rows = filled.superuser.execute(
@@ -163,7 +163,7 @@ def test_every_hot_query_uses_its_index(filled: World) -> None:
     assert missing == {}
 
 
-def test_the_guard_sees_a_missing_index(filled: World) -> None:
+def test_the_guard_sees_a_missing_index(filled: Fixture) -> None:
     filled.superuser.execute("drop index public.voice_clone_attempts_activated_at_idx")
     with pytest.raises(AssertionError, match="the mirror's attempt"):
         test_every_hot_query_uses_its_index(filled)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.database.moves import (
+from tests.database.situations import (
     events,
     fail,
     fail_step,
@@ -15,220 +15,220 @@ from tests.database.moves import (
     revoke,
     superseded,
 )
-from tests.world import Row, World
+from tests.fixture import Fixture, Row
 
 
-def test_the_voice_before_the_failed_one_comes_back(world: World) -> None:
-    user, reflection, kept, newer = superseded(world)
-    shown = world.mirror(reflection)
+def test_the_voice_before_the_failed_one_comes_back(given: Fixture) -> None:
+    user, reflection, kept, newer = superseded(given)
+    shown = given.mirror(reflection)
     assert (shown["attemptId"], shown["cloneStatus"]) == (str(newer), "failed")
-    before = world.attempt(kept)
-    lose(world)
-    answer = restore(world, reflection, user)
+    before = given.attempt(kept)
+    lose(given)
+    answer = restore(given, reflection, user)
     assert (answer["id"], answer["status"], answer["cancel_reason"]) == (kept, "ready", None)
     assert answer["provider_voice_id"] == before["provider_voice_id"]
-    mirror = world.mirror(reflection)
+    mirror = given.mirror(reflection)
     assert (mirror["attemptId"], mirror["runtimeStatus"], mirror["previewRequired"]) == (
         str(kept), "synced", False,
     )  # fmt: skip
     assert mirror["version"] > shown["version"], "above every version that was shown"
-    gate = world.one("select launchable, blockers from voice_clone.launch_gate(%s, %s)", reflection, user)
+    gate = given.one("select launchable, blockers from voice_clone.launch_gate(%s, %s)", reflection, user)
     assert gate == {"launchable": True, "blockers": []}, "it was synced and heard before"
-    assert (ids(world, "voice_runtime_sync"), ids(world, "voice_preview")) == ([], [])
-    failed = world.attempt(newer)
+    assert (ids(given, "voice_runtime_sync"), ids(given, "voice_preview")) == ([], [])
+    failed = given.attempt(newer)
     assert (failed["status"], failed["cancel_reason"], failed["is_active"]) == (
         "cancelled", "restored", False,
     )  # fmt: skip
-    assert events(world, kept)[-2:] == ["cancelled", "restored"]
+    assert events(given, kept)[-2:] == ["cancelled", "restored"]
     for each in (kept, newer):
-        assert world.truth("select * from voice_clone.replay(%s)", each) == world.attempt(each)
+        assert given.truth("select * from voice_clone.replay(%s)", each) == given.attempt(each)
     with refused("VC007", "latest_not_failed"):
-        restore(world, reflection, user)
+        restore(given, reflection, user)
 
 
-def test_a_voice_is_superseded_and_restored_as_often_as_it_takes(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
+def test_a_voice_is_superseded_and_restored_as_often_as_it_takes(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
     for _ in range(3):
-        assert restore(world, reflection, user)["id"] == kept
-        fail(world, world.queued(user, reflection))
-    assert restore(world, reflection, user)["id"] == kept
+        assert restore(given, reflection, user)["id"] == kept
+        fail(given, given.queued(user, reflection))
+    assert restore(given, reflection, user)["id"] == kept
 
 
 @pytest.mark.parametrize("step", ["runtime", "preview"])
-def test_the_voice_comes_back_where_the_newer_one_cannot_be_launched(world: World, step: str) -> None:
-    user = world.user()
-    reflection = world.reflection(user)
-    kept = world.launchable(user, reflection)
-    newer = world.queued(user, reflection)
-    world.enroll(newer)
+def test_the_voice_comes_back_where_the_newer_one_cannot_be_launched(given: Fixture, step: str) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    kept = given.launchable(user, reflection)
+    newer = given.queued(user, reflection)
+    given.enroll(newer)
     with refused("VC007", "latest_not_failed"):
-        restore(world, reflection, user)
-    fail_step(world, newer, step)
-    assert restore(world, reflection, user)["id"] == kept
-    assert world.attempt(newer)["cancel_reason"] == "restored"
+        restore(given, reflection, user)
+    fail_step(given, newer, step)
+    assert restore(given, reflection, user)["id"] == kept
+    assert given.attempt(newer)["cancel_reason"] == "restored"
 
 
-def test_the_voice_comes_back_after_the_failed_one_was_reset(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
-    reset(world, reflection, user)
-    assert restore(world, reflection, user)["id"] == kept
+def test_the_voice_comes_back_after_the_failed_one_was_reset(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
+    reset(given, reflection, user)
+    assert restore(given, reflection, user)["id"] == kept
 
 
-def test_what_its_owner_took_away_stays_away(world: World) -> None:
-    user = world.user()
-    reflection = world.reflection(user)
-    world.launchable(user, reflection)
-    reset(world, reflection, user)
+def test_what_its_owner_took_away_stays_away(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    given.launchable(user, reflection)
+    reset(given, reflection, user)
     with refused("VC007", "latest_not_failed"):
-        restore(world, reflection, user)
-    fail(world, world.queued(user, reflection))
+        restore(given, reflection, user)
+    fail(given, given.queued(user, reflection))
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)
+        restore(given, reflection, user)
 
 
-def test_a_voice_that_was_never_ready_does_not_come_back(world: World) -> None:
-    user = world.user()
-    reflection = world.reflection(user)
+def test_a_voice_that_was_never_ready_does_not_come_back(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)
-    world.queued(user, reflection)
-    fail(world, world.queued(user, reflection))
+        restore(given, reflection, user)
+    given.queued(user, reflection)
+    fail(given, given.queued(user, reflection))
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)
+        restore(given, reflection, user)
 
 
-def test_a_deleted_voice_does_not_come_back(world: World) -> None:
-    user, reflection, kept, newer = superseded(world)
-    world.one("select voice_clone.delete_voice(%s, %s)", world.attempt(kept)["voice_id"], user)
-    before = world.attempt(newer)
+def test_a_deleted_voice_does_not_come_back(given: Fixture) -> None:
+    user, reflection, kept, newer = superseded(given)
+    given.one("select voice_clone.delete_voice(%s, %s)", given.attempt(kept)["voice_id"], user)
+    before = given.attempt(newer)
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)
-    assert world.attempt(newer) == before
+        restore(given, reflection, user)
+    assert given.attempt(newer) == before
 
 
-def test_a_voice_whose_consent_was_withdrawn_does_not_come_back(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
-    revoke(world, kept, user)
+def test_a_voice_whose_consent_was_withdrawn_does_not_come_back(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
+    revoke(given, kept, user)
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)
-    world.superuser.execute("update public.voices set deleted_at = null where attempt_id = %s", (kept,))
+        restore(given, reflection, user)
+    given.superuser.execute("update public.voices set deleted_at = null where attempt_id = %s", (kept,))
     with refused("VC007", "nothing_to_restore"):
-        restore(world, reflection, user)  # nor by whoever brings the voice's row back
+        restore(given, reflection, user)  # nor by whoever brings the voice's row back
 
 
 @pytest.mark.parametrize("step", ["runtime", "preview"])
-def test_what_was_midway_starts_again_and_its_worker_is_too_late(world: World, step: str) -> None:
-    user = world.user()
-    reflection = world.reflection(user)
-    kept = world.queued(user, reflection)
-    world.enroll(kept)
-    epoch = world.step(kept, "runtime")
+def test_what_was_midway_starts_again_and_its_worker_is_too_late(given: Fixture, step: str) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    kept = given.queued(user, reflection)
+    given.enroll(kept)
+    epoch = given.step(kept, "runtime")
     if step == "preview":
-        world.one(
+        given.one(
             "select * from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)", kept, epoch
         )
-        epoch = world.step(kept, "preview")
-    fail(world, world.queued(user, reflection))
-    lose(world)
-    answer = restore(world, reflection, user)
+        epoch = given.step(kept, "preview")
+    fail(given, given.queued(user, reflection))
+    lose(given)
+    answer = restore(given, reflection, user)
     assert answer[f"{step}_status"] == ("pending" if step == "runtime" else "required")
-    assert ids(world, "voice_runtime_sync" if step == "runtime" else "voice_preview") == [str(kept)]
+    assert ids(given, "voice_runtime_sync" if step == "runtime" else "voice_preview") == [str(kept)]
     late = (
         "select * from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)"
         if step == "runtime"
         else "select * from voice_clone.mark_preview(%s, %s, 'rendered', 'p', null, null, 0, null)"
     )
     with refused("VC002"):
-        world.one(late, kept, epoch)
-    world.one(late, kept, world.step(kept, step))
+        given.one(late, kept, epoch)
+    given.one(late, kept, given.step(kept, step))
 
 
-def test_a_voice_that_is_being_deleted_does_not_come_back(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
-    voice = world.attempt(kept)["voice_id"]
-    with meanwhile(world, lambda: restore(world, reflection, user)) as second:
-        world.superuser.execute("select voice_clone.delete_voice(%s, %s)", (voice, user))
+def test_a_voice_that_is_being_deleted_does_not_come_back(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
+    voice = given.attempt(kept)["voice_id"]
+    with meanwhile(given, lambda: restore(given, reflection, user)) as second:
+        given.superuser.execute("select voice_clone.delete_voice(%s, %s)", (voice, user))
     with refused("VC007", "nothing_to_restore"):
         second[0].result(10)
 
 
-def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
-    with meanwhile(world, lambda: restore(world, reflection, user)) as second:
-        world.superuser.execute(
+def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
+    with meanwhile(given, lambda: restore(given, reflection, user)) as second:
+        given.superuser.execute(
             "select voice_clone.revoke_consent(s.consent_id, s.user_id) from public.voice_samples s"
             " where s.id = %s",
-            (world.attempt(kept)["sample_id"],),
+            (given.attempt(kept)["sample_id"],),
         )
     with refused("VC007", "nothing_to_restore"):
         second[0].result(10)
 
 
-def test_a_withdrawal_that_meets_a_restore_takes_the_voice_away(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
-    consent = world.truth(
-        "select consent_id from public.voice_samples where id = %s", world.attempt(kept)["sample_id"]
+def test_a_withdrawal_that_meets_a_restore_takes_the_voice_away(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
+    consent = given.truth(
+        "select consent_id from public.voice_samples where id = %s", given.attempt(kept)["sample_id"]
     )["consent_id"]
     withdrawal = "select * from voice_clone.revoke_consent(%s, %s)"
-    with meanwhile(world, lambda: world.one(withdrawal, consent, user)) as second:
-        world.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
+    with meanwhile(given, lambda: given.one(withdrawal, consent, user)) as second:
+        given.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
     assert second[0].result(10)["revokes"] == consent
-    assert (world.attempt(kept)["is_active"], world.attempt(kept)["cancel_reason"]) == (
+    assert (given.attempt(kept)["is_active"], given.attempt(kept)["cancel_reason"]) == (
         False, "consent_revoked",
     )  # fmt: skip
 
 
-def test_a_deletion_that_meets_a_restore_takes_the_voice_away(world: World) -> None:
-    user, reflection, kept, _ = superseded(world)
+def test_a_deletion_that_meets_a_restore_takes_the_voice_away(given: Fixture) -> None:
+    user, reflection, kept, _ = superseded(given)
     deletion = "select voice_clone.delete_voice(%s, %s) as deleted"
-    voice = world.attempt(kept)["voice_id"]
-    with meanwhile(world, lambda: world.one(deletion, voice, user)) as second:
-        world.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
+    voice = given.attempt(kept)["voice_id"]
+    with meanwhile(given, lambda: given.one(deletion, voice, user)) as second:
+        given.superuser.execute("select voice_clone.restore_attempt(%s, %s)", (reflection, user))
     assert second[0].result(10)["deleted"]
-    assert (world.attempt(kept)["is_active"], world.attempt(kept)["cancel_reason"]) == (
+    assert (given.attempt(kept)["is_active"], given.attempt(kept)["cancel_reason"]) == (
         False, "voice_deleted",
     )  # fmt: skip
 
 
-def test_an_upload_under_a_consent_that_is_being_withdrawn_is_not_opened(world: World) -> None:
-    user = world.user()
-    consent = world.consent(user)
+def test_an_upload_under_a_consent_that_is_being_withdrawn_is_not_opened(given: Fixture) -> None:
+    user = given.user()
+    consent = given.consent(user)
 
     def open_upload() -> Row:
-        return {"attempt": world.open(user, None, consent)}
+        return {"attempt": given.open(user, None, consent)}
 
-    with meanwhile(world, open_upload) as second:
-        world.superuser.execute("select voice_clone.revoke_consent(%s, %s)", (consent, user))
+    with meanwhile(given, open_upload) as second:
+        given.superuser.execute("select voice_clone.revoke_consent(%s, %s)", (consent, user))
     with refused("VC003"):
         second[0].result(10)
 
 
-def test_a_new_sample_that_is_being_queued_is_not_restored_over(world: World) -> None:
-    user, reflection, _, _ = superseded(world)
-    newest = world.open(user, reflection)
-    with meanwhile(world, lambda: restore(world, reflection, user)) as second:
-        world.superuser.execute(
+def test_a_new_sample_that_is_being_queued_is_not_restored_over(given: Fixture) -> None:
+    user, reflection, _, _ = superseded(given)
+    newest = given.open(user, reflection)
+    with meanwhile(given, lambda: restore(given, reflection, user)) as second:
+        given.superuser.execute(
             "select voice_clone.queue_attempt"
             "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, 'p.wav', 2000, 0)",
             (newest, user),
         )
     with refused("VC007", "latest_not_failed"):
         second[0].result(10)
-    assert world.attempt(newest)["is_active"]
+    assert given.attempt(newest)["is_active"]
 
 
-def test_the_edge_is_for_kept_voices_alone(world: World) -> None:
-    user, reflection, kept, newer = superseded(world)
+def test_the_edge_is_for_kept_voices_alone(given: Fixture) -> None:
+    user, reflection, kept, newer = superseded(given)
     activate = "update public.voice_clone_attempts set status = 'ready', is_active = true where id = %s"
     with refused("23505"):  # at most one
-        world.superuser.execute(activate, (kept,))
-    reset(world, reflection, user)
+        given.superuser.execute(activate, (kept,))
+    reset(given, reflection, user)
     with refused("VC001"):
-        world.superuser.execute(
+        given.superuser.execute(
             "update public.voice_clone_attempts set status = 'ready' where id = %s", (kept,)
         )
-    revoke(world, kept, user)
+    revoke(given, kept, user)
     with refused("VC001"):
-        world.superuser.execute(activate, (kept,))
+        given.superuser.execute(activate, (kept,))
     with refused("VC001"):
-        world.superuser.execute(activate, (newer,))
+        given.superuser.execute(activate, (newer,))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.world import World
+from tests.fixture import Fixture
 
 DENIED = "denied"
 TABLES = ("reflections", "consents", "samples", "attempts", "voices", "sessions")
@@ -173,25 +173,25 @@ ACTORS = ("anon", "owner", "stranger", "backend", "service_role")
 class Scene:
     """An owner with a launched voice, whose sample and embedded voice lie in Storage, and a stranger."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.owner, self.stranger = world.user(), world.user()
-        self.reflection = world.reflection(self.owner)
-        self.attempt = world.launchable(self.owner, self.reflection)
-        world.one("select * from voice_clone.start_session(%s, %s)", self.reflection, self.owner)
+    def __init__(self, given: Fixture) -> None:
+        self.given = given
+        self.owner, self.stranger = given.user(), given.user()
+        self.reflection = given.reflection(self.owner)
+        self.attempt = given.launchable(self.owner, self.reflection)
+        given.one("select * from voice_clone.start_session(%s, %s)", self.reflection, self.owner)
         self.path = f"{self.owner}/{self.attempt}/sample.wav"
         for bucket, name in (("voice-samples", self.path), ("local-voices", "local-voice-x.json")):
-            world.superuser.execute(
+            given.superuser.execute(
                 "insert into storage.buckets (id, name) values (%(bucket)s, %(bucket)s)", {"bucket": bucket}
             )
-            world.superuser.execute(
+            given.superuser.execute(
                 "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, name)
             )
 
     def try_as(self, actor: str, sql: str) -> int | str:
         """Rows touched, `denied`, or the SQLSTATE; rolled back either way."""
         service = actor == "backend"
-        database = self.world.database
+        database = self.given.database
         with psycopg.connect(database.service if service else database.superuser) as connection:
             if not service:
                 self._become(connection, actor)
@@ -219,8 +219,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(world: World) -> Scene:
-    return Scene(world)
+def scene(given: Fixture) -> Scene:
+    return Scene(given)
 
 
 def test_each_actor_reads_what_is_theirs_alone(scene: Scene) -> None:
@@ -235,8 +235,8 @@ def test_each_actor_does_what_is_theirs_alone(scene: Scene) -> None:
     assert found == WRITE_TABLE
 
 
-def test_every_table_of_ours_has_row_level_security(world: World) -> None:
-    bare = world.superuser.execute("""
+def test_every_table_of_ours_has_row_level_security(given: Fixture) -> None:
+    bare = given.superuser.execute("""
         select c.oid::regclass::text from pg_class c
         where c.relkind in ('r', 'p') and not c.relrowsecurity
           and (c.relnamespace in ('public'::regnamespace, 'voice_clone'::regnamespace)
@@ -245,9 +245,9 @@ def test_every_table_of_ours_has_row_level_security(world: World) -> None:
     assert bare == []
 
 
-def test_no_function_of_ours_may_be_called_by_everyone(world: World) -> None:
+def test_no_function_of_ours_may_be_called_by_everyone(given: Fixture) -> None:
     """Each definer function has an empty search path and no grant to public."""
-    loose = world.superuser.execute("""
+    loose = given.superuser.execute("""
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace::regnamespace::text in ('voice_clone', 'operations', 'public')
           and (has_function_privilege('anon', p.oid, 'execute')
@@ -256,13 +256,13 @@ def test_no_function_of_ours_may_be_called_by_everyone(world: World) -> None:
     assert loose == []
 
 
-def test_the_service_owns_nothing_and_is_no_superuser(world: World) -> None:
-    role = world.truth(
+def test_the_service_owns_nothing_and_is_no_superuser(given: Fixture) -> None:
+    role = given.truth(
         "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles"
         " where rolname = 'voice_clone_service'"
     )
     assert not any(role.values())
-    owned = world.truth(
+    owned = given.truth(
         "select count(*) from pg_shdepend where refobjid = 'voice_clone_service'::regrole and deptype = 'o'"
     )
     assert owned["count"] == 0

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.lifecycle.rows import TIMES
-from tests.lifecycle.watching import Row, Sight
+from tests.lifecycle.snapshot import Row, Snapshot
 
 EDGES = {
     "awaiting_upload": {"queued", "expired", "cancelled"},
@@ -53,7 +53,7 @@ def check(number: int, holds: object, what: str) -> None:
         raise BrokenError(number, what)
 
 
-def check_all(before: Sight, after: Sight, step: Step) -> None:
+def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
     for each in (
         refusals, actives, edges, traces, epochs, intents, mirrors, gates, orphans, consents, archives,
         replays, strangers,
@@ -61,19 +61,19 @@ def check_all(before: Sight, after: Sight, step: Step) -> None:
         each(before, after, step)
 
 
-def refusals(before: Sight, after: Sight, step: Step) -> None:
+def refusals(before: Snapshot, after: Snapshot, step: Step) -> None:
     if step.refused_by:
         for name in ("attempts", "deadlines", "events", "enrollments", "voices", "reflections"):
             same = getattr(before, name) == getattr(after, name)
             check(step.refused_by, same, f"{step.name} was refused, and {name} changed")
 
 
-def actives(_: Sight, after: Sight, step: Step) -> None:
+def actives(_: Snapshot, after: Snapshot, step: Step) -> None:
     active = [a["reflection_id"] for a in after.attempts if a["is_active"] and a["reflection_id"]]
     check(1, len(active) == len(set(active)), f"{step.name}: two active attempts of one reflection")
 
 
-def new_events(before: Sight, after: Sight) -> Iterator[tuple[Row, Row, Row]]:
+def new_events(before: Snapshot, after: Snapshot) -> Iterator[tuple[Row, Row, Row]]:
     """Each with the row before it and after it, folded from the events alone."""
     seen = {e["id"] for e in before.events}
     rows: dict[str, Row] = {}
@@ -84,7 +84,7 @@ def new_events(before: Sight, after: Sight) -> Iterator[tuple[Row, Row, Row]]:
             yield event, old, new
 
 
-def edges(before: Sight, after: Sight, step: Step) -> None:
+def edges(before: Snapshot, after: Snapshot, step: Step) -> None:
     was = {a["id"]: a["status"] for a in before.attempts}
     for event, old, new in new_events(before, after):
         a, b = old.get("status", "nothing"), new["status"]
@@ -110,7 +110,7 @@ def awaited(row: Row) -> str | None:
     return None
 
 
-def traces(before: Sight, after: Sight, step: Step) -> None:
+def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
     """A version each, one event each, and the messages that move it on."""
     sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
     versions = {a["id"]: a["version"] for a in before.attempts}
@@ -157,13 +157,13 @@ def is_later(time: str, than: str, seconds: float) -> bool:
     return wait.total_seconds() > seconds - 0.5
 
 
-def epochs(before: Sight, after: Sight, step: Step) -> None:
+def epochs(before: Snapshot, after: Snapshot, step: Step) -> None:
     now = {a["id"]: a["lease_epoch"] for a in after.attempts}
     for a in before.attempts:
         check(4, now[a["id"]] >= a["lease_epoch"], f"{step.name}: an epoch shrank")
 
 
-def intents(_: Sight, after: Sight, step: Step) -> None:
+def intents(_: Snapshot, after: Snapshot, step: Step) -> None:
     open_ = [e["attempt_id"] for e in after.enrollments if e["status"] in ("intended", "unknown")]
     check(
         5,
@@ -196,7 +196,7 @@ def attempt_mirror(a: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def mirrors(before: Sight, after: Sight, step: Step) -> None:
+def mirrors(before: Snapshot, after: Snapshot, step: Step) -> None:
     was = {r["id"]: r["voice"] for r in before.reflections}
     for r in after.reflections:
         voice = r["voice"]
@@ -217,7 +217,7 @@ def mirrors(before: Sight, after: Sight, step: Step) -> None:
             check(6, step.mirrored != r["id"], f"{step.name}: the mirror did not converge")
 
 
-def gates(_: Sight, after: Sight, step: Step) -> None:
+def gates(_: Snapshot, after: Snapshot, step: Step) -> None:
     launchable = {
         a["reflection_id"]
         for a in after.attempts
@@ -230,7 +230,7 @@ def gates(_: Sight, after: Sight, step: Step) -> None:
         check(7, r["gate"] == (r["id"] in launchable), f"{step.name}: the gate says {r['gate']}")
 
 
-def orphans(before: Sight, after: Sight, step: Step) -> None:
+def orphans(before: Snapshot, after: Snapshot, step: Step) -> None:
     if step.is_report:
         check(8, before.seen_by_clients() == after.seen_by_clients(), f"{step.name} changed what clients see")
     adrift = {e["id"] for e in after.enrollments if e["status"] in ("orphaned", "removed", "closed")}
@@ -241,18 +241,18 @@ def orphans(before: Sight, after: Sight, step: Step) -> None:
     )
 
 
-def consents(_: Sight, after: Sight, step: Step) -> None:
+def consents(_: Snapshot, after: Snapshot, step: Step) -> None:
     check(9, not after.uncovered, f"{step.name}: a sample without a consent")
 
 
-def archives(before: Sight, after: Sight, step: Step) -> None:
+def archives(before: Snapshot, after: Snapshot, step: Step) -> None:
     if step.archived:
         check(10, step.archived not in after.live(), f"{step.name}: its message is still there")
     if step.kept and step.kept in before.live():
         check(10, step.kept in after.live(), f"{step.name}: its message is gone, and there was no effect")
 
 
-def replays(_: Sight, after: Sight, step: Step) -> None:
+def replays(_: Snapshot, after: Snapshot, step: Step) -> None:
     check(11, not after.misreplayed, f"{step.name}: the events do not rebuild the row")
     rows: dict[str, Row] = {}
     for event in after.events:
@@ -263,5 +263,5 @@ def replays(_: Sight, after: Sight, step: Step) -> None:
         check(11, not wrong, f"{step.name}: the events do not rebuild {wrong}")
 
 
-def strangers(_: Sight, after: Sight, step: Step) -> None:
+def strangers(_: Snapshot, after: Snapshot, step: Step) -> None:
     check(12, after.strangers == 0, f"{step.name}: a client sees rows of others")

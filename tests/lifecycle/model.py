@@ -1,4 +1,4 @@
-"""The lifecycle once more, in Python: what each function of schema voice_clone is to do to whom.
+"""A model of the lifecycle in Python: what each function of schema voice_clone must change.
 
 Times are seconds on the model's own clock, which only a wait moves. Every span ends on a half of a tick and
 every wait is whole ticks, so that the real time that a run takes decides nothing.
@@ -64,7 +64,7 @@ class Model:
         c = self.consents[consent]
         return c.user == user and not c.revoked and c.subject in (None, reflection)
 
-    # What owners do
+    # What users do
 
     def queue(self, a: Attempt) -> None:
         for other in list(self.of_reflection(a.reflection_id)):

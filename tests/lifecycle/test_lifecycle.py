@@ -8,10 +8,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.clusters import Database
 from tests.database.invariants import INVARIANTS
+from tests.fixture import Fixture
 from tests.lifecycle.checks import BrokenError
 from tests.lifecycle.machine import Lifecycle
-from tests.lifecycle.watching import Bench
-from tests.world import World
+from tests.lifecycle.snapshot import Bench
 
 ORDINARY = settings(
     derandomize=True,
@@ -53,8 +53,8 @@ def test_the_lifecycle_holds_in_thousands_of_orders(bench: Bench) -> None:
 @pytest.mark.parametrize("number", INVARIANTS)
 def test_the_loss_of_an_invariant_is_found(bench: Bench, database: Database, number: int) -> None:
     _, remove = INVARIANTS[number]
-    world = World(database)
-    remove(world)
-    world.close()
+    given = Fixture(database)
+    remove(given)
+    given.close()
     with pytest.raises(BrokenError, match=f"invariant {number} is broken"):
         run(bench, HUNT)

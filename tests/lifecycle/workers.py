@@ -1,20 +1,20 @@
-"""What workers do: each commit is a move of its own, and before and after each they may die."""
+"""What workers do: each commit is an action of its own, and a worker may die before or after it."""
 
 from typing import Any
 from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
-from tests.lifecycle.hands import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.owners import Owners
+from tests.lifecycle.driver import ARCHIVE, STALE, WORKERS, Claim
 from tests.lifecycle.rows import LEASE, LONG, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
+from tests.lifecycle.users import Users
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
 STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
 QUEUES = {step: queue for queue, step in STEPS.items()}
 
 
-class Workers(Owners):
+class Workers(Users):
     def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
         """What reads a message of `voice_cleanup`."""
         raise NotImplementedError
@@ -23,26 +23,26 @@ class Workers(Owners):
         """What reads a message of `voice_clone_verify`."""
         raise NotImplementedError
 
-    def reads_a_message(self, worker: str, pick: int, fate: str) -> None:
-        queues = sorted({m["queue"] for m in self.sight.live().values() if m["visible"]})
+    def reads_a_message(self, worker: str, pick: int, outcome: str) -> None:
+        queues = sorted({m["queue"] for m in self.snapshot.live().values() if m["visible"]})
         queues = [queue for queue in queues for _ in range(1 if queue == "voice_mirror" else 3)]
         queue = queues[pick % len(queues)]
-        assert self.handles_the_next(worker, queue, pick, fate)
+        assert self.handles_the_next(worker, queue, pick, outcome)
 
-    def handles_the_next(self, worker: str, queue: str, pick: int, fate: str) -> bool:
+    def handles_the_next(self, worker: str, queue: str, pick: int, outcome: str) -> bool:
         """False where the queue has no message that may be seen."""
         message = self.bench.ask(READ, queue=queue, seconds=LEASE)
         if message is None:
             return False
         subject, number = message["message"]["id"], message["msg_id"]
         if queue == "voice_mirror":
-            self.mirror(subject, number, crash=fate == "dies before the commit")
+            self.mirror(subject, number, crash=outcome == "dies before the commit")
         elif queue == "voice_clone_verify":
-            self.look(self.model.attempts[subject], number, pick, dies=fate == "dies before the commit")
+            self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
-            self.begins_a_cleanup(self.model.enrollments[subject], number, dies=fate != "lives")
+            self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
         else:
-            outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, fate=fate)
+            outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, outcome=outcome)
             if outcome not in ("claimed", "busy", "user_busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
         return True
@@ -57,12 +57,12 @@ class Workers(Owners):
         else:
             self.step.archived, self.step.mirrored = where, reflection
 
-    def works_inline(self, worker: str, pick: int, fate: str) -> None:
+    def works_inline(self, worker: str, pick: int, outcome: str) -> None:
         if a := self.choose(pick, "queued", "processing"):
-            self.claim(worker, a, "process", None, fate=fate)
+            self.claim(worker, a, "process", None, outcome=outcome)
 
-    def claim(self, worker: str, a: Attempt, step: str, number: int | None, *, fate: str) -> str:
-        dies, saved = fate == "dies before the commit", dict(vars(a))
+    def claim(self, worker: str, a: Attempt, step: str, number: int | None, *, outcome: str) -> str:
+        dies, saved = outcome == "dies before the commit", dict(vars(a))
         early = number is None
         if step == "process":
             said = self.model.claim(a, worker, early=early)
@@ -77,7 +77,7 @@ class Workers(Owners):
             return "dead"
         assert row is not None
         check(0, row["outcome"] == said, f"claiming {step} gave {row['outcome']}, the model says {said}")
-        if said == "claimed" and fate == "lives":
+        if said == "claimed" and outcome == "lives":
             claim = Claim(a.id, step, a.lease_epoch, number)
             if e := self.model.open_enrollment(a.id):
                 claim.enrollment, claim.label, claim.voice, claim.called = e.id, e.label, e.voice, True
@@ -86,23 +86,23 @@ class Workers(Owners):
             self.claims[worker] = [*self.claims[worker][-5:], claim]
         return said
 
-    def works(self, claim: Claim, luck: str, fate: str) -> bool:
+    def works(self, claim: Claim, luck: str, outcome: str) -> bool:
         """A claim's next move, and whether it was the last: an intent, a provider's call, or a result."""
         if claim.step == "process":
             if self.model.attempts[claim.attempt].source == "custom_voice":
-                return self.attach_custom(claim, luck, fate)
-            return self.process(claim, luck, fate)
-        return self.prepare(claim, luck, fate)
+                return self.attach_custom(claim, luck, outcome)
+            return self.process(claim, luck, outcome)
+        return self.prepare(claim, luck, outcome)
 
     def a_claim(self, worker: str, pick: int) -> tuple[list[Claim], Claim]:
         """The newest come first; of the other worker where this one has none."""
         claims = self.claims[worker] or self.claims[WORKERS[0]] or self.claims[WORKERS[1]]
         return claims, claims[::-1][pick % len(claims)]
 
-    def process(self, claim: Claim, luck: str, fate: str) -> bool:
+    def process(self, claim: Claim, luck: str, outcome: str) -> bool:
         """Whether the claim is over. The order is that of the product: look up, intend, call, write."""
         if claim.enrollment is None:
-            self.intend(claim, fate)
+            self.intend(claim, outcome)
             return self.step.refused_by != 0
         e = self.model.enrollments[claim.enrollment]
         if not claim.called:
@@ -115,28 +115,28 @@ class Workers(Owners):
                 claim.voice = self.provider[e.label]
                 return False
             if luck.startswith("unknown"):
-                return self.give_up(claim, "unknown", fate, SETTLE) or self.requeue(claim, LONG, fate)
-            done = self.give_up(claim, "closed", fate, 0)
+                return self.give_up(claim, "unknown", outcome, SETTLE) or self.requeue(claim, LONG, outcome)
+            done = self.give_up(claim, "closed", outcome, 0)
             return done or (
-                self.requeue(claim, SHORT, fate) if luck == "throttled" else self.fail(claim, fate)
+                self.requeue(claim, SHORT, outcome) if luck == "throttled" else self.fail(claim, outcome)
             )
         voice = claim.voice or self.provider.get(e.label)
         if voice is not None:
-            return self.attach(claim, voice, fate, verifies=luck == "verification")
+            return self.attach(claim, voice, outcome, verifies=luck == "verification")
         if self.model.clock < e.settles_at:
-            return self.requeue(claim, LONG, fate)
-        if not self.give_up(claim, "closed", fate, 0):
+            return self.requeue(claim, LONG, outcome)
+        if not self.give_up(claim, "closed", outcome, 0):
             claim.enrollment, claim.called = None, False
             return False
         return True
 
     def write(
-        self, claim: Claim, name: str, sql: str, held_in: str, fate: str, /, **parameters: Any
+        self, claim: Claim, name: str, sql: str, held_in: str, outcome: str, /, **parameters: Any
     ) -> Attempt | None:
         """A worker's guarded write; the attempt where it had its effect."""
         a = self.model.attempts[claim.attempt]
         holds = self.model.holds(a, claim.epoch, held_in)
-        dies = fate == "dies before the commit" and holds
+        dies = outcome == "dies before the commit" and holds
         self.call(
             name, sql, None if holds else STALE, crash=dies, attempt=claim.attempt, epoch=claim.epoch,
             message=claim.message, **parameters,
@@ -149,11 +149,11 @@ class Workers(Owners):
     def message_of(self, claim: Claim) -> tuple[str, int] | None:
         return (QUEUES[claim.step], claim.message) if claim.message else None
 
-    def intend(self, claim: Claim, fate: str) -> None:
+    def intend(self, claim: Claim, outcome: str) -> None:
         label = uuid4().hex[:16]
         a = self.model.attempts[claim.attempt]
         holds = self.model.holds(a, claim.epoch, "processing")
-        dies = fate == "dies before the commit" and holds
+        dies = outcome == "dies before the commit" and holds
         refusal = None if holds else STALE
         if holds and self.model.open_enrollment(a.id):
             refusal, dies = Refusal("VC007", 5), False
@@ -166,36 +166,36 @@ class Workers(Owners):
             self.model.enrollments[row["id"]] = Enrollment(row["id"], a.id, label, settles_at)
             claim.enrollment, claim.label = row["id"], label
 
-    def give_up(self, claim: Claim, status: str, fate: str, settle: float) -> bool:
+    def give_up(self, claim: Claim, status: str, outcome: str, settle: float) -> bool:
         """Closed or unknown; whether that was refused."""
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
         a = self.write(
-            claim, f"resolves an enrollment as {status}", lifecycle.resolve, "processing", fate,
+            claim, f"resolves an enrollment as {status}", lifecycle.resolve, "processing", outcome,
             enrollment=e.id, status=status, code="x", request_id=None, settle=settle,
         )  # fmt: skip
         if a:
             e.status, e.settles_at = status, self.model.clock + settle
-            self.all_holds()
+            self.verify_invariants()
         return a is None
 
-    def requeue(self, claim: Claim, delay: float, fate: str) -> bool:
+    def requeue(self, claim: Claim, delay: float, outcome: str) -> bool:
         if a := self.write(
-            claim, "requeues", lifecycle.requeue, "processing", fate, delay=delay, code="x", error="x"
+            claim, "requeues", lifecycle.requeue, "processing", outcome, delay=delay, code="x", error="x"
         ):
             self.step.archived = self.message_of(claim)
             self.model.requeue_or_fail(a, "x", delay)
         return True
 
-    def fail(self, claim: Claim, fate: str) -> bool:
+    def fail(self, claim: Claim, outcome: str) -> bool:
         if a := self.write(
-            claim, "fails", lifecycle.fail, "processing", fate, code="x", error="x", request_id=None
+            claim, "fails", lifecycle.fail, "processing", outcome, code="x", error="x", request_id=None
         ):
             self.step.archived = self.message_of(claim)
             self.model.end(a, "x", status="failed")
         return True
 
-    def attach(self, claim: Claim, voice: str, fate: str, *, verifies: bool) -> bool:
+    def attach(self, claim: Claim, voice: str, outcome: str, *, verifies: bool) -> bool:
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
         values = {
@@ -210,23 +210,23 @@ class Workers(Owners):
             if verifies
             else (lifecycle.attach, "attaches")
         )
-        if a := self.write(claim, name, sql, "processing", fate, **values):
+        if a := self.write(claim, name, sql, "processing", outcome, **values):
             self.step.archived = self.message_of(claim)
             e.status, e.voice = "attached", voice
             if verifies:
                 self.model.await_verification(a, voice)
             else:
                 return self.goes_on(claim, a, voice)
-        elif self.step.refused_by == STALE.invariant and fate == "lives":
-            self.all_holds()
+        elif self.step.refused_by == STALE.invariant and outcome == "lives":
+            self.verify_invariants()
             self.report(e, voice)
         return True
 
-    def attach_custom(self, claim: Claim, luck: str, fate: str) -> bool:
+    def attach_custom(self, claim: Claim, luck: str, outcome: str) -> bool:
         if luck in ("rejected", "throttled", "unknown"):
-            return self.fail(claim, fate) if luck == "rejected" else self.requeue(claim, SHORT, fate)
+            return self.fail(claim, outcome) if luck == "rejected" else self.requeue(claim, SHORT, outcome)
         if a := self.write(
-            claim, "attaches a custom voice", lifecycle.attach_custom_voice, "processing", fate, label=None
+            claim, "attaches a custom voice", lifecycle.attach_custom_voice, "processing", outcome, label=None
         ):
             self.step.archived = self.message_of(claim)
             return self.goes_on(claim, a, a.provider_voice_id)
@@ -249,7 +249,7 @@ class Workers(Owners):
         self.step.is_report = True
         check(8, row["status"] == said, f"a late voice is {row['status']}, the model says {said}")
 
-    def prepare(self, claim: Claim, luck: str, fate: str) -> bool:
+    def prepare(self, claim: Claim, luck: str, outcome: str) -> bool:
         """The end of a runtime sync or a preview, whose states have other names and one shape."""
         a = self.model.attempts[claim.attempt]
         is_runtime = claim.step == "runtime"
@@ -259,7 +259,7 @@ class Workers(Owners):
         code = None if status == done else "x"
         if self.write(
             claim, f"marks {claim.step} {status}",
-            lifecycle.mark_runtime if is_runtime else lifecycle.mark_preview, "ready", fate,
+            lifecycle.mark_runtime if is_runtime else lifecycle.mark_preview, "ready", outcome,
             status=status, code=code, error=code, delay=SHORT, path=None if code else "p.wav",
         ):  # fmt: skip
             self.step.archived = self.message_of(claim)

@@ -11,29 +11,29 @@ from backend.queues.outcomes import Done, Outcome
 from backend.queues.queue import Delivery, Message, Queue
 from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database
+from tests.fixture import Fixture
 from tests.queue_consumers.conftest import body, consuming
-from tests.world import World
 
 QUEUE = "voice_clone_process"
 
 
 @pytest.fixture
-def own_world(own_cluster: Cluster) -> Iterator[World]:
+def own_world(own_cluster: Cluster) -> Iterator[Fixture]:
     with closing(world_of(own_cluster)) as made:
         yield made
 
 
-def world_of(cluster: Cluster) -> World:
+def world_of(cluster: Cluster) -> Fixture:
     service = cluster.dsn("voice_clone_service")
-    return World(
+    return Fixture(
         Database(cluster=cluster, name="postgres", superuser=cluster.dsn(), postgres="", service=service)
     )
 
 
-def lose_message(world: World) -> None:
-    world.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
-    world.superuser.execute("update voice_clone.timeouts set value = '0.1 s' where name = 'lost_message'")
-    world.superuser.execute("update voice_clone.deadlines set sweep_at = now() where lease_epoch is null")
+def lose_message(given: Fixture) -> None:
+    given.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
+    given.superuser.execute("update voice_clone.timeouts set value = '0.1 s' where name = 'lost_message'")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now() where lease_epoch is null")
 
 
 class Handled:
@@ -52,16 +52,16 @@ class Handled:
             return await self.messages.get()
 
 
-async def test_what_lost_its_message_is_handled_all_the_same(world: World) -> None:
-    attempt = world.queued(world.user(), None)
-    lose_message(world)
+async def test_what_lost_its_message_is_handled_all_the_same(given: Fixture) -> None:
+    attempt = given.queued(given.user(), None)
+    lose_message(given)
     handled = Handled()
-    async with consuming(world.database.service, handled.queue, sweep_seconds=0.02, poll_seconds=3600):
+    async with consuming(given.database.service, handled.queue, sweep_seconds=0.02, poll_seconds=3600):
         message = await handled.next()
     assert (message.event, message.id) == ("VOICE_CLONE_PROCESS", attempt)
 
 
-async def test_the_sweep_outlives_an_outage_of_postgres(own_world: World, own_cluster: Cluster) -> None:
+async def test_the_sweep_outlives_an_outage_of_postgres(own_world: Fixture, own_cluster: Cluster) -> None:
     attempt = own_world.queued(own_world.user(), None)
     handled = Handled()
     async with consuming(own_world.database.service, handled.queue, sweep_seconds=0.02, poll_seconds=0.1):
@@ -76,13 +76,13 @@ async def test_the_sweep_outlives_an_outage_of_postgres(own_world: World, own_cl
     assert message.id == attempt
 
 
-async def test_a_consumer_may_leave_the_sweep_to_another_timer(world: World) -> None:
-    attempt = world.open(world.user(), None)
-    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
-    world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+async def test_a_consumer_may_leave_the_sweep_to_another_timer(given: Fixture) -> None:
+    attempt = given.open(given.user(), None)
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
     handled = Handled()
-    async with consuming(world.database.service, handled.queue, sweep_seconds=0, poll_seconds=0.01):
+    async with consuming(given.database.service, handled.queue, sweep_seconds=0, poll_seconds=0.01):
         for _ in range(20):
-            world.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", QUEUE, [json.dumps(body())])
+            given.one("select voice_clone.send_messages(%s, %s::jsonb[], 0)", QUEUE, [json.dumps(body())])
             await handled.next()
-    assert world.attempt(attempt)["status"] == "awaiting_upload"
+    assert given.attempt(attempt)["status"] == "awaiting_upload"

@@ -9,7 +9,7 @@ import psycopg
 
 from scripts.migrations import push_migrations
 from tests.clusters import Database
-from tests.world import World
+from tests.fixture import Fixture
 
 # Without policies: only the service role reads it.
 BARE: LiteralString = """
@@ -187,8 +187,8 @@ def apply(database: Database, sql: LiteralString) -> None:
 
 
 @contextmanager
-def adopted(database: Database) -> Iterator[World]:
+def adopted(database: Database) -> Iterator[Fixture]:
     push_migrations(database.postgres)
     database.cluster.set_passwords()
-    with closing(World(database)) as world:
-        yield world
+    with closing(Fixture(database)) as given:
+        yield given

@@ -13,15 +13,15 @@ from psycopg.types.json import Jsonb
 
 from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database, cloned_database
+from tests.fixture import Fixture
 from tests.scripts.existing_projects import PROJECTS, VOICED, adopted, apply
-from tests.world import World
 
 
 @pytest.fixture(scope="module")
-def every_adopted(projects: Cluster) -> Iterator[dict[str, World]]:
+def every_adopted(projects: Cluster) -> Iterator[dict[str, Fixture]]:
     """One project of each kind, for tests that each have users of their own."""
     with ExitStack() as stack:
-        worlds: dict[str, World] = {}
+        worlds: dict[str, Fixture] = {}
         for name, sql in PROJECTS.items():
             database = stack.enter_context(cloned_database(projects))
             apply(database, sql)
@@ -29,36 +29,36 @@ def every_adopted(projects: Cluster) -> Iterator[dict[str, World]]:
         yield worlds
 
 
-def reflection(world: World, user: UUID) -> UUID:
-    return world.truth("insert into public.reflections (user_id) values (%s) returning id", user)["id"]
+def reflection(given: Fixture, user: UUID) -> UUID:
+    return given.truth("insert into public.reflections (user_id) values (%s) returning id", user)["id"]
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-def test_the_lifecycle_works_on_an_adopted_table(every_adopted: dict[str, World], name: str) -> None:
-    world = every_adopted[name]
-    user = world.user()
-    made = reflection(world, user)
-    attempt = world.launchable(user, made)
-    mirror = world.mirror(made)
+def test_the_lifecycle_works_on_an_adopted_table(every_adopted: dict[str, Fixture], name: str) -> None:
+    given = every_adopted[name]
+    user = given.user()
+    made = reflection(given, user)
+    attempt = given.launchable(user, made)
+    mirror = given.mirror(made)
     assert (mirror["cloneStatus"], mirror["attemptId"]) == ("ready", str(attempt))
-    assert mirror["version"] == world.attempt(attempt)["version"]
-    assert world.one("select * from voice_clone.start_session(%s, %s)", made, user)["attempt_id"] == attempt
-    for caller, expected in ((user, [{"voice": mirror}]), (world.user(), [])):
+    assert mirror["version"] == given.attempt(attempt)["version"]
+    assert given.one("select * from voice_clone.start_session(%s, %s)", made, user)["attempt_id"] == attempt
+    for caller, expected in ((user, [{"voice": mirror}]), (given.user(), [])):
         shown = "select voice from voice_clone.reflection_voice(%s, %s)"
-        assert world.service.execute(shown, (made, caller)).fetchall() == expected
-    world.superuser.execute("delete from public.reflections where id = %s", (made,))
-    assert world.attempt(attempt)["cancel_reason"] == "reflection_deleted"
+        assert given.service.execute(shown, (made, caller)).fetchall() == expected
+    given.superuser.execute("delete from public.reflections where id = %s", (made,))
+    assert given.attempt(attempt)["cancel_reason"] == "reflection_deleted"
 
 
 @pytest.mark.parametrize("name", PROJECTS)
 def test_only_the_mirror_writes_its_keys_on_an_adopted_table(
-    every_adopted: dict[str, World], name: str
+    every_adopted: dict[str, Fixture], name: str
 ) -> None:
-    world = every_adopted[name]
-    user = world.user()
-    made = reflection(world, user)
-    world.queued(user, made)
-    before = world.mirror(made)
+    given = every_adopted[name]
+    user = given.user()
+    made = reflection(given, user)
+    given.queued(user, made)
+    before = given.mirror(made)
     writes: list[LiteralString] = [
         """update public.reflections set voice = voice || '{"cloneStatus": "ready"}' where id = %s""",
         "update public.reflections set voice = '{}' where id = %s",
@@ -67,8 +67,8 @@ def test_only_the_mirror_writes_its_keys_on_an_adopted_table(
     ]
     for write in writes:
         with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
-            world.superuser.execute(write, (made,))
-    assert world.voice(made) == before
+            given.superuser.execute(write, (made,))
+    assert given.voice(made) == before
 
 
 # Who touches how many rows of an owner's reflection: owner, stranger; None where it is refused.
@@ -105,51 +105,51 @@ INSERT: LiteralString = "insert into public.reflections (user_id) values ((selec
     ],
 )
 def test_clients_of_an_adopted_table_do_what_its_application_lets_them(
-    every_adopted: dict[str, World],
+    every_adopted: dict[str, Fixture],
     name: str,
     sql: LiteralString,
     owner: int | None,
     stranger: int | None,
     anonymous: int | None,
 ) -> None:
-    world = every_adopted[name]
-    user = world.user()
-    made = reflection(world, user)
-    world.mirror(made)
-    found = [touched(world, caller, sql, made) for caller in (user, world.user(), None)]
+    given = every_adopted[name]
+    user = given.user()
+    made = reflection(given, user)
+    given.mirror(made)
+    found = [touched(given, caller, sql, made) for caller in (user, given.user(), None)]
     assert found == [owner, stranger, anonymous]
 
 
-def touched(world: World, caller: UUID | None, sql: LiteralString, made: UUID) -> int | None:
+def touched(given: Fixture, caller: UUID | None, sql: LiteralString, made: UUID) -> int | None:
     """How many rows, as a signed-in caller or as anon; None where it is refused. Rolled back."""
     claims = {"role": "anon" if caller is None else "authenticated", "sub": caller and str(caller)}
-    with world.superuser.transaction(force_rollback=True):
-        world.superuser.execute(
+    with given.superuser.transaction(force_rollback=True):
+        given.superuser.execute(
             "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
             (claims["role"], json.dumps(claims)),
         )
         try:
-            with world.superuser.transaction():
-                return world.superuser.execute(sql, {"id": made}).rowcount
+            with given.superuser.transaction():
+                return given.superuser.execute(sql, {"id": made}).rowcount
         except errors.InsufficientPrivilege:
             return None
 
 
-def test_triggers_of_the_application_run_when_the_mirror_writes(every_adopted: dict[str, World]) -> None:
+def test_triggers_of_the_application_run_when_the_mirror_writes(every_adopted: dict[str, Fixture]) -> None:
     """They name their objects without a schema; one of them is refused what only the mirror may write."""
-    world = every_adopted["full"]
-    user = world.user()
-    made = reflection(world, user)
-    world.queued(user, made)
+    given = every_adopted["full"]
+    user = given.user()
+    made = reflection(given, user)
+    given.queued(user, made)
     history = "select count(*) from public.reflection_history"
-    before = world.truth(history)["count"]
-    assert world.mirror(made)["cloneStatus"] == "queued"
-    assert world.mirror(made)["theme"] == "light"
-    changed = world.truth("select changes, updated_at from public.reflections where id = %s", made)
+    before = given.truth(history)["count"]
+    assert given.mirror(made)["cloneStatus"] == "queued"
+    assert given.mirror(made)["theme"] == "light"
+    changed = given.truth("select changes, updated_at from public.reflections where id = %s", made)
     assert (changed["changes"], changed["updated_at"] is not None) == (1, True)
-    assert world.truth(history)["count"] == before + 1
+    assert given.truth(history)["count"] == before + 1
     with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
-        world.superuser.execute("update public.reflections set title = 'forge' where id = %s", (made,))
+        given.superuser.execute("update public.reflections set title = 'forge' where id = %s", (made,))
 
 
 VOICES: list[Any] = [
@@ -175,18 +175,18 @@ def test_the_voices_of_an_adopted_table_stay_until_the_lifecycle_writes_them(pro
         )
         superuser.execute("""insert into public.reflections (voice) values ('{"cloneStatus": "ready"}')""")
         before = superuser.execute("select id, user_id, voice from public.reflections order by id").fetchall()
-    with adopted(project) as world:
-        after = world.superuser.execute("select id, user_id, voice from public.reflections order by id")
+    with adopted(project) as given:
+        after = given.superuser.execute("select id, user_id, voice from public.reflections order by id")
         assert [tuple(row.values()) for row in after] == before
         for made, owner, voice in before:
             if owner is not None:
-                attempt = world.queued(owner, made)
-                mirror = world.mirror(made)
+                attempt = given.queued(owner, made)
+                mirror = given.mirror(made)
                 assert mirror["attemptId"] == str(attempt)
                 shown = (voice or {}).get("version", 0)
                 assert not isinstance(shown, int) or mirror["version"] > shown
                 assert mirror.get("theme") == (voice or {}).get("theme")
-        imported = world.superuser.execute("select error from voice_clone.import_legacy_voices(null, 10)")
+        imported = given.superuser.execute("select error from voice_clone.import_legacy_voices(null, 10)")
         assert [row["error"] for row in imported] == ["the reflection has no owner (VC004)"]
 
 
@@ -194,18 +194,18 @@ def test_the_voices_of_an_adopted_table_stay_until_the_lifecycle_writes_them(pro
     ("name", "expected"), [("bare", "Voice"), ("closed", "Voice"), ("with a voice", "Ada"), ("full", "Voice")]
 )
 def test_a_voice_is_called_as_its_reflection_where_that_has_a_name(
-    every_adopted: dict[str, World], name: str, expected: str
+    every_adopted: dict[str, Fixture], name: str, expected: str
 ) -> None:
-    world = every_adopted[name]
-    user = world.user()
-    made = reflection(world, user)
+    given = every_adopted[name]
+    user = given.user()
+    made = reflection(given, user)
     if name == "with a voice":
-        world.superuser.execute("update public.reflections set name = ' Ada' where id = %s", (made,))
+        given.superuser.execute("update public.reflections set name = ' Ada' where id = %s", (made,))
     elif name == "closed":
-        world.superuser.execute(
+        given.superuser.execute(
             """update public.reflections set name = '{"en": "Ada"}' where id = %s""", (made,)
         )
-    attempt = world.one(
+    attempt = given.one(
         "select * from voice_clone.use_custom_voice"
         "(gen_random_uuid(), %s, %s, 'local', '', 'x', null, 'm', null, 'en', true)", user, made,
     )  # fmt: skip

@@ -15,8 +15,8 @@ from backend.providers.qwen.adapter import Qwen
 from backend.web.http_client import HttpClient
 from scripts.migrations import ROOT
 from tests.backend.storages import failing_storage, saying
+from tests.fixture import Fixture
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
-from tests.world import World
 
 REGION = "singapore"
 
@@ -45,10 +45,10 @@ async def run(url: str, *arguments: str, **settings: str) -> tuple[int | None, s
     return process.returncode, output.decode()
 
 
-async def reconcile(world: World, providers: Simulator) -> tuple[int | None, dict[str, Any]]:
+async def reconcile(given: Fixture, providers: Simulator) -> tuple[int | None, dict[str, Any]]:
     async with failing_storage(saying(200, b"[]")) as storage:
         code, output = await run(
-            world.database.service, "--json", "--reconcile",
+            given.database.service, "--json", "--reconcile",
             SUPABASE_URL=storage,
             SUPABASE_SECRET_KEY="sb_secret_of_this_very_test",
             SUPABASE_JWT_SECRET="a secret of more than thirty-two letters",
@@ -71,64 +71,64 @@ async def make_voice(providers: Simulator, label: str) -> str:
 class Enrollment:
     """An attempt at the simulated Qwen, its enrollment intended."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.user = world.user()
-        self.consent = world.consent(self.user)
-        self.attempt = world.open(self.user, None, self.consent)
-        world.superuser.execute(
+    def __init__(self, given: Fixture) -> None:
+        self.given = given
+        self.user = given.user()
+        self.consent = given.consent(self.user)
+        self.attempt = given.open(self.user, None, self.consent)
+        given.superuser.execute(
             "update public.voice_clone_attempts set provider = 'qwen', region = %s where id = %s",
             (REGION, self.attempt),
         )
-        world.queue(self.attempt, self.user)
-        self.epoch = world.claim(self.attempt)["lease_epoch"]
+        given.queue(self.attempt, self.user)
+        self.epoch = given.claim(self.attempt)["lease_epoch"]
         self.label = new_label()
-        self.id: UUID = world.one(
+        self.id: UUID = given.one(
             "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60) as id",
             self.attempt, self.epoch, self.label,
         )["id"]  # fmt: skip
 
     def attach(self, voice: str) -> None:
-        self.world.one(
+        self.given.one(
             "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'model-1', 'request-1',"
             " null, null, false)",
             self.attempt, self.epoch, self.id, voice,
         )  # fmt: skip
 
     def orphan(self, voice: str) -> None:
-        self.world.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
-        self.world.one(
+        self.given.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+        self.given.one(
             "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status", self.id, voice
         )
 
     def close(self) -> None:
-        self.world.one(
+        self.given.one(
             "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)",
             self.id,
             self.epoch,
         )
 
 
-async def test_the_orphans_are_listed_with_when_they_are_removed(world: World) -> None:
-    assert await run(world.database.service) == (0, "Orphans: none.\n")
-    assert await run(world.database.service, "--json") == (0, '{"orphans":[]}\n')
-    orphan = Enrollment(world)
+async def test_the_orphans_are_listed_with_when_they_are_removed(given: Fixture) -> None:
+    assert await run(given.database.service) == (0, "Orphans: none.\n")
+    assert await run(given.database.service, "--json") == (0, '{"orphans":[]}\n')
+    orphan = Enrollment(given)
     orphan.orphan("the-voice")
-    code, output = await run(world.database.postgres, "--json")
+    code, output = await run(given.database.postgres, "--json")
     (listed,) = json.loads(output)["orphans"]
     assert (code, listed["provider_voice_id"], listed["enrollment_id"]) == (0, "the-voice", str(orphan.id))
     assert (listed["status"], listed["cancel_reason"]) == ("orphaned", "consent_revoked")
     assert listed["removal_due_at"] > listed["orphaned_at"]
-    code, output = await run(world.database.service)
+    code, output = await run(given.database.service)
     assert code == 0
     for text in ("the-voice", "qwen", REGION, "consent_revoked", orphan.label):
         assert text in output
 
 
 async def test_what_the_provider_lists_and_nothing_here_knows_is_found(
-    world: World, providers: Simulator
+    given: Fixture, providers: Simulator
 ) -> None:
-    owned, orphaned, closed, running = (Enrollment(world) for _ in range(4))
+    owned, orphaned, closed, running = (Enrollment(given) for _ in range(4))
     owned.attach(await make_voice(providers, owned.label))
     orphaned.orphan(await make_voice(providers, orphaned.label))
     closed.close()
@@ -136,45 +136,45 @@ async def test_what_the_provider_lists_and_nothing_here_knows_is_found(
     await make_voice(providers, running.label)  # its worker does not know its id yet
     strange = await make_voice(providers, new_label())
     twin = await make_voice(providers, owned.label)
-    code, report = await reconcile(world, providers)
+    code, report = await reconcile(given, providers)
     assert code == 0
     unknown = {voice["provider_voice_id"]: voice["enrollment_status"] for voice in report["unknown"]}
     assert unknown == {strange: None, late: "closed", twin: "attached"}
     assert [each["enrollment_id"] for each in report["orphans"]] == [str(orphaned.id)]
     assert report["missing"] == []
     closed.orphan(late)  # as the runbook says
-    _, report = await reconcile(world, providers)
+    _, report = await reconcile(given, providers)
     assert {voice["provider_voice_id"] for voice in report["unknown"]} == {strange, twin}
     assert {each["enrollment_id"] for each in report["orphans"]} == {str(orphaned.id), str(closed.id)}
 
 
-async def test_a_voice_that_its_provider_has_lost_is_found(world: World, providers: Simulator) -> None:
-    lost, deleted, kept = (Enrollment(world) for _ in range(3))
+async def test_a_voice_that_its_provider_has_lost_is_found(given: Fixture, providers: Simulator) -> None:
+    lost, deleted, kept = (Enrollment(given) for _ in range(3))
     lost.attach("qwen-tts-vc-gone-voice-1")
     deleted.attach("qwen-tts-vc-gone-voice-2")
-    world.one(
-        "select voice_clone.delete_voice(%s, %s)", world.attempt(deleted.attempt)["voice_id"], deleted.user
+    given.one(
+        "select voice_clone.delete_voice(%s, %s)", given.attempt(deleted.attempt)["voice_id"], deleted.user
     )
     kept.attach(await make_voice(providers, kept.label))
-    code, report = await reconcile(world, providers)
+    code, report = await reconcile(given, providers)
     assert (code, report["unknown"]) == (0, [])
     assert [each["attempt_id"] for each in report["missing"]] == [str(lost.attempt)]
 
 
 async def test_a_provider_that_cannot_be_asked_is_named_and_keeps_no_other_from_it(
-    world: World, providers: Simulator
+    given: Fixture, providers: Simulator
 ) -> None:
     providers.fault("qwen", "list", "unavailable", times=None)
-    code, report = await reconcile(world, providers)
+    code, report = await reconcile(given, providers)
     assert code == 1
     assert [*report["errors"]] == ["qwen"]
     assert "provider_unavailable" in report["errors"]["qwen"]
 
 
-async def test_without_an_address_it_says_what_to_set(world: World) -> None:
+async def test_without_an_address_it_says_what_to_set(given: Fixture) -> None:
     code, output = await run("")
     assert code == 2
     assert "DATABASE_URL" in output
-    code, output = await run(world.database.service, "--reconcile", SUPABASE_URL="", INTERNAL_TOKEN="")
+    code, output = await run(given.database.service, "--reconcile", SUPABASE_URL="", INTERNAL_TOKEN="")
     assert code == 1
     assert "INTERNAL_TOKEN is missing" in output

@@ -6,7 +6,7 @@ import os
 import sys
 
 from scripts.migrations import ROOT
-from tests.world import World
+from tests.fixture import Fixture
 
 
 async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
@@ -21,34 +21,34 @@ async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
     return process.returncode, output.decode(), errors.decode()
 
 
-def open_uploads(world: World, count: int) -> None:
+def open_uploads(given: Fixture, count: int) -> None:
     """Uploads that are due to expire."""
-    user = world.user()
+    user = given.user()
     for _ in range(count):
-        world.open(user, None)
-    world.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
-    with world.superuser.transaction():
-        world.superuser.execute("set local session_replication_role = replica")
-        world.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+        given.open(user, None)
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
 
 
-async def test_the_command_moves_on_what_is_due_and_says_so(world: World) -> None:
-    open_uploads(world, 3)
-    code, output, _ = await run(world.database.service, "--json", "--limit", "2")
+async def test_the_command_moves_on_what_is_due_and_says_so(given: Fixture) -> None:
+    open_uploads(given, 3)
+    code, output, _ = await run(given.database.service, "--json", "--limit", "2")
     assert (code, json.loads(output)) == (0, {"expired": 2})
-    code, output, _ = await run(world.database.postgres)
+    code, output, _ = await run(given.database.postgres)
     assert code == 0
     assert "uploads that were not finalized in time" in output
-    assert (await run(world.database.service))[:2] == (0, "Nothing was due.\n")
-    assert (await run(world.database.service, "--json"))[:2] == (0, "{}\n")
+    assert (await run(given.database.service))[:2] == (0, "Nothing was due.\n")
+    assert (await run(given.database.service, "--json"))[:2] == (0, "{}\n")
 
 
-async def test_the_command_fails_where_something_could_not_be_moved(world: World) -> None:
-    open_uploads(world, 1)
-    world.superuser.execute(
+async def test_the_command_fails_where_something_could_not_be_moved(given: Fixture) -> None:
+    open_uploads(given, 1)
+    given.superuser.execute(
         "alter table public.voice_clone_attempts add constraint never check (status <> 'expired') not valid"
     )
-    code, output, _ = await run(world.database.service, "--json")
+    code, output, _ = await run(given.database.service, "--json")
     assert (code, json.loads(output)) == (1, {"errors": 1})
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
-from tests.lifecycle.hands import ARCHIVE
+from tests.lifecycle.driver import ARCHIVE
 from tests.lifecycle.rows import Enrollment
-from tests.lifecycle.verifying import Verifying
-from tests.lifecycle.watching import Bench
+from tests.lifecycle.snapshot import Bench
+from tests.lifecycle.verifications import Verifications
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Cleanup:
     message: int
 
 
-class Cleaning(Verifying):
+class Cleanups(Verifications):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
         self.cleanups: list[Cleanup] = []
@@ -30,7 +30,7 @@ class Cleaning(Verifying):
         assert row is not None
         check(8, row["task"] == said, f"a clean-up is to {row['task']}, the model says {said}")
         if said == "nothing":
-            self.all_holds()
+            self.verify_invariants()
             self.call("leaves it", ARCHIVE, queue="voice_cleanup", number=number)
         elif not dies:
             self.cleanups.append(Cleanup(e, said, number))

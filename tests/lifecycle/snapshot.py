@@ -1,4 +1,4 @@
-"""What an outsider sees of the database after a step, and the hands that take the steps."""
+"""A snapshot of the whole database after a step, and the connections that the steps use."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 PROOF = Path(__file__).with_name("proof.sql")
 
 
-class Sight(Struct):
+class Snapshot(Struct):
     """The whole database as `proof.watch` gives it, rows as JSON has them; at first there is nothing."""
 
     attempts: list[Row] = []
@@ -46,11 +46,11 @@ class Sight(Struct):
         return self.attempts, self.voices, self.reflections
 
 
-def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0) -> Sight:
+def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0) -> Snapshot:
     """`after` is the last event that was seen; the stranger is a user who owns nothing."""
     row = superuser.execute("select proof.watch(%s, %s)::text as seen", (stranger, after)).fetchone()
     assert row is not None
-    return msgspec.json.decode(row["seen"], type=Sight)
+    return msgspec.json.decode(row["seen"], type=Snapshot)
 
 
 class Bench:
@@ -83,7 +83,7 @@ class Bench:
         self.service.close()
         self.superuser.close()
 
-    def watch(self, before: Sight | None = None) -> Sight:
+    def watch(self, before: Snapshot | None = None) -> Snapshot:
         last = before.events[-1]["id"] if before and before.events else 0
         return watch(self.superuser, self.stranger, last)
 

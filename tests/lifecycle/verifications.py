@@ -1,13 +1,13 @@
-"""Looks at a verification, and answers from outside."""
+"""Polls of a verification, and reports from outside."""
 
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
-from tests.lifecycle.hands import ARCHIVE, NO_EDGE, STALE
+from tests.lifecycle.driver import ARCHIVE, NO_EDGE, STALE
 from tests.lifecycle.rows import TIMES, Attempt
 from tests.lifecycle.workers import Workers
 
 
-class Verifying(Workers):
+class Verifications(Workers):
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """Asks, and writes what it saw; between the two the attempt may have moved on."""
         work = self.bench.ask(lifecycle.verification_work, attempt=a.id)
@@ -19,7 +19,7 @@ class Verifying(Workers):
             return
         if pick % 5 == 0:
             self.is_verified_outside(pick)
-            self.all_holds()
+            self.verify_invariants()
         stands = a.status == "verifying" and a.is_active
         look = {
             "attempt": a.id,

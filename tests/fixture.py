@@ -1,4 +1,4 @@
-"""A small world on a migrated database: people, reflections, consents, and a worker's hands."""
+"""Fixture: users, reflections, consents and the steps of a worker, on a migrated database."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ from tests.clusters import Database
 Row = dict[str, Any]
 
 
-class World:
+class Fixture:
     """`service` is what the product logs in as; `superuser` may do anything, as an accident might."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What owners do, when it is theirs to do, and also when it is not."""
+"""What users do, when it is allowed and also when it is not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +7,16 @@ from uuid import uuid4
 from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
 from backend.samples.uploads import queries as samples
-from tests.lifecycle.hands import MOST, NO_CONSENT, NO_EDGE, Hands
+from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, Driver
 from tests.lifecycle.rows import LIVE, Attempt, Refusal
 
-Move = Callable[[int], None]
+Action = Callable[[int], None]
 
 
-class Owners(Hands):
-    def owners_moves(self) -> list[Move]:
-        """What makes sense now, as often as it should come."""
-        moves: list[Move] = []
+class Users(Driver):
+    def user_steps(self) -> list[Action]:
+        """The actions that are possible now, each as often as its weight."""
+        moves: list[Action] = []
         statuses = {a.status for a in self.model.attempts.values()}
         if len(self.model.attempts) < MOST:
             moves += [self.uploads_and_queues] * 4 + [self.opens_an_upload] * 2
@@ -43,7 +43,7 @@ class Owners(Hands):
 
     def uploads_and_queues(self, pick: int) -> None:
         if a := self.open(pick, "good"):
-            self.all_holds()
+            self.verify_invariants()
             self.queue(a)
 
     def open(self, pick: int, kind: str) -> Attempt | None:
@@ -209,7 +209,7 @@ class Owners(Hands):
 
     def deletes_a_voice(self, pick: int) -> None:
         a = self.model.attempts[list(self.model.voices)[pick % len(self.model.voices)]]
-        voice = next(v["id"] for v in self.sight.voices if v["attempt_id"] == a.id)
+        voice = next(v["id"] for v in self.snapshot.voices if v["attempt_id"] == a.id)
         self.call(
             "deletes a voice",
             "select voice_clone.delete_voice(%(voice)s, %(user)s)",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.lifecycle.watching import Row, Sight
+from tests.lifecycle.snapshot import Row, Snapshot
 
 # Reasons that pass: one may end an attempt only when its budget is used up, and only where something caused
 # it: one of these faults in a call to its provider, or, where none is named, a strike at our own side.
@@ -18,14 +18,14 @@ REASONS: dict[str, set[str]] = {
 }
 
 
-def untrue_reasons(sight: Sight, calls: list[Row]) -> list[Any]:
+def untrue_reasons(snapshot: Snapshot, calls: list[Row]) -> list[Any]:
     """The failures whose reason is none of these, came too early, or has no cause."""
     met = {
         provider: {fault for call in calls if call["provider"] == provider for fault in call["met"]}
         for provider in ("qwen", "elevenlabs")
     }
     untrue = []
-    for a in sight.attempts:
+    for a in snapshot.attempts:
         causes = REASONS.get(a["error_code"])
         for step, status in (
             ("process", "status"),

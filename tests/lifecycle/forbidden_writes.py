@@ -1,12 +1,12 @@
-"""What nobody should write, tried by whoever could: each is refused by the schema itself."""
+"""Forbidden writes, tried with every login that could: the schema itself refuses each."""
 
 from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
-from tests.lifecycle.cleaning import Cleaning
-from tests.lifecycle.owners import Move
+from tests.lifecycle.cleanups import Cleanups
 from tests.lifecycle.rows import OPEN, Refusal
+from tests.lifecycle.users import Action
 
 AS_CLIENT: LiteralString = """
     with me as materialized (
@@ -24,10 +24,10 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
 )
 
 
-class Accidents(Cleaning):
-    def accidents(self) -> list[Move]:
+class ForbiddenWrites(Cleanups):
+    def forbidden_writes(self) -> list[Action]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
-        found: list[Move] = [
+        found: list[Action] = [
             edge,
             edge,
             edge,
@@ -51,7 +51,7 @@ class Accidents(Cleaning):
         waiting = [a for a in self.model.of_reflection(reflection) if a.status == "awaiting_upload"]
         if not waiting and (opened := self.open(list(self.model.reflections).index(reflection), "good")):
             waiting = [opened]
-            self.all_holds()
+            self.verify_invariants()
         if waiting:
             self.call(
                 "activates a second attempt",

@@ -1,8 +1,8 @@
-"""Time, the sweep, and the rest that everything comes to once nothing more goes wrong."""
+"""Time, the sweep, and quiescence: without further faults every attempt reaches a final state."""
 
-from tests.lifecycle.accidents import Accidents
 from tests.lifecycle.checks import Step, awaited, check
-from tests.lifecycle.hands import WORKERS
+from tests.lifecycle.driver import WORKERS
+from tests.lifecycle.forbidden_writes import ForbiddenWrites
 from tests.lifecycle.rows import TICK
 
 SWEEP = "select what, count from voice_clone.sweep(100)"
@@ -12,19 +12,19 @@ ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
 
-class Resting(Accidents):
+class Quiescence(ForbiddenWrites):
     def a_worker_ends_a_step(self, worker: str, luck: str) -> None:
         """One commit after the other, nothing in between."""
         claims, claim = self.a_claim(worker, 0)
         while not self.works(claim, luck, "lives"):
-            self.all_holds()
+            self.verify_invariants()
         claims.remove(claim)
 
     def a_worker_does_a_whole_step(self, worker: str, pick: int, luck: str) -> None:
         held = len(self.claims[worker])
         self.reads_a_message(worker, pick, "lives")
         if len(self.claims[worker]) > held:
-            self.all_holds()
+            self.verify_invariants()
             self.a_worker_ends_a_step(worker, luck)
 
     def waits(self, pick: int) -> None:
@@ -34,7 +34,7 @@ class Resting(Accidents):
         self.model.clock += ticks * TICK
 
     def sweeps(self, _: int) -> None:
-        due = [self.model.attempts[id_] for id_ in self.sight.due]
+        due = [self.model.attempts[id_] for id_ in self.snapshot.due]
         self.step = Step("sweeps")
         rows = self.bench.service.execute(SWEEP).fetchall()
         did: dict[str, int] = {}
@@ -44,7 +44,7 @@ class Resting(Accidents):
         found = {row["what"]: row["count"] for row in rows if row["what"] != "enrollments"}
         check(0, found == did, f"the sweep did {found}, the model says {did}")
 
-    def comes_to_rest(self) -> None:
+    def reaches_quiescence(self) -> None:
         """The workers are new, nothing fails, time passes: everything ends, and nothing is left over."""
         for claims in self.claims.values():
             claims.clear()
@@ -52,13 +52,13 @@ class Resting(Accidents):
         for _ in range(ROUNDS):
             while self.reads_whatever_there_is():
                 pass
-            if self.is_at_rest():
+            if self.is_quiescent():
                 return
             self.waits(AS_IT_SHOULD)
-            self.all_holds()
+            self.verify_invariants()
             self.sweeps(0)
-            self.all_holds()
-        left = [(a["status"], a["runtime_status"], a["preview_status"]) for a in self.sight.attempts]
+            self.verify_invariants()
+        left = [(a["status"], a["runtime_status"], a["preview_status"]) for a in self.snapshot.attempts]
         check(0, False, f"{ROUNDS} rounds later there is no rest: {left}, {self.model.enrollments.values()}")
 
     def reads_whatever_there_is(self) -> bool:
@@ -66,19 +66,19 @@ class Resting(Accidents):
         worker = WORKERS[0]
         for queue in QUEUES:
             if self.handles_the_next(worker, queue, AS_IT_SHOULD, "lives"):
-                self.all_holds()
+                self.verify_invariants()
                 while self.claims[worker]:
                     self.a_worker_ends_a_step(worker, "well")
-                    self.all_holds()
+                    self.verify_invariants()
                 while self.cleanups:
                     self.ends_a_cleanup(0)
-                    self.all_holds()
+                    self.verify_invariants()
                 return True
         return False
 
-    def is_at_rest(self) -> bool:
+    def is_quiescent(self) -> bool:
         """Nothing is awaited, nothing is unknown, and nobody's voice is at a provider."""
-        sight = self.sight
-        moving = bool(sight.deadlines) or any(awaited(a) for a in sight.attempts)
-        unknown = any(e["status"] not in ("attached", "closed", "removed") for e in sight.enrollments)
-        return not (moving or unknown or sight.live())
+        snapshot = self.snapshot
+        moving = bool(snapshot.deadlines) or any(awaited(a) for a in snapshot.attempts)
+        unknown = any(e["status"] not in ("attached", "closed", "removed") for e in snapshot.enrollments)
+        return not (moving or unknown or snapshot.live())

@@ -1,4 +1,4 @@
-"""How a step of the property test is taken and judged.
+"""How a step of the property test is taken and checked.
 
 Every call is the product's own SQL. Beside it runs the model, which says before each call what must become of
 it; after it the whole database is compared with the model, and the invariants are checked from outside.
@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
 from tests.lifecycle.model import Model
 from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
-from tests.lifecycle.watching import Bench, Row, Sight
+from tests.lifecycle.snapshot import Bench, Row, Snapshot
 
 STALE = Refusal("VC002", 4)
 NO_EDGE = Refusal("VC001", 2)
@@ -42,7 +42,7 @@ class Claim:
     called: bool = False
 
 
-class Hands(RuleBasedStateMachine):
+class Driver(RuleBasedStateMachine):
     """What is known on this side: the model, the workers' claims, the provider's voices."""
 
     def __init__(self, bench: Bench) -> None:
@@ -55,7 +55,7 @@ class Hands(RuleBasedStateMachine):
         self.provider: dict[str, str] = {}  # voices by label
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
         bench.force("select proof.forget()")
-        self.sight: Sight = bench.watch()
+        self.snapshot: Snapshot = bench.watch()
 
     @initialize()
     def people(self) -> None:
@@ -71,7 +71,7 @@ class Hands(RuleBasedStateMachine):
         for user in self.bench.users:
             self.sign(user, None)
         self.sign(ada, next(iter(self.model.reflections)))
-        self.sight = self.bench.watch()
+        self.snapshot = self.bench.watch()
 
     def sign(self, user: str, subject: str | None) -> None:
         row = self.bench.ask(
@@ -93,7 +93,7 @@ class Hands(RuleBasedStateMachine):
         **parameters: Any,
     ) -> Row | None:
         """One transaction. Refused exactly where the model says so; on a crash it is rolled back."""
-        self.step, self.is_whole = Step(name), False  # until all_holds says so
+        self.step, self.is_whole = Step(name), False  # until verify_invariants says so
         connection = self.bench.superuser if forced else self.bench.service
         run = self.bench.force if forced else self.bench.ask
         try:
@@ -117,20 +117,20 @@ class Hands(RuleBasedStateMachine):
         return row
 
     @invariant()
-    def all_holds(self) -> None:
-        before, self.sight = self.sight, self.bench.watch(self.sight)
+    def verify_invariants(self) -> None:
+        before, self.snapshot = self.snapshot, self.bench.watch(self.snapshot)
         self.is_whole = False
-        check_all(before, self.sight, self.step)
-        rows = {a["id"]: a for a in self.sight.attempts}
+        check_all(before, self.snapshot, self.step)
+        rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
         for a in self.model.attempts.values():
             for name in COMPARED:
                 said, is_ = getattr(a, name), rows[a.id][name]
                 check(0, said == is_, f"{self.step.name}: {name} is {is_}, the model says {said}")
-        is_ = {e["id"]: (e["status"], e["provider_voice_id"]) for e in self.sight.enrollments}
+        is_ = {e["id"]: (e["status"], e["provider_voice_id"]) for e in self.snapshot.enrollments}
         said = {e.id: (e.status, e.voice) for e in self.model.enrollments.values()}
         check(0, said == is_, f"{self.step.name}: enrollments are {is_}, the model says {said}")
-        is_ = {v["attempt_id"]: v["deleted_at"] is not None for v in self.sight.voices}
+        is_ = {v["attempt_id"]: v["deleted_at"] is not None for v in self.snapshot.voices}
         check(0, is_ == self.model.voices, f"{self.step.name}: voices are {is_}")
         for e in self.model.enrollments.values():
             is_there = e.label in self.provider
