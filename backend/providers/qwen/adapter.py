@@ -4,11 +4,10 @@ import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from msgspec import Struct, field
 
 from backend.providers.base import (
     LABEL,
@@ -38,8 +37,9 @@ from backend.providers.http import (
     send,
     signed_url,
 )
-from backend.providers.qwen import errors as errors
+from backend.providers.qwen import errors
 from backend.providers.qwen.languages import LANGUAGES
+from backend.providers.qwen.responses import Created, Deleted, Envelope, ListedVoice, Page, QwenError, Speech
 from backend.providers.wav import mono_wav
 from backend.settings.qwen import QwenConfig
 from backend.web.http_client import HttpClient
@@ -59,48 +59,6 @@ _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323a
 _VOICE = re.compile(r"qwen-tts-vc-(\w{1,16})-voice-.+", re.ASCII)
 _PRINTABLE = re.compile(r"[!-~]+")
 _RESULT_HOST = re.compile(r"dashscope-[a-z0-9-]+\.oss-[a-z0-9-]+\.aliyuncs\.com")
-
-
-class _Created(Struct):
-    voice: str
-    target_model: str | None = None
-    fallback_mode: bool | None = None
-    fallback_reason: str | None = None
-
-
-class _Deleted(Struct):
-    voice: str | None = None
-
-
-class _Listed(Struct):
-    voice: str
-    language: str | None = None
-    target_model: str | None = None  # gmt_create is left alone: its time zone is not documented
-
-
-class _Page(Struct):
-    voice_list: list[_Listed] = field(default_factory=list)
-    total_count: int | None = None
-
-
-class _Audio(Struct):
-    url: str | None = None
-
-
-class _Speech(Struct):
-    audio: _Audio
-
-
-class _Envelope(Struct, Generic[T]):
-    output: T
-    request_id: str | None = None
-    usage: Any = None  # shown to operators, so its shape does not matter
-
-
-class _Error(Struct):
-    code: str | None = None
-    message: str | None = None
-    request_id: str | None = None
 
 
 class Qwen:
@@ -159,7 +117,7 @@ class Qwen:
     async def delete(self, provider_voice_id: str) -> None:
         call = self._call(self._config.call_seconds)
         try:
-            await self._customize(call, {"action": "delete", "voice": provider_voice_id}, _Deleted)
+            await self._customize(call, {"action": "delete", "voice": provider_voice_id}, Deleted)
         except ProviderError as error:
             if error.code != VOICE_NOT_FOUND.code:
                 raise
@@ -178,7 +136,7 @@ class Qwen:
                 "language_type": LANGUAGES.get(_primary(request.language), "Auto"),
             },
         }
-        answer = await self._post(call, GENERATION, body, _Speech)
+        answer = await self._post(call, GENERATION, body, Speech)
         speech, request_id = answer.output, answer.request_id
         return await self._download(call, speech.audio.url or "", request_id)
 
@@ -197,7 +155,7 @@ class Qwen:
         }
         if request.transcript:
             body["text"] = request.transcript
-        answer = await self._customize(call, body, _Created)
+        answer = await self._customize(call, body, Created)
         created = answer.output
         return Enrolled(
             provider_voice_id=created.voice,
@@ -232,13 +190,13 @@ class Qwen:
                 return None
         raise self._call(0).error(UNAVAILABLE)
 
-    async def _pages(self) -> AsyncIterator[_Page]:
+    async def _pages(self) -> AsyncIterator[Page]:
         """Pages until nothing new comes: older answers hold no total, and pages may be smaller than asked."""
         seen: set[str] = set()
         for index in range(MAX_PAGES):
             body = {"action": "list", "page_size": self._config.page_size, "page_index": index}
             call = self._call(self._config.call_seconds)
-            page = (await self._customize(call, body, _Page)).output
+            page = (await self._customize(call, body, Page)).output
             fresh = {listed.voice for listed in page.voice_list} - seen
             if not fresh:
                 return
@@ -247,15 +205,15 @@ class Qwen:
             if page.total_count is not None and len(seen) >= page.total_count:
                 return
 
-    async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> _Envelope[T]:
+    async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> Envelope[T]:
         return await self._post(call, CUSTOMIZATION, {"model": "qwen-voice-enrollment", "input": body}, shape)
 
-    async def _post(self, call: Call, path: str, body: dict[str, Any], shape: type[T]) -> _Envelope[T]:
+    async def _post(self, call: Call, path: str, body: dict[str, Any], shape: type[T]) -> Envelope[T]:
         url = self._config.base + path
         answer = await send(self._client, call, "POST", url, json=body, headers=self._headers)
         if not answer.ok:
             raise _refused(call, answer)
-        return parse(call, answer, _Envelope[shape])
+        return parse(call, answer, Envelope[shape])
 
     async def _download(self, call: Call, url: str, request_id: str | None) -> bytes:
         """The spoken file, without our key and only from a host that is Qwen's."""
@@ -300,7 +258,7 @@ def _primary(language: str) -> str:
     return language.partition("-")[0].lower()
 
 
-def _voice(listed: _Listed) -> ProviderVoice:
+def _voice(listed: ListedVoice) -> ProviderVoice:
     named = _VOICE.fullmatch(listed.voice)
     return ProviderVoice(
         provider_voice_id=listed.voice,
@@ -312,9 +270,9 @@ def _voice(listed: _Listed) -> ProviderVoice:
 
 def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
     try:
-        error = msgspec.json.decode(answer.body, type=_Error)
+        error = msgspec.json.decode(answer.body, type=QwenError)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        error = _Error()
+        error = QwenError()
     return refusal(
         call,
         answer,
