@@ -5,6 +5,7 @@ notifications of its statements as notices. It sends them after the commit, in a
 wait for the disk.
 """
 
+import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -68,17 +69,31 @@ async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
 
     The pool's own check waits about a second after each dead connection.
     """
-    connection = await pool.getconn()
+    connection = await get_connection(pool)
     while not is_alive(connection):  # nothing was sent on it, so no statement is repeated
         await connection.close()
         await pool.putconn(connection)
-        connection = await pool.getconn()
+        connection = await get_connection(pool)
     try:
         pending = await notify_after_commit(connection)
         yield connection
         await send_notifications(connection, pending)
     finally:
         await pool.putconn(connection)
+
+
+async def get_connection(pool: AsyncConnectionPool[C]) -> C:
+    """`pool.getconn()`, which loses a cancellation that arrives together with the connection.
+
+    It uses `asyncio.wait_for`, which did so before Python 3.12. The task would run on as if never cancelled.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    connection = await pool.getconn()
+    if task is not None and task.cancelling() > before:
+        await pool.putconn(connection)
+        raise asyncio.CancelledError
+    return connection
 
 
 async def notify_after_commit(connection: AsyncConnection[Any]) -> Notifications:

@@ -64,7 +64,7 @@ def age(given: Fixture, attempt: UUID, months_ago: int) -> None:
 def timeline(given: Fixture, attempt: UUID) -> list[list[str]]:
     user = given.attempt(attempt)["user_id"]
     rows = given.service.execute(
-        "select * from voice_clone.attempt_events(%s, %s)", (attempt, user)
+        "select * from voice_clone.attempt_events(%s, %s, 0)", (attempt, user)
     ).fetchall()
     return [row["events"] for row in rows]
 
@@ -155,7 +155,7 @@ def test_events_of_the_last_30_days_are_never_dropped(given: Fixture, retention:
 def test_a_client_is_shown_every_column_of_its_new_attempt(given: Fixture) -> None:
     attempt = given.open(given.user(), None)
     row = given.attempt(attempt)
-    first = given.one("select * from voice_clone.attempt_events(%s, %s)", attempt, row["user_id"])
+    first = given.one("select * from voice_clone.attempt_events(%s, %s, 0)", attempt, row["user_id"])
     shown = {name for name, value in row.items() if value is not None}
     assert set(first["changes"]) == shown - {"lease_epoch"}
     assert (first["changes"]["version"], first["changes"]["id"]) == (1, str(attempt))
