@@ -5,7 +5,7 @@ select voice_id from voice_clone.open_attempt(
   %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s)
 
 -- queue --
--- activates and supersedes; the message comes after the delay, for whoever queues works inline
+-- activates and supersedes; the message is delayed, because the caller works inline first
 select * from voice_clone.queue_attempt(
   %(attempt)s, %(user)s, %(name)s, %(language)s, %(transcript)s, %(content_type)s, %(bytes)s,
   %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(delay)s)

@@ -62,7 +62,7 @@ async def test_a_query_takes_no_more_than_its_fill(held: Held) -> None:
     assert max(map(len, queries)) == MAX_BATCH
 
 
-async def test_whoever_asks_when_the_queries_end_is_answered(held: Held) -> None:
+async def test_a_lookup_at_the_end_of_the_running_queries_is_answered(held: Held) -> None:
     """At the moment when they find nobody waiting, the next asker must not be left to wait for them."""
     batcher, _, let_go = held
 

@@ -63,7 +63,7 @@ async def test_a_statement_on_its_own_notifies_as_well(
     assert await heard(given, listener) == events
 
 
-async def test_what_was_rolled_back_notifies_nobody(
+async def test_a_transition_that_was_rolled_back_sends_no_notification(
     given: Fixture, pool: Pool, listener: psycopg.AsyncConnection
 ) -> None:
     async def send_and_fail() -> None:

@@ -153,7 +153,7 @@ async def test_a_throttling_provider_is_asked_when_it_says(
     assert due["later"]
 
 
-async def test_a_message_that_comes_too_soon_asks_nobody(
+async def test_a_message_that_comes_too_soon_sends_no_request_to_the_provider(
     given: Fixture, providers: Simulator, service: Served
 ) -> None:
     attempt = await verifying(given, providers)

@@ -71,7 +71,7 @@ def test_a_delayed_message_waits_beside_the_queue_or_in_it(given: Fixture) -> No
     assert [row["message"]["event"] for row in read(given)] == ["short", "long"]
 
 
-def bury(given: Fixture, ids: list[int], bodies: list[Any]) -> None:
+def dead_letter(given: Fixture, ids: list[int], bodies: list[Any]) -> None:
     given.one(
         "select voice_clone.dead_letter_messages(%s, %s, %s, %s, %s)",
         QUEUE,
@@ -82,11 +82,11 @@ def bury(given: Fixture, ids: list[int], bodies: list[Any]) -> None:
     )
 
 
-def test_a_message_is_one_dead_letter_however_often_it_is_buried(given: Fixture) -> None:
+def test_a_message_becomes_one_dead_letter_even_if_two_readers_dead_letter_it(given: Fixture) -> None:
     sent = send(given, "first", "second")
     bodies = [row["message"] for row in read(given)]
-    bury(given, sent[:1], bodies[:1])
-    bury(given, sent, bodies)
+    dead_letter(given, sent[:1], bodies[:1])
+    dead_letter(given, sent, bodies)
     dead = [row["message"] for row in given.superuser.execute(
         "select message from pgmq.q_voice_cleanup_dead order by msg_id"
     )]  # fmt: skip
@@ -99,8 +99,8 @@ def test_a_message_is_one_dead_letter_however_often_it_is_buried(given: Fixture)
     assert given.truth("select count(*) from pgmq.a_voice_cleanup")["count"] == 0, "nothing is kept twice"
 
 
-def test_burying_what_is_gone_leaves_no_letter(given: Fixture) -> None:
-    bury(given, [4711], [{"event": str(uuid4())}])
+def test_dead_lettering_a_missing_message_sends_no_dead_letter(given: Fixture) -> None:
+    dead_letter(given, [4711], [{"event": str(uuid4())}])
     assert metrics(given)["dead_length"] == 0
 
 

@@ -187,7 +187,7 @@ OWN: LiteralString = """
 """
 
 
-def test_a_voice_that_is_being_removed_can_be_nobodys(given: Fixture) -> None:
+def test_a_voice_that_is_being_removed_cannot_be_attached(given: Fixture) -> None:
     attempt, enrollment = orphan(given)
     due(given, enrollment)
     begin(given, enrollment)

@@ -146,7 +146,7 @@ def test_a_voice_that_another_enrolled_is_not_there(given: Fixture, known_by: st
     assert counts(given) == seen
 
 
-def test_an_open_or_orphaned_enrollment_gives_its_voice_to_nobody(given: Fixture) -> None:
+def test_the_voice_of_an_open_or_orphaned_enrollment_cannot_be_used(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     attempt = given.queued(user, None)
@@ -216,7 +216,7 @@ def test_deleting_a_custom_voice_leaves_the_provider_alone(given: Fixture) -> No
     assert use(given, user, reflection, "stock")["status"] == "queued", "it is still there to be used"
 
 
-def test_a_consent_that_is_being_withdrawn_covers_no_custom_voice(given: Fixture) -> None:
+def test_a_consent_that_is_being_revoked_covers_no_custom_voice(given: Fixture) -> None:
     user = given.user()
     reflection, consent = given.reflection(user), given.consent(user)
     voice = enrolled(given, user, consent)["provider_voice_id"]

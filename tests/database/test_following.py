@@ -43,7 +43,9 @@ def test_a_transition_notifies_once_and_bookkeeping_never(
     assert notified(listener) == []
 
 
-def test_what_was_rolled_back_is_told_to_nobody(given: Fixture, listener: psycopg.Connection) -> None:
+def test_a_transition_that_was_rolled_back_is_not_streamed(
+    given: Fixture, listener: psycopg.Connection
+) -> None:
     user = given.user()
     attempt = given.open(user, None)
     with given.service.transaction(force_rollback=True):

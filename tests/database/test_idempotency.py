@@ -76,7 +76,7 @@ def test_a_key_is_for_one_call_only(given: Fixture, answered: bool) -> None:
     assert refusal(given, user, call=OTHER_CALL)["code"] == "idempotency_key_reused"
 
 
-def test_anothers_key_is_another_key(given: Fixture) -> None:
+def test_the_same_key_of_another_user_is_another_key(given: Fixture) -> None:
     ada, bob = given.user(), given.user()
     keep_answer(given, claim(given, ada))
     assert claim(given, bob, call=OTHER_CALL)["status"] is None
@@ -108,7 +108,7 @@ def test_who_takes_over_is_given_what_the_first_call_created(given: Fixture) -> 
     assert second["epoch"] == first["epoch"] + 1
 
 
-def test_who_lost_the_key_creates_nothing_and_answers_nobody(given: Fixture) -> None:
+def test_a_call_that_lost_its_key_creates_nothing_and_stores_no_answer(given: Fixture) -> None:
     user = given.user()
     set_time(given, "idempotency_lease", "0")
     slow = claim(given, user)
@@ -132,9 +132,9 @@ def test_a_key_is_new_when_its_day_is_over(given: Fixture) -> None:
     first = claim(given, user)
     keep_answer(given, first)
     set_time(given, "idempotency", "0")
-    anew = claim(given, user, call=OTHER_CALL)
-    assert anew["status"] is None
-    assert anew["id"] != first["id"], "what the old key made has its id"
+    again = claim(given, user, call=OTHER_CALL)
+    assert again["status"] is None
+    assert again["id"] != first["id"], "what the old key made has its id"
 
 
 def test_keys_are_forgotten_a_few_at_a_time_when_their_day_is_over(given: Fixture) -> None:

@@ -91,7 +91,7 @@ def test_an_event_at_both_services_at_once_is_one_attempt(
     assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
 
 
-def test_an_active_attempt_goes_on_undisturbed(given: Fixture, owner: UUID, reflection: UUID) -> None:
+def test_an_active_attempt_is_not_disturbed(given: Fixture, owner: UUID, reflection: UUID) -> None:
     attempt = given.launchable(owner, reflection)
     before = given.attempt(attempt)
     assert decided(receive(given, reflection)) == ("skipped", "attempt_active")
@@ -158,7 +158,7 @@ def test_a_refused_recording_can_be_put_right(given: Fixture, owner: UUID, refle
     ]
 
 
-def test_a_consent_that_is_being_withdrawn_is_waited_for_with_empty_hands(
+def test_a_consent_that_is_being_revoked_is_awaited_without_other_locks(
     given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
     consent = given.consent(owner)

@@ -172,7 +172,7 @@ def test_a_clone_is_its_owners_and_a_stock_voice_is_anyones(after: After) -> Non
     assert after.given.one(usable, BOB, "elevenlabs", "stock")["is_usable"]
 
 
-def test_a_voice_that_nobody_can_speak_with_says_none(after: After) -> None:
+def test_an_incomplete_legacy_voice_is_mirrored_as_none(after: After) -> None:
     attempt, voice = after.attempt("without an id"), after.voice("without an id")
     assert (attempt["status"], attempt["cancel_reason"]) == ("cancelled", "legacy_incomplete")
     assert (voice["cloneStatus"], voice["attemptId"]) == ("none", None)

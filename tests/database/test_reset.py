@@ -111,7 +111,7 @@ def test_a_reset_waits_for_the_write_it_meets_and_wins(given: Fixture) -> None:
     assert given.mirror(reflection)["cloneStatus"] == "none"
 
 
-def test_a_reset_after_a_withdrawn_consent_changes_nothing(given: Fixture) -> None:
+def test_a_reset_after_a_revoked_consent_changes_nothing(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     attempt = given.launchable(user, reflection)

@@ -106,7 +106,7 @@ def test_a_deleted_voice_does_not_come_back(given: Fixture) -> None:
     assert given.attempt(newer) == before
 
 
-def test_a_voice_whose_consent_was_withdrawn_does_not_come_back(given: Fixture) -> None:
+def test_a_voice_whose_consent_was_revoked_is_not_restored(given: Fixture) -> None:
     user, reflection, kept, _ = superseded(given)
     revoke(given, kept, user)
     with refused("VC007", "nothing_to_restore"):
@@ -152,7 +152,7 @@ def test_a_voice_that_is_being_deleted_does_not_come_back(given: Fixture) -> Non
         second[0].result(10)
 
 
-def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(given: Fixture) -> None:
+def test_a_voice_whose_consent_is_being_revoked_is_not_restored(given: Fixture) -> None:
     user, reflection, kept, _ = superseded(given)
     with meanwhile(given, lambda: restore(given, reflection, user)) as second:
         given.superuser.execute(
@@ -164,7 +164,7 @@ def test_a_voice_whose_consent_is_being_withdrawn_does_not_come_back(given: Fixt
         second[0].result(10)
 
 
-def test_a_withdrawal_that_meets_a_restore_takes_the_voice_away(given: Fixture) -> None:
+def test_a_revocation_during_a_restore_cancels_the_voice(given: Fixture) -> None:
     user, reflection, kept, _ = superseded(given)
     consent = given.truth(
         "select consent_id from public.voice_samples where id = %s", given.attempt(kept)["sample_id"]
@@ -190,7 +190,7 @@ def test_a_deletion_that_meets_a_restore_takes_the_voice_away(given: Fixture) ->
     )  # fmt: skip
 
 
-def test_an_upload_under_a_consent_that_is_being_withdrawn_is_not_opened(given: Fixture) -> None:
+def test_an_upload_under_a_consent_that_is_being_revoked_is_not_opened(given: Fixture) -> None:
     user = given.user()
     consent = given.consent(user)
 

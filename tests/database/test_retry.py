@@ -117,7 +117,7 @@ def test_a_worker_from_before_the_retry_writes_nothing(given: Fixture) -> None:
     assert work["enrollment_id"] == enrollment, "what the lost create made is looked up before another"
 
 
-def test_a_voice_whose_consent_was_withdrawn_is_not_retried(given: Fixture) -> None:
+def test_a_voice_whose_consent_was_revoked_is_not_retried(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     attempt = given.queued(user, reflection)

@@ -95,7 +95,7 @@ def test_an_attempt_that_took_its_place_is_left_alone(given: Fixture) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_a_sample_whose_consent_is_withdrawn_goes_nowhere(given: Fixture, when: str) -> None:
+def test_a_sample_whose_consent_is_revoked_is_not_retried_elsewhere(given: Fixture, when: str) -> None:
     user, reflection, attempt = failed(given)
     if when == "before":
         revoke(given, attempt, user)
@@ -119,7 +119,7 @@ def test_a_sample_whose_consent_is_withdrawn_goes_nowhere(given: Fixture, when: 
     assert given.attempt(attempt)["cancel_reason"] == "consent_revoked"
 
 
-def test_a_withdrawal_that_meets_the_retry_stops_it(given: Fixture) -> None:
+def test_a_revocation_during_a_retry_cancels_it(given: Fixture) -> None:
     user, reflection, attempt = failed(given)
     newer = uuid4()
     consent = given.truth(

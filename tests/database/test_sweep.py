@@ -76,7 +76,7 @@ def test_an_attempt_that_awaits_nothing_is_never_swept(given: Fixture) -> None:
     assert given.deadline(library)["sweep_at"] is None
 
 
-def test_an_upload_that_nobody_finalizes_expires(given: Fixture) -> None:
+def test_an_upload_that_is_not_finalized_expires(given: Fixture) -> None:
     attempt = given.open(given.user(), None)
     wait_past(given, "upload")
     assert sweep(given) == {"expired": 1}
@@ -245,7 +245,7 @@ def test_a_lease_renewed_for_ever_ends_at_the_deadline_of_the_step(given: Fixtur
     assert caught.value.sqlstate == "VC002"
 
 
-def test_a_verification_that_nobody_completes_fails_and_its_voice_is_an_orphan(given: Fixture) -> None:
+def test_a_verification_that_is_not_completed_fails_and_its_voice_is_an_orphan(given: Fixture) -> None:
     user = given.user()
     attempt = verifying(given, user, given.reflection(user))
     wait_past(given, "verification")

@@ -94,7 +94,7 @@ def test_a_voice_to_be_verified_is_looked_at_and_may_not_speak(given: Fixture) -
     assert given.truth("select count(*) from public.voices")["count"] == 0
 
 
-def test_a_verified_voice_is_ready_and_goes_on_to_the_runtime(given: Fixture) -> None:
+def test_a_verified_voice_is_ready_and_its_runtime_sync_is_queued(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     attempt = verifying(given, user, reflection)
@@ -114,7 +114,7 @@ def test_a_verified_voice_is_ready_and_goes_on_to_the_runtime(given: Fixture) ->
     assert work(given, attempt)["outcome"] == "nothing_to_do"
 
 
-def test_the_wait_between_looks_doubles_up_to_its_cap(given: Fixture) -> None:
+def test_the_wait_between_polls_doubles_up_to_its_cap(given: Fixture) -> None:
     user = given.user()
     attempt = verifying(given, user, given.reflection(user))
     version = given.attempt(attempt)["version"]
@@ -129,7 +129,7 @@ def test_the_wait_between_looks_doubles_up_to_its_cap(given: Fixture) -> None:
     assert (after["verify_count"], after["version"]) == (9, version)
 
 
-def test_a_look_that_found_nothing_new_is_an_event_and_no_transition(given: Fixture) -> None:
+def test_a_poll_that_finds_nothing_new_is_an_event_and_no_transition(given: Fixture) -> None:
     attempt = verifying(given, given.user(), None)
     before = given.attempt(attempt)
     postpone(given, attempt, work(given, attempt))
@@ -159,7 +159,7 @@ def test_a_short_wait_is_the_queues_and_a_long_one_the_sweeps(given: Fixture) ->
     assert [each["message"]["id"] for each in given.messages(QUEUE)] == [str(attempt)]
 
 
-def test_two_looks_at_once_that_found_nothing_are_one(given: Fixture) -> None:
+def test_two_concurrent_polls_that_find_nothing_count_once(given: Fixture) -> None:
     attempt = verifying(given, given.user(), None)
     look = work(given, attempt)
     given.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
@@ -203,7 +203,7 @@ def test_a_refused_voice_is_an_orphan_and_another_may_be_made(given: Fixture) ->
 
 
 @pytest.mark.parametrize("write", [complete, reject, postpone])
-def test_a_look_at_an_earlier_voice_says_nothing_of_the_next(given: Fixture, write: Any) -> None:
+def test_a_poll_of_an_earlier_voice_does_not_count_for_the_next(given: Fixture, write: Any) -> None:
     attempt = verifying(given, given.user(), None)
     earlier = work(given, attempt)
     reject(given, attempt, earlier)
@@ -262,7 +262,7 @@ def test_an_attempt_that_awaits_no_verification_cannot_be_verified(given: Fixtur
     assert refused_with(settle, given, given.user(), True) == "VC004"
 
 
-def test_looks_and_answers_at_once_make_one_voice(given: Fixture) -> None:
+def test_concurrent_polls_and_reports_make_one_voice(given: Fixture) -> None:
     user = given.user()
     attempt = verifying(given, user, given.reflection(user))
     look = work(given, attempt)

@@ -24,7 +24,7 @@ def listener(given: Fixture) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_an_upload_that_is_merely_opened_wakes_nobody(given: Fixture, listener: psycopg.Connection) -> None:
+def test_opening_an_upload_sends_no_notification(given: Fixture, listener: psycopg.Connection) -> None:
     user = given.user()
     given.open(user, given.reflection(user))
     assert wake_ups(given, listener) == []

@@ -118,7 +118,7 @@ async def test_a_finalize_that_makes_no_sense_is_refused(
     assert ada.product.attempt(upload["attempt_id"])["status"] == "awaiting_upload"
 
 
-async def test_what_is_anothers_is_not_there(ada: Person, prepared: bytes) -> None:
+async def test_rows_of_another_user_are_not_found(ada: Person, prepared: bytes) -> None:
     upload = await ada.upload(prepared, provider="qwen")
     voice = (await ada.finalize(upload)).json()
     async with person(ada.product) as eve:

@@ -96,7 +96,7 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
 
 
 @pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "local"])
-async def test_what_is_anothers_is_refused_like_what_is_not_there(
+async def test_the_voice_of_another_user_is_refused_like_a_missing_one(
     ada: Person, product: Product, prepared: bytes, provider: str
 ) -> None:
     upload = await ada.upload(prepared, reflection_id=None, provider=provider)

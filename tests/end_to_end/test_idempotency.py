@@ -139,7 +139,7 @@ async def test_a_key_is_for_one_call_only(ada: Person) -> None:
     assert problem(await post(ada, key=key, **upload_call(ada))) == (409, "idempotency_key_reused")
 
 
-async def test_anothers_key_is_another_key(ada: Person) -> None:
+async def test_the_same_key_of_another_user_is_another_key(ada: Person) -> None:
     key = new_key()
     first = await post(ada, key=key, **CONSENT)
     async with person(ada.product) as bob:

@@ -103,7 +103,7 @@ async def test_a_recording_becomes_a_voice(sender: Sender, prepared: bytes, rout
     assert sender.attempts() == 1
 
 
-async def test_a_recording_of_anothers_is_not_cloned(sender: Sender, prepared: bytes) -> None:
+async def test_a_recording_of_another_user_is_not_cloned(sender: Sender, prepared: bytes) -> None:
     async with person(sender.product) as bob:
         his = await Sender(bob).record(prepared)
     for path in (his["path"], f"{sender.owner}/../{his['path']}", sender.owner):

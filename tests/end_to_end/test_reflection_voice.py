@@ -92,7 +92,7 @@ async def test_many_who_ask_the_gate_at_once_each_get_their_own_answer(ada: Pers
             assert [problem(each) for each in refused] == [(404, "not_found")] * 2
 
 
-async def test_a_preview_can_be_rendered_anew(ada: Person, prepared: bytes) -> None:
+async def test_a_preview_can_be_rendered_again(ada: Person, prepared: bytes) -> None:
     attempt_id = (await clone_file(ada, prepared)).json()["attempt_id"]
     rendered = (
         "select preview_path from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"

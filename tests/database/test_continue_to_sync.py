@@ -22,7 +22,7 @@ def made(
     return attempt, epoch, row
 
 
-def test_it_is_ready_and_syncing_in_one_move_and_nobody_is_sent_for(given: Fixture) -> None:
+def test_it_is_ready_and_syncing_in_one_transition_without_a_message(given: Fixture) -> None:
     user = given.user()
     attempt, epoch, row = made(given, given.reflection(user), user)
     assert (row["status"], row["runtime_status"], row["sync_count"]) == ("ready", "syncing", 1)
