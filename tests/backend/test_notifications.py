@@ -81,8 +81,11 @@ async def test_a_commit_that_sends_a_message_does_not_wait_for_another(given: Fi
     """NOTIFY inside the transaction would: its lock is held until the commit is on disk."""
     async with checkout(pool.pool) as first, first.transaction():
         await first.execute(QUEUE)
-        locks = "select from pg_locks where locktype = 'object' and classid = 'pg_database'::regclass"
-        assert given.superuser.execute(locks).fetchone() is None
+        lock = """
+            select from pg_locks
+            where locktype = 'object' and classid = 'pg_database'::regclass and objid = 0 and pid = %s
+        """  # the lock of NOTIFY; creating a database locks the same catalog, with another objid
+        assert given.superuser.execute(lock, [first.info.backend_pid]).fetchone() is None
         await pool.execute(QUEUE)
     assert len(given.messages("voice_cleanup")) == 4
 
