@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from backend.database.connections import checkout
 from backend.database.pool import Database as Pool
 from backend.lifecycle import event_streams
 from backend.settings.database import DatabaseSettings
@@ -77,16 +76,16 @@ async def test_a_transition_that_was_rolled_back_sends_no_notification(
     assert await heard(given, listener) == []
 
 
-async def test_a_commit_that_sends_a_message_does_not_wait_for_another(given: Fixture, pool: Pool) -> None:
-    """NOTIFY inside the transaction would: its lock is held until the commit is on disk."""
-    async with checkout(pool.pool) as first, first.transaction():
-        await first.execute(QUEUE)
-        lock = """
-            select from pg_locks
-            where locktype = 'object' and classid = 'pg_database'::regclass and objid = 0 and pid = %s
-        """  # the lock of NOTIFY; creating a database locks the same catalog, with another objid
-        assert given.superuser.execute(lock, [first.info.backend_pid]).fetchone() is None
-        await pool.execute(QUEUE)
+async def test_a_transaction_of_the_pool_has_no_notification_to_wait_for(
+    given: Fixture, listener: psycopg.AsyncConnection
+) -> None:
+    """NOTIFY inside takes a lock of the whole cluster until the commit is on disk."""
+    given.service.execute("set voice_clone.notify_after_commit = on")  # as checkout does
+    given.service.execute(QUEUE)
+    assert await heard(given, listener) == []
+    given.service.execute("reset voice_clone.notify_after_commit")
+    given.service.execute(QUEUE)
+    assert await heard(given, listener) == [("voice_clone_wake", "voice_cleanup")]
     assert len(given.messages("voice_cleanup")) == 4
 
 
