@@ -1,6 +1,7 @@
 """Named SQL. A file holds blocks: `-- name --`, one comment line that says why, the statement."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import LiteralString, cast
 
@@ -27,4 +28,10 @@ class Queries:
 def load_queries(module_file: str) -> Queries:
     """`load_queries(__file__)` reads the .sql file of the module's name, or its package's queries.sql."""
     own = Path(module_file).with_suffix(".sql")
-    return Queries(own if own.exists() else own.with_name("queries.sql"))
+    return read_queries(own if own.exists() else own.with_name("queries.sql"))
+
+
+@cache
+def read_queries(source: Path) -> Queries:
+    """The modules of a package share its queries.sql, which is read once."""
+    return Queries(source)

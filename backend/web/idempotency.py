@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from backend.database.pool import Database
+from backend.database.pool import Database, required
 from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidInput
 from backend.web.authentication import require_user
@@ -155,9 +155,7 @@ async def claim_key(
 ) -> KeyClaim:
     """Raises Conflict when the key belongs to another request, or its first request is still running."""
     parameters = {"user": request.user.user_id, "key": key, "fingerprint": await fingerprint(request, form)}
-    claim = await database.fetch_one(queries.claim, parameters, row=KeyClaim)
-    assert claim is not None  # noqa: S101 - the function returns its row or raises
-    return claim
+    return required(await database.fetch_one(queries.claim, parameters, row=KeyClaim))
 
 
 async def store(database: Database, claim: KeyClaim, response: CapturedResponse) -> None:
