@@ -38,6 +38,7 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
+from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import Storage
@@ -159,11 +160,16 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
         transcript=work.transcript,
         sample=StoredSample(step.context.storage, work.path, work.bytes),
     )
-    settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
+    settings = step.context.settings.providers
+    settle_seconds = settings.enrollment_settle_seconds
     intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
     enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
     try:
-        enrolled = await provider.enroll(request)
+        async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
+            enrolled = await provider.enroll(request)
+    except TimeoutError:
+        unheard = Call(provider=provider.name, seconds=0).error(UNKNOWN)
+        return await resolve_error(step, unheard, enrollment_id, settle_seconds)
     except ProviderError as error:
         return await resolve_error(step, error, enrollment_id, settle_seconds)
     return await attach(step, enrollment_id, request.label, enrolled)
