@@ -16,6 +16,8 @@ from backend.queues.queue import Delivery, Handle, Queue
 from backend.web.http_client import FAILURES, HttpClient
 from queue_consumers.settings import ServiceSettings
 
+IDLE_SECONDS = 5.0  # shorter than REQUEST_TIMEOUT_SECONDS, after which the service closes a connection
+
 
 class Problem(Struct):
     code: str = ""
@@ -27,6 +29,7 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
         service.url if service else "",
         headers={"authorization": f"Bearer {service.internal_token}"} if service else {},
         connections=connections,
+        idle_seconds=IDLE_SECONDS,
         read_seconds=None,
     )
 

@@ -10,7 +10,7 @@ DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def clean_text(text: str, *, most: int, code: str, field: str, allowed: str = "") -> str:
-    """The text as it is stored: NFC and trimmed. Raises InvalidInput where it is longer than `most` characters."""
+    """The text as it is stored: NFC and trimmed, at most so many characters."""
     if len(text) > LONGEST_DECOMPOSED * most:
         raise too_long(most, code, field)
     refuse_marks(text, code, field)

@@ -51,11 +51,11 @@ def test_the_work_grows_with_the_length_and_not_faster() -> None:
 
     def seconds(length: int) -> float:
         text = ("a" + (MARKS * MOST_MARKS)[:MOST_MARKS]) * (length // (MOST_MARKS + 1))
-        started = time.perf_counter()
+        started = time.thread_time()
         clean_text(text, most=length, code="refused", field="name")
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     long, short = 64_000, 4_000
     ratio = min(seconds(long) for _ in range(5)) / min(seconds(short) for _ in range(5))
     assert ratio < 4 * long / short
-    assert LONGEST_DECOMPOSED * 4000 < long
+    assert long > LONGEST_DECOMPOSED * 4000
