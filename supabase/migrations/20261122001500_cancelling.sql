@@ -27,7 +27,7 @@ begin
   end if;
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
-      error_code = case p_reason when 'original_removed' then p_reason else a.error_code end,
+      error_code = case p_reason when 'original_removed' then 'original_removed' else a.error_code end,
       error_message = case p_reason when 'original_removed'
         then 'The voice that this one is a use of was deleted, or its consent revoked.' else a.error_message end,
       lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_seconds = null

@@ -1,8 +1,9 @@
-"""Liveness asks nothing of anybody; readiness names the part that is missing, and recovers by itself."""
+"""Liveness checks no other part; readiness names the part that is missing, and recovers by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -29,8 +30,8 @@ async def ready(service: Served) -> tuple[int, dict[str, Any]]:
 
 def state(database: str, storage: str) -> tuple[int, dict[str, Any]]:
     good = (database, storage) == ("ok", "ok")
-    told = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
-    return 200 if good else 503, told
+    body = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
+    return 200 if good else 503, body
 
 
 async def test_with_its_database_and_storage_it_is_ready(
@@ -57,6 +58,35 @@ async def test_a_database_that_was_never_migrated_is_named_so(
         assert await ready(service) == state("not_migrated", "unreachable")
 
 
+BROKEN: dict[str, LiteralString] = {
+    "trigger voice_clone_protect_mirror_keys on public.reflections":
+        "alter table public.reflections disable trigger voice_clone_protect_mirror_keys",
+    "the key of the mirror": "delete from voice_clone.mirror_key",
+    "function voice_clone.write_mirrors(uuid[])":
+        "alter function voice_clone.write_mirrors(uuid[]) owner to voice_clone_service",
+    "index voice_clone.enrollments_open_idx": "drop index voice_clone.enrollments_open_idx",
+    "queue voice_mirror": "select pgmq.drop_queue('voice_mirror')",
+    "the list of parts": "delete from voice_clone.installation",
+    "permission denied": "revoke execute on function voice_clone.missing_parts() from voice_clone_backend",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", BROKEN)
+async def test_a_broken_installation_is_not_ready_and_its_log_names_the_part(
+    database: Database, tmp_path: Path, part: str
+) -> None:
+    async with (
+        failing_storage(saying(400, NO_BUCKET)) as url,
+        served(tmp_path, database.service, url, DATABASE_TIMEOUT_SECONDS="10") as service,
+    ):
+        assert await ready(service) == state("ok", "ok")
+        with psycopg.connect(database.superuser, autocommit=True) as connection:
+            connection.execute(BROKEN[part])
+        assert await ready(service) == state("incomplete", "ok")
+        events = [line for line in service.child.output().splitlines() if "installation_incomplete" in line]
+    assert part in events[0]
+
+
 async def test_it_is_ready_again_when_its_database_is_back(
     own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -70,7 +100,7 @@ async def test_it_is_ready_again_when_its_database_is_back(
         assert await ready(service) == state("unreachable", "ok")
         own_cluster.start(port=own_cluster.port)
         async with asyncio.timeout(30):
-            while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer asks
+            while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer polls
                 await asyncio.sleep(0.05)
 
 
@@ -81,7 +111,7 @@ REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","co
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "status"),
     [
         (saying(400, REFUSED), "AccessDenied"),
         (saying(401, b'{"message":"No API key found in request"}'), "refused"),
@@ -89,14 +119,14 @@ REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","co
     ],
 )
 async def test_a_storage_that_does_not_serve_us_is_named(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Handler, told: str
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Handler, status: str
 ) -> None:
     dsn = cluster.dsn("voice_clone_service")
     async with (
         failing_storage(answer) as url,
         served(tmp_path_factory.mktemp("unserved"), dsn, url) as service,
     ):
-        assert await ready(service) == state("ok", told)
+        assert await ready(service) == state("ok", status)
 
 
 async def test_readiness_asks_for_no_token_and_tells_no_secret(

@@ -1,4 +1,4 @@
-"""A provider's slots: a place is taken before the upload, by one attempt alone, and given up again."""
+"""A provider's slots: one is reserved before the upload, by one attempt, and released again."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

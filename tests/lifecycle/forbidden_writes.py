@@ -1,4 +1,4 @@
-"""Forbidden writes, tried with every login that could: the schema itself refuses each."""
+"""Forbidden writes by every login that might try them: the schema refuses each."""
 
 from typing import LiteralString
 from uuid import uuid4
@@ -43,7 +43,7 @@ class ForbiddenWrites(Cleanups):
         return found
 
     def activates_a_second_attempt(self, pick: int) -> None:
-        """One that is only opened, beside the one that is active."""
+        """An opened attempt beside the active one."""
         active = [a.reflection_id for a in self.model.attempts.values() if a.is_active and a.reflection_id]
         if not active:
             return
@@ -104,8 +104,8 @@ class ForbiddenWrites(Cleanups):
         self.call(
             "intends a second create",
             "insert into voice_clone.enrollments"
-            " (attempt_id, provider, region, provider_voice_kind, label, settles_at)"
-            " values (%(attempt)s, 'local', '', 'match', %(label)s, now())",
+            " (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)"
+            " values (%(attempt)s, 1, 'local', '', 'match', %(label)s, now())",
             Refusal("23505", 5), forced=True, attempt=open_[pick % len(open_)].attempt,
             label=uuid4().hex[:16],
         )  # fmt: skip
