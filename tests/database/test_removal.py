@@ -180,14 +180,14 @@ def test_a_custom_use_that_is_deleted_leaves_its_original(given: Fixture) -> Non
 def test_a_revocation_ends_and_removes_what_the_consent_covered(given: Fixture, state: str) -> None:
     user = given.user()
     reflection = given.reflection(user)
+    enrollment = None
     if state == "superseded":
         attempt = given.launchable(user, reflection)
         given.queued(user, reflection)
     else:
         attempt = given.queued(user, reflection)
         epoch = given.claim(attempt)["lease_epoch"]
-        if state in ("processing", "verifying"):
-            enrollment = given.intend(attempt, epoch)
+        enrollment = given.intend(attempt, epoch) if state in ("processing", "verifying") else None
         if state == "verifying":
             given.one(
                 "select * from voice_clone.await_verification(%s, %s, %s, 'v', 'm', 'r', null, null)",
