@@ -28,7 +28,9 @@ async def test_the_command_names_each_entry_that_was_changed(given: Fixture) -> 
     assert (code, json.loads(output)) == (0, {"persons": 2, "broken": []})
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
-        given.superuser.execute("update public.voice_consents set recorded_at = recorded_at - interval '1 day'")
+        given.superuser.execute(
+            "update public.voice_consents set recorded_at = recorded_at - interval '1 day'"
+        )
     code, output, _ = await verify(given.database.service, "--json")
     broken = json.loads(output)["broken"]
     consents = given.superuser.execute("select id::text from public.voice_consents").fetchall()
