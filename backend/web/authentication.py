@@ -62,10 +62,11 @@ class TokenVerifier:
         settings: SupabaseSettings,
         http: HttpClient,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._keys = JwksKeys(settings.jwks_url, http, clock=clock) if settings.jwks_url else None
-        self._cache = TLRUCache[str, Verified](CACHED_TOKENS, cached_until, timer=time.time)
+        self._cache = TLRUCache[str, Verified](CACHED_TOKENS, cached_until, timer=wall_clock)
 
     async def verify(self, token: str) -> Caller:
         """Raises Unauthenticated, or KeysUnavailable."""

@@ -161,6 +161,22 @@ def test_a_verified_token_is_cached_until_it_expires_and_at_most_five_minutes() 
     assert cached_until("token", Verified(caller, expires=5_000.0), 1_000.0) == 1_300.0
 
 
+@pytest.mark.parametrize(("expires_in", "kept_for"), [(60, 59), (3600, 299)])
+async def test_a_cached_token_is_verified_again_once_it_expired_or_was_kept_for_five_minutes(
+    expires_in: int, kept_for: int
+) -> None:
+    began = now = int(time.time())
+    settings = SupabaseSettings(url="https://project.example", secret_key="sb_secret_x", jwt_secret=SECRET)
+    token = jwt.encode(claims(exp=began + expires_in), SECRET, "HS256")
+    async with HttpClient() as http:
+        verifier = TokenVerifier(settings, http, wall_clock=lambda: now)
+        cached = await verifier.verify(token)
+        now = began + kept_for
+        assert await verifier.verify(token) is cached
+        now = began + kept_for + 1
+        assert await verifier.verify(token) is not cached, "it was read again"
+
+
 async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer) -> None:
     now = 0.0
     async with HttpClient() as http:
