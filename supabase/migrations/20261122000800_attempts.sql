@@ -88,7 +88,7 @@ create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;
-grant select on public.voice_clone_attempts to service_role, voice_clone_mirror;
+grant select on public.voice_clone_attempts to service_role;
 
 -- The columns that an owner reads: neither the lease, nor the counts and budgets of the workers. A new column is not among
 -- them until it is named here.

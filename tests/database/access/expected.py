@@ -24,11 +24,10 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.reflections": {
         CLIENT: "delete, insert (id, name), select, update (name)",
         "service_role": "delete, insert, select, update",
-        "voice_clone_mirror": "select (id, voice), update (voice)",
     },
     "public.voice_clone_attempts": {
         CLIENT: f"select ({ATTEMPT})",
-        "service_role, voice_clone_mirror": "select",
+        "service_role": "select",
     },
     "public.voice_consent_statements": {f"anon, service_role, {CLIENT}": "select"},
     "public.voice_consents": {f"service_role, {CLIENT}": "select"},
@@ -45,7 +44,9 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
     "voice_clone.legacy_events": {},
+    "voice_clone.installation": {},
     "voice_clone.machines": {},
+    "voice_clone.mirror_key": {},
     "voice_clone.queues": {},
     "voice_clone.slots": {},
     "voice_clone.timeouts": {},
@@ -56,11 +57,9 @@ RELATIONS: dict[str, dict[str, str]] = {
 FUNCTIONS: dict[str, str] = {
     "authenticated, voice_clone_service": "public.voice_launch_gate",
     "service_role": """
-        operations.drop_events  operations.legacy_events  operations.orphans  operations.queue_metrics
-        operations.sweep
+        operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
+        operations.queue_metrics  operations.sweep
     """,
-    "voice_clone_backend, voice_clone_mirror, voice_clone_service": "voice_clone.mirror_reflections",
-    "voice_clone_mirror": "voice_clone.attempt_mirror  voice_clone.empty_mirror  voice_clone.shown_version",
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
         voice_clone.acknowledge_messages
@@ -93,6 +92,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.mark_preview
         voice_clone.mark_runtime
         voice_clone.open_attempt
+        voice_clone.mirror_reflections
+        voice_clone.missing_parts
         voice_clone.orphans
         voice_clone.postpone_messages
         voice_clone.postpone_verification
@@ -132,7 +133,7 @@ FUNCTIONS: dict[str, str] = {
 SCHEMAS: dict[str, dict[str, str]] = {
     "public": {"everyone": "usage"},
     "operations": {"service_role": "usage"},
-    "voice_clone": {"voice_clone_backend, voice_clone_mirror, voice_clone_service": "usage"},
+    "voice_clone": {"voice_clone_backend, voice_clone_service": "usage"},
     "pgmq": {},
     "supabase_migrations": {},
 }
@@ -147,7 +148,6 @@ ROLES: dict[str, str] = {
     "supabase_auth_admin": "login, createrole",
     "supabase_storage_admin": "login, createrole",
     "voice_clone_backend": "",
-    "voice_clone_mirror": "bypassrls",
     "voice_clone_service": "login",
 }
 

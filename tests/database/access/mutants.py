@@ -10,7 +10,7 @@ from tests.database.access.grants import Connection, rows
 from tests.database.access.scene import BUCKETS
 
 queries = load_queries(__file__)
-GRANTEES = ("public", "anon", "authenticated", "service_role", "voice_clone_backend", "voice_clone_mirror")
+GRANTEES = ("public", "anon", "authenticated", "service_role", "voice_clone_backend")
 PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 CLIENTS = ("anon", "authenticated")
 
@@ -57,9 +57,7 @@ def of_schemas_and_roles() -> Iterator[str]:
         yield f"alter role {role} createrole"
         yield f"grant pg_read_all_data to {role}"
         yield f"grant pg_write_all_data to {role}"
-    for role, member in product(
-        ("voice_clone_backend", "voice_clone_mirror", "service_role"), clients_and_ours[1:]
-    ):
+    for role, member in product(("voice_clone_backend", "service_role"), clients_and_ours[1:]):
         if role != member:
             yield f"grant {role} to {member}"
     for kind in ("functions", "tables", "sequences"):

@@ -8,11 +8,11 @@ where c.relkind in ('r', 'p') and not c.relispartition
 order by 1
 
 -- columns --
--- those that an insert may name, and one that an update may set: in no unique index, a time if there is one
+-- those that an insert may name, and one that an update may set: in no unique index where there is one, a time where there is one
 select array_agg(quote_ident(a.attname)) as inserted,
-  (array_agg(quote_ident(a.attname) order by a.atttypid = 'timestamptz'::regtype desc, a.attnum)
-    filter (where a.attidentity = '' and not exists (
-      select from pg_index i where i.indrelid = a.attrelid and i.indisunique and a.attnum = any (i.indkey::int2[]))))[1] as updated,
+  (array_agg(quote_ident(a.attname) order by exists (
+      select from pg_index i where i.indrelid = a.attrelid and i.indisunique and a.attnum = any (i.indkey::int2[])),
+    a.atttypid = 'timestamptz'::regtype desc, a.attnum) filter (where a.attidentity = ''))[1] as updated,
   bool_or(a.attname = 'user_id') as has_owner
 from pg_attribute a
 where a.attrelid = %(name)s::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
