@@ -238,7 +238,7 @@ def a_client_sees_its_own_and_writes_nothing(given: Fixture) -> None:
     user, stranger = given.user(), given.user()
     attempt = given.launchable(user, given.reflection(user))
     with as_client(given, stranger) as client:
-        assert client.execute("select * from public.voice_clone_attempts").fetchall() == []
+        assert client.execute("select id from public.voice_clone_attempts").fetchall() == []
     with as_client(given, user) as client:
         assert [row["id"] for row in client.execute("select id from public.voice_clone_attempts")] == [
             attempt
