@@ -57,6 +57,16 @@ SAMPLE_TOO_LARGE = Failure(
 INFERENCE_FAILED = Failure(
     ErrorKind.UNAVAILABLE, "inference_failed", "The voice provider answered with no usable audio."
 )
+QUOTA_EXCEEDED = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_quota_exceeded",
+    "This service's account at the voice provider is used up.",
+)
+PLAN_INSUFFICIENT = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_plan_insufficient",
+    "This service's plan at the voice provider does not include cloning.",
+)
 LABEL_INVALID = Failure(ErrorKind.REJECTED, "label_invalid", "A label is 1 to 16 of a-z, 0-9 and _.")
 SAMPLE_UNAVAILABLE = Failure(
     ErrorKind.UNAVAILABLE, "sample_unavailable", "The sample could not be read from storage."

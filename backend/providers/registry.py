@@ -1,6 +1,7 @@
 """The remote providers whose keys are set, by name."""
 
 from backend.providers.base import VoiceProvider
+from backend.providers.cartesia.adapter import Cartesia
 from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.providers.qwen.adapter import Qwen
 from backend.settings.providers import ProviderSettings
@@ -13,4 +14,6 @@ def remote_providers(settings: ProviderSettings, http: HttpClient) -> dict[str, 
         providers["qwen"] = Qwen(settings.qwen, http)
     if settings.elevenlabs_api_key and settings.elevenlabs:
         providers["elevenlabs"] = ElevenLabs(settings.elevenlabs, http)
+    if settings.cartesia_api_key and settings.cartesia:
+        providers["cartesia"] = Cartesia(settings.cartesia, http)
     return providers

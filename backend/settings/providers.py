@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from backend.settings.cartesia import CartesiaConfig
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.settings.qwen import TARGET_MODEL, QwenConfig
 from backend.settings.sections import Section
 
-ProviderName = Literal["local", "qwen", "elevenlabs"]
+ProviderName = Literal["local", "qwen", "elevenlabs", "cartesia"]
 Slots = Annotated[int, Meta(ge=0)]
 
 
@@ -26,10 +27,19 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
     elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
 
+    cartesia_api_key: str = field(name="CARTESIA_API_KEY", default="")
+    cartesia_base_url: str = field(name="CARTESIA_BASE_URL", default="https://api.cartesia.ai")
+    cartesia_model_id: str = field(name="CARTESIA_MODEL_ID", default="sonic-3.5")
+    cartesia_voice_slots: Slots | None = field(name="CARTESIA_VOICE_SLOTS", default=None)
+
     @property
     def voice_slots(self) -> dict[str, int | None]:
         """By provider: None to read the limit from the provider, 0 for no limit."""
-        return {"qwen": self.qwen_voice_slots, "elevenlabs": self.elevenlabs_voice_slots}
+        return {
+            "qwen": self.qwen_voice_slots,
+            "elevenlabs": self.elevenlabs_voice_slots,
+            "cartesia": self.cartesia_voice_slots,
+        }
 
     @property
     def qwen(self) -> QwenConfig | None:
@@ -56,6 +66,17 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             model_id=self.elevenlabs_model_id,
         )
 
+    @property
+    def cartesia(self) -> CartesiaConfig | None:
+        """None if no setting of Cartesia is set."""
+        if self.voice_provider != "cartesia" and not self.cartesia_api_key:
+            return None
+        return CartesiaConfig(
+            api_key=self.cartesia_api_key,
+            base_url=self.cartesia_base_url,
+            model_id=self.cartesia_model_id,
+        )
+
     def problems(self) -> Iterator[str]:
-        for config in (self.qwen, self.elevenlabs):
+        for config in (self.qwen, self.elevenlabs, self.cartesia):
             yield from config.problems() if config else ()

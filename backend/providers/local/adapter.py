@@ -24,6 +24,7 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.checks import primary
 from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
@@ -205,7 +206,7 @@ def _error(failure: Failure) -> ProviderError:
 
 def _language(language: str) -> str:
     """`en` of `en-GB`."""
-    plain = language.partition("-")[0].lower()
+    plain = primary(language)
     if plain not in VOICES:
         raise _error(_NO_LANGUAGE)
     return plain

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
+from scripts.local.simulator.cartesia import Cartesia
 from scripts.local.simulator.control import Control
 from scripts.local.simulator.elevenlabs import ElevenLabs
 from scripts.local.simulator.http import Handler, Request, Response, json_response
@@ -18,6 +19,7 @@ def create_simulator(state: SimulatorState, client: httpx.AsyncClient) -> Handle
     surfaces: dict[str, Surface] = {
         "qwen": Qwen(state, client).handle,
         "elevenlabs": ElevenLabs(state).handle,
+        "cartesia": Cartesia(state).handle,
         "_control": Control(state).handle,
     }
 
