@@ -49,6 +49,11 @@ FULL = Failure(ErrorKind.FULL, "provider_full", "No voice slot is left at the vo
 VOICE_NOT_FOUND = Failure(
     ErrorKind.REJECTED, "voice_not_found", "The voice provider does not know this voice."
 )
+MODEL_MISMATCH = Failure(
+    ErrorKind.REJECTED,
+    "model_mismatch",
+    "The voice was made for another model than it was asked to speak with.",
+)
 TEXT_TOO_LONG = Failure(ErrorKind.REJECTED, "text_too_long", "The text is too long for one utterance.")
 TEXT_EMPTY = Failure(ErrorKind.REJECTED, "text_empty", "There is no text to speak.")
 SAMPLE_TOO_LARGE = Failure(

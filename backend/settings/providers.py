@@ -8,9 +8,10 @@ from msgspec import Meta, field
 from backend.settings.cartesia import CartesiaConfig
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.settings.qwen import TARGET_MODEL, QwenConfig
+from backend.settings.reference import ReferenceConfig
 from backend.settings.sections import Section
 
-ProviderName = Literal["local", "qwen", "elevenlabs", "cartesia"]
+ProviderName = Literal["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"]
 Slots = Annotated[int, Meta(ge=0)]
 
 
@@ -31,6 +32,10 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     cartesia_base_url: str = field(name="CARTESIA_BASE_URL", default="https://api.cartesia.ai")
     cartesia_model_id: str = field(name="CARTESIA_MODEL_ID", default="sonic-3.5")
     cartesia_voice_slots: Slots | None = field(name="CARTESIA_VOICE_SLOTS", default=None)
+    pipecat_url: str = field(name="PIPECAT_URL", default="")
+    pipecat_api_key: str = field(name="PIPECAT_API_KEY", default="")
+    modal_url: str = field(name="MODAL_URL", default="")
+    modal_api_key: str = field(name="MODAL_API_KEY", default="")
 
     @property
     def voice_slots(self) -> dict[str, int | None]:
@@ -77,6 +82,21 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             model_id=self.cartesia_model_id,
         )
 
+    @property
+    def pipecat(self) -> ReferenceConfig | None:
+        """None if no setting of it is set."""
+        return self._reference("pipecat", self.pipecat_url, self.pipecat_api_key)
+
+    @property
+    def modal(self) -> ReferenceConfig | None:
+        """None if no setting of it is set."""
+        return self._reference("modal", self.modal_url, self.modal_api_key)
+
+    def _reference(self, name: Literal["pipecat", "modal"], url: str, api_key: str) -> ReferenceConfig | None:
+        if self.voice_provider != name and not (url or api_key):
+            return None
+        return ReferenceConfig(name=name, url=url, api_key=api_key)
+
     def problems(self) -> Iterator[str]:
-        for config in (self.qwen, self.elevenlabs, self.cartesia):
+        for config in (self.qwen, self.elevenlabs, self.cartesia, self.pipecat, self.modal):
             yield from config.problems() if config else ()

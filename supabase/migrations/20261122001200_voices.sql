@@ -18,7 +18,8 @@ create table public.voices (
   deleted_at timestamptz
 );
 comment on column public.voices.provider_voice_kind is
-  'vc, ivc: a clone, in the words of Qwen and of ElevenLabs; match: an embedded voice; custom: a voice that was at the provider before';
+  'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '
+  'match: an embedded voice; custom: a voice that was at the provider before';
 comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and cannot be used';

@@ -95,6 +95,7 @@ WRITES = {
     "add an object of one's own": "insert into storage.objects (bucket_id, name)"
     " values ('voice-samples', %(owner)s::text || '/mine.wav')",
     "read an embedded voice": "select from storage.objects where bucket_id = 'local-voices'",
+    "read the profile of a voice": "select from storage.objects where bucket_id = 'reference-voices'",
 }
 # actor: anon, owner, stranger, backend (the service's own login), service_role
 READ_TABLE = {
@@ -165,6 +166,7 @@ WRITE_TABLE = {
     "write the sample's object":           (0,      0,       0,        0,       1),
     "add an object of one's own":          (DENIED, DENIED,  DENIED,   DENIED,  1),
     "read an embedded voice":              (0,      0,       0,        0,       1),
+    "read the profile of a voice":         (0,      0,       0,        0,       1),
 }
 # fmt: on
 ACTORS = ("anon", "owner", "stranger", "backend", "service_role")
@@ -180,7 +182,11 @@ class Scene:
         self.attempt = given.launchable(self.owner, self.reflection)
         given.one("select * from voice_clone.start_session(%s, %s)", self.reflection, self.owner)
         self.path = f"{self.owner}/{self.attempt}/sample.wav"
-        for bucket, name in (("voice-samples", self.path), ("local-voices", "local-voice-x.json")):
+        for bucket, name in (
+            ("voice-samples", self.path),
+            ("local-voices", "local-voice-x.json"),
+            ("reference-voices", "modal-voice-x.json"),
+        ):
             given.superuser.execute(
                 "insert into storage.buckets (id, name) values (%(bucket)s, %(bucket)s)", {"bucket": bucket}
             )

@@ -133,7 +133,7 @@ async def test_finalize_names_the_providers_that_would_take_the_sample(ada: Pers
     body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en"}
     refused = await answer(ada, "POST", "/api/clone/finalize", json=body)
     assert refused.status_code == 502, refused.text
-    assert refused.json()["alternatives"] == ["elevenlabs", "local"]
+    assert refused.json()["alternatives"] == ["cartesia", "elevenlabs", "local", "modal", "pipecat"]
 
 
 async def test_only_a_provider_that_fits_is_named_and_taken(ada: Person, prepared: bytes) -> None:
@@ -188,7 +188,7 @@ async def test_a_retry_at_a_provider_without_a_slot_is_refused(product: Product,
         attempt = await failed(ada, prepared)
         refused = await move(ada, "retry", json={"provider": "qwen"})
         assert problem(refused) == (409, "provider_full")
-        assert refused.json()["alternatives"] == ["elevenlabs", "local"]
+        assert refused.json()["alternatives"] == ["cartesia", "elevenlabs", "local", "modal", "pipecat"]
         assert (await gate(ada))["blockers"] == ["clone_failed"]
         assert (await move(ada, "retry")).json()["attempt_id"] == attempt["attempt_id"]
         await launchable(ada, attempt["attempt_id"])

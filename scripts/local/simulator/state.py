@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from scripts.local.simulator.faults import Fault, Faults
 from scripts.local.simulator.http import Request
 
-VENDORS = ("qwen", "elevenlabs", "cartesia")
+VENDORS = ("qwen", "elevenlabs", "cartesia")  # that keep voices
 REFUSAL = "The recording does not match the voice."
 Phase = Literal["arrived", "committed", "finished"]
 
