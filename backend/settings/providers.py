@@ -7,15 +7,15 @@ from msgspec import Meta, field
 
 from backend.settings.cartesia import CartesiaConfig
 from backend.settings.elevenlabs import ElevenLabsConfig
+from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.qwen import TARGET_MODEL, QwenConfig
 from backend.settings.reference import ReferenceConfig
-from backend.settings.sections import Section
 
 ProviderName = Literal["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"]
 Slots = Annotated[int, Meta(ge=0)]
 
 
-class ProviderSettings(Section, frozen=True, kw_only=True):
+class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
     voice_provider: ProviderName = field(name="VOICE_PROVIDER", default="local")
     qwen_api_key: str = field(name="QWEN_API_KEY", default="")
     qwen_region: str = field(name="QWEN_REGION", default="")
@@ -58,6 +58,8 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             base_url=self.qwen_base_url or None,
             workspace_id=self.qwen_workspace_id or None,
             target_model=self.qwen_target_model,
+            create_seconds=self.create_seconds,
+            listing_lag_seconds=self.listing_lag_seconds,
         )
 
     @property
@@ -69,6 +71,8 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             api_key=self.elevenlabs_api_key,
             base_url=self.elevenlabs_base_url,
             model_id=self.elevenlabs_model_id,
+            create_seconds=self.create_seconds,
+            listing_lag_seconds=self.listing_lag_seconds,
         )
 
     @property
@@ -80,6 +84,8 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             api_key=self.cartesia_api_key,
             base_url=self.cartesia_base_url,
             model_id=self.cartesia_model_id,
+            create_seconds=self.create_seconds,
+            listing_lag_seconds=self.listing_lag_seconds,
         )
 
     @property
@@ -95,8 +101,9 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     def _reference(self, name: Literal["pipecat", "modal"], url: str, api_key: str) -> ReferenceConfig | None:
         if self.voice_provider != name and not (url or api_key):
             return None
-        return ReferenceConfig(name=name, url=url, api_key=api_key)
+        return ReferenceConfig(name=name, url=url, api_key=api_key, create_seconds=self.create_seconds / 2)
 
     def problems(self) -> Iterator[str]:
+        yield from super().problems()
         for config in (self.qwen, self.elevenlabs, self.cartesia, self.pipecat, self.modal):
             yield from config.problems() if config else ()

@@ -11,7 +11,7 @@ class ReferenceConfig(Struct, frozen=True, kw_only=True):
     name: Literal["pipecat", "modal"]
     url: str
     api_key: str = ""
-    create_seconds: float = 60.0  # the check at enrollment; a container may have to start for it
+    create_seconds: float = 60.0  # of the check; what remains of the limit is for Storage
     speech_seconds: float = 120.0
 
     def __repr__(self) -> str:
