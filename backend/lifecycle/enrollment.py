@@ -10,7 +10,6 @@ has a message.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 from msgspec import structs
@@ -39,8 +38,7 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
-from backend.storage.buckets import SAMPLE_BUCKET
-from backend.storage.client import Storage
+from backend.storage.samples import StoredSample
 from backend.web.logs import log
 
 PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
@@ -49,23 +47,6 @@ OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is bei
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
-
-
-class StoredSample:
-    """The prepared sample in Storage, as a provider takes it: WAV, 24 kHz, mono, 16-bit."""
-
-    content_type = "audio/wav"
-
-    def __init__(self, storage: Storage, path: str, size: int) -> None:
-        self._storage = storage
-        self._path = path
-        self.size = size
-
-    async def signed_url(self, seconds: int) -> str:
-        return await self._storage.signed_url(SAMPLE_BUCKET, self._path, seconds)
-
-    def stream(self) -> AsyncIterator[bytes]:
-        return self._storage.stream(SAMPLE_BUCKET, self._path)
 
 
 async def process_attempt(

@@ -229,9 +229,9 @@ class Storage:
 
 
 class StorageProfiles:
-    """The embedded provider's voices as objects of one bucket. A key is a path."""
+    """Voices that no vendor keeps, as objects of one bucket. A key is a path."""
 
-    def __init__(self, storage: Storage, bucket: str = "local-voices") -> None:
+    def __init__(self, storage: Storage, bucket: str) -> None:
         self._storage = storage
         self._bucket = bucket
 

@@ -21,7 +21,8 @@ create table public.voices (
   constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
 );
 comment on column public.voices.provider_voice_kind is
-  'vc, ivc: a clone, in the words of Qwen and of ElevenLabs; match: an embedded voice; custom: a voice that was at the provider before';
+  'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '
+  'match: an embedded voice; custom: a voice that was at the provider before';
 comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column public.voices.deleted_at is 'since then it cannot be used; it stays at its provider until its retention ends';
