@@ -46,6 +46,7 @@ class SpeechController(Controller):
         try:
             speech = await provider.synthesize(request)
         except ProviderError as error:
+            await find_voice(context, caller, data.voice_id)  # removed meanwhile: that is why it failed
             raise as_speech_error(error) from error
         # Deleted or revoked while it spoke: nothing that it said is sent.
         await find_voice(context, caller, data.voice_id)
