@@ -305,9 +305,15 @@ async def test_a_worker_that_died_is_replaced(given: Fixture, tmp_path: Path) ->
 
 
 async def answered(started: Service) -> None:
+    """Also while a worker that listens already, or not yet, is the only one."""
     url = f"http://127.0.0.1:{started.port}/health/live"
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        assert (await http.get(url)).status_code == 200
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http, asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                assert (await http.get(url)).status_code == 200
+                return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
 
 
 def workers(started: Service) -> list[int]:
