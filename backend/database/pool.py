@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 import psycopg
+import structlog
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
 from psycopg.errors import DeadlockDetected, SerializationFailure
@@ -26,12 +27,16 @@ from backend.database.queries import load_queries
 from backend.errors import AppError, DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
 
+log = structlog.get_logger("likeness")
+
 T = TypeVar("T")
 health = load_queries(__file__)
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = dict[str, Any]
 Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
+
+NAMED_PARTS = 10  # of a broken installation, in the log
 
 RECONNECT_SECONDS = (
     4.0  # then the next request connects again at once, instead of waiting for a growing backoff
@@ -124,12 +129,18 @@ class Database(Statements):
         await self._pool.close()
 
     async def probe(self) -> str:
-        """ok, unreachable or not_migrated."""
+        """ok, unreachable, not_migrated, or incomplete: a part of what the migrations created is missing."""
         try:
-            migrated = await self.fetch_value(health.is_migrated, of=bool)
+            if not await self.fetch_value(health.is_migrated, of=bool):
+                return "not_migrated"
+            missing = await self.fetch_value(health.missing_parts, of=list[str]) or []
         except AppError:
             return "unreachable"
-        return "ok" if migrated else "not_migrated"
+        except psycopg.Error as error:  # what the check itself needs is missing
+            missing = [str(error).partition("\n")[0]]
+        if missing:
+            log.error("installation_incomplete", count=len(missing), missing=missing[:NAMED_PARTS])
+        return "incomplete" if missing else "ok"
 
     def as_caller(self, caller: Caller) -> "CallerStatements":
         return CallerStatements(self, caller)
