@@ -98,9 +98,9 @@ begin
   if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
+  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload,queued,processing,verifying}');
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
-  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload,queued,processing,verifying}');
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_attempt, p_user, p_reflection, p_sample, 'sample', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
