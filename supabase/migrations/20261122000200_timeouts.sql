@@ -19,7 +19,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
   ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
+  ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 
 create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''
