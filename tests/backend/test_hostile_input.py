@@ -143,7 +143,7 @@ class Attack:
         self, route: Route, what: str, address: str, *, content: bytes | None = None, **headers: bytes | str
     ) -> None:
         bearer = INTERNAL_TOKEN if route.path.startswith("/internal") else self.user
-        given = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
+        given: dict[str, Any] = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with self._gate:
             self.sent += 1
@@ -192,16 +192,8 @@ async def attack(attack: Attack, route: Route) -> None:
         for form, boundary in FORMS:
             kind = f"multipart/form-data; boundary={boundary}"
             calls.append(attack.send(route, f"form {form[:40]!r}", own, content=form, content_type=kind))
-            calls.append(
-                attack.send(
-                    route,
-                    f"keyed form {form[:40]!r}",
-                    own,
-                    content=form,
-                    content_type=kind,
-                    idempotency_key="k",
-                )
-            )
+            what, key = f"keyed form {form[:40]!r}", uuid4().hex
+            calls.append(attack.send(route, what, own, content=form, content_type=kind, idempotency_key=key))
         usual = CLONE_FIELDS if route.path.endswith("/clone") else fields(route.body)
         for name in usual:
             for value in VALUES:
