@@ -25,7 +25,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
+  ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 
 create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''
