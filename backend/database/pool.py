@@ -6,7 +6,7 @@ Three ways to run SQL, all with the same methods: `database` (each statement on 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, overload
 
@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Literal
@@ -23,7 +24,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from backend.database.caller import Caller
 from backend.database.connections import WarmPool, checkout, session_options
 from backend.database.queries import load_queries
-from backend.errors import AppError, from_postgres
+from backend.errors import AppError, DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
 
 log = structlog.get_logger("likeness")
@@ -88,6 +89,16 @@ class Statements(ABC):
         """How many rows the statement affected."""
         _, count = await self._run(sql, parameters)
         return count
+
+
+async def repeat_once(run: Callable[[], Awaitable[T]]) -> T:
+    """`run` is one transaction: it runs again if a deadlock or a conflict with another rolled it back."""
+    try:
+        return await run()
+    except DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
+            raise
+    return await run()
 
 
 class Database(Statements):
@@ -160,8 +171,11 @@ class Database(Statements):
             raise from_postgres(error) from error
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
-        async with self.connection() as connection:
-            return await run(connection, sql, parameters)
+        async def run_once() -> tuple[list[Row], int]:
+            async with self.connection() as connection:
+                return await run(connection, sql, parameters)
+
+        return await repeat_once(run_once)
 
 
 class Transaction(Statements):
@@ -186,6 +200,9 @@ class CallerStatements(Statements):
         self._caller = caller
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
+        return await repeat_once(lambda: self._run_once(sql, parameters))
+
+    async def _run_once(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
         async with self._database.connection() as connection:
             cursor = AsyncClientCursor(connection, row_factory=dict_row)
             statement = cursor.mogrify(as_query(sql), parameters)

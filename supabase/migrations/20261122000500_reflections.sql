@@ -62,14 +62,17 @@ $$;
 -- The mirror is written with the rights of this table's owner, and so are the triggers that it fires: no client may add one.
 revoke trigger on public.reflections from public, anon, authenticated, service_role;
 
--- What a reflection is called. Only a table of ours is sure to have a name.
+-- What a reflection is called, as a voice may be called: one line, without control characters and changes of the reading
+-- direction. Only a table of ours is sure to have a name.
 create function voice_clone.reflection_name(r public.reflections) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
+  c_unfit constant text := '[\u0001-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+';
   v_name jsonb := to_jsonb(r) -> 'name';
 begin
-  return coalesce(case jsonb_typeof(v_name) when 'string' then nullif(btrim(left(v_name #>> '{}', 120)), '') end, 'Voice');
+  return coalesce(case jsonb_typeof(v_name)
+    when 'string' then nullif(btrim(regexp_replace(left(v_name #>> '{}', 120), c_unfit, ' ', 'g')), '') end, 'Voice');
 end
 $$;
 
