@@ -16,7 +16,7 @@ from backend.queues.jobs import describe
 log = structlog.get_logger("queue_consumers")
 queries = load_queries(__file__)
 
-LIMIT = 500  # attempts in one transaction; where as many were due, the next sweep follows at once
+LIMIT = 100  # rows of each kind in one transaction; where as many were due, the next sweep follows at once
 
 
 async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:

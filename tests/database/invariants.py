@@ -62,7 +62,8 @@ def a_transition_leaves_its_traces(given: Fixture) -> None:
     ).fetchall()
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in given.messages("voice_clone_process")] == [str(attempt)]
-    assert len(given.messages("voice_mirror")) == 1
+    mirrors = "select count(*) from pgmq.q_voice_mirror m where m.message ->> 'id' = %s"
+    assert given.truth(mirrors, str(given.attempt(attempt)["reflection_id"]))["count"] == 1
     assert given.deadline(attempt)["sweep_at"] is not None, "the sweep sends what is lost"
     given.claim(attempt)
     versions = "select array_agg(version order by id) as all from voice_clone.events where attempt_id = %s"
