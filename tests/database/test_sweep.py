@@ -307,7 +307,8 @@ def break_rows(given: Fixture, table: str, event: str, ids: list[UUID]) -> None:
         f"create or replace function public.break() returns trigger language plpgsql as $$ begin"
         f" if old.id in ({listed}) then raise 'broken'; end if;"
         f" return case tg_op when 'DELETE' then old else new end; end $$;"
-        f" create trigger break before {event} on {table} for each row execute function public.break()".encode()
+        f" create trigger break before {event} on {table}"
+        f" for each row execute function public.break()".encode()
     )
 
 

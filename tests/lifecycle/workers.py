@@ -56,6 +56,7 @@ class Workers(Users):
             self.step.kept = where
         else:
             self.step.archived, self.step.mirrored = where, reflection
+            self.lost_mirrors.discard(reflection)
 
     def works_inline(self, worker: str, pick: int, outcome: str) -> None:
         if a := self.choose(pick, "queued", "processing"):
