@@ -66,9 +66,9 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, enrollments and idempotency keys, at most p_limit of each and no more than 500, and
--- creates the event log's next partitions. An error in a row postpones the row, and stops no other. Returns counts by what
--- was done, and no row where nothing was due.
+-- Sweeps attempts with their mirrors, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
+-- each and no more than 500, and creates the event log's next partitions. An error in a row postpones the row, and stops no
+-- other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
@@ -80,6 +80,7 @@ declare
   v_keys int := 0;
   v_what text;
   v_is_behind boolean;
+  v_removals jsonb := '{}';
 begin
   for a in
     select x.* from voice_clone.deadlines d join public.voice_clone_attempts x on x.id = d.attempt_id
@@ -91,12 +92,11 @@ begin
     begin
       v_is_behind := voice_clone.is_mirror_behind(a.reflection_id); -- before this sweep changes the attempt
       v_what := voice_clone.sweep_attempt(a);
-      v_done := v_done || v_what;
       if v_is_behind then -- whatever became of the message that was sent with the transition
         perform voice_clone.send_messages(
           'voice_mirror', array[voice_clone.queue_message('voice_mirror', a.reflection_id, a.version, null)], 0);
-        v_done := v_done || 'mirrors'::text;
       end if;
+      v_done := v_done || v_what || case when v_is_behind then array['mirrors'] else '{}' end;
     exception when others then
       perform voice_clone.postpone_row('attempt', a.id, sqlerrm, sqlstate);
     end;
@@ -105,6 +105,12 @@ begin
     v_enrollments := voice_clone.sweep_enrollments(v_limit);
   exception when others then
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    select coalesce(jsonb_object_agg(r.what, r.count), '{}') into v_removals from voice_clone.sweep_removals(v_limit) r;
+  exception when others then
+    raise warning 'removals cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   begin
@@ -123,6 +129,7 @@ begin
   v_done := v_done || array(select 'errors' from voice_clone.sweep_errors s where s.failed_at = now());
   return query
     select d, count(*)::int from unnest(v_done) d group by d
+    union all select r.key, r.value::int from jsonb_each_text(v_removals) r
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end

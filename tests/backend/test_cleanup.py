@@ -95,7 +95,7 @@ class Scene:
             return (await adapters[self.provider].enroll(request)).provider_voice_id
 
     def cancel(self) -> None:
-        self.given.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+        self.given.truth("select voice_clone.cancel_attempts('reset', p_attempts => %s)", [self.attempt])
 
     def settle(self) -> None:
         self.past("settles_at = now()")
