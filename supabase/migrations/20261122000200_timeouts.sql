@@ -15,6 +15,8 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('queue_hold', '5 seconds', 'a longer wait is kept in not_before, and the sweep sends its message when it is due'),
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
+  ('mirror_progress', '2 seconds', 'until a transition is mirrored that others follow soon; any other is mirrored at once'),
+  ('sweep_error', '1 minute', 'a row that the sweep could not process is tried again after so long; it doubles'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
