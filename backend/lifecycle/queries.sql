@@ -122,8 +122,8 @@ select * from voice_clone.begin_object_removal(%(removal)s)
 select voice_clone.end_object_removal(%(removal)s, %(is_final)s, %(message)s)
 
 -- mirror_reflections --
--- a function of the active attempts alone, so one call serves every message of a batch
-select voice_clone.mirror_reflections(%(ids)s)
+-- a function of the active attempts alone, so one call serves every message of a batch; returns those that it left
+select voice_clone.mirror_unlocked_reflections(%(ids)s)
 
 -- events_after --
 -- one query for every attempt that changed and is followed here

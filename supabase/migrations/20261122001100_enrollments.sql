@@ -44,7 +44,7 @@ create index enrollments_orphaned_at_idx on voice_clone.enrollments (orphaned_at
 create index enrollments_sweep_at_idx on voice_clone.enrollments (sweep_at) where sweep_at is not null;
 -- The region comes last: a voice's enrollment is also looked up without it.
 create unique index enrollments_provider_voice_id_idx
-  on voice_clone.enrollments (provider, provider_voice_id, region);
+  on voice_clone.enrollments (provider, provider_voice_id, region) where provider_voice_id is not null;
 
 alter table voice_clone.enrollments enable row level security;
 revoke all on voice_clone.enrollments from public, anon, authenticated, service_role;

@@ -28,7 +28,7 @@ end
 $$;
 
 -- Sends a message for each enrollment that is due, at most p_limit, and returns how many were due. The wait before the
--- next message doubles. An enrollment whose attempt has a worker gets no message.
+-- next message doubles. An enrollment whose attempt has a worker gets no message; one with an error is postponed.
 create function voice_clone.sweep_enrollments(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -39,18 +39,23 @@ declare
 begin
   for e in
     select * from voice_clone.enrollments x where x.sweep_at <= now()
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
     order by x.sweep_at limit p_limit
     for no key update skip locked
   loop
     v_count := v_count + 1;
-    if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
-      v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
-    end if;
-    update voice_clone.enrollments x
-    set sweep_at = now() + least(
-      greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
-      voice_clone.timeout('lost_message_cap'))
-    where x.id = e.id;
+    begin
+      update voice_clone.enrollments x
+      set sweep_at = now() + least(
+        greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
+        voice_clone.timeout('lost_message_cap'))
+      where x.id = e.id;
+      if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
+        v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
+      end if;
+    exception when others then
+      perform voice_clone.postpone_row('enrollment', e.id, sqlerrm, sqlstate);
+    end;
   end loop;
   perform voice_clone.send_messages('voice_cleanup', v_messages, 0);
   return v_count;

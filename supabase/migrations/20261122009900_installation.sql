@@ -43,8 +43,7 @@ as $$
   where p.pronamespace in ('voice_clone'::regnamespace, 'operations'::regnamespace)
     and p.proowner = (select c.relowner from pg_catalog.pg_class c where c.oid = 'voice_clone.installation'::regclass)
   union all
-  select 'queue ' || q.name from voice_clone.queues q where to_regclass('pgmq.q_' || q.name) is not null
-    and to_regclass('pgmq.q_' || q.name || '_dead') is not null
+  select 'queue ' || q.name from voice_clone.queues q where voice_clone.has_queue_tables(q.name)
   union all
   select 'the key of the mirror' from voice_clone.mirror_key
   union all

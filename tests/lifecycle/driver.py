@@ -54,6 +54,7 @@ class Driver(RuleBasedStateMachine):
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
         self.provider: dict[str, str] = {}  # voices by label
+        self.lost_mirrors: set[str] = set()  # reflections whose mirror waits for the sweep
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
         bench.force("select proof.forget()")
         bench.add_users()
@@ -122,6 +123,7 @@ class Driver(RuleBasedStateMachine):
     def verify_invariants(self) -> None:
         before, self.snapshot = self.snapshot, self.bench.watch(self.snapshot)
         self.is_whole = False
+        self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")

@@ -4,7 +4,7 @@ Times are seconds on the model's own clock, which only a wait moves. Every span 
 every wait is whole ticks, so that the real time that a run takes decides nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.lifecycle.rows import (
@@ -283,8 +283,26 @@ class Model:
 
     # What the sweep does
 
-    def recover(self, a: Attempt) -> str:
+    def is_mirror_behind(self, a: Attempt, shown: Mapping[str, int]) -> bool:
+        """`shown`: the versions that the mirrors show."""
+        last = self.last_shown(a.reflection_id or "")
+        return last is not None and shown.get(str(a.reflection_id), 0) < last.version
+
+    def awaits_nothing(self, a: Attempt) -> bool:
+        waits = a.status in ("queued", "verifying") or (
+            a.status == "ready"
+            and a.reflection_id is not None
+            and (
+                a.runtime_status == "pending"
+                or (a.runtime_status == "synced" and a.preview_status == "required")
+            )
+        )
+        return a.until is None and a.status != "awaiting_upload" and not (a.is_active and waits)
+
+    def recover(self, a: Attempt, is_mirror_behind: bool) -> str:
         """The sweep of one attempt that is due."""
+        if self.awaits_nothing(a):
+            return "postponed" if is_mirror_behind else "compared"
         lost = a.until is not None and a.until <= self.clock
         if lost or (a.until is not None and a.since + STEP <= self.clock):
             code = "worker_lost" if lost else "deadline_exceeded"

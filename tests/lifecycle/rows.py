@@ -13,6 +13,7 @@ TIMES = {
     "lost_message": 2500,
     "lost_message_cap": 10_500,
     "step": STEP,
+    "mirror_progress": 500,
     "orphan_grace": 5500,
     "verification": 30_500,
     "verification_poll": 1500,

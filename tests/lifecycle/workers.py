@@ -51,13 +51,14 @@ class Workers(Users):
 
     def mirror(self, reflection: str, number: int, *, crash: bool) -> None:
         """The effect and the archive of its message are one transaction."""
-        sql = f"select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
+        sql = f"select voice_clone.mirror_unlocked_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
         self.call("mirrors", sql, crash=crash, reflection=reflection, queue="voice_mirror", number=number)
         where = ("voice_mirror", number)
         if crash:
             self.step.kept = where
         else:
             self.step.archived, self.step.mirrored = where, reflection
+            self.lost_mirrors.discard(reflection)
 
     def empties_a_folder(self, removal: str, number: int, *, crash: bool) -> None:
         row = self.bench.ask(lifecycle.begin_object_removal, removal=removal)
