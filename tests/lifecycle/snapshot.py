@@ -1,5 +1,6 @@
 """A snapshot of the whole database after a step, and the connections that the steps use."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -65,6 +66,7 @@ class Bench:
         )
         set_json_dumps(msgspec.json.encode, self.service)
         self.steps = 0  # that were taken, over all examples
+        self.effects: Counter[str] = Counter()  # steps that changed something, by name
         self.users = [str(uuid4()) for _ in range(2)]
         self.stranger = str(uuid4())
         self.superuser.execute(PROOF.read_bytes())
