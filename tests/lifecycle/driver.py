@@ -120,7 +120,10 @@ class Driver(RuleBasedStateMachine):
 
     @invariant()
     def verify_invariants(self) -> None:
-        before, self.snapshot = self.snapshot, self.bench.watch(self.snapshot)
+        before, self.snapshot = (
+            self.snapshot,
+            self.bench.watch(self.snapshot, rereads=self.step.name == "waits"),
+        )
         self.is_whole = False
         self.count_effect(before)
         check_all(before, self.snapshot, self.step)

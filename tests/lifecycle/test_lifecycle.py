@@ -1,9 +1,8 @@
 """The lifecycle holds in every order of events; a mutant without an invariant is found.
 
 The orders are new each day: the seed is the date, which pytest prints. `--lifecycle-seed` gives the orders
-of another day. An order that fails is kept in .local/cache/orders and tried first by the next run; its blob is
-printed, and
-`--lifecycle-replay` runs that order alone.
+of another day. An order that fails is kept in .local/cache/orders and tried first by the next run. Its blob
+is printed, and `--lifecycle-replay` runs that order alone.
 """
 
 import re
@@ -36,7 +35,7 @@ ORDINARY = settings(
     HUNT,
     derandomize=False,
     database=DirectoryBasedExampleDatabase(CACHE / "orders"),
-    max_examples=160,
+    max_examples=100,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     print_blob=True,
 )

@@ -14,10 +14,15 @@ BUCKETS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "supabase" / "config.
 ]["buckets"]
 
 
-class Scene:
+class People:
     def __init__(self, given: Fixture) -> None:
         self.given, self.database = given, given.database
         self.owner, self.other, self.stranger = given.user(), given.user(), given.user()
+
+
+class Scene(People):
+    def __init__(self, given: Fixture) -> None:
+        super().__init__(given)
         self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
         given.one("select voice_clone.set_slots('local', '', 100)")
         for bucket in BUCKETS:
