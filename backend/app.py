@@ -39,7 +39,9 @@ from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
@@ -48,6 +50,7 @@ from backend.web.health import HealthController, Probes
 from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
+from backend.web.rate_limits import RateLimits
 from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
@@ -83,13 +86,16 @@ def create_app(
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
     deadlines = ClientDeadlines()
+    limits = RateLimits(settings.limits, database)
     hub = EventHub(settings.database, database)
-    local = LocalProvider(StorageProfiles(storage))
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
     context = AppContext(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, http)},
+        providers={local.name: local, **remote},
         inspector=AudioInspector(),
     )
     drainer = Drainer(
@@ -121,6 +127,7 @@ def create_app(
                 "verifier": verifier,
                 "hub": hub,
                 "deadlines": deadlines,
+                "limits": limits,
             }
         ),
         dependencies={
@@ -131,6 +138,7 @@ def create_app(
             "context": Provide(lambda: context, sync_to_thread=False),
             "hub": Provide(lambda: hub, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
+            "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
@@ -186,7 +194,13 @@ def cors(origins: list[str]) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=origins,
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
-        expose_headers=["idempotency-replayed", "retry-after", "x-request-id"],
+        expose_headers=[
+            "idempotency-replayed",
+            "ratelimit",
+            "ratelimit-policy",
+            "retry-after",
+            "x-request-id",
+        ],
         max_age=600,
     )
 

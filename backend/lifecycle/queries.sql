@@ -32,8 +32,12 @@ left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claime
 select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
 
 -- intend --
--- committed before the provider's call
+-- committed before the provider's call; null where no slot is free yet
 select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s, %(settle)s) as id
+
+-- wait_for_slot --
+-- false: no voice is being removed, and no deleted one can be
+select voice_clone.wait_for_slot(%(attempt)s, %(epoch)s, %(message)s) as waits
 
 -- resolve --
 -- closed: the provider made no voice; unknown: its label is looked up
@@ -109,9 +113,17 @@ select * from voice_clone.begin_cleanup(%(enrollment)s)
 -- orphaned, closed or removed, unless another cleanup was first; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
 
+-- begin_object_removal --
+-- no row: the folder was emptied for the last time
+select * from voice_clone.begin_object_removal(%(removal)s)
+
+-- end_object_removal --
+-- the folder was emptied, with the archive of its message
+select voice_clone.end_object_removal(%(removal)s, %(is_final)s, %(message)s)
+
 -- mirror_reflections --
--- a function of the active attempts alone, so one call serves every message of a batch
-select voice_clone.mirror_reflections(%(ids)s)
+-- a function of the active attempts alone, so one call serves every message of a batch; returns those that it left
+select voice_clone.mirror_unlocked_reflections(%(ids)s)
 
 -- events_after --
 -- one query for every attempt that changed and is followed here

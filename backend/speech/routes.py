@@ -14,11 +14,14 @@ from backend.providers.base import ProviderError, SpeechRequest
 from backend.providers.problems import as_speech_error
 from backend.voices.voices import find_voice
 from backend.web.authentication import require_user
+from backend.web.rate_limits import POLICY, RateLimits
+
+LONGEST_TEXT = 10_000  # characters; a provider may accept less
 
 
 class NewSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice_id: UUID
-    text: Annotated[str, Meta(min_length=1)]
+    text: Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
     format: Literal["wav"] = "wav"
 
 
@@ -27,9 +30,13 @@ class SpeechController(Controller):
     guards = (require_user,)
     tags = ("speech",)
 
-    @post(status_code=200)
+    @post(status_code=200, opt={POLICY: "speech"})
     async def generate(
-        self, data: JSONBody[NewSpeech], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+        self,
+        data: JSONBody[NewSpeech],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        limits: NamedDependency[RateLimits],
     ) -> Response[bytes]:
         """A WAV file (16-bit PCM, mono), spoken with the model that the voice was made for.
 
@@ -43,10 +50,13 @@ class SpeechController(Controller):
             text=data.text,
             language=voice.language,
         )
+        await limits.use("characters", caller.user_id, len(data.text))
         try:
             speech = await provider.synthesize(request)
         except ProviderError as error:
             raise as_speech_error(error) from error
+        # Deleted or revoked while it spoke: nothing that it said is sent.
+        await find_voice(context, caller, data.voice_id)
         return Response(
             speech, media_type="audio/wav", headers={"content-disposition": 'inline; filename="speech.wav"'}
         )

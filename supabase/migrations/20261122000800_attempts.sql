@@ -4,7 +4,7 @@
 -- between the first and the last byte that changed.
 create table public.voice_clone_attempts (
   id uuid primary key,
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
@@ -62,6 +62,8 @@ create table public.voice_clone_attempts (
 
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
+  constraint voice_clone_attempts_owner check (
+    user_id is not null or (not is_active and status in ('expired', 'cancelled'))),
   constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_seconds is null)),
   constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
   constraint voice_clone_attempts_budgets check (

@@ -1,5 +1,22 @@
 -- Opening and queueing: how an attempt is created, and how it becomes the active one.
 
+-- Refuses another attempt where the user has as many of these statuses as is allowed. One opening at a time for a user.
+create function voice_clone.check_open_attempts(p_user uuid, p_statuses text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c_limit constant int := 20;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
+  if (select count(*) from public.voice_clone_attempts a
+      where a.user_id = p_user and a.is_enrolling and a.status = any(p_statuses)) >= c_limit then
+    raise exception '% uploads are open already', c_limit
+      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
+            hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
+  end if;
+end
+$$;
+
 -- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
@@ -8,7 +25,6 @@ create function voice_clone.open_attempt(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  c_open_limit constant int := 20; -- uploads of one user that are not finalized
   v_sample uuid;
 begin
   if p_reflection is not null and not exists (
@@ -16,13 +32,7 @@ begin
   ) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a
-      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= c_open_limit then
-    raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
-            hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
-  end if;
+  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload}');
   insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (p_user, p_consent, p_reflection, p_path, p_content_type, p_bytes)
   returning id into v_sample;
@@ -51,6 +61,7 @@ begin
   end if;
   -- One queueing at a time for a reflection; the reflection before its attempts, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
+  -- A reflection that has another owner by now is refused (voice_clone_attempts_same_owner_again).
   select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt for no key update;
   if v_attempt.status <> 'awaiting_upload' then
     raise exception 'attempt % awaits no upload: it is %', p_attempt, v_attempt.status using errcode = 'VC001',
@@ -80,14 +91,16 @@ as $$
 declare
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.measures is not null;
+  where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
   if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
+  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload,queued,processing,verifying}');
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)

@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- A voice or an attempt uses this provider voice, so it is not removed, whatever the status of its enrollment.
+-- A voice that is not deleted or an attempt uses this provider voice, so it is not removed, whatever the status of its enrollment.
 create function voice_clone.is_owned(e voice_clone.enrollments) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -20,6 +20,7 @@ begin
   return exists (
     select from public.voices v
     where v.tts_provider = e.provider and v.provider_region = e.region and v.provider_voice_id = e.provider_voice_id
+      and v.deleted_at is null
   ) or exists (
     select from public.voice_clone_attempts a
     where a.id = e.attempt_id and a.provider_voice_id = e.provider_voice_id and a.status in ('verifying', 'ready'));
@@ -27,7 +28,7 @@ end
 $$;
 
 -- Sends a message for each enrollment that is due, at most p_limit, and returns how many were due. The wait before the
--- next message doubles. An enrollment whose attempt has a worker gets no message.
+-- next message doubles. An enrollment whose attempt has a worker gets no message; one with an error is postponed.
 create function voice_clone.sweep_enrollments(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -38,18 +39,23 @@ declare
 begin
   for e in
     select * from voice_clone.enrollments x where x.sweep_at <= now()
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
     order by x.sweep_at limit p_limit
     for no key update skip locked
   loop
     v_count := v_count + 1;
-    if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
-      v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
-    end if;
-    update voice_clone.enrollments x
-    set sweep_at = now() + least(
-      greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
-      voice_clone.timeout('lost_message_cap'))
-    where x.id = e.id;
+    begin
+      update voice_clone.enrollments x
+      set sweep_at = now() + least(
+        greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
+        voice_clone.timeout('lost_message_cap'))
+      where x.id = e.id;
+      if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
+        v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
+      end if;
+    exception when others then
+      perform voice_clone.postpone_row('enrollment', e.id, sqlerrm, sqlstate);
+    end;
   end loop;
   perform voice_clone.send_messages('voice_cleanup', v_messages, 0);
   return v_count;
@@ -149,7 +155,7 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   select e.id, e.attempt_id, e.provider, e.region, e.provider_voice_id, e.label,
-    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.timeout('orphan_grace')
+    e.status, a.cancel_reason, e.orphaned_at, coalesce(e.removal_due_at, e.orphaned_at + voice_clone.timeout('orphan_grace'))
   from voice_clone.enrollments e
   join public.voice_clone_attempts a on a.id = e.attempt_id
   where e.status in ('orphaned', 'removing')

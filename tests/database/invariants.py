@@ -1,4 +1,4 @@
-"""The twelve invariants of the lifecycle as checks, and for each a mutant that removes it.
+"""The thirteen invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -6,6 +6,7 @@ A check passes on the migrated schema and must fail on its mutant: a check that 
 from collections.abc import Callable
 from itertools import product
 from typing import LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -62,7 +63,8 @@ def a_transition_leaves_its_traces(given: Fixture) -> None:
     ).fetchall()
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in given.messages("voice_clone_process")] == [str(attempt)]
-    assert len(given.messages("voice_mirror")) == 1
+    mirrors = "select count(*) from pgmq.q_voice_mirror m where m.message ->> 'id' = %s"
+    assert given.truth(mirrors, str(given.attempt(attempt)["reflection_id"]))["count"] == 1
     assert given.deadline(attempt)["sweep_at"] is not None, "the sweep sends what is lost"
     given.claim(attempt)
     versions = "select array_agg(version order by id) as all from voice_clone.events where attempt_id = %s"
@@ -144,6 +146,23 @@ def the_mirror_converges(given: Fixture) -> None:
     cleared = given.mirror(reflection)
     assert (cleared["cloneStatus"], cleared["attemptId"], cleared["theme"]) == ("none", None, "dark")
     assert cleared["version"] == given.attempt(newer)["version"]
+    the_mirror_heals(given, user, reflection)
+
+
+def the_mirror_heals(given: Fixture, user: UUID, reflection: UUID) -> None:
+    """A transition that a consumer has not read sends its own message, and the sweep replaces a lost one."""
+    attempt = given.queued(user, reflection)
+    waiting = "select count(*) from pgmq.q_voice_mirror"
+    with psycopg.connect(given.database.service) as consumer:
+        consumer.execute("select voice_clone.mirror_unlocked_reflections(%s)", ([reflection],))
+        given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+        epoch = given.claim(attempt)["lease_epoch"]
+        assert given.truth(waiting)["count"] == 1, "the consumer may have read the attempt already"
+    given.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, epoch)
+    given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    given.one("select count(*) from voice_clone.sweep(100)")
+    assert given.truth(waiting)["count"] > 0, "the sweep compares mirrors with attempts"
 
 
 def the_gate_reads_the_attempt(given: Fixture) -> None:
@@ -165,6 +184,11 @@ def the_gate_reads_the_attempt(given: Fixture) -> None:
     given.launchable(user, reflection)  # and no mirror was written
     assert given.one(gate, reflection, user) == {"launchable": True, "blockers": []}
     assert given.service.execute(gate, (reflection, given.user())).fetchall() == []
+    other = given.user()
+    given.superuser.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
+    assert given.one(gate, reflection, other) == {"launchable": False, "blockers": ["no_voice"]}
+    active = "select count(*) from public.voice_clone_attempts where reflection_id = %s and is_active"
+    assert given.truth(active, reflection)["count"] == 0, "its voice is its former owner's"
 
 
 def a_late_completion_is_an_orphan(given: Fixture) -> None:
@@ -242,6 +266,38 @@ def a_client_sees_its_own_and_writes_nothing(given: Fixture) -> None:
         client.execute("update public.voice_clone_attempts set status = 'cancelled'")
 
 
+def what_is_revoked_or_deleted_goes(given: Fixture) -> None:
+    for is_revoked in (True, False):
+        user = given.user()
+        original = given.launchable(user, given.reflection(user))
+        enrollment = given.truth("select * from voice_clone.enrollments where attempt_id = %s", original)
+        elsewhere = given.reflection(user)
+        use = given.one(
+            "select * from voice_clone.use_custom_voice"
+            "(gen_random_uuid(), %s, %s, 'local', '', %s, null, 'm', 'Ada', 'en', true)",
+            user, elsewhere, enrollment["provider_voice_id"],
+        )["id"]  # fmt: skip
+        sample = given.truth(
+            "select * from public.voice_samples where id = %s", given.attempt(original)["sample_id"]
+        )
+        if is_revoked:
+            given.one("select * from voice_clone.revoke_consent(%s, %s)", sample["consent_id"], user)
+        else:
+            voice = given.attempt(original)["voice_id"]
+            given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
+            begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+            assert begun["reason"] == "attached", "its retention has begun"
+            given.truth("select voice_clone.release_deleted_voices(10, '0')")
+        for attempt in (original, use):
+            assert given.attempt(attempt)["status"] == "cancelled"
+        spoken = "select count(*) from public.voices where user_id = %s and deleted_at is null"
+        assert given.truth(spoken, user)["count"] == 0
+        folder = "select count(*) from voice_clone.object_removals where folder = %s"
+        assert given.truth(folder, f"{user}/{original}")["count"] == 2, "the recording and the preview"
+        begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+        assert begun["task"] == "remove", "without the grace period of an orphan"
+
+
 class as_client:  # noqa: N801 - reads as a clause
     """A connection as the Data API makes it: the role and the claims of one user."""
 
@@ -308,6 +364,10 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         a_client_sees_its_own_and_writes_nothing,
         run("alter table public.voice_clone_attempts disable row level security"),
     ),
+    13: (
+        what_is_revoked_or_deleted_goes,
+        patch("voice_clone.apply_revocation", "perform voice_clone.withdraw(v_attempts);", ""),
+    ),
 }
 
 # More ways to lose an invariant: each is found by the same check.
@@ -345,10 +405,46 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
         5,
         run("alter table voice_clone.enrollments drop constraint enrollments_closed"),
     ),
+    "a transition that relies on a message that is being handled": (
+        6,
+        patch(
+            "voice_clone.has_mirror_message",
+            "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))",
+            "true",
+        ),
+    ),
+    "a mirror that is never compared": (
+        6,
+        patch("voice_clone.sweep", "voice_clone.is_mirror_behind(a.reflection_id)", "false"),
+    ),
     "a message that stays": (
         10,
         patch(
             "voice_clone.acknowledge_messages", "pgmq.delete(p_queue, p_message_ids)", "unnest(p_message_ids)"
+        ),
+    ),
+    "a reflection that changes hands with its voice": (
+        7,
+        run("drop trigger voice_clone_release on public.reflections"),
+    ),
+    "a use that speaks on without its original": (
+        13,
+        patch("voice_clone.silence", "p_attempts => v_uses", "p_attempts => '{}'"),
+    ),
+    "a retention that releases nothing": (
+        13,
+        patch("voice_clone.release_deleted_voices", "set status = 'orphaned', ", "set status = 'attached', "),
+    ),
+    "a recording that stays": (
+        13,
+        patch("voice_clone.remove_samples", "perform voice_clone.request_object_removal", "perform concat"),
+    ),
+    "a deleted voice that is removed at once": (
+        13,
+        patch(
+            "voice_clone.delete_voice",
+            "'voice_deleted');",
+            "'voice_deleted'); perform voice_clone.release_deleted_voices(1, '0');",
         ),
     ),
     "a first event that leaves out too much": (

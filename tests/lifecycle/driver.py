@@ -12,7 +12,7 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.model import Model
+from tests.lifecycle.removals import RemovalModel
 from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
 
@@ -50,13 +50,15 @@ class Driver(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.model = Model()
+        self.model = RemovalModel()
         self.step = Step()
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
         self.provider: dict[str, str] = {}  # voices by label
+        self.lost_mirrors: set[str] = set()  # reflections whose mirror waits for the sweep
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
         bench.force("select proof.forget()")
+        bench.add_users()
         self.snapshot: Snapshot = bench.watch()
 
     @initialize()
@@ -120,12 +122,11 @@ class Driver(RuleBasedStateMachine):
 
     @invariant()
     def verify_invariants(self) -> None:
-        before, self.snapshot = (
-            self.snapshot,
-            self.bench.watch(self.snapshot, rereads=self.step.name == "waits"),
-        )
+        before = self.snapshot
+        self.snapshot = self.bench.watch(before, rereads=self.step.name == "waits")
         self.is_whole = False
         self.count_effect(before)
+        self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")

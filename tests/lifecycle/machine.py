@@ -160,3 +160,5 @@ class Lifecycle(Quiescence):
         queue, number = live[pick % len(live)]
         self.step = Step(f"{name} a message")
         self.bench.force(sql.format(queue), number=number)
+        if name == "loses" and queue == "voice_mirror":
+            self.lost_mirrors.add(self.snapshot.live()[queue, number]["id"])

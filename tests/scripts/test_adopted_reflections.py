@@ -166,7 +166,7 @@ ADOPTED_ROWS: dict[str, str] = {
     delete   none    none    none      none     all
 """,
 }
-# Policies of the application whose change lets nobody reach other rows: they are for everyone, or anon reads all.
+# Changes of policies that let nobody reach other rows: they are for everyone, or anon reads all.
 UNCHANGED = {
     "with a voice": ('"Owners read their reflections" on public.reflections to ',),
     "full": (

@@ -33,6 +33,10 @@ class Scene(People):
                 given.superuser.execute(
                     "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
                 )
+        given.superuser.execute(
+            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at) values (%s, 'x', 'x', now())",
+            (self.owner,),
+        )
         self.fill_queues()
 
     def settle(self, user: UUID) -> UUID:
@@ -46,6 +50,7 @@ class Scene(People):
         given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
         given.open(user, reflection)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one(
             "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{}')",
             str(user),
