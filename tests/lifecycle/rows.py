@@ -83,6 +83,10 @@ class Attempt:
             and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))
         )
 
+    def is_launchable(self) -> bool:
+        is_heard = self.preview_status in ("not_required", "completed")
+        return self.status == "ready" and self.runtime_status == "synced" and is_heard
+
     def has_failed(self) -> bool:
         return self.status == "failed" or (
             self.status == "ready" and "failed" in (self.runtime_status, self.preview_status)

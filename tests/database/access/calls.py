@@ -57,6 +57,7 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.sign_consent",
      "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s", "rows", "VC004"),
     ("voice_clone.start_session", "%(reflection)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.use_rate_limit", "%(user)s, 'speech', 1, 86400, 2", "rows", "other rows"),
     ("voice_clone.use_custom_voice",
      f"gen_random_uuid(), %(user)s, %(reflection)s, 'local', '', 'stock', null, 'm', {CUSTOM}",
      "rows", "VC004"),
@@ -134,6 +135,7 @@ class Objects:
         ):
             given.one(sql, rendered, given.step(rendered, step))
         given.one("select * from voice_clone.revoke_consent(%s, %s)", revoked, user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 86400, 1)", user)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
         return {
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
@@ -164,6 +166,7 @@ def result(connection: Connection, function: str, arguments: str, objects: Objec
                 rows = cursor.execute(statement, objects.arguments(caller)).fetchall()
         except psycopg.Error as error:
             return str(error.sqlstate)
+    rows = [tuple(round(each, 3) if isinstance(each, float) else each for each in row) for row in rows]
     rows = [row for row in rows if any(value is not None for value in row)]
     if not rows:
         return "nothing"

@@ -51,7 +51,9 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.mirror_key": {},
     "voice_clone.object_removals": {},
     "voice_clone.queues": {},
+    "voice_clone.rate_limits": {},
     "voice_clone.slots": {},
+    "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "a table of a queue": {},
 }
@@ -61,7 +63,7 @@ FUNCTIONS: dict[str, str] = {
     "authenticated, voice_clone_service": "public.voice_launch_gate  voice_clone.is_being_removed",
     "service_role": """
         operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
-        operations.queue_metrics  operations.sweep
+        operations.queue_metrics  operations.sweep  operations.sweep_errors
     """,
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
@@ -99,6 +101,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.mark_runtime
         voice_clone.open_attempt
         voice_clone.mirror_reflections
+        voice_clone.mirror_unlocked_reflections
         voice_clone.missing_parts
         voice_clone.orphans
         voice_clone.postpone_messages
@@ -112,6 +115,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
         voice_clone.reject_verification
+        voice_clone.renew_idempotency_key
         voice_clone.renew_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
@@ -131,6 +135,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.sweep_enrollments
         voice_clone.unaccounted_voices
         voice_clone.undeleted_voices
+        voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
         voice_clone.wait_for_slot
