@@ -25,9 +25,9 @@ from backend.errors import (
     DatabaseUnavailable,
     InvalidInput,
     StaleLease,
-    StorageUnavailable,
+    Unavailable,
 )
-from backend.lifecycle.claim import Step, claimed, queries, retry_delay
+from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
@@ -44,7 +44,6 @@ from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import Storage
 from backend.web.logs import log
 
-PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
@@ -85,16 +84,18 @@ async def process_attempt(
             return await enroll(step, provider)
         except ProviderError as error:
             return await resolve_error(step, error)
-        except StorageUnavailable as error:  # the sample itself may be good
-            return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
         except StaleLease:
             return Done("stale_lease")
-        except AppError:  # of the database: the sweep requeues the step when the lease ends
+        except Unavailable as error:  # Storage or the database; where it stays away, the lease ends
+            delay, code, message = waiting_delay(step, error), error.code, error.message
+            return await persist(lambda: requeue(step, delay, code, message))
+        except AppError:
             raise
         except Exception:  # a bug: the budget limits the retries, and an open enrollment is looked up
             log.exception("process_step_crashed", attempt_id=str(attempt_id))
             delay = retry_delay(step.work.process_count)
-            return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
+            message = "Something went wrong on our side."
+            return await requeue(step, delay, "internal_error", message, is_outage=False)
 
 
 async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
@@ -257,14 +258,12 @@ async def resolve_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
 ) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
-    log.warning("provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     unknown = error.kind is ErrorKind.UNKNOWN
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
         await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
-    if unknown or error.kind in PASSING:
-        delay = retry_delay(step.work.process_count, error)
-        return await requeue(step, delay, error.code, error.message)
+    if is_outage(step, error):
+        return await requeue(step, waiting_delay(step, error), error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
 
 
@@ -280,8 +279,10 @@ async def resolve(
     await step.context.database.execute(queries.resolve, step.write(**values, settle=settles_in))
 
 
-async def requeue(step: Step, delay: float, code: str, message: str) -> Outcome:
-    return await end(step, queries.requeue, step.write(delay=delay, code=code, error=message))
+async def requeue(step: Step, delay: float, code: str, message: str, *, is_outage: bool = True) -> Outcome:
+    """Later. An outage is not the attempt's fault, and uses up none of its budget."""
+    values = step.write(delay=delay, code=code, error=message, is_outage=is_outage)
+    return await end(step, queries.requeue, values)
 
 
 async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> Outcome:

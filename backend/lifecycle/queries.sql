@@ -63,18 +63,19 @@ select runtime_status from voice_clone.await_verification(
 select id from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
 
 -- requeue --
--- later, while the budget lasts
-select id from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
+-- later, while the budget lasts or in an outage
+select id from voice_clone.requeue_attempt(
+  %(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s, %(is_outage)s)
 
 -- mark_runtime --
 -- what the runtime said of the voice
 select id from voice_clone.mark_runtime(
-  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s, %(is_outage)s)
 
 -- mark_preview --
 -- the clip, or why there is none
 select id from voice_clone.mark_preview(
-  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s, %(is_outage)s)
 
 -- verification_work --
 -- no row: no such attempt

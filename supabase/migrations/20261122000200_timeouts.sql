@@ -14,6 +14,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
+  ('outage', '24 hours', 'a step that waits so long for what is away fails'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),

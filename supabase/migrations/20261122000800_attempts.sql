@@ -37,6 +37,7 @@ create table public.voice_clone_attempts (
   lease_seconds int,
   leased_at timestamptz,
   not_before timestamptz,
+  waiting_since timestamptz,
 
   process_count int not null default 0,
   verify_count int not null default 0,
@@ -76,6 +77,8 @@ comment on column public.voice_clone_attempts.is_enrolling is
 comment on column public.voice_clone_attempts.lease_seconds is
   'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
+comment on column public.voice_clone_attempts.waiting_since is
+  'when the present step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;

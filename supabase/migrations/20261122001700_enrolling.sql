@@ -119,7 +119,7 @@ begin
   return query
     update public.voice_clone_attempts x
     set status = 'ready', provider_voice_id = p_provider_voice_id, target_model = p_target_model, request_id = p_request_id,
-        error_code = null, error_message = null,
+        error_code = null, error_message = null, waiting_since = null,
         runtime_status = case when v_syncs then 'syncing' else x.runtime_status end,
         sync_count = x.sync_count + v_syncs::int,
         lease_owner = case when v_syncs then x.lease_owner end,
@@ -164,7 +164,7 @@ begin
   return query
     update public.voice_clone_attempts x
     set status = 'verifying', provider_voice_id = p_provider_voice_id, target_model = p_target_model,
-        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_seconds = null
+        request_id = e.request_id, error_code = null, error_message = null, waiting_since = null, lease_owner = null, lease_seconds = null
     where x.id = a.id
     returning *;
 end

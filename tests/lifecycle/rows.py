@@ -14,6 +14,7 @@ TIMES = {
     "lost_message_cap": 10_500,
     "step": STEP,
     "orphan_grace": 5500,
+    "outage": 6500,
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
@@ -57,6 +58,7 @@ class Attempt:
     until: float | None = None
     since: float = 0.0
     not_before: float | None = None
+    waiting_since: float | None = None
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False

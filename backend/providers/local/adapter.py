@@ -28,13 +28,13 @@ from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
     SAMPLE_TOO_LARGE,
-    SAMPLE_UNAVAILABLE,
     TEXT_EMPTY,
     TEXT_TOO_LONG,
     UNAVAILABLE,
     UNKNOWN,
     VOICE_NOT_FOUND,
     Failure,
+    unreadable,
 )
 from backend.providers.local.jobs import VOICES, Measure, Measures, Speak
 from backend.sandbox.errors import InputRefused
@@ -219,7 +219,7 @@ async def _read(sample: Sample) -> bytes:
             if len(data) > MAX_BYTES:
                 break
     except Exception as error:
-        raise _error(SAMPLE_UNAVAILABLE) from error
+        raise _error(unreadable(error)) from error
     if len(data) > MAX_BYTES:
         raise _error(SAMPLE_TOO_LARGE)
     return bytes(data)
