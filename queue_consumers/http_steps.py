@@ -21,6 +21,7 @@ from queue_consumers.settings import ServiceSettings
 MOVED_ON = {(404, "not_found"), (409, "illegal_transition")}
 # The service does not work for now, or refuses this consumer's token; the message is not at fault.
 OUTAGES = {401, 403, 429, 502, 503, 504}
+IDLE_SECONDS = 5.0  # shorter than REQUEST_TIMEOUT_SECONDS, after which the service closes a connection
 
 
 class Problem(Struct):
@@ -33,6 +34,7 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
         service.url if service else "",
         headers={"authorization": f"Bearer {service.internal_token}"} if service else {},
         connections=connections,
+        idle_seconds=IDLE_SECONDS,
         read_seconds=None,
     )
 

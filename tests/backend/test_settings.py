@@ -29,7 +29,7 @@ def problems(**changes: str) -> list[str]:
 
 
 def documented() -> dict[str, str]:
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    return dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
 
 
 def read_by_code() -> dict[str, list[msgspec.structs.FieldInfo]]:

@@ -127,6 +127,13 @@ def the_mirror_converges(given: Fixture) -> None:
     assert given.one("select voice_clone.mirror_reflections(%s) as count", [reflection])["count"] == 0
     for forged in ('{"cloneStatus": "ready"}', '{"theme": "dark"}'):
         refused(given, "42501", "update public.reflections set voice = %s where id = %s", forged, reflection)
+        with given.superuser.transaction():  # nor with a setting of one's own
+            given.superuser.execute("select set_config('voice_clone.mirror_pass', 'forged', true)")
+            with given.superuser.transaction(force_rollback=True):
+                refused(
+                    given, "42501", "update public.reflections set voice = %s where id = %s",
+                    forged, reflection,
+                )  # fmt: skip
     newer = given.queued(user, reflection)
     assert given.attempt(newer)["version"] > mirror["version"], "a newer attempt starts above what was shown"
     assert given.mirror(reflection)["attemptId"] == str(newer)
@@ -318,6 +325,14 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     ),
     "no deadline": (3, run("drop trigger voice_clone_attempts_set_deadline on public.voice_clone_attempts")),
     "a stale renewal": (4, patch("voice_clone.renew_lease", "and d.lease_epoch = p_epoch", "")),
+    "a guard that any setting opens": (
+        6,
+        patch(
+            "voice_clone.protect_mirror_keys",
+            "= voice_clone.mirror_pass(pg_trigger_depth())",
+            "<> ''",
+        ),
+    ),
     "an intent that is closed although its voice is known": (
         5,
         patch("voice_clone.resolve_enrollment", "and e.provider_voice_id is not null", "and false"),
