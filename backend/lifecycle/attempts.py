@@ -120,6 +120,7 @@ class Work(Struct, frozen=True, kw_only=True):
     source: str
     provider: str
     region: str
+    account: str | None  # of the open enrollment or the voice; null where there is neither
     name: str
     language: str
     provider_voice_id: str | None

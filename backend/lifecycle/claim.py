@@ -16,7 +16,8 @@ from backend.database.backoff import full_jitter, outage_delay
 from backend.database.queries import load_queries
 from backend.errors import AppError, DatabaseUnavailable, StaleLease
 from backend.lifecycle.attempts import Work
-from backend.providers.base import ErrorKind, ProviderError
+from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
+from backend.providers.places import find_provider
 from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.web.logs import log
 from backend.web.retry_after import MAX_RETRY_AFTER
@@ -28,6 +29,7 @@ WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
 CLAIMED_LATER = {"busy", "user_busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
+FOR_OPERATORS = {ErrorKind.MISCONFIGURED, ErrorKind.MISPLACED}  # nothing changes until they act
 PERSIST_TRIES = 6
 PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS = 0.5, 8.0
 
@@ -46,6 +48,11 @@ class Step(Struct, frozen=True, kw_only=True):
     work: Work
     epoch: int
     message_id: int | None
+
+    def provider(self) -> VoiceProvider:
+        """Where the attempt's voice is, or will be made. Raises ProviderError if that is not set up here."""
+        work = self.work
+        return find_provider(self.context.providers, work.provider, work.region, work.account)
 
     def write(self, **values: Any) -> dict[str, Any]:
         """The parameters of a write: the common ones and these."""
@@ -116,7 +123,7 @@ def waiting_delay(step: Step, error: AppError | ProviderError) -> float:
 
 def is_outage(step: Step, error: ProviderError) -> bool:
     """Whether the failure is not the attempt's fault: another try may succeed, and none is counted."""
-    level = logging.ERROR if error.kind is ErrorKind.MISCONFIGURED else logging.WARNING
+    level = logging.ERROR if error.kind in FOR_OPERATORS else logging.WARNING
     log.log(level, "provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     return error.kind is not ErrorKind.REJECTED
 

@@ -10,7 +10,6 @@ has a message.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 from msgspec import structs
@@ -30,6 +29,7 @@ from backend.errors import (
 from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
+from backend.lifecycle.stored_sample import StoredSample
 from backend.providers.base import (
     Enrolled,
     EnrollRequest,
@@ -40,31 +40,12 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
-from backend.storage.buckets import SAMPLE_BUCKET
-from backend.storage.client import Storage
 from backend.web.logs import log
 
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
-
-
-class StoredSample:
-    """The prepared sample in Storage, as a provider takes it: WAV, 24 kHz, mono, 16-bit."""
-
-    content_type = "audio/wav"
-
-    def __init__(self, storage: Storage, path: str, size: int) -> None:
-        self._storage = storage
-        self._path = path
-        self.size = size
-
-    async def signed_url(self, seconds: int) -> str:
-        return await self._storage.signed_url(SAMPLE_BUCKET, self._path, seconds)
-
-    def stream(self) -> AsyncIterator[bytes]:
-        return self._storage.stream(SAMPLE_BUCKET, self._path)
 
 
 async def process_attempt(
@@ -75,10 +56,8 @@ async def process_attempt(
     async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
         if not isinstance(step, Step):
             return step
-        provider = context.providers.get(step.work.provider)
-        if provider is None:
-            return await fail(step, "provider_not_configured", "This voice provider is not set up here.")
         try:
+            provider = step.provider()
             if step.work.source == "custom_voice":
                 return await attach_custom(step, provider)
             return await enroll(step, provider)
@@ -163,7 +142,9 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
     )
     settings = step.context.settings.providers
     settle_seconds = settings.enrollment_settle_seconds
-    intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
+    intent = step.write(
+        label=request.label, kind=provider.voice_kind, settle=settle_seconds, account=provider.accounts[0]
+    )
     enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
     try:
         async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does

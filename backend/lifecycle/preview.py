@@ -29,13 +29,8 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
         if not isinstance(step, Step):
             return step
         work = step.work
-        provider = context.providers.get(work.provider)
-        if provider is None:
-            return await mark_preview(
-                step, "failed", "provider_not_configured", "This voice provider is not set up here."
-            )
         try:
-            clip = await provider.synthesize(
+            clip = await step.provider().synthesize(
                 SpeechRequest(
                     provider_voice_id=work.provider_voice_id or "",
                     target_model=work.target_model or "",

@@ -19,12 +19,8 @@ async def sync_runtime(context: AppContext, attempt_id: UUID, *, message_id: int
 
 async def sync(step: Step) -> Outcome:
     """The same, for a step that has the lease already."""
-    provider = step.context.providers.get(step.work.provider)
-    if provider is None:
-        return await mark_runtime(
-            step, "failed", "provider_not_configured", "This voice provider is not set up here."
-        )
     try:
+        provider = step.provider()
         problem = await runtime_problem(step, provider)
     except ProviderError as error:
         if is_outage(step, error):

@@ -19,10 +19,12 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
     qwen_region: str = field(name="QWEN_REGION", default="")
     qwen_base_url: str = field(name="QWEN_BASE_URL", default="")
     qwen_workspace_id: str = field(name="QWEN_WORKSPACE_ID", default="")
+    qwen_account: str = field(name="QWEN_ACCOUNT", default="")
     qwen_target_model: str = field(name="QWEN_TARGET_MODEL", default=TARGET_MODEL)
     qwen_voice_slots: Slots | None = field(name="QWEN_VOICE_SLOTS", default=None)
     elevenlabs_api_key: str = field(name="ELEVENLABS_API_KEY", default="")
     elevenlabs_base_url: str = field(name="ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io")
+    elevenlabs_account: str = field(name="ELEVENLABS_ACCOUNT", default="")
     elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
     elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
 
@@ -43,6 +45,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             base_url=self.qwen_base_url or None,
             workspace_id=self.qwen_workspace_id or None,
             target_model=self.qwen_target_model,
+            account=self.qwen_account,
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )
@@ -56,6 +59,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             api_key=self.elevenlabs_api_key,
             base_url=self.elevenlabs_base_url,
             model_id=self.elevenlabs_model_id,
+            account=self.elevenlabs_account,
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )

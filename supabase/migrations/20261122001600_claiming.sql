@@ -168,14 +168,15 @@ begin
 end
 $$;
 
--- What a worker needs to know of the attempt that it claimed, with the enrollment whose outcome is open, if any.
+-- What a worker needs to know of the attempt that it claimed, with the enrollment whose outcome is open, if any. The account
+-- is that of this enrollment, or of the attempt's voice; null where neither exists.
 -- ready_seconds is how long ago the voice was made: its provider may list it only after a while. waiting_seconds is how
 -- long the step has met an outage.
 -- Volatile, so that it sees the claim that it is joined to. In plpgsql, which plans the query once a session.
 create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
   attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
-  name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
+  account text, name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
   preview_count int, path text, bytes bigint, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
   settles_in_seconds float8, ready_seconds float8, waiting_seconds float8
@@ -184,7 +185,7 @@ language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region,
+    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region, coalesce(e.account, a.account),
       a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
       a.preview_count, s.prepared_path, s.prepared_bytes, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,

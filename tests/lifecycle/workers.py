@@ -185,7 +185,7 @@ class Workers(Users):
             refusal, dies = Refusal("VC007", 5), False
         row = self.call(
             "intends an enrollment", lifecycle.intend, refusal, crash=dies,
-            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE,
+            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE, account="local",
         )  # fmt: skip
         if row is not None:
             settles_at = self.model.clock + SETTLE

@@ -87,6 +87,7 @@ class LocalProvider:
     name = "local"
     voice_kind = "match"
     region: str | None = None
+    accounts: tuple[str, ...] = ("local",)
     target_model = TARGET_MODEL
     limits = Limits(
         min_seconds=3.0,
