@@ -15,7 +15,9 @@ from backend.providers.local.adapter import LocalProvider
 from backend.providers.places import find_provider
 from backend.providers.registry import remote_providers
 from backend.settings import Settings
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.web.http_client import HttpClient
 
 queries = load_queries(__file__)
@@ -98,9 +100,12 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 async def reconcile(settings: Settings) -> Found:
     """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
     http = HttpClient()
-    local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
+    storage = Storage(settings.supabase, http)
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
     found = Found(unknown=[], missing=[], elsewhere=[], errors={})
-    providers = {local.name: local, **remote_providers(settings.providers, http)}
+    providers = {local.name: local, **remote}
     async with http, Database(settings.database) as database:
         for row in await database.fetch_all(queries.places, {}, row=PlaceRow):
             try:

@@ -16,8 +16,7 @@ from msgspec import structs
 from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
-from backend.database.backoff import full_jitter
-from backend.database.pool import required
+from backend.database.backoff import full_jitter, outage_delay
 from backend.errors import (
     AppError,
     Conflict,
@@ -29,7 +28,6 @@ from backend.errors import (
 from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
-from backend.lifecycle.stored_sample import StoredSample
 from backend.providers.base import (
     Enrolled,
     EnrollRequest,
@@ -40,8 +38,10 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
+from backend.storage.samples import StoredSample
 from backend.web.logs import log
 
+NO_SLOT = "The voice provider has no room for another voice."
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
@@ -145,7 +145,11 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
     intent = step.write(
         label=request.label, kind=provider.voice_kind, settle=settle_seconds, account=provider.accounts[0]
     )
-    enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
+    enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
+    if enrollment_id is None:
+        return await wait_for_slot(step) or await requeue(
+            step, outage_delay(step.work.waiting_seconds), "provider_full", NO_SLOT
+        )
     try:
         async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
             enrolled = await provider.enroll(request)
@@ -243,9 +247,20 @@ async def resolve_error(
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
         await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
+    if error.kind is ErrorKind.FULL and (waiting := await wait_for_slot(step)):
+        return waiting
     if is_outage(step, error):
         return await requeue(step, waiting_delay(step, error), error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
+
+
+async def wait_for_slot(step: Step) -> Outcome | None:
+    """Queued again until a removed voice has left its slot, at no cost of the budget. None: none will."""
+    try:
+        waits = await step.context.database.fetch_value(queries.wait_for_slot, step.write(), of=bool)
+    except StaleLease:
+        return Done("stale_lease")
+    return Done("slot_awaited", acknowledged=step.message_id is not None) if waits else None
 
 
 async def resolve(

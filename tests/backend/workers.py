@@ -11,7 +11,9 @@ from backend.lifecycle.claim import WORKER_ID, Step, StepClaim, queries
 from backend.providers.base import VoiceProvider
 from backend.providers.registry import remote_providers
 from backend.settings import load_settings
-from backend.storage.client import Storage
+from backend.storage.buckets import REFERENCE_VOICES
+from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.web.http_client import HttpClient
 from tests.backend.conftest import INTERNAL_TOKEN
 from tests.backend.storages import JWT_SECRET, SECRET_KEY
@@ -92,7 +94,9 @@ async def workers(
             settings=loaded,
             database=database,
             storage=storage,
-            providers=remote_providers(loaded.providers, http),
+            providers=remote_providers(
+                loaded.providers, http, StoredSamples(storage), StorageProfiles(storage, REFERENCE_VOICES)
+            ),
             inspector=AudioInspector(),
         )
         user = given.user()

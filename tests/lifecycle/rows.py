@@ -18,6 +18,8 @@ TIMES = {
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
+    "deleted_voice": 20_500,
+    "object_removal": 5500,
 }
 OPEN = ("intended", "unknown")
 LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")
@@ -33,7 +35,7 @@ class Refusal:
 
 @dataclass
 class Consent:
-    user: str
+    user: str | None  # None once the user is deleted
     subject: str | None
     revoked: bool = False
 
@@ -43,9 +45,10 @@ class Attempt:
     """Named like the columns; `None` in `until` means that no worker holds the lease."""
 
     id: str
-    user_id: str
+    user_id: str | None
     reflection_id: str | None
     consent: str | None
+    sample: str | None = None  # the attempt that it was recorded for
     source: str = "sample"
     provider: str = "local"
     status: str = "awaiting_upload"
@@ -104,3 +107,4 @@ class Enrollment:
     status: str = "intended"
     voice: str | None = None
     orphaned_at: float = 0.0
+    removal_due: float | None = None  # without a grace period
