@@ -56,7 +56,8 @@ class SpeechController(Controller):
         try:
             speech = await find_provider(context.providers, *place).synthesize(request)
         except ProviderError as error:
-            await find_speaking_voice(context, caller, data.voice_id)  # removed meanwhile: that is why it failed
+            # Where it was removed meanwhile, that is why it failed.
+            await find_speaking_voice(context, caller, data.voice_id)
             raise as_speech_error(error) from error
         # Deleted or revoked while it spoke: nothing that it said is sent.
         await find_speaking_voice(context, caller, data.voice_id)
