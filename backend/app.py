@@ -44,10 +44,10 @@ from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
 from backend.web.health import HealthController, Probes
-from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
 from backend.web.request_log import RequestLog
+from backend.web.upstreams import Upstreams
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -75,10 +75,10 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
-    http = HttpClient()
+    upstreams = Upstreams()
     database = Database(settings.database)
-    storage = Storage(settings.supabase, http)
-    verifier = TokenVerifier(settings.supabase, http)
+    storage = Storage(settings.supabase, upstreams.storage)
+    verifier = TokenVerifier(settings.supabase, upstreams.keys)
     background = Background()
     hub = EventHub(settings.database, database)
     local = LocalProvider(StorageProfiles(storage))
@@ -86,7 +86,7 @@ def create_app(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, http)},
+        providers={local.name: local, **remote_providers(settings.providers, upstreams)},
         inspector=AudioInspector(),
     )
     drainer = Drainer(
@@ -97,7 +97,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with http, database, hub:
+        async with upstreams, database, hub:
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
@@ -112,7 +112,6 @@ def create_app(
         state=State(
             {
                 "settings": settings,
-                "http": http,
                 "database": database,
                 "storage": storage,
                 "verifier": verifier,
@@ -121,7 +120,6 @@ def create_app(
         ),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
-            "http": Provide(lambda: http, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),

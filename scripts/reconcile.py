@@ -14,7 +14,7 @@ from backend.providers.local.adapter import LocalProvider
 from backend.providers.registry import remote_providers
 from backend.settings import Settings
 from backend.storage.client import Storage, StorageProfiles
-from backend.web.http_client import HttpClient
+from backend.web.upstreams import Upstreams
 
 queries = load_queries(__file__)
 BATCH = 500  # voices compared in one statement
@@ -77,11 +77,12 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 
 async def reconcile(settings: Settings) -> Found:
     """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
-    http = HttpClient()
-    local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
+    upstreams = Upstreams()
+    local = LocalProvider(StorageProfiles(Storage(settings.supabase, upstreams.storage)))
+    providers = (local, *remote_providers(settings.providers, upstreams).values())
     found = Found(unknown=[], missing=[], errors={})
-    async with http, Database(settings.database) as database:
-        for provider in (local, *remote_providers(settings.providers, http).values()):
+    async with upstreams, Database(settings.database) as database:
+        for provider in providers:
             try:
                 await compare(database, provider, found)
             except (ProviderError, AppError) as error:

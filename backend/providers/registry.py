@@ -4,13 +4,13 @@ from backend.providers.base import VoiceProvider
 from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.providers.qwen.adapter import Qwen
 from backend.settings.providers import ProviderSettings
-from backend.web.http_client import HttpClient
+from backend.web.upstreams import Upstreams
 
 
-def remote_providers(settings: ProviderSettings, http: HttpClient) -> dict[str, VoiceProvider]:
+def remote_providers(settings: ProviderSettings, upstreams: Upstreams) -> dict[str, VoiceProvider]:
     providers: dict[str, VoiceProvider] = {}
     if settings.qwen_api_key and settings.qwen:
-        providers["qwen"] = Qwen(settings.qwen, http)
+        providers["qwen"] = Qwen(settings.qwen, upstreams.provider("qwen"))
     if settings.elevenlabs_api_key and settings.elevenlabs:
-        providers["elevenlabs"] = ElevenLabs(settings.elevenlabs, http)
+        providers["elevenlabs"] = ElevenLabs(settings.elevenlabs, upstreams.provider("elevenlabs"))
     return providers

@@ -22,6 +22,8 @@ CHUNK = 1 << 18  # bytes
 PAGE = 1000  # objects of one listing
 KEY_REFUSED = (401, 403)
 PROBE_SECONDS = 3.0
+CALL_SECONDS = 20.0
+TRANSFER_SECONDS = 60.0  # of a whole upload, or of a download into a file
 
 
 class StorageRefused(AppError):  # noqa: N818 - as the other errors
@@ -156,7 +158,13 @@ class Storage:
         upsert: bool = False,
     ) -> None:
         headers = {"content-type": content_type, "x-upsert": str(upsert).lower()}
-        await self._call("POST", f"/object/{object_path(bucket, path)}", content=content, headers=headers)
+        await self._call(
+            "POST",
+            f"/object/{object_path(bucket, path)}",
+            content=content,
+            headers=headers,
+            total_seconds=TRANSFER_SECONDS,
+        )
 
     async def remove(self, bucket: str, paths: Sequence[str]) -> int:
         """The number of objects that existed."""
@@ -200,11 +208,19 @@ class Storage:
         return "ok"
 
     async def _call(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **body: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        total_seconds: float = CALL_SECONDS,
+        **body: Any,
     ) -> bytes:
         headers = {**self._headers, **(headers or {})}
         try:
-            async with self._http.request(method, self._base + path, headers=headers, **body) as response:
+            async with self._http.request(
+                method, self._base + path, headers=headers, total_seconds=total_seconds, **body
+            ) as response:
                 content = await response.read()
         except FAILURES as error:
             raise unavailable(error) from error
