@@ -51,7 +51,7 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def encoded(path: Path, codec: str, rate: int, *, samples: np.ndarray | None = None) -> Path:
-    """The recording in another codec and container (which the name's extension chooses)."""
+    """The recording in another codec and container; the name's extension chooses both."""
     source, source_rate = speech() if samples is None else (samples, rate)
     pcm = np.clip(source * 32767, -32768, 32767).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")

@@ -26,7 +26,7 @@ SPEED = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
-}  # nobody pulls the plug on a test
+}  # tests do not lose power
 _numbers = itertools.count(1)
 
 
@@ -45,7 +45,7 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """Of a cluster: its Postgres, and the scripts that make a project of an empty database."""
+    """A kind of cluster: its Postgres, and the scripts that turn an empty database into a project."""
 
     version: int = DEFAULT_VERSION
     scripts: tuple[str, ...] = tuple(bootstrap_scripts())
@@ -55,7 +55,7 @@ DEFAULT = Kind()
 
 
 def template_key(kind: Kind) -> str:
-    """Changes with whatever goes into the template: the version, the bootstrap, the migrations."""
+    """A hash of everything in the template: the version, the bootstrap, the migrations."""
     digest = sha256(f"{kind.version} {bootstrap_version(kind.scripts)}".encode())
     for migration in sorted(MIGRATIONS.glob("*.sql")):
         digest.update(migration.name.encode())
@@ -99,7 +99,7 @@ def forget_old_templates(keep: int = 8) -> None:
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """For a cluster: as root, Postgres runs as nobody, whom every start of pytest shuts out of tmp_path."""
+    """A directory for a cluster. As root, Postgres runs as user nobody, who may not enter tmp_path."""
     with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
@@ -114,7 +114,7 @@ def started_cluster(kind: Kind) -> Iterator[Cluster]:
 
 
 def copied_cluster(template: Path, directory: Path, kind: Kind = DEFAULT) -> Cluster:
-    """As root the files belong to nobody, which shutil.copytree would not keep."""
+    """As root the files belong to user nobody; shutil.copytree would change that."""
     directory.mkdir(exist_ok=True)
     directory.chmod(0o755)
     for path in (template, *template.rglob("*")):
@@ -132,7 +132,7 @@ def copied_cluster(template: Path, directory: Path, kind: Kind = DEFAULT) -> Clu
 
 @contextmanager
 def cloned_database(cluster: Cluster) -> Iterator[Database]:
-    """A migrated database, dropped afterwards whoever is still connected."""
+    """A migrated database, dropped at the end even if sessions are connected."""
     name = f"test_{next(_numbers)}"
     with cluster.connect(database="template1") as admin:
         admin.execute(f"create database {name} template postgres owner postgres strategy file_copy".encode())

@@ -1,4 +1,4 @@
-"""Fixtures for every test: a migrated cluster, a database cloned from it, and `given`, rows to start from."""
+"""Fixtures for every test: a migrated cluster, a database cloned from it, and the fixture `given`."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The cluster that this run's databases live in; a Kind as its parameter makes it another one."""
+    """The cluster of this run's databases; a Kind as its parameter selects another one."""
     with started_cluster(getattr(request, "param", DEFAULT)) as started:
         yield started
 
@@ -51,7 +51,7 @@ def own_cluster(template_directory: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[Database]:
-    """A database of the test's own."""
+    """A database for one test."""
     with cloned_database(cluster) as cloned:
         yield cloned
 

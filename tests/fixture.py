@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 class Fixture:
-    """`service` is what the product logs in as; `superuser` may do anything, as an accident might."""
+    """`service` is the product's login; `superuser` may do anything."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -107,7 +107,7 @@ class Fixture:
         ]
 
     def launchable(self, user: UUID, reflection: UUID) -> UUID:
-        """An attempt that went all the way."""
+        """An attempt that is ready, synced and previewed."""
         attempt = self.queued(user, reflection)
         self.enroll(attempt)
         self.one(
@@ -125,7 +125,7 @@ class Fixture:
         return self.truth("select * from public.voice_clone_attempts where id = %s", attempt)
 
     def deadline(self, attempt: UUID) -> Row:
-        """When the sweep next looks at it and when its lease ends; nulls where nothing is awaited."""
+        """When the sweep next visits it and when its lease ends; null if nothing is due."""
         return self.truth(
             "select d.sweep_at, d.lease_epoch, d.lease_expires_at from public.voice_clone_attempts a"
             " left join voice_clone.deadlines d on d.attempt_id = a.id where a.id = %s", attempt,

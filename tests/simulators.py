@@ -33,7 +33,7 @@ SIGNED_TOKEN = "signed-and-secret"
 
 
 class Simulator:
-    """Where the simulated providers are, and what they are to do wrong."""
+    """The addresses of the simulated providers, and the faults to inject."""
 
     def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
         self.url = url
@@ -66,7 +66,7 @@ class Simulator:
         label: str | None = None,
         timeout: float = 10.0,
     ) -> int:
-        """Until so many such calls have arrived, committed or finished. TimeoutError when they do not."""
+        """Wait until this many calls have arrived, committed or finished; else TimeoutError."""
         query = {"provider": provider, "operation": operation, "count": count, "phase": phase}
         query |= {"timeout": timeout} | ({"label": label} if label else {})
         answer = self._control.get("/wait", params=query, timeout=timeout + 10)
@@ -146,14 +146,14 @@ class BytesSample(Sample):
 
 @cache
 def spoken_sample(seconds: float = 10.0, rate: int = 24_000, pitch: float = 150.0) -> bytes:
-    """A WAV of speech, as long as asked."""
+    """A WAV of speech of this length."""
     text = "The quick brown fox jumps over the lazy dog, and then it quiesces for a while. " * 3
     pcm = speak(text, "en", pitch)
     return pcm_wav((pcm * (1 + int(seconds * 48_000) // len(pcm)))[: int(seconds * rate) * 2], rate)
 
 
 class SampleHost:
-    """Serves one sample to whoever fetches its signed URL, after refusing as often as it was told to."""
+    """Serves one sample at its signed URL, after a number of refusals."""
 
     def __init__(self, data: bytes, refusals: list[int]) -> None:
         self.sample = BytesSample(data)

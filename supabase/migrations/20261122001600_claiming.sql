@@ -61,7 +61,7 @@ begin
 
   if a.status = 'processing' then
     perform voice_clone.requeue_or_fail(
-      p_attempt, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
+      p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds);
     if a.process_count >= a.process_budget then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;

@@ -29,7 +29,7 @@ begin
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
   if v_lost then
-    a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The work stopped midway more often than is allowed.', p_lease_seconds);
+    a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds);
     if 'failed' = (case p_step when 'runtime' then a.runtime_status else a.preview_status end) then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;

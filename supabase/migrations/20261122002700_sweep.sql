@@ -10,7 +10,7 @@ declare
   v_lost boolean := v_lease <= now();
   v_queue text := voice_clone.awaited_queue(a);
   v_code text := case when v_lost then 'worker_lost' else 'deadline_exceeded' end;
-  v_message text := case when v_lost then 'The work stopped midway more often than is allowed.'
+  v_message text := case when v_lost then 'The worker stopped without a result more often than is allowed.'
     else 'The work took longer than is allowed, more often than is allowed.' end;
 begin
   if v_lost or a.leased_at + voice_clone.timeout('step') <= now() then

@@ -32,7 +32,7 @@ class Served(msgspec.Struct):
     child: Child
 
     async def log(self, request_id: str) -> list[dict[str, object]]:
-        """What it logged about one request, the line that sums it up last: that comes after the answer."""
+        """The log lines of one request. The summary line comes last, after the response."""
         about: list[dict[str, object]] = []
         async with asyncio.timeout(30):
             while not about or about[-1]["event"] != "request":

@@ -1,4 +1,4 @@
-"""`python -m tests.backend.faults PORT`: the real application, with routes beside its own that go wrong."""
+"""`python -m tests.backend.faults PORT`: the real application with extra routes that fail."""
 
 import asyncio
 import sys
@@ -31,11 +31,11 @@ class Order(Struct, forbid_unknown_fields=True):
 
 
 class Unspeakable:
-    """No encoder knows it."""
+    """A type that no encoder supports."""
 
 
 def kinds(of: type[AppError] = AppError) -> Iterator[type[AppError]]:
-    """Every error of the application that is raised by its name."""
+    """Every error class of the application, by name."""
     yield of
     for each in of.__subclasses__():
         yield from kinds(each)

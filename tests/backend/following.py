@@ -1,4 +1,4 @@
-"""The service as it is run, with a database behind it, and clients that follow attempts over HTTP."""
+"""The service as a process with a real database, and clients that follow attempts over HTTP."""
 
 import asyncio
 import sys
@@ -42,13 +42,13 @@ class Service(msgspec.Struct):
             yield Follower(answer, after)
 
     async def ask(self, attempt: UUID, sent: dict[str, str]) -> httpx.Response:
-        """For answers that are no stream."""
+        """For responses that are not streams."""
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             return await http.get(self.path(attempt), headers=sent)
 
 
 class Follower:
-    """Reads a stream event by event, as the specification of server-sent events has it."""
+    """Reads a stream of server-sent events, one event at a time, as the specification defines it."""
 
     def __init__(self, answer: httpx.Response, after: int) -> None:
         self._lines = answer.aiter_lines()
@@ -61,7 +61,7 @@ class Follower:
             async for line in self._lines:
                 name, _, value = line.partition(": ")
                 if name == "id":
-                    assert int(value) > self.last_id, "told twice, or out of order"
+                    assert int(value) > self.last_id, "sent twice, or out of order"
                     self.last_id = int(value)
                 elif name == "data":
                     data = msgspec.json.decode(value)
@@ -74,7 +74,7 @@ class Follower:
             yield event
 
     async def most(self, count: int) -> AsyncIterator[dict[str, Any]]:
-        """As many events, or fewer where the stream ends before."""
+        """At most this many events; fewer if the stream ends."""
         while count and (event := await self.next()):
             count -= 1
             yield event
@@ -85,7 +85,7 @@ class Follower:
         return [each["events"][0] if each else "end" for each in found]
 
     async def heartbeat(self) -> None:
-        """Until a comment comes."""
+        """Read until a comment line."""
         async with asyncio.timeout(PATIENCE):
             async for line in self._lines:
                 if line.startswith(":"):

@@ -1,4 +1,4 @@
-"""Storage for tests of its client: the embedded one as a process, and one that fails as it is told."""
+"""Storage for tests of its client: the embedded one as a process, and one that fails on request."""
 
 import asyncio
 import sys
@@ -31,7 +31,7 @@ class EmbeddedStorage(msgspec.Struct):
 
 @asynccontextmanager
 async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[EmbeddedStorage]:
-    """With the buckets of supabase/config.toml; `directory` takes its objects and logs."""
+    """With the buckets of supabase/config.toml; its objects and logs are in `directory`."""
     port = free_port()
     settings = GatewaySettings(
         port=port,
@@ -100,6 +100,6 @@ async def cut_midway(request: web.Request) -> web.StreamResponse:
 
 
 async def silent(_: web.Request) -> web.StreamResponse:
-    """The connection stands, and nothing comes."""
+    """The connection stays open and sends nothing."""
     await asyncio.Event().wait()
     raise AssertionError("never reached")

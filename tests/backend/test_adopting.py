@@ -1,4 +1,4 @@
-"""A voice whose maker died is found by its label, speaks like any other, and is synced at once."""
+"""A voice whose worker died is found by its label, can speak, and is synced at once."""
 
 from contextlib import closing
 from pathlib import Path
@@ -35,7 +35,7 @@ async def test_an_adopted_voice_has_the_model_it_is_spoken_with(
                 sample=BytesSample(spoken_sample()),
             )
             lost = await ElevenLabs(providers.elevenlabs(), client).enroll(request)
-        if trouble:  # when the runtime is asked for it
+        if trouble:  # at the runtime sync
             providers.fault("elevenlabs", "get", trouble)
         settings = {
             "ELEVENLABS_API_KEY": ELEVENLABS_KEY,

@@ -1,4 +1,4 @@
-"""What inspection says of real audio in every container we take, and of what is no audio."""
+"""What inspection reports for real audio in every supported container, and for files that are not audio."""
 
 import struct
 import wave

@@ -1,4 +1,4 @@
-"""The sample that is spoken when no human one is at hand."""
+"""The synthesized sample that tests use when there is no human recording."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The worker pool, with handlers that misbehave. The module is its own worker: see `handle`."""
+"""The worker pool, with handlers that fail. The module is its own worker: see `handle`."""
 
 import asyncio
 import contextlib

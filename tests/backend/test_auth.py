@@ -1,4 +1,4 @@
-"""Tokens: the shared secret, published keys that rotate, and what is forged."""
+"""Tokens: the shared secret, published keys that rotate, and forged tokens."""
 
 import asyncio
 import hmac
@@ -27,11 +27,11 @@ ISSUER = "https://project.example/auth/v1"
 
 
 class KeyServer:
-    """A real HTTP server of a JWKS document, which counts how often it is asked."""
+    """A real HTTP server of a JWKS document, which counts its requests."""
 
     def __init__(self) -> None:
         self.keys: dict[str, Any] = {}
-        self.asked = 0
+        self.requests = 0
         self.url = ""
         self._server: asyncio.Server | None = None
 
@@ -46,7 +46,7 @@ class KeyServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
+        self.requests += 1
         body = json.dumps({"keys": [public(kid, key) for kid, key in self.keys.items()]}).encode()
         head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         writer.write(head.encode() + body)
@@ -105,7 +105,7 @@ async def test_each_way_of_signing_is_accepted(verifier: TokenVerifier, keys: Ke
     ]
     for token in tokens:
         assert str((await verifier.verify(token)).user_id) == given["sub"]
-    assert keys.asked == 1
+    assert keys.requests == 1
 
 
 def forged(keys: KeyServer) -> dict[str, tuple[str, str]]:
@@ -169,10 +169,10 @@ async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer)
         keys.keys = {"next": ec.generate_private_key(ec.SECP256R1())}
         flood = await asyncio.gather(*(known.find(f"unknown-{n}") for n in range(50)))
         assert flood == [None] * 50
-        assert (await known.find("next"), keys.asked) == (None, 1), "one fetch in each window"
+        assert (await known.find("next"), keys.requests) == (None, 1), "one fetch in each window"
         now = 11.0
         assert await known.find("next") is not None
-        assert (await known.find("elliptic"), keys.asked) == (None, 2), "a withdrawn key counts no more"
+        assert (await known.find("elliptic"), keys.requests) == (None, 2), "a revoked key is not found"
 
 
 async def test_keys_that_were_never_seen_are_an_outage_not_a_refusal(keys: KeyServer) -> None:

@@ -1,4 +1,4 @@
-"""Questions that come together are one query; each asker gets its own answer, or the query's error."""
+"""Concurrent loads become one query; each caller gets its own result, or the query's error."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Held = tuple[Batcher[int, int], list[list[int]], asyncio.Event]
 
 @pytest.fixture
 def held() -> Held:
-    """A batcher whose queries double each number once they are let go, and what each query was asked."""
+    """A batcher whose queries double each number once they are released, and the keys of each query."""
     let_go = asyncio.Event()
     queries: list[list[int]] = []
 
@@ -26,8 +26,8 @@ def held() -> Held:
     return Batcher(double), queries, let_go
 
 
-async def asked(batcher: Batcher[int, int], number: int) -> asyncio.Task[int]:
-    """It has asked, and where not enough are under way its query has begun."""
+async def start_load(batcher: Batcher[int, int], number: int) -> asyncio.Task[int]:
+    """Start a load; if fewer than the maximum run, wait until its query has started."""
     task = asyncio.create_task(batcher.load(number))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -36,8 +36,8 @@ async def asked(batcher: Batcher[int, int], number: int) -> asyncio.Task[int]:
 
 async def test_what_is_asked_meanwhile_is_one_query(held: Held) -> None:
     batcher, queries, let_go = held
-    first = [await asked(batcher, number) for number in range(MAX_CONCURRENT)]
-    later = [await asked(batcher, number) for number in range(100, 120)]
+    first = [await start_load(batcher, number) for number in range(MAX_CONCURRENT)]
+    later = [await start_load(batcher, number) for number in range(100, 120)]
     await asyncio.sleep(0)
     assert queries == [[number] for number in range(MAX_CONCURRENT)]
     let_go.set()
@@ -63,7 +63,7 @@ async def test_a_query_takes_no_more_than_its_fill(held: Held) -> None:
 
 
 async def test_a_lookup_at_the_end_of_the_running_queries_is_answered(held: Held) -> None:
-    """At the moment when they find nobody waiting, the next asker must not be left to wait for them."""
+    """A load that arrives while the last query ends must start a query of its own."""
     batcher, _, let_go = held
 
     async def asked_twice() -> int:
@@ -72,7 +72,7 @@ async def test_a_lookup_at_the_end_of_the_running_queries_is_answered(held: Held
     twice = asyncio.create_task(asked_twice())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    once = [await asked(batcher, 5) for _ in range(MAX_CONCURRENT - 1)]
+    once = [await start_load(batcher, 5) for _ in range(MAX_CONCURRENT - 1)]
     let_go.set()
     async with asyncio.timeout(10):
         assert await asyncio.gather(twice, *once) == [4, *[10] * (MAX_CONCURRENT - 1)]
@@ -80,8 +80,8 @@ async def test_a_lookup_at_the_end_of_the_running_queries_is_answered(held: Held
 
 async def test_an_error_is_for_those_who_asked(held: Held) -> None:
     batcher, _, let_go = held
-    first = [await asked(batcher, number) for number in range(MAX_CONCURRENT)]
-    spoiled = [await asked(batcher, number) for number in (13, 14)]
+    first = [await start_load(batcher, number) for number in range(MAX_CONCURRENT)]
+    spoiled = [await start_load(batcher, number) for number in (13, 14)]
     let_go.set()
     assert await asyncio.gather(*first) == [2 * number for number in range(MAX_CONCURRENT)]
     errors = await asyncio.gather(*spoiled, return_exceptions=True)
@@ -94,7 +94,7 @@ async def test_an_asker_that_hangs_up_spoils_nothing(
     held: Held, hangs_up: Callable[[list[asyncio.Task[int]]], asyncio.Task[int]]
 ) -> None:
     batcher, _, let_go = held
-    tasks = [await asked(batcher, number) for number in range(MAX_CONCURRENT + 3)]
+    tasks = [await start_load(batcher, number) for number in range(MAX_CONCURRENT + 3)]
     gone = hangs_up(tasks)
     gone.cancel()
     let_go.set()

@@ -1,4 +1,4 @@
-"""Cleanups up at the simulated providers: what is found, what was never made, and what is removed."""
+"""Cleanups at the simulated providers: voices found, voices never made, and voices removed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -59,7 +59,7 @@ async def service(
 
 
 class Scene:
-    """One enrollment at a provider, and whoever cleans up after it."""
+    """One enrollment at a provider, and the worker that cleans it up."""
 
     def __init__(self, given: Fixture, service: Served, providers: Simulator, provider: str) -> None:
         self.given = given
@@ -82,7 +82,7 @@ class Scene:
         )["id"]  # fmt: skip
 
     async def make_voice(self) -> str:
-        """As the worker's create call did, whose answer was lost."""
+        """Create the voice, as a worker whose response was lost."""
         async with HttpClient() as http:
             adapters: dict[str, VoiceProvider] = {
                 "qwen": Qwen(self.providers.qwen(send_sample_as="data_url"), http),
@@ -104,7 +104,7 @@ class Scene:
         self.past("orphaned_at = orphaned_at - interval '25 h'")
 
     def past(self, change: LiteralString) -> None:
-        """Past the triggers, as only time can."""
+        """Move times back, without the triggers."""
         update: LiteralString = f"update voice_clone.enrollments set {change} where id = %s"  # noqa: S608
         with self.given.superuser.transaction():
             self.given.superuser.execute("set local session_replication_role = replica")

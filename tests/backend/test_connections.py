@@ -1,4 +1,4 @@
-"""The pool: which connection is checked out, and that no dead one is."""
+"""The pool: which connection is checked out, and that it is never a dead one."""
 
 import asyncio
 
@@ -53,7 +53,7 @@ async def test_a_connection_that_died_while_idle_is_not_checked_out(database: Da
 
 
 async def test_a_task_cancelled_as_its_connection_arrives_is_cancelled(database: Database) -> None:
-    """A lease's renewal that missed its cancellation held the lease of a step that was over."""
+    """A renewal that misses its cancellation holds the lease after its step has ended."""
     used = []
 
     async def use() -> None:

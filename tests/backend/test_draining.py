@@ -51,7 +51,7 @@ def dead(given: Fixture, queue: str) -> list[str]:
 
 
 def waiting(given: Fixture, queue: str) -> tuple[int, int]:
-    """Messages in the queue, and deferred ones."""
+    """How many messages are in the queue, and how many are deferred."""
     tables = Queued(given.database.service, given.database.superuser, queue)
     deferred = "select count(*) from voice_clone.deferred_messages where queue = %s"
     return len(tables.live()), given.truth(deferred, queue)["count"]
@@ -186,8 +186,8 @@ async def test_the_sweep_by_http_says_what_it_did_and_keeps_its_limit(
         )
     given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
 
-    async def sweep(**asked: Any) -> Any:
-        answer = await service.http.post("/internal/sweep", json=asked, headers=AUTHORIZED)
+    async def sweep(**parameters: Any) -> Any:
+        answer = await service.http.post("/internal/sweep", json=parameters, headers=AUTHORIZED)
         return answer.json() if answer.status_code == 200 else answer.status_code
 
     assert [await sweep(limit=2), await sweep(), await sweep()] == [{"expired": 2}, {"expired": 1}, {}]

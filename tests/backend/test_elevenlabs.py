@@ -1,4 +1,4 @@
-"""The ElevenLabs adapter against the real simulator process: a voice's whole life there."""
+"""The ElevenLabs adapter against the real simulator process: from create to delete."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -167,7 +167,7 @@ async def test_the_key_is_never_told(
 ) -> None:
     caplog.set_level(logging.INFO)
     config = providers.elevenlabs(create_seconds=0.3)
-    adapter, told = ElevenLabs(config, client), [repr(config)]
+    adapter, texts = ElevenLabs(config, client), [repr(config)]
     words = f"Authorization failed for {config.api_key}"
     for fault, how in (
         ("error", {"status": 401, "code": words, "message": words}),
@@ -181,8 +181,8 @@ async def test_the_key_is_never_told(
             await adapter.enroll(request(new_label()))
         error = raised.value
         assert (error.__cause__, error.__context__) == (None, None)
-        told += [str(error), repr(error), error.message, repr(vars(error))]
-    for said in [*told, caplog.text]:
+        texts += [str(error), repr(error), error.message, repr(vars(error))]
+    for said in [*texts, caplog.text]:
         assert config.api_key not in said
 
 

@@ -1,4 +1,4 @@
-"""Every refusal, fault and lost answer of ElevenLabs as one of our kinds, against the real simulator."""
+"""Every refusal, fault and lost response of ElevenLabs becomes one of our error kinds."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Following an attempt over real HTTP: what is told, to whom, and after which cuts."""
+"""Event streams over real HTTP: which events are sent, to whom, and after which interruptions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ async def test_an_attempt_tells_its_transitions_and_no_bookkeeping(service: Serv
     user = given.user()
     attempt = given.open(user, given.reflection(user))
     async with service.follow(attempt, user) as follower:
-        assert await follower.take(1) == ["opened"], "what came before is told first"
+        assert await follower.take(1) == ["opened"], "earlier events come first"
         given.queue(attempt, user)
         queued = await follower.next()
         assert queued
@@ -70,7 +70,7 @@ async def test_an_attempt_tells_its_transitions_and_no_bookkeeping(service: Serv
         assert not {"lease_owner", "lease_epoch", "lease_seconds", "leased_at"} & set(claimed["changes"])
         assert given.one("select voice_clone.renew_lease(%s, %s, 90) as held", attempt, epoch)["held"]
         given.attach(attempt, epoch, given.intend(attempt, epoch))
-        assert await follower.take(1) == ["enrolled"], "a renewed lease is nobody's business"
+        assert await follower.take(1) == ["enrolled"], "a renewed lease is no event"
 
 
 async def test_a_cut_stream_resumes_after_the_last_event(service: Service, given: Fixture) -> None:
@@ -109,14 +109,14 @@ async def test_many_listeners_share_one_connection_and_hear_their_own(
 async def test_only_its_owner_follows_an_attempt(service: Service, given: Fixture) -> None:
     user = given.user()
     attempt = given.open(user, None)
-    for asked, sent, expected in [
+    for requested, sent, expected in [
         (attempt, headers(given.user()), (404, "not_found")),
         (user, headers(user), (404, "not_found")),
         (attempt, {}, (401, "token_missing")),
         (attempt, headers(user) | {"last-event-id": "-1"}, (422, "invalid_input")),
         (attempt, headers(user) | {"last-event-id": "9" * 19}, (422, "invalid_input")),
     ]:
-        answer = await service.ask(asked, sent)
+        answer = await service.ask(requested, sent)
         assert (answer.status_code, answer.json()["code"]) == expected, sent
 
 
@@ -153,7 +153,7 @@ async def test_a_restarted_postgres_loses_no_event(own_cluster: Cluster, tmp_pat
 
 
 async def test_a_slow_reader_is_sent_away_and_loses_nothing(service: Service, given: Fixture) -> None:
-    """Its events are large enough to fill what the kernel buffers; another listener is not held up."""
+    """Its events fill the kernel's buffers; another listener is not delayed."""
     user, other = given.user(), given.user()
     attempt, another = given.open(user, None), given.open(other, None)
     async with service.follow(attempt, user) as slow, service.follow(another, other) as quick:
@@ -162,13 +162,13 @@ async def test_a_slow_reader_is_sent_away_and_loses_nothing(service: Service, gi
         await service.child.await_output("stream_too_slow")
         given.queue(another, other)
         assert await quick.take(1) == ["queued"]
-        told = [event["version"] async for event in slow]
-    assert 1 < len(told) <= LARGE_EVENTS, "the stream ended before its time"
+        versions = [event["version"] async for event in slow]
+    assert 1 < len(versions) <= LARGE_EVENTS, "the stream ended before its time"
     follower = slow
-    while len(told) <= LARGE_EVENTS:
+    while len(versions) <= LARGE_EVENTS:
         async with service.follow(attempt, user, after=follower.last_id) as follower:
-            told += [event["version"] async for event in follower.most(1 + LARGE_EVENTS - len(told))]
-    assert told == list(range(1, LARGE_EVENTS + 2))
+            versions += [event["version"] async for event in follower.most(1 + LARGE_EVENTS - len(versions))]
+    assert versions == list(range(1, LARGE_EVENTS + 2))
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(given: Fixture, tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ async def test_a_stream_ends_when_nothing_more_can_come(service: Service, given:
         assert await follower.take(3) == ["opened", "cancelled", "end"]
     again = await service.ask(attempt, headers(user, follower.last_id))
     assert (again.status_code, again.content) == (204, b""), "a client that gets this stops asking"
-    async with service.follow(attempt, user) as anew:
-        assert await anew.take(3) == ["opened", "cancelled", "end"]
+    async with service.follow(attempt, user) as again:
+        assert await again.take(3) == ["opened", "cancelled", "end"]
 
 
 async def test_a_superseded_voice_is_followed_until_it_is_restored(service: Service, given: Fixture) -> None:

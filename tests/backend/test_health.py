@@ -1,4 +1,4 @@
-"""Liveness asks nothing of anybody; readiness names the part that is missing, and recovers by itself."""
+"""Liveness checks no other part; readiness names the part that is missing, and recovers by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,8 +29,8 @@ async def ready(service: Served) -> tuple[int, dict[str, Any]]:
 
 def state(database: str, storage: str) -> tuple[int, dict[str, Any]]:
     good = (database, storage) == ("ok", "ok")
-    told = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
-    return 200 if good else 503, told
+    body = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
+    return 200 if good else 503, body
 
 
 async def test_with_its_database_and_storage_it_is_ready(
@@ -70,7 +70,7 @@ async def test_it_is_ready_again_when_its_database_is_back(
         assert await ready(service) == state("unreachable", "ok")
         own_cluster.start(port=own_cluster.port)
         async with asyncio.timeout(30):
-            while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer asks
+            while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer polls
                 await asyncio.sleep(0.05)
 
 
@@ -81,7 +81,7 @@ REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","co
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "status"),
     [
         (saying(400, REFUSED), "AccessDenied"),
         (saying(401, b'{"message":"No API key found in request"}'), "refused"),
@@ -89,14 +89,14 @@ REFUSED = b'{"statusCode":"403","error":"Unauthorized","message":"signature","co
     ],
 )
 async def test_a_storage_that_does_not_serve_us_is_named(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Handler, told: str
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, answer: Handler, status: str
 ) -> None:
     dsn = cluster.dsn("voice_clone_service")
     async with (
         failing_storage(answer) as url,
         served(tmp_path_factory.mktemp("unserved"), dsn, url) as service,
     ):
-        assert await ready(service) == state("ok", told)
+        assert await ready(service) == state("ok", status)
 
 
 async def test_readiness_asks_for_no_token_and_tells_no_secret(

@@ -14,7 +14,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Breaking:
-    """Answers the first request of a connection and breaks it off at the next."""
+    """Responds to the first request of a connection and closes it at the next."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"

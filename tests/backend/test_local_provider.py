@@ -1,4 +1,4 @@
-"""The embedded provider: it enrolls, it is found again, and what it speaks follows the sample."""
+"""The embedded provider: it enrolls, finds a voice by its label, and its speech follows the sample."""
 
 import asyncio
 import io
@@ -53,7 +53,7 @@ def profiles(tmp_path: Path) -> DirectoryProfiles:
 
 @pytest.fixture
 async def provider(profiles: DirectoryProfiles, workers: LocalProvider) -> LocalProvider:
-    """With voices of its own, and the processes of the others."""
+    """A provider with its own voices and the shared worker processes."""
     fresh = LocalProvider(profiles)
     fresh.pool = workers.pool
     return fresh
@@ -81,7 +81,7 @@ def speech(
 
 
 def played(factor: float) -> bytes:
-    """The recording, higher or lower."""
+    """The recording at a higher or lower pitch."""
     signal, rate = samples.speech()
     return samples.wav(signal, round(rate * factor))
 
@@ -248,7 +248,7 @@ async def test_a_sample_that_cannot_be_matched_is_rejected(
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("speech_request", "code"),
     [
         (speech(text=" \n\t"), "text_empty"),
         (speech(text="\x00\x07"), "text_empty"),
@@ -260,11 +260,11 @@ async def test_a_sample_that_cannot_be_matched_is_rejected(
     ],
 )
 async def test_speech_that_cannot_be_made_is_rejected(
-    asked: SpeechRequest, code: str, provider: LocalProvider
+    speech_request: SpeechRequest, code: str, provider: LocalProvider
 ) -> None:
     await provider.enroll(request(samples.recording().read_bytes()))
     with pytest.raises(ProviderError) as refused:
-        await provider.synthesize(asked)
+        await provider.synthesize(speech_request)
     assert (refused.value.kind, refused.value.code) == (ErrorKind.REJECTED, code)
 
 
@@ -276,7 +276,7 @@ async def test_the_longest_text_is_spoken(provider: LocalProvider) -> None:
 
 
 class MemoryProfiles:
-    """Answers without waiting for anything."""
+    """Responds at once."""
 
     def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}

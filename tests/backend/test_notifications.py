@@ -30,7 +30,7 @@ async def listener(given: Fixture) -> AsyncIterator[psycopg.AsyncConnection]:
 
 
 async def heard(given: Fixture, listener: psycopg.AsyncConnection) -> list[tuple[str, str]]:
-    """Since the last call: what was sent before this notification has arrived with it."""
+    """The notifications since the last call. Those sent before the marker have arrived with it."""
     given.superuser.execute("notify voice_clone_wake, 'the end'")
     found: list[tuple[str, str]] = []
     while ("voice_clone_wake", "the end") not in found:
@@ -79,7 +79,7 @@ async def test_a_transition_that_was_rolled_back_sends_no_notification(
 async def test_a_transaction_of_the_pool_has_no_notification_to_wait_for(
     given: Fixture, listener: psycopg.AsyncConnection
 ) -> None:
-    """NOTIFY inside takes a lock of the whole cluster until the commit is on disk."""
+    """NOTIFY inside a transaction holds a lock of the whole cluster until the commit is on disk."""
     given.service.execute("set voice_clone.notify_after_commit = on")  # as checkout does
     given.service.execute(QUEUE)
     assert await heard(given, listener) == []
@@ -92,7 +92,7 @@ async def test_a_transaction_of_the_pool_has_no_notification_to_wait_for(
 async def test_a_follower_is_told_of_an_event_whose_notification_was_lost(
     given: Fixture, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a process that is killed between its commit and its notification."""
+    """Like a process that is killed between its commit and its notification."""
     monkeypatch.setattr(event_streams, "POLL_SECONDS", 0.1)
     user = given.user()
     attempt = given.queued(user, None)

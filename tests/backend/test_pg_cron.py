@@ -1,4 +1,4 @@
-"""The runbook's SQL, run as it stands, on schemas shaped as pg_cron's, pg_net's and the vault's."""
+"""The runbook's SQL, unchanged, on schemas shaped like those of pg_cron, pg_net and the vault."""
 
 import re
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ EXTENSIONS: LiteralString = """
     create function cron.unschedule(job_name text) returns boolean
     language sql as 'delete from cron.job where jobname = $1 returning true';
     create schema net;
-    create table net.asked (url text, headers jsonb, body jsonb);
+    create table net.requests (url text, headers jsonb, body jsonb);
     create function net.http_post(url text, body jsonb default '{}', params jsonb default '{}',
       headers jsonb default '{"Content-Type": "application/json"}', timeout_milliseconds int default 5000)
     returns bigint
-    language sql as 'insert into net.asked values ($1, $4, $2) returning 1::bigint';
+    language sql as 'insert into net.requests values ($1, $4, $2) returning 1::bigint';
     create schema vault;
     create table vault.decrypted_secrets (name text, decrypted_secret text);
     create function vault.create_secret(new_secret text, new_name text) returns uuid
@@ -69,11 +69,12 @@ async def test_the_runbook_makes_pg_cron_the_clock(given: Fixture, owner: Owner,
         )
         for job in jobs:
             owner.execute(job["command"].encode())
-        asked = owner.execute("select * from net.asked order by url").fetchall()
+        requests = owner.execute("select * from net.requests order by url").fetchall()
         answers = [
-            await service.http.post(each["url"], json=each["body"], headers=each["headers"]) for each in asked
+            await service.http.post(each["url"], json=each["body"], headers=each["headers"])
+            for each in requests
         ]
-    assert [each["url"].split("/")[-2] for each in asked] == ["voice_clone_process", "voice_mirror"]
+    assert [each["url"].split("/")[-2] for each in requests] == ["voice_clone_process", "voice_mirror"]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert given.voice(reflection)["attemptId"] == str(attempt)
     owner.execute(stop.encode())

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the answer is problem+json: a stable code, what would help, and nothing internal."""
+"""Every error response is problem+json: a stable code, what would help, and nothing internal."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -50,7 +50,7 @@ async def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def problem(answer: httpx.Response) -> tuple[dict[str, Any], tuple[int, str]]:
-    """The body, and its status and code, after checking what holds for every problem."""
+    """The body, and (status, code), after the checks that every problem must pass."""
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == answer.status_code
@@ -76,11 +76,11 @@ def test_no_two_errors_share_a_code() -> None:
 @pytest.mark.parametrize("name", CODES)
 async def test_an_error_of_ours_keeps_its_status_and_code(service: Served, name: str) -> None:
     answer = await service.http.get(f"/faults/errors/{name}")
-    body, told = problem(answer)
-    assert told == CODES[name]
+    body, result = problem(answer)
+    assert result == CODES[name]
     if name != "StorageRefused":  # which says nothing but that it was refused
         assert (body["field"], body["help"], body["least"]) == ("sample", "Try another.", 3)
-    if told[0] == 503:
+    if result[0] == 503:
         assert int(answer.headers["retry-after"]) >= 1
 
 
@@ -107,8 +107,8 @@ async def test_a_providers_failure_is_told_in_our_words(
     service: Served, kind: str, expected: tuple[int, str]
 ) -> None:
     answer = await service.http.get(f"/faults/providers/{kind}")
-    body, told = problem(answer)
-    assert told == expected
+    body, result = problem(answer)
+    assert result == expected
     assert body["detail"] == "The provider could not do it."
     assert (body["provider"], body["reason"]) == ("qwen", "told_by_us")
     assert body["provider_request_id"] == "provider-request-1"
@@ -161,30 +161,30 @@ async def test_a_body_that_is_no_json_is_malformed(service: Served, content: byt
     ],
 )
 async def test_invalid_input_names_the_field(service: Served, body: object, field: str) -> None:
-    told, code = problem(await service.http.post("/faults/orders", json=body))
-    assert code == (422, "invalid_input")
-    assert told["field"] == field
-    assert told["errors"][0]["field"] == field
+    body, result = problem(await service.http.post("/faults/orders", json=body))
+    assert result == (422, "invalid_input")
+    assert body["field"] == field
+    assert body["errors"][0]["field"] == field
 
 
 async def test_a_body_of_another_shape_blames_no_field(service: Served) -> None:
-    told, code = problem(await service.http.post("/faults/orders", json=[1]))
-    assert code == (422, "invalid_input")
-    assert "field" not in told
-    assert "array" in told["detail"]
+    body, result = problem(await service.http.post("/faults/orders", json=[1]))
+    assert result == (422, "invalid_input")
+    assert "field" not in body
+    assert "array" in body["detail"]
 
 
 @pytest.mark.parametrize("query", ["", "?size=", "?size=large"])
 async def test_an_invalid_parameter_is_named(service: Served, query: str) -> None:
-    told, code = problem(await service.http.get(f"/faults/pages/1{query}"))
-    assert (code, told["field"]) == ((422, "invalid_input"), "size")
+    body, result = problem(await service.http.get(f"/faults/pages/1{query}"))
+    assert (result, body["field"]) == ((422, "invalid_input"), "size")
 
 
 @pytest.mark.parametrize("path", ["/faults/crash", "/faults/unspeakable"])
 async def test_a_fault_of_ours_says_nothing_and_is_logged_with_its_stack(service: Served, path: str) -> None:
     answer = await service.http.get(path, headers={"x-request-id": f"crashing-{len(path)}"})
-    body, told = problem(answer)
-    assert told == (500, "internal_error")
+    body, result = problem(answer)
+    assert result == (500, "internal_error")
     assert set(body) == {"title", "status", "code", "detail", "request_id"}
     logged = await service.log(body["request_id"])
     assert any("Traceback" in str(line.get("exception")) for line in logged)
@@ -217,15 +217,15 @@ async def test_a_refusal_by_the_database_is_told_in_its_words(
     service: Served, statement: str, expected: tuple[int, str]
 ) -> None:
     answer = await service.http.get(f"/faults/sql/{statement}")
-    body, told = problem(answer)
-    assert told == expected
+    body, result = problem(answer)
+    assert result == expected
     assert (body["detail"], body["help"]) == ("Not like this.", "Look again.")
     assert answer.headers.get("retry-after") == ("9" if statement == "VC008" else None)
 
 
 async def test_the_detail_of_a_refusal_refines_it(service: Served) -> None:
-    body, told = problem(await service.http.get("/faults/sql/refined"))
-    assert told == (409, "sample_in_use")
+    body, result = problem(await service.http.get("/faults/sql/refined"))
+    assert result == (409, "sample_in_use")
     assert (body["field"], body["help"], body["current_status"]) == ("sample_id", "Wait.", "queued")
 
 
@@ -237,8 +237,8 @@ async def test_what_may_pass_by_itself_is_a_503(service: Served, statement: str)
 
 
 async def test_a_statement_that_is_wrong_is_a_fault_of_ours(service: Served) -> None:
-    body, told = problem(await service.http.get("/faults/sql/ours"))
-    assert told == (500, "internal_error")
+    body, result = problem(await service.http.get("/faults/sql/ours"))
+    assert result == (500, "internal_error")
     assert "no_such_table" in str(await service.log(body["request_id"]))
 
 

@@ -1,4 +1,4 @@
-"""The Qwen adapter against the real simulator process: each row of the error table, each fault."""
+"""The Qwen adapter against the real simulator process: each row of the error table and each fault."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -122,7 +122,7 @@ async def test_neither_key_nor_signed_url_is_ever_told(
 ) -> None:
     caplog.set_level(logging.INFO)
     config = providers.qwen(create_seconds=0.3)
-    qwen, told = Qwen(config, client), [repr(config)]
+    qwen, texts = Qwen(config, client), [repr(config)]
     secrets = f"{config.api_key} https://storage.example/sample?token={SIGNED_TOKEN}"
     faults = [
         ("error", {"status": 400, "code": f"Echo.{SIGNED_TOKEN}?{config.api_key}", "message": secrets}),
@@ -139,8 +139,8 @@ async def test_neither_key_nor_signed_url_is_ever_told(
             error = raised.value
             assert error.__cause__ is None
             assert error.__context__ is None
-            told += [str(error), repr(error), error.message, repr(vars(error))]
-    for words in [*told, caplog.text]:
+            texts += [str(error), repr(error), error.message, repr(vars(error))]
+    for words in [*texts, caplog.text]:
         assert config.api_key not in words
         assert SIGNED_TOKEN not in words
 

@@ -1,4 +1,4 @@
-"""Every refusal, fault and lost answer of Qwen as one of our kinds, against the real simulator process."""
+"""Every refusal, fault and lost response of Qwen becomes one of our error kinds."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""A runtime sync by the service: a voice too young to be listed is not gone, and one that is gone is."""
+"""A runtime sync by the service: a voice that is not listed yet is not reported as gone; a deleted one is."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ async def service(given: Fixture, providers: Simulator, tmp_path: Path) -> Async
 
 
 def enrolled(given: Fixture) -> UUID:
-    """At Qwen, which lists no such voice."""
+    """A voice id that Qwen does not list."""
     user = given.user()
     attempt = given.queued(user, given.reflection(user))
     given.superuser.execute(

@@ -1,4 +1,4 @@
-"""What the service knows of a provider's slots before an upload, and what it says when none is left."""
+"""The slots of a provider before an upload, and the response when none is free."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -89,7 +89,7 @@ def slots(given: Fixture) -> dict[str, int]:
 
 
 async def make_voice(providers: Simulator) -> str:
-    """In the account, by somebody else."""
+    """Create a voice in the account, without an enrollment of ours."""
     async with HttpClient() as http:
         adapter = ElevenLabs(providers.elevenlabs(), http)
         sample = BytesSample(spoken_sample(4.0))
@@ -98,7 +98,7 @@ async def make_voice(providers: Simulator) -> str:
 
 
 def own(given: Fixture, voice: str) -> UUID:
-    """The same voice, as one that an enrollment of ours made."""
+    """The same voice, with an enrollment of ours."""
     attempt = given.queued(given.user(), None)
     epoch = given.claim(attempt)["lease_epoch"]
     enrollment = given.intend(attempt, epoch)

@@ -1,4 +1,4 @@
-"""The Storage client: what it does at the embedded Storage, and what it makes of one that fails."""
+"""The Storage client: requests to the embedded Storage, and errors of one that fails."""
 
 import os
 import time
@@ -55,7 +55,7 @@ async def storage(url: str) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest) -> str:
-    """Of this test alone."""
+    """A folder of this test alone."""
     return f"{abs(hash(request.node.nodeid))}-{time.monotonic_ns()}"
 
 

@@ -1,4 +1,4 @@
-"""The database fails after a provider made a voice: its request id is logged, and kept for the adopter."""
+"""The database fails after a create: its request id is logged, and kept for the adopting attempt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ class Made:
         await enrollment.attach(self.step(), self.enrollment, self.label, MADE)
 
     async def adopt(self) -> None:
-        """What the next worker does: it knows no more than the enrollment."""
+        """The next worker, which has only the enrollment."""
         self.epoch = self.given.claim(self.attempt)["lease_epoch"]
         step = self.step()
         provider = cast(VoiceProvider, SimpleNamespace(target_model="model-1"))
@@ -63,7 +63,7 @@ class Made:
         return Step(context=context, work=work, epoch=self.epoch, message_id=None)
 
     def breaks(self, function: str) -> None:
-        """As where Postgres shuts down in the middle of the statement."""
+        """Like a shutdown of Postgres in the middle of the statement."""
         self.given.superuser.execute(
             f"alter function voice_clone.{function}({FUNCTIONS[function]})"
             f" rename to {function}_whole".encode()

@@ -1,4 +1,4 @@
-"""When upload tokens may be signed here, and when Storage has to be asked."""
+"""When upload tokens are signed by the service, and when Storage must sign them."""
 
 import time
 from typing import Any

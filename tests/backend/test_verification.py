@@ -31,7 +31,7 @@ async def service(given: Fixture, providers: Simulator, tmp_path: Path) -> Async
 
 
 async def verifying(given: Fixture, providers: Simulator, **fault: Any) -> UUID:
-    """An attempt whose voice is at ElevenLabs and is to be verified there."""
+    """An attempt whose voice is at ElevenLabs and awaits verification."""
     providers.fault("elevenlabs", "create", "verification_required", **fault)
     async with HttpClient() as client:
         request = EnrollRequest(
@@ -53,7 +53,7 @@ async def verifying(given: Fixture, providers: Simulator, **fault: Any) -> UUID:
 
 
 async def look(service: Served, given: Fixture, attempt: UUID) -> dict[str, Any]:
-    """Deliver whatever message asks for it, as the consumer does."""
+    """Deliver the waiting message, as the consumer does."""
     [message] = given.messages(QUEUE)
     path = f"/internal/voice-clone-attempts/{attempt}/verify"
     body = {"queue": QUEUE, "msg_id": message["msg_id"]}
@@ -68,7 +68,7 @@ async def settle(service: Served, attempt: UUID, **body: Any) -> httpx.Response:
 
 
 def next_look(given: Fixture) -> None:
-    """The wait is over, and the sweep sends the message."""
+    """The wait ends, and the sweep sends the message."""
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute("update public.voice_clone_attempts set not_before = now()")
@@ -189,9 +189,9 @@ async def test_a_refusal_from_outside_shows_its_reason_to_the_user(
     for reason in ("", "two\nlines", "long" * 60):
         refused = await settle(service, attempt, verified=False, reason=reason)
         assert (refused.status_code, refused.json()["field"]) == (422, "reason")
-    told = (await settle(service, attempt, verified=False, reason="The speaker is a minor.")).json()
-    assert told["error"]["code"] == "verification_refused"
-    assert "The speaker is a minor. Record another sample" in told["error"]["message"]
+    attempt_after = (await settle(service, attempt, verified=False, reason="The speaker is a minor.")).json()
+    assert attempt_after["error"]["code"] == "verification_refused"
+    assert "The speaker is a minor. Record another sample" in attempt_after["error"]["message"]
 
 
 async def test_only_the_internal_token_settles_a_verification(

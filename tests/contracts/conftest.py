@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def older_pgmq(version: str) -> tuple[str, ...]:
-    """pgmq as it was, reduced to what all versions offer, with its tables out of reach."""
+    """An older pgmq, reduced to what all versions offer, without access to its tables."""
     files = [(HERE / name).read_text() for name in (f"pgmq-{version}.sql", "restrict.sql")]
     return tuple(bootstrap_scripts("\n".join(["create schema pgmq;", *files])))
 

@@ -1,4 +1,4 @@
-"""Of pgmq only what every version offers is called, and no type of it is named that an upgrade would drop."""
+"""Only functions of every pgmq version are called; no pgmq type that an upgrade drops is named."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ OURS = ["voice_clone", "operations", "private", "public"]
 
 
 def unsafe_mentions(source: str) -> list[str]:
-    """Whatever is said of pgmq that is not a call of a function in SAFE."""
+    """Every mention of pgmq that is not a call of a function in SAFE."""
     said = MENTION.findall(COMMENT.sub("", source))
     return [name for name, opening in said if name not in SAFE or not opening]
 
@@ -100,7 +100,7 @@ def test_no_function_and_no_column_has_a_type_of_pgmqs(database: Database) -> No
 
 
 def test_here_even_the_owner_of_our_functions_cannot_pass_by_pgmqs(database: Database) -> None:
-    """Else a function of ours could, and no test on these versions would see it."""
+    """Otherwise one of our functions could use them, and no test on these versions would notice."""
     with psycopg.connect(database.postgres, autocommit=True) as connection:
         for statement in PASSING_BY:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -1,4 +1,4 @@
-"""The consumer runtime on every pgmq: the tests of its outcomes, once more."""
+"""The consumer runtime on every pgmq: the same tests of its outcomes."""
 
 from tests.queue_consumers.test_deferring import *  # noqa: F403
 from tests.queue_consumers.test_outcomes import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Our queue functions on every pgmq, each of them once."""
+"""Each of our queue functions, on every pgmq."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The tests of the database run on every packaged Postgres, if that is asked for."""
+"""The tests of the database run on every packaged Postgres with --every-postgres."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.clusters import Kind
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test here on every packaged Postgres, if that is asked for."""
+    """Each test here on every packaged Postgres, with --every-postgres."""
     if "cluster" in metafunc.fixturenames and metafunc.config.getoption("every_postgres"):
         kinds = {f"Postgres {version}": Kind(version) for version in FOLDERS}
         metafunc.parametrize("cluster", kinds.values(), ids=list(kinds), indirect=True, scope="session")

@@ -1,4 +1,4 @@
-"""The twelve invariants of the lifecycle as checks, and for each a mutant that takes it away.
+"""The twelve invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -19,7 +19,7 @@ Mutant = Callable[[Fixture], None]
 
 
 def refused(given: Fixture, sqlstate: str | None, sql: LiteralString, *parameters: object) -> None:
-    """The superuser tries; the database refuses with this state."""
+    """The superuser tries it; the database refuses with this SQLSTATE."""
     with pytest.raises(psycopg.Error) as caught:
         given.superuser.execute(sql, parameters)
     assert caught.value.sqlstate == sqlstate

@@ -33,7 +33,7 @@ def refused(sqlstate: str, code: str | None = None) -> Iterator[None]:
 
 
 def fail(given: Fixture, attempt: UUID, code: str = "sample_rejected") -> int:
-    """Claimed and failed; the epoch of the worker that did it."""
+    """Claim and fail the attempt; returns the worker's epoch."""
     epoch = given.claim(attempt)["lease_epoch"]
     given.one(
         "select * from voice_clone.fail_attempt(%s, %s, %s, 'Not this one.', 'request-1', null)",
@@ -43,7 +43,7 @@ def fail(given: Fixture, attempt: UUID, code: str = "sample_rejected") -> int:
 
 
 def fail_step(given: Fixture, attempt: UUID, step: str) -> None:
-    """The runtime, or (behind a runtime that is synced) the preview, fails for good."""
+    """The runtime sync fails finally; or the preview does, after a successful sync."""
     mark_runtime = "select * from voice_clone.mark_runtime(%s, %s, %s, %s, %s, 0, null)"
     epoch = given.step(attempt, "runtime")
     if step == "runtime":
@@ -61,7 +61,7 @@ def ids(given: Fixture, queue: str) -> list[str]:
 
 
 def lose(given: Fixture) -> None:
-    """Whatever was sent so far."""
+    """Delete the messages sent so far."""
     for queue in ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_mirror"):
         given.superuser.execute("select pgmq.purge_queue(%s)", (queue,))
 
@@ -84,7 +84,7 @@ def revoke(given: Fixture, attempt: UUID, user: UUID) -> None:
 
 @contextmanager
 def meanwhile(given: Fixture, move: Callable[[], Row]) -> Iterator[list[Future[Row]]]:
-    """What the superuser does in the block is uncommitted until the move waits for it."""
+    """The superuser's writes in the block stay uncommitted until the operation waits for them."""
     moving: list[Future[Row]] = []
     with ThreadPoolExecutor(1) as pool, given.superuser.transaction():
         yield moving

@@ -1,4 +1,4 @@
-"""Enrollments that nobody resolves any more: looked up, closed, or removed after a grace and another look."""
+"""Enrollments without a worker: looked up, closed, or removed after a grace period and a second check."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
@@ -17,7 +17,7 @@ def sweep(given: Fixture, limit: int = 100) -> int:
 
 
 def asked_for(given: Fixture) -> list[str]:
-    """The enrollments that a clean-up was asked for since the last time."""
+    """The enrollments with a new cleanup message since the last call."""
     found = [message["message"]["id"] for message in given.messages(QUEUE)]
     given.superuser.execute("select pgmq.purge_queue(%s)", (QUEUE,))
     return found
@@ -43,7 +43,7 @@ def set_time(given: Fixture, name: str, value: str) -> None:
 
 
 def due(given: Fixture, enrollment: UUID) -> None:
-    """Whatever this enrollment waits for has come."""
+    """Make this enrollment due."""
     past: LiteralString = """
         update voice_clone.enrollments
         set settles_at = least(settles_at, now()), sweep_at = now(),
@@ -56,7 +56,7 @@ def due(given: Fixture, enrollment: UUID) -> None:
 
 
 def open_outcome(given: Fixture, *, cancelled: bool = True) -> tuple[UUID, UUID]:
-    """An attempt and its enrollment, whose worker got no answer; then the attempt's consent was withdrawn."""
+    """An attempt and its enrollment, whose worker got no response; then the attempt's consent is revoked."""
     user = given.user()
     consent = given.consent(user)
     attempt = given.open(user, None, consent)
@@ -164,7 +164,7 @@ def test_a_removal_whose_outcome_is_unknown_is_checked_first(given: Fixture) -> 
     _, enrollment = orphan(given)
     due(given, enrollment)
     assert begin(given, enrollment) == "remove"
-    assert sweep(given) == 0, "whoever began it is still at it"
+    assert sweep(given) == 0, "its worker may still run"
     assert begin(given, enrollment) == "check"
     due(given, enrollment)
     assert (sweep(given), asked_for(given)) == (1, [str(enrollment)])

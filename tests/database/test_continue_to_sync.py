@@ -1,4 +1,4 @@
-"""Who made a voice ready goes on to the first runtime sync, under the lease it has."""
+"""The worker that makes a voice ready continues to the first runtime sync under the same lease."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""A custom voice in the database: whose it may be, what it supersedes, and that nothing is enrolled."""
+"""A custom voice in the database: who may use it, what it supersedes, and that it has no enrollment."""
 
 import re
 from typing import Any
@@ -26,7 +26,7 @@ def use(
 
 
 def refusal(given: Fixture, sql: str, *parameters: Any) -> tuple[str | None, str]:
-    """SQLSTATE and the detail's code."""
+    """SQLSTATE and the code in its detail."""
     with pytest.raises(psycopg.Error) as caught:
         given.one(sql, *parameters)
     code = re.search(r'"code": "(\w+)"', caught.value.diag.message_detail or "")
@@ -135,7 +135,7 @@ def test_after_a_failure_the_same_voice_is_another_attempt(given: Fixture) -> No
 
 @pytest.mark.parametrize("known_by", ["id", "label"])
 def test_a_voice_that_another_enrolled_is_not_there(given: Fixture, known_by: str) -> None:
-    """By its label as well: between a create and its answer nobody here knows the id."""
+    """By its label as well: between a create and its response the id is unknown."""
     owner, stranger = given.user(), given.user()
     voice = enrolled(given, owner)
     reflection = given.reflection(stranger)

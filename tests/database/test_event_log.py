@@ -47,7 +47,7 @@ def drop(given: Fixture, name: str) -> None:
 
 
 def age(given: Fixture, attempt: UUID, months_ago: int) -> None:
-    """As if the attempt had been made then."""
+    """As if the attempt had been created then."""
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute(
@@ -106,7 +106,7 @@ def test_two_sweeps_at_once_create_a_partition_once(given: Fixture) -> None:
 
 
 def test_a_reader_does_not_stop_the_sweep(given: Fixture) -> None:
-    """A partition waits a second for those who read the log; then the next sweep creates it."""
+    """Creating a partition waits a second for readers of the log; after that the next sweep creates it."""
     (last,) = months(given, 3, 3)
     drop(given, last)
     upload = given.open(given.user(), None)
@@ -126,11 +126,11 @@ def test_no_partition_can_be_changed(given: Fixture, statement: str) -> None:
     attempt = given.queued(given.user(), None)
     age(given, given.queued(given.user(), None), 5)
     given.one("select count(*) from voice_clone.sweep(10)")
-    told = timeline(given, attempt)
+    before = timeline(given, attempt)
     for name in ["events", *partitions(given)]:
         with pytest.raises(errors.InsufficientPrivilege):
             given.superuser.execute(statement.format(f"voice_clone.{name}").encode())
-    assert timeline(given, attempt) == told
+    assert timeline(given, attempt) == before
 
 
 def test_old_events_are_dropped_by_month(given: Fixture) -> None:

@@ -1,4 +1,4 @@
-"""What those who follow an attempt are told, and until when."""
+"""Which events the followers of an attempt get, and when the stream ends."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -17,12 +17,12 @@ def listener(given: Fixture) -> Iterator[psycopg.Connection]:
 
 
 def notified(listener: psycopg.Connection) -> list[str]:
-    """Payloads that have come; a round trip after them brings all that were sent before."""
+    """The payloads received; a round trip ensures that all earlier ones have arrived."""
     listener.execute("select 1")
     return [each.payload for each in listener.notifies(timeout=0)]
 
 
-def told(given: Fixture, *attempts: object, after: int = 0, limit: int = 100) -> list[Row]:
+def read_events(given: Fixture, *attempts: object, after: int = 0, limit: int = 100) -> list[Row]:
     return given.service.execute(
         "select * from voice_clone.events_after(%s::uuid[], %s::bigint[], %s)",
         (list(attempts), [after] * len(attempts), limit),
@@ -51,19 +51,19 @@ def test_a_transition_that_was_rolled_back_is_not_streamed(
     with given.service.transaction(force_rollback=True):
         given.queue(attempt, user)
     assert notified(listener) == []
-    assert [event["events"] for event in told(given, attempt)] == [["opened"]]
+    assert [event["events"] for event in read_events(given, attempt)] == [["opened"]]
 
 
 def test_each_attempt_is_read_after_its_own_event_and_up_to_the_limit(given: Fixture) -> None:
     user = given.user()
     first, second = given.queued(user, None), given.queued(user, None)
     given.claim(second)
-    assert [(e["attempt_id"], e["events"]) for e in told(given, first, second, limit=2)] == sorted(
+    assert [(e["attempt_id"], e["events"]) for e in read_events(given, first, second, limit=2)] == sorted(
         [(first, ["opened"]), (first, ["queued"]), (second, ["opened"]), (second, ["queued"])],
         key=lambda pair: pair[0],
     )
-    opened = told(given, second)[0]["id"]
-    assert [e["events"] for e in told(given, second, after=opened)] == [["queued"], ["claimed"]]
+    opened = read_events(given, second)[0]["id"]
+    assert [e["events"] for e in read_events(given, second, after=opened)] == [["queued"], ["claimed"]]
 
 
 def is_over(given: Fixture, attempt: UUID) -> bool:
@@ -110,11 +110,11 @@ def test_only_the_last_event_of_what_is_over_is_the_last(given: Fixture) -> None
     consent = given.consent(user)
     attempt = given.open(user, None, consent)
     given.queue(attempt, user)
-    assert [event["is_last"] for event in told(given, attempt)] == [False, False]
+    assert [event["is_last"] for event in read_events(given, attempt)] == [False, False]
     given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
-    events = told(given, attempt)
+    events = read_events(given, attempt)
     assert [event["is_last"] for event in events] == [False, False, True]
-    assert [event["is_last"] for event in told(given, attempt, limit=2)] == [False, False]
+    assert [event["is_last"] for event in read_events(given, attempt, limit=2)] == [False, False]
     more = "select voice_clone.has_more_events(%s, %s, %s) as more"
     assert given.one(more, attempt, user, events[1]["id"])["more"]
     assert not given.one(more, attempt, user, events[2]["id"])["more"]

@@ -20,7 +20,7 @@ def hot_share(given: Fixture, table: str) -> float:
 
 
 def test_most_transitions_write_no_index(given: Fixture) -> None:
-    """All but those that activate an attempt or end its enrollment. A page may be full as well."""
+    """All updates but those that activate an attempt or end its enrollment. A page may also be full."""
     for _ in range(LIFECYCLES):
         user = given.user()
         given.launchable(user, given.reflection(user))

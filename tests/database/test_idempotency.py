@@ -1,4 +1,4 @@
-"""One call at a time for a key, one result, one answer; and a key is forgotten when its day is over."""
+"""One call at a time for a key, one stored response; a key is deleted after a day."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

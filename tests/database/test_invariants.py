@@ -1,4 +1,4 @@
-"""Every invariant holds; and its check fails once the invariant is taken away."""
+"""Every invariant holds; its check fails on the mutant that removes it."""
 
 import psycopg
 import pytest

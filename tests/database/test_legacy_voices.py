@@ -1,4 +1,4 @@
-"""The import of an earlier system's voices: a ready one gets an attempt, to be synced and heard."""
+"""The import of an earlier system's voices: a ready one gets an attempt that must be synced and previewed."""
 
 import json
 import os
@@ -35,7 +35,7 @@ BEFORE: dict[str, tuple[UUID, dict[str, Any]]] = {
 
 
 class After:
-    """A given with the reflections that an earlier system left."""
+    """A fixture with the reflections of an earlier system."""
 
     def __init__(self, given: Fixture) -> None:
         self.given = given
@@ -79,7 +79,7 @@ def insert_before(after: After) -> None:
 
 
 def import_legacy_voices(database: Database, *arguments: str) -> tuple[int, list[Row]]:
-    """The operator's command: its exit code, and what it says."""
+    """The operator's command: its exit code and output."""
     done = subprocess.run(
         [sys.executable, "-m", "scripts", "import-legacy-voices", "--json", *arguments],
         cwd=ROOT,

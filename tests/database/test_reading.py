@@ -1,4 +1,4 @@
-"""A read touches the messages it takes and no others, whatever the planner believes of the queue."""
+"""A read touches only the messages that it takes, whatever the planner's statistics say."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def send(given: Fixture, count: int, delay_seconds: int = 0) -> None:
 
 
 def read(given: Fixture, count: int, table: str) -> tuple[int, int]:
-    """How many messages came, and how many rows of the table were looked at."""
+    """How many messages were read, and how many rows of the table were visited."""
     with given.superuser.transaction():
         came = given.superuser.execute(
             "select msg_id from voice_clone.read_messages(%s, 30, %s)", [QUEUE, count]

@@ -1,4 +1,4 @@
-"""A reset takes the voice away, whatever was in the making, and keeps what happened."""
+"""A reset removes the voice and any running attempt, and keeps the history."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""The voice that worked comes back where the newer one failed, unless it was taken away."""
+"""The previous voice can be restored after a newer one failed, unless it was reset or revoked."""
 
 import pytest
 
@@ -113,7 +113,7 @@ def test_a_voice_whose_consent_was_revoked_is_not_restored(given: Fixture) -> No
         restore(given, reflection, user)
     given.superuser.execute("update public.voices set deleted_at = null where attempt_id = %s", (kept,))
     with refused("VC007", "nothing_to_restore"):
-        restore(given, reflection, user)  # nor by whoever brings the voice's row back
+        restore(given, reflection, user)  # nor after the row of the voice is undeleted
 
 
 @pytest.mark.parametrize("step", ["runtime", "preview"])

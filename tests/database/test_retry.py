@@ -1,4 +1,4 @@
-"""What failed is tried again by its owner, within a budget, and no worker from before writes any more."""
+"""Its owner retries a failed attempt within a budget, and no earlier worker can write."""
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_a_voice_whose_consent_was_revoked_is_not_retried(given: Fixture) -> Non
 
 
 def test_two_retries_at_once_are_one(given: Fixture) -> None:
-    """The second waits for the first, and finds nothing failed."""
+    """The second waits for the first, and then finds no failed attempt."""
     user = given.user()
     reflection = given.reflection(user)
     attempt = given.queued(user, reflection)

@@ -1,4 +1,4 @@
-"""A provider's slots: a place is taken before the upload, by one attempt alone, and given up again."""
+"""A provider's slots: one is reserved before the upload, by one attempt, and released again."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +104,7 @@ def test_from_upload_to_voice_it_is_one_place(given: Fixture) -> None:
 
 
 def test_a_voice_keeps_its_place_when_its_owner_deletes_it(given: Fixture) -> None:
-    """The delete is soft: the provider has it still."""
+    """The delete is soft: the provider still has the voice."""
     user = given.user()
     attempt = given.queued(user, None)
     given.enroll(attempt)

@@ -1,4 +1,4 @@
-"""A new sample takes the place of the voice before it when it is queued, and not a moment earlier."""
+"""A new attempt supersedes the previous voice when it is queued, and not before."""
 
 from uuid import UUID
 
@@ -95,7 +95,7 @@ def test_two_samples_queued_at_once_leave_one(given: Fixture) -> None:
 
 
 def test_a_sample_supersedes_the_result_that_it_meets(given: Fixture) -> None:
-    """The older one is attached while the newer one is queued: the voice is kept, and not what is shown."""
+    """The older attempt gets its voice after the newer one is queued: kept, but not in the mirror."""
     user = given.user()
     reflection = given.reflection(user)
     older, newer = given.queued(user, reflection), given.open(user, reflection)

@@ -1,4 +1,4 @@
-"""What waits too long is moved on by the sweep, whatever was lost, and by one sweep only."""
+"""The sweep recovers whatever is overdue, exactly once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
@@ -23,12 +23,12 @@ def past_triggers(given: Fixture, sql: LiteralString, *parameters: Any) -> None:
 
 
 def wait(given: Fixture) -> None:
-    """Until whatever the sweep is to look at is due."""
+    """Move time on until the sweep's next row is due."""
     past_triggers(given, "update voice_clone.deadlines set sweep_at = now()")
 
 
 def wait_past(given: Fixture, name: str) -> None:
-    """Until whatever the sweep is to look at is due, and past the deadline of this name."""
+    """Move time on until the sweep's next row is due, and past the deadline of this name."""
     given.superuser.execute("update voice_clone.timeouts set value = '0' where name = %s", (name,))
     wait(given)
 
@@ -38,7 +38,7 @@ def lose(given: Fixture, queue: str) -> None:
 
 
 def expire(given: Fixture, attempt: UUID) -> None:
-    """The lease ran out, as it does when its worker dies."""
+    """The lease expires, as it does when its worker dies."""
     given.superuser.execute(
         "update voice_clone.deadlines set sweep_at = now(), lease_expires_at = now() - interval '1 s'"
         " where attempt_id = %s",
@@ -97,13 +97,13 @@ def test_a_lost_message_is_sent_again(given: Fixture, queue: str) -> None:
         )  # fmt: skip
     assert ids(given, queue) == [str(attempt)]
     lose(given, queue)
-    version, told = given.attempt(attempt)["version"], events(given, attempt)
+    version, log = given.attempt(attempt)["version"], events(given, attempt)
     wait(given)
     assert sweep(given) == {"sent": 1}
     assert ids(given, queue) == [str(attempt)]
     after = given.attempt(attempt)
     assert after["version"] == version, "no client sees that a message was lost"
-    assert events(given, attempt) == told, "the sweep's bookkeeping is no event"
+    assert events(given, attempt) == log, "the sweep's bookkeeping is no event"
     assert given.truth("select * from voice_clone.replay(%s)", attempt) == after
 
 
@@ -205,7 +205,7 @@ def test_a_renewed_lease_is_not_taken(given: Fixture) -> None:
 def test_a_renewal_is_no_event_and_writes_no_row_of_the_attempt(given: Fixture) -> None:
     attempt = given.queued(given.user(), None)
     epoch = given.claim(attempt)["lease_epoch"]
-    before, told, ends = (
+    before, log, ends = (
         given.attempt(attempt),
         events(given, attempt),
         given.deadline(attempt)["lease_expires_at"],
@@ -216,7 +216,7 @@ def test_a_renewal_is_no_event_and_writes_no_row_of_the_attempt(given: Fixture) 
     assert given.deadline(attempt)["lease_expires_at"] > ends
     assert (given.attempt(attempt), events(given, attempt), given.truth(row, attempt)) == (
         before,
-        told,
+        log,
         place,
     )
 

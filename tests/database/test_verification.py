@@ -1,4 +1,4 @@
-"""A voice that its provider wants verified is ready once it is, and only once, whoever says so first."""
+"""A voice that needs verification becomes ready once, whichever report comes first."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -75,7 +75,7 @@ def wait_seconds(given: Fixture, attempt: UUID) -> float:
 
 
 def make_due(given: Fixture, attempt: UUID) -> None:
-    """The wait is over, and nobody was told."""
+    """The wait ends, and no message is sent."""
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute(

@@ -1,4 +1,4 @@
-"""Consumers are woken where there is a message for them, and only there."""
+"""Consumers are notified when there is a message for them, and only then."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.fixture import Fixture
 
 
 def wake_ups(given: Fixture, listener: psycopg.Connection) -> list[str]:
-    """Since the last look: what was committed before this notification has arrived with it."""
+    """The notifications since the last call. Those committed before the marker have arrived with it."""
     given.superuser.execute("notify voice_clone_wake, 'the end'")
     payloads: list[str] = []
     while "the end" not in payloads:

@@ -1,4 +1,4 @@
-"""Files that nobody should clone: how to make each, and what finalize says of it."""
+"""Files that must not be cloned: how to make each, and finalize's response."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,7 +13,7 @@ def spoken(seconds: float) -> bytes:
 
 
 def giant_header() -> bytes:
-    """A kilobyte whose header promises 200 MB."""
+    """A kilobyte whose header claims 200 MB."""
     content = bytearray(spoken(1)[:1024])
     content[4:8] = content[40:44] = (200_000_000).to_bytes(4, "little")
     return bytes(content)

@@ -52,7 +52,7 @@ def providers() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A human voice where there is one, else a spoken one."""
+    """A human recording if there is one, else a synthesized one."""
     if HUMAN_SAMPLE.exists():
         return HUMAN_SAMPLE
     path = tmp_path_factory.mktemp("sample") / "sample.wav"
@@ -62,7 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a provider gets of the sample: 24 kHz, mono, 16-bit."""
+    """The prepared sample that a provider gets: 24 kHz, mono, 16-bit."""
     path = tmp_path_factory.mktemp("prepared") / "prepared.wav"
     inspector = AudioInspector()
     await inspector.inspect(sample, prepared=path)
@@ -71,7 +71,7 @@ async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> by
 
 
 class Product:
-    """The product's processes, started and killed as a test needs; and what its database says."""
+    """The product's processes, started and killed by the test, and queries of its database."""
 
     def __init__(self, stack: Stack, providers: Simulator) -> None:
         self.stack = stack
@@ -100,7 +100,7 @@ class Product:
         return child
 
     async def kill(self, child: Child) -> None:
-        """SIGKILL, with its workers: nothing is finished, nothing is closed."""
+        """SIGKILL, with its workers."""
         os.killpg(child.pid, signal.SIGKILL)
         await child.process.wait()
         self.stack.processes.children.remove(child)
@@ -126,7 +126,7 @@ class Product:
         return self.row("select * from public.voice_clone_attempts where id = %s", attempt_id)
 
     async def until(self, sql: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
-        """Wait until the query has a row; also while Postgres is away. TimeoutError where it never has."""
+        """Wait until the query returns a row, also while Postgres is down. TimeoutError if it never does."""
         async with asyncio.timeout(seconds):
             while True:
                 try:

@@ -1,4 +1,4 @@
-"""What careless, rude and hostile users send: a clear error with a stable code, and nothing left behind."""
+"""Wrong and hostile requests: a clear error with a stable code, and nothing is stored."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ async def ada(product: Product) -> AsyncIterator[Person]:
 
 
 async def answer(person: Person, method: str, path: str, **more: Any) -> httpx.Response:
-    """Whatever the service answers, errors too; `token` takes the place of the person's own."""
+    """The response, errors included; `token` replaces the user's own."""
     token = more.pop("token", None)
     headers = {**person.client.headers, **({"authorization": f"Bearer {token}"} if token else {})}
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:

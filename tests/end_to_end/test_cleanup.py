@@ -1,4 +1,4 @@
-"""What a cancelled attempt leaves at its provider is found and removed, also where a service dies over it."""
+"""The provider voice of a cancelled attempt is found and removed, also if a service dies meanwhile."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SHORT = {"orphan_grace": "0.2 s", "lost_message": "1 s"}
 
 @pytest.fixture
 def short_times(product: Product) -> Iterator[None]:
-    """The stack outlives the test: what is set is set back."""
+    """Change a timeout for the block; the stack is shared with other tests."""
     with product.connect() as connection:
         before = connection.execute("select name, value from voice_clone.timeouts").fetchall()
         for name, value in SHORT.items():
@@ -25,7 +25,7 @@ def short_times(product: Product) -> Iterator[None]:
 
 
 async def abandoned_create(product: Product, prepared: bytes, provider: str) -> str:
-    """The attempt's id: its create took effect, its worker was killed, and its consent is withdrawn."""
+    """The attempt's id: its create took effect, its worker was killed, and its consent is revoked."""
     service = await product.start("service", FINALIZE_WAIT_SECONDS="0")
     async with person(product) as ada:
         product.providers.fault(provider, "create", "hang", after_commit=True)

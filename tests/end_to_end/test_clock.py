@@ -1,4 +1,4 @@
-"""Without a resident consumer: a clock that sweeps and drains takes a file as far as the launch gate."""
+"""Without a resident consumer: periodic sweeps and drains bring a sample to the launch gate."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def ada(product: Product) -> AsyncIterator[Person]:
 
 @asynccontextmanager
 async def clock(product: Product) -> AsyncIterator[None]:
-    """As pg_cron with pg_net: the sweep and a drain of each queue, over and over."""
+    """Like pg_cron with pg_net: the sweep and a drain of each queue, repeatedly."""
     headers = {"authorization": f"Bearer {product.stack.internal_token}"}
     url = f"{product.stack.api_url}/internal"
 

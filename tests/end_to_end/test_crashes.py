@@ -22,7 +22,7 @@ DESCRIBING = {"qwen": "list", "elevenlabs": "get"}  # what each adapter calls to
 async def stuck_at(
     product: Product, provider: str, point: str, attempt_id: str, operation: str = "create"
 ) -> AsyncIterator[None]:
-    """The service, asked to process the attempt, gets as far as this point and no further."""
+    """The service processes the attempt up to this point and stops there."""
     url = f"{product.stack.api_url}/internal/voice-clone-attempts/{attempt_id}/process"
     headers = {"authorization": f"Bearer {product.stack.internal_token}"}
     seen = len(product.providers.calls(provider, operation))
@@ -93,7 +93,7 @@ async def test_a_crash_makes_no_second_voice(
 
 
 def queue(product: Product, upload: dict[str, str]) -> None:
-    """As finalize does, without its inline try: the sample was inspected, the attempt is queued."""
+    """Queue the attempt as finalize does, without processing it inline."""
     product.row(
         """
         select q.id from public.voice_clone_attempts a

@@ -1,4 +1,4 @@
-"""A voice by its provider's id: from the PATCH to the launch gate, what is refused, what a crash leaves."""
+"""A custom voice from the PATCH to the launch gate: refusals and crashes."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,7 +28,7 @@ async def ada(product: Product) -> AsyncIterator[Person]:
 
 
 async def stock(product: Product, provider: str, prepared: bytes, target_model: str | None = None) -> str:
-    """A voice of the service's account that was not made here. It speaks German."""
+    """A German voice of the service's account that Likeness did not create."""
     async with HttpClient() as http:
         if provider == "qwen":
             how = {"target_model": target_model} if target_model else {}
@@ -42,7 +42,7 @@ async def stock(product: Product, provider: str, prepared: bytes, target_model: 
 
 
 async def embedded(ada: Person, prepared: bytes) -> str:
-    """A voice in ada's library, which the embedded provider keeps. It speaks Spanish."""
+    """A Spanish voice in Ada's library, at the embedded provider."""
     upload = await ada.upload(prepared, reflection_id=None)
     return (await ada.finalize(upload, language="es")).json()["provider_voice_id"]
 

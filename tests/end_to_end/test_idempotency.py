@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import problem
 
-# Holds back whoever keeps an answer, between the work's commit and the answer's.
+# Delays the call that stores a response, between the work's commit and the answer's.
 HOLD = """
     create function public.hold_answer() returns trigger language plpgsql set search_path = '' as
       'begin perform pg_advisory_xact_lock_shared(4711); return new; end';
@@ -36,7 +36,7 @@ async def ada(product: Product) -> AsyncIterator[Person]:
 
 @pytest.fixture
 def held_back(product: Product) -> Iterator[psycopg.Connection[Any]]:
-    """No answer is kept while this connection lives."""
+    """No response can be stored while this connection is open."""
     with product.connect() as connection:
         connection.execute(HOLD.encode())
         connection.execute("select pg_advisory_lock(4711)")
@@ -47,7 +47,7 @@ def held_back(product: Product) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def no_lease(product: Product) -> Iterator[None]:
-    """Another call takes a key over at once."""
+    """Another call can take over a key at once."""
     change = "update voice_clone.timeouts set value = %s where name = 'idempotency_lease'"
     with product.connect() as connection:
         connection.execute(change.encode(), ("0",))

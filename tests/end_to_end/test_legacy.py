@@ -1,4 +1,4 @@
-"""Events of an older application over HTTP: their recordings become voices, or it is kept why not."""
+"""An older application's events over HTTP: recordings become voices, or the reason is stored."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ OUTBOX, CONVERSATION = "/internal/voice-clone-outbox", "/internal/conversation-e
 
 
 class Sender:
-    """The older application: it lays recordings into Storage and tells of them."""
+    """The older application: it uploads recordings to Storage and posts their events."""
 
     def __init__(self, ada: Person) -> None:
         self.ada = ada
@@ -53,7 +53,7 @@ class Sender:
 
 @asynccontextmanager
 async def relay(url: str) -> AsyncIterator[str]:
-    """Another address of the same server, which is gone when the block ends."""
+    """A second address of the same server, closed when the block ends."""
     host, port = url.removeprefix("http://").split(":")
     writers: list[asyncio.StreamWriter] = []
 

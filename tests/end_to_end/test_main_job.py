@@ -1,4 +1,4 @@
-"""From a sample to a reflection that may be launched, with each provider."""
+"""From a sample to a launchable reflection, with each provider."""
 
 import wave
 from pathlib import Path

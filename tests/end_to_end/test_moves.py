@@ -1,4 +1,4 @@
-"""The owner's moves over HTTP: what failed is tried again, a voice is taken away, and comes back."""
+"""Retry, reset and restore over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def move(ada: Person, what: str, **more: Any) -> httpx.Response:
 
 
 async def failed(ada: Person, content: bytes, **fields: str) -> dict[str, Any]:
-    """An attempt that its provider refused; it would take the sample the next time."""
+    """An attempt that its provider rejected once; a retry would succeed."""
     provider = "elevenlabs"
     how = {"status": 400, "code": "invalid_sample", "message": "Not this one."}
     ada.product.providers.fault(provider, "create", "error", **how)

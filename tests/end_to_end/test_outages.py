@@ -1,4 +1,4 @@
-"""Postgres goes away and comes back: the service says so, and works on."""
+"""Postgres stops and starts: the service reports it, and recovers."""
 
 import httpx
 

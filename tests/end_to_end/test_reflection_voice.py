@@ -1,4 +1,4 @@
-"""A reflection's voice over HTTP: cloned from a file and from a sample, heard, launched, taken away again."""
+"""A reflection's voice over HTTP: cloned from a file and from a sample, previewed, launched, reset."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def clone_file(ada: Person, content: bytes, **fields: str) -> httpx.Respon
 
 
 async def launchable(ada: Person, attempt_id: str) -> None:
-    """Wait for the preview, and have heard it."""
+    """Wait for the preview, and confirm that it was heard."""
     rendered = "select from public.voice_clone_attempts where id = %s and preview_status = 'rendered'"
     await ada.product.until(rendered, attempt_id)
     heard = await answer(ada, "POST", f"/v1/reflections/{ada.reflection}/voice/preview/complete")

@@ -1,4 +1,4 @@
-"""Text spoken with a voice, and what a client is told when its provider fails."""
+"""Text spoken with a voice, and the response when its provider fails."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A voice that ElevenLabs wants verified, from the file to the launch gate, and to what its owner is told."""
+"""A voice that ElevenLabs must verify, from the file to the launch gate, or to the owner's error."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -1,4 +1,4 @@
-"""The twelve invariants, seen from outside: what was there before a step, and what is there after it."""
+"""The twelve invariants, checked from outside on the rows before and after a step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ HEARD = ("not_required", "completed")
 
 
 class BrokenError(AssertionError):
-    """An invariant does not hold, or (0) the database and the model part ways."""
+    """An invariant does not hold, or (0) the database and the model differ."""
 
     def __init__(self, invariant: int, what: str) -> None:
         name = f"invariant {invariant}" if invariant else "the model"
@@ -37,7 +37,7 @@ class BrokenError(AssertionError):
 
 @dataclass
 class Step:
-    """What the last step was to leave behind, beyond what always holds."""
+    """The expected effects of the last step."""
 
     name: str = ""
     queue_hold: float = TIMES["queue_hold"]  # seconds; a longer wait sends no message
@@ -97,7 +97,7 @@ def edges(before: Snapshot, after: Snapshot, step: Step) -> None:
 
 
 def awaited(row: Row) -> str | None:
-    """Whose message moves this attempt on."""
+    """The queue whose message this attempt awaits."""
     if not row.get("is_active") or row.get("lease_owner"):
         return None
     if row["status"] in ("queued", "verifying"):
@@ -111,7 +111,7 @@ def awaited(row: Row) -> str | None:
 
 
 def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
-    """A version each, one event each, and the messages that move it on."""
+    """Each transition has one version, one event, and its messages."""
     sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
     versions = {a["id"]: a["version"] for a in before.attempts}
     for event, old, new in new_events(before, after):
@@ -152,7 +152,7 @@ def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
 
 
 def is_later(time: str, than: str, seconds: float) -> bool:
-    """Within a little: the event is written a moment after its transaction began."""
+    """With a small tolerance: the event is written shortly after its transaction began."""
     wait = datetime.fromisoformat(time) - datetime.fromisoformat(than)
     return wait.total_seconds() > seconds - 0.5
 

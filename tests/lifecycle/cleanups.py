@@ -1,4 +1,4 @@
-"""Clean-ups: each is begun and ended by a commit of its own, and the provider is asked in between."""
+"""Cleanups: each begins and ends with a commit of its own, with the provider's call in between."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tests.lifecycle.verifications import Verifications
 
 @dataclass
 class Cleanup:
-    """Begun, and on its way: what its worker found out may be old by the time it says so."""
+    """A cleanup that has begun. Its worker's result may be stale when it is written."""
 
     enrollment: Enrollment
     task: str

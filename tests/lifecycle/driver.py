@@ -25,12 +25,12 @@ ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::
 
 
 class Crash(Exception):  # noqa: N818 - it is none
-    """The worker is gone before its transaction was committed."""
+    """The worker dies before its transaction commits."""
 
 
 @dataclass
 class Claim:
-    """What a worker believes to have: its epoch may have passed on long ago."""
+    """What a worker claimed. Its epoch may be stale."""
 
     attempt: str
     step: str
@@ -43,7 +43,7 @@ class Claim:
 
 
 class Driver(RuleBasedStateMachine):
-    """What is known on this side: the model, the workers' claims, the provider's voices."""
+    """The test's state: the model, the workers' claims, the provider's voices."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__()
@@ -143,6 +143,6 @@ class Driver(RuleBasedStateMachine):
         self.step = Step("nothing")
 
     def choose(self, pick: int, *statuses: str) -> Attempt | None:
-        """One of the attempts in these statuses, the newest first; of all where none is named."""
+        """One of the attempts in these statuses, the newest first; of all attempts if no status is given."""
         found = [a for a in self.model.attempts.values() if not statuses or a.status in statuses][::-1]
         return found[pick % len(found)] if found else None

@@ -1,4 +1,4 @@
-"""Forbidden writes, tried with every login that could: the schema itself refuses each."""
+"""Forbidden writes by every login that might try them: the schema refuses each."""
 
 from typing import LiteralString
 from uuid import uuid4
@@ -43,7 +43,7 @@ class ForbiddenWrites(Cleanups):
         return found
 
     def activates_a_second_attempt(self, pick: int) -> None:
-        """One that is only opened, beside the one that is active."""
+        """An opened attempt beside the active one."""
         active = [a.reflection_id for a in self.model.attempts.values() if a.is_active and a.reflection_id]
         if not active:
             return

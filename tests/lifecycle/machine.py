@@ -83,7 +83,7 @@ class Lifecycle(Quiescence):
         return actions
 
     def is_given_up_midway(self, worker: str, pick: int) -> None:
-        """Its owner wants no voice any more, and its worker ends what it began."""
+        """Its owner resets the voice, and its worker finishes its call."""
         claims, claim = self.a_claim(worker, pick)
         a = self.model.attempts[claim.attempt]
         if claim.enrollment is None and self.works(claim, "well", "lives"):
@@ -98,7 +98,7 @@ class Lifecycle(Quiescence):
         claims.remove(claim)
 
     def is_taken_over(self, worker: str, pick: int) -> None:
-        """Its worker lives on and comes late."""
+        """Its worker survives and writes late."""
         self.waits(2)
         self.verify_invariants()
         if a := self.choose(pick, "processing"):

@@ -208,11 +208,11 @@ class Model:
         )  # fmt: skip
 
     def end(self, a: Attempt, code: str | None = None, **values: object) -> None:
-        """A worker's last write: it lets go of the lease."""
+        """A worker's last write: it releases the lease."""
         self.change(a, error_code=code, lease_owner=None, until=None, **values)
 
     def make_ready(self, a: Attempt, voice: str | None) -> None:
-        """The worker goes on to the runtime, and keeps its lease, where there is one to be told."""
+        """The worker continues to the runtime sync under its lease, if the attempt has a reflection."""
         self.voices[a.id] = False
         if a.reflection_id:
             self.change(
@@ -282,7 +282,7 @@ class Model:
     # What the sweep does
 
     def recover(self, a: Attempt) -> str:
-        """One attempt that is due, as its row says."""
+        """The sweep of one attempt that is due."""
         lost = a.until is not None and a.until <= self.clock
         if lost or (a.until is not None and a.since + STEP <= self.clock):
             code = "worker_lost" if lost else "deadline_exceeded"

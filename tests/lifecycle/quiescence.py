@@ -14,7 +14,7 @@ AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
 class Quiescence(ForbiddenWrites):
     def a_worker_ends_a_step(self, worker: str, luck: str) -> None:
-        """One commit after the other, nothing in between."""
+        """All commits of one step in order."""
         claims, claim = self.a_claim(worker, 0)
         while not self.works(claim, luck, "lives"):
             self.verify_invariants()
@@ -45,7 +45,7 @@ class Quiescence(ForbiddenWrites):
         check(0, found == did, f"the sweep did {found}, the model says {did}")
 
     def reaches_quiescence(self) -> None:
-        """The workers are new, nothing fails, time passes: everything ends, and nothing is left over."""
+        """With new workers and no faults every attempt reaches a final state; nothing is left over."""
         for claims in self.claims.values():
             claims.clear()
         self.cleanups.clear()
@@ -62,7 +62,7 @@ class Quiescence(ForbiddenWrites):
         check(0, False, f"{ROUNDS} rounds later there is no rest: {left}, {self.model.enrollments.values()}")
 
     def reads_whatever_there_is(self) -> bool:
-        """One message of any queue, and all that follows from it."""
+        """Handle one message of any queue, to its end."""
         worker = WORKERS[0]
         for queue in QUEUES:
             if self.handles_the_next(worker, queue, AS_IT_SHOULD, "lives"):
@@ -77,7 +77,7 @@ class Quiescence(ForbiddenWrites):
         return False
 
     def is_quiescent(self) -> bool:
-        """Nothing is awaited, nothing is unknown, and nobody's voice is at a provider."""
+        """Nothing is due, no outcome is unknown, and no provider voice is without an owner."""
         snapshot = self.snapshot
         moving = bool(snapshot.deadlines) or any(awaited(a) for a in snapshot.attempts)
         unknown = any(e["status"] not in ("attached", "closed", "removed") for e in snapshot.enrollments)

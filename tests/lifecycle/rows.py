@@ -24,7 +24,7 @@ LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed
 
 @dataclass(frozen=True)
 class Refusal:
-    """The database must say no with this state; the invariant that is broken where it does not."""
+    """The database must refuse with this SQLSTATE; if it does not, this invariant is broken."""
 
     sqlstate: str
     invariant: int
@@ -39,7 +39,7 @@ class Consent:
 
 @dataclass
 class Attempt:
-    """Named as the columns; `None` in `until` is a lease that nobody holds."""
+    """Named like the columns; `None` in `until` means that no worker holds the lease."""
 
     id: str
     user_id: str

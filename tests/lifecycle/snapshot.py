@@ -18,7 +18,7 @@ PROOF = Path(__file__).with_name("proof.sql")
 
 
 class Snapshot(Struct):
-    """The whole database as `proof.watch` gives it, rows as JSON has them; at first there is nothing."""
+    """The whole database as `proof.watch` returns it, rows as JSON; empty at first."""
 
     attempts: list[Row] = []
     deadlines: list[Row] = []
@@ -88,11 +88,11 @@ class Bench:
         return watch(self.superuser, self.stranger, last)
 
     def ask(self, sql: str, /, **parameters: object) -> Row | None:
-        """As the product's own login; ids are text, as JSON has them."""
+        """As the product's login; ids are text, as in JSON."""
         row = self.service.execute(sql.encode(), parameters).fetchone()
         return row and {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}
 
     def force(self, sql: str, /, **parameters: object) -> Row | None:
-        """As a superuser, whom nothing but the schema's own guards refuses."""
+        """As a superuser, so that only the schema's own guards can refuse."""
         cursor = self.superuser.execute(sql.encode(), parameters)
         return cursor.fetchone() if cursor.description else None

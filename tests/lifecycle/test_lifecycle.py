@@ -1,4 +1,4 @@
-"""The lifecycle holds in every order of events; and where an invariant is taken away, that is found."""
+"""The lifecycle holds in every order of events; a mutant without an invariant is found."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What users do, when it is allowed and also when it is not."""
+"""The users' actions, allowed and forbidden."""
 
 from collections.abc import Callable
 from typing import Any
@@ -147,7 +147,7 @@ class Users(Driver):
             self.model.retry(a)
 
     def retries_elsewhere(self, pick: int) -> None:
-        """The same sample at the other provider, with what is left of the owner's budget."""
+        """The same sample at the other provider, with the rest of the owner's budget."""
         id_, a, parameters = self.reflection(pick)
         other = "qwen" if a and a.provider == "local" else "local"
         new = Attempt(str(uuid4()), parameters["user"], id_, a.consent if a else None, provider=other)
@@ -174,7 +174,7 @@ class Users(Driver):
             self.model.restore(kept)
 
     def uses_a_stock_voice(self, pick: int) -> None:
-        """One that no enrollment made: nobody's consent is needed, and it may be anybody's."""
+        """A voice without an enrollment: it needs no consent, and anyone may use it."""
         id_, active, parameters = self.reflection(pick)
         a = Attempt(str(uuid4()), parameters["user"], id_, None, source="custom_voice")
         a.provider_voice_id = f"stock-{pick % 2}"

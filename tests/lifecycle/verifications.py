@@ -9,7 +9,7 @@ from tests.lifecycle.workers import Workers
 
 class Verifications(Workers):
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
-        """Asks, and writes what it saw; between the two the attempt may have moved on."""
+        """Polls, and writes the result; the attempt may change between the two."""
         work = self.bench.ask(lifecycle.verification_work, attempt=a.id)
         assert work is not None
         is_due = a.is_active and a.status == "verifying" and (a.not_before or 0) <= self.model.clock

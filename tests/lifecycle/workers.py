@@ -1,4 +1,4 @@
-"""What workers do: each commit is an action of its own, and a worker may die before or after it."""
+"""The workers' actions: each commit is one action, and a worker may die before or after it."""
 
 from typing import Any
 from uuid import uuid4
@@ -16,11 +16,11 @@ QUEUES = {step: queue for queue, step in STEPS.items()}
 
 class Workers(Users):
     def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
-        """What reads a message of `voice_cleanup`."""
+        """The consumer of `voice_cleanup`."""
         raise NotImplementedError
 
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
-        """What reads a message of `voice_clone_verify`."""
+        """The consumer of `voice_clone_verify`."""
         raise NotImplementedError
 
     def reads_a_message(self, worker: str, pick: int, outcome: str) -> None:
@@ -30,7 +30,7 @@ class Workers(Users):
         assert self.handles_the_next(worker, queue, pick, outcome)
 
     def handles_the_next(self, worker: str, queue: str, pick: int, outcome: str) -> bool:
-        """False where the queue has no message that may be seen."""
+        """False if the queue has no visible message."""
         message = self.bench.ask(READ, queue=queue, seconds=LEASE)
         if message is None:
             return False
@@ -95,12 +95,12 @@ class Workers(Users):
         return self.prepare(claim, luck, outcome)
 
     def a_claim(self, worker: str, pick: int) -> tuple[list[Claim], Claim]:
-        """The newest come first; of the other worker where this one has none."""
+        """The newest first; the other worker's if this one has none."""
         claims = self.claims[worker] or self.claims[WORKERS[0]] or self.claims[WORKERS[1]]
         return claims, claims[::-1][pick % len(claims)]
 
     def process(self, claim: Claim, luck: str, outcome: str) -> bool:
-        """Whether the claim is over. The order is that of the product: look up, intend, call, write."""
+        """Whether the claim has ended. The order is the product's: look up, intend, call, write."""
         if claim.enrollment is None:
             self.intend(claim, outcome)
             return self.step.refused_by != 0
@@ -133,7 +133,7 @@ class Workers(Users):
     def write(
         self, claim: Claim, name: str, sql: str, held_in: str, outcome: str, /, **parameters: Any
     ) -> Attempt | None:
-        """A worker's guarded write; the attempt where it had its effect."""
+        """A worker's guarded write; returns the attempt if it had an effect."""
         a = self.model.attempts[claim.attempt]
         holds = self.model.holds(a, claim.epoch, held_in)
         dies = outcome == "dies before the commit" and holds
@@ -167,7 +167,7 @@ class Workers(Users):
             claim.enrollment, claim.label = row["id"], label
 
     def give_up(self, claim: Claim, status: str, outcome: str, settle: float) -> bool:
-        """Closed or unknown; whether that was refused."""
+        """Resolve as closed or unknown; returns whether it was refused."""
         assert claim.enrollment is not None
         e = self.model.enrollments[claim.enrollment]
         a = self.write(
@@ -233,13 +233,13 @@ class Workers(Users):
         return True
 
     def goes_on(self, claim: Claim, a: Attempt, voice: str | None) -> bool:
-        """Whether the claim is over: who made the voice of a reflection syncs it under the same lease."""
+        """Whether the claim has ended: a reflection's new voice is synced under the same lease."""
         self.model.make_ready(a, voice)
         claim.step, claim.message = "runtime", None
         return a.lease_owner is None
 
     def report(self, e: Enrollment, voice: str) -> None:
-        """The voice of a worker whose lease has passed on."""
+        """The voice of a worker that lost its lease."""
         row = self.call(
             "reports a late voice", lifecycle.report, enrollment=e.id, voice=voice, target_model="m",
             requires_verification=False, request_id="r", metadata=None,
@@ -250,7 +250,7 @@ class Workers(Users):
         check(8, row["status"] == said, f"a late voice is {row['status']}, the model says {said}")
 
     def prepare(self, claim: Claim, luck: str, outcome: str) -> bool:
-        """The end of a runtime sync or a preview, whose states have other names and one shape."""
+        """The end of a runtime sync or a preview."""
         a = self.model.attempts[claim.attempt]
         is_runtime = claim.step == "runtime"
         again = "pending" if is_runtime else "required"

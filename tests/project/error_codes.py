@@ -1,4 +1,4 @@
-"""Every error code in the sources, found by where codes stand: no code is listed here.
+"""Every error code in the sources, found by their position in the code; none is listed here.
 
 In Python a code is the value of `code` (of a class, a keyword, a parameter, a dict's key), or a snake_case
 string directly before its message. In SQL it is the value of `code` in a detail, what is assigned to a name

@@ -1,4 +1,4 @@
-"""A real queue to consume, and what its tables say afterwards."""
+"""A real queue to consume, and its tables afterwards."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -43,7 +43,7 @@ end $$;
 
 
 class Queued:
-    """One queue of a migrated database, sent to as the service does and looked into as the superuser."""
+    """One queue of a migrated database. Sends as the service, reads its tables as the superuser."""
 
     def __init__(self, database: str, superuser: str, name: str = "voice_preview") -> None:
         self.database = database
@@ -67,7 +67,7 @@ class Queued:
         return ids
 
     def rows(self, query: LiteralString, *parameters: object) -> list[Any]:
-        """`{queue}`, `{archive}` and `{dead}` stand for the tables of this queue."""
+        """`{queue}`, `{archive}` and `{dead}` are replaced by the tables of this queue."""
         tables = {
             "queue": sql.Identifier("pgmq", f"q_{self.name}"),
             "archive": sql.Identifier("pgmq", f"a_{self.name}"),

@@ -1,4 +1,4 @@
-"""A service that answers steps as a test says, over real HTTP on loopback."""
+"""A service whose responses to steps the test chooses, over real HTTP on loopback."""
 
 import asyncio
 from collections import Counter

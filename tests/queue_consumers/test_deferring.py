@@ -1,4 +1,4 @@
-"""Deferred messages: kept outside of the queue, and sent once when they are due."""
+"""Deferred messages: stored outside of the queue, and sent once when they are due."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 
 
 def make_due(queued: Queued) -> int:
-    """As time would; how many were waiting."""
+    """Make all deferred messages due; returns how many there were."""
     return len(queued.rows("update voice_clone.deferred_messages set due_at = now() returning id"))
 
 

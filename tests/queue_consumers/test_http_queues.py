@@ -1,4 +1,4 @@
-"""Steps over HTTP: the request to the service, and the outcome that each answer means."""
+"""Steps over HTTP: the request to the service, and the outcome of each response."""
 
 import asyncio
 from collections.abc import AsyncIterator

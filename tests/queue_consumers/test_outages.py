@@ -1,4 +1,4 @@
-"""Postgres restarted, the network dropped: every message is handled at least once, and none is left."""
+"""Postgres restarts or the network fails: every message is handled at least once, none is left."""
 
 import asyncio
 from collections import Counter
@@ -59,7 +59,7 @@ async def test_postgres_restarts_under_load(own_cluster: Cluster, queued: Queued
 
 
 async def test_postgres_restarts_under_a_set_based_handler(own_cluster: Cluster, queued: Queued) -> None:
-    """The effect is in the transaction of the archive, so it is there exactly once."""
+    """The effect is in the transaction of the archive, so it happens exactly once."""
     begun = asyncio.Event()
     with connect(queued.superuser, autocommit=True) as connection:
         connection.execute("create table public.effects (id uuid primary key)")

@@ -1,4 +1,4 @@
-"""`python -m queue_consumers` as a process: killed, told to stop, told twice, and started wrongly."""
+"""`python -m queue_consumers` as a process: killed, stopped by signals, started with wrong settings."""
 
 import asyncio
 import json

@@ -68,7 +68,7 @@ async def test_a_handler_that_fails_leaves_neither_effect_nor_archive(queued: Qu
 
 
 async def test_an_archive_that_fails_takes_the_effect_back(queued: Queued) -> None:
-    """A trigger refuses the archive of the first try; the second finds neither the effect nor the archive."""
+    """A trigger refuses the archive of the first try; the second finds no effect and no archive."""
     seen: list[set[UUID]] = []
     with connect(queued.superuser, autocommit=True) as connection:
         connection.execute(

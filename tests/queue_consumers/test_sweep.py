@@ -1,4 +1,4 @@
-"""The consumers' timer sweeps, through outages, and not at all where it is told so."""
+"""The consumers' timer sweeps, also after outages, and not at all if the setting says so."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def lose_message(given: Fixture) -> None:
 
 
 class Handled:
-    """A queue whose handler tells what it got."""
+    """A queue whose handler reports its messages."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""What the Supabase CLI's advisors warn of."""
+"""The warnings of the Supabase CLI's advisors."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from tests.clusters import Database
 
 
 def advise(database: Database) -> subprocess.CompletedProcess[str]:
-    """Fails where there is a warning; the warnings are in its output."""
+    """Fails if there is a warning; the output lists them."""
     command = [supabase_cli(), "db", "advisors", f"--remote={database.postgres}", "--fail-on", "warn"]
     return subprocess.run(
         [*command, "--level", "warn"], cwd=ROOT, text=True, capture_output=True, check=False

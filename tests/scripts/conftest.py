@@ -1,4 +1,4 @@
-"""One running Supabase for the tests of this folder, and people who signed up there."""
+"""One running Supabase for the tests of this folder, and signed-up users."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

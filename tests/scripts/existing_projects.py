@@ -1,4 +1,4 @@
-"""Projects with a table `reflections` of their own, as their application's migrations left it."""
+"""Projects with a table `reflections` of their own, made by their application's migrations."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -136,7 +136,7 @@ def touched(given: Fixture, caller: UUID | None, sql: LiteralString, made: UUID)
 
 
 def test_triggers_of_the_application_run_when_the_mirror_writes(every_adopted: dict[str, Fixture]) -> None:
-    """They name their objects without a schema; one of them is refused what only the mirror may write."""
+    """They name objects without a schema; one is refused because it writes the mirror's keys."""
     given = every_adopted["full"]
     user = given.user()
     made = reflection(given, user)

@@ -33,7 +33,7 @@ Connect = Callable[[str], Client]
 
 @pytest.fixture
 def connect(stack: Stack) -> Iterator[Connect]:
-    """A client with this key; all share connections that are closed in the end."""
+    """A client with this key; the shared connections are closed at the end."""
     with httpx.Client(trust_env=False) as shared:
         yield lambda key: create_client(stack.supabase_url, key, ClientOptions(httpx_client=shared))
 
@@ -102,7 +102,7 @@ def test_a_client_writes_no_column_of_the_lifecycle(client: Client) -> None:
 def test_serving_requests_leaves_the_grants_as_the_migrations_made_them(
     stack: Stack, client: Client, database: Database
 ) -> None:
-    """Auth and Data API would grant everything to anon, were it let."""
+    """Default privileges would grant everything to anon if the migrations did not revoke it."""
     sign_up(client)
     client.table("reflections").select("*").execute()
     granted = "select oid::regclass::text, relacl::text from pg_class where relacl is not null order by 1"

@@ -1,4 +1,4 @@
-"""The migrations on a project that has a table `reflections` of its own: they adopt it, or change nothing."""
+"""The migrations on a project that has a table `reflections` of its own: they adopt it or change nothing."""
 
 import json
 import re

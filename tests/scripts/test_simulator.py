@@ -71,7 +71,7 @@ async def in_thread(function: Any, *args: Any, **named: Any) -> Any:
 
 
 def test_the_simulator_imports_nothing_of_the_product() -> None:
-    """It must not agree with an adapter because both read the same table."""
+    """Its tables must not come from the product's, or a mistake would be in both."""
     names = [f"scripts.local.simulator.{module.stem}" for module in SIMULATOR.glob("*.py")]
     program = (
         "import sys, importlib\n"

@@ -1,4 +1,4 @@
-"""Stacks start side by side, stop whole, and recover from being killed."""
+"""Stacks start side by side, stop completely, and recover after a kill."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ def directory(template_directory: Path, empty_directory: Path) -> Path:
 
 
 def processes_of(directory: Path) -> set[int]:
-    """Whoever names the directory: as an argument, in its environment, or as where it works."""
+    """Processes that name the directory: as an argument, in the environment, or as working directory."""
     wanted, found = str(directory).encode(), set[int]()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -57,7 +57,7 @@ async def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @asynccontextmanager
 async def supervisor(*command: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A supervisor of its own session; killed at the end if it is still there."""
+    """A supervisor in its own session; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -194,7 +194,7 @@ async def test_a_killed_dev_leaves_no_process_and_starts_again(directory: Path) 
         async with unfinished_request(directory):
             process.kill()
             await process.wait()
-            # Sooner than a service would give up draining: nobody is left to wait for a client.
+            # Sooner than a service would give up draining; no process waits for a client any more.
             await until(lambda: not processes_of(directory), seconds=DRAIN_SECONDS * 0.75)
     async with running_stack(directory, postgres_settings=SPEED):
         assert not list(storage.iterdir())

@@ -1,4 +1,4 @@
-"""The Storage server says what the hosted one says, request by request and word for word."""
+"""The Storage server responds like the hosted one, request by request and word for word."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ def send(stack: Stack, http: httpx.AsyncClient) -> Send:
 
 @pytest.fixture
 async def stored(send: Send) -> str:
-    """The name of an object that is there."""
+    """The name of an existing object."""
     name = f"{uuid4()}/take.wav"
     answer = await send(
         "POST", f"/object/{BUCKET}/{name}", content=SOUND, headers={"content-type": "audio/wav"}

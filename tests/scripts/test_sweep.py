@@ -1,4 +1,4 @@
-"""The operator's sweep: what it prints, and how it ends."""
+"""The operator's sweep: its output and exit code."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whether an attempt that failed says the true reason."""
+"""Whether a failed attempt states its true reason."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""After a storm every attempt has an honest end; database, mirrors and providers agree to the last voice."""
+"""After a storm every attempt has a correct final state; database, mirrors and providers agree."""
 
 from uuid import uuid4
 
@@ -73,7 +73,7 @@ def check_attempts(snapshot: Snapshot, attempts: int, made: Storm) -> None:
 
 
 def check_voices(snapshot: Snapshot, voices: dict[str, list[Row]]) -> None:
-    """What the providers have is what rows own and what is known as an orphan, exactly."""
+    """The providers have exactly the voices that rows own or that are known orphans."""
     made = sorted((v["provider"], v["voice_id"]) for each in voices.values() for v in each)
     owned = [(v["tts_provider"], v["provider_voice_id"]) for v in snapshot.voices]
     orphans = [
