@@ -8,6 +8,7 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
 
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 
@@ -21,6 +22,7 @@ def main(app: str = "backend.app:create_worker_app") -> None:
         server = load_settings().server
     except SettingsError as error:
         sys.exit(str(error))
+    hide_from_workers()
     allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())
     Server(

@@ -28,6 +28,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
 from backend.providers.base import ProviderError
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
@@ -37,6 +38,7 @@ from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
 from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
 from backend.storage.client import Storage, StorageProfiles
@@ -47,6 +49,7 @@ from backend.web.health import HealthController, Probes
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
 from backend.web.request_log import RequestLog
+from backend.web.sandbox_report import report_sandbox
 from backend.web.upstreams import Upstreams
 
 ROUTES: list[ControllerRouterHandler] = [
@@ -81,12 +84,13 @@ def create_app(
     verifier = TokenVerifier(settings.supabase, upstreams.keys)
     background = Background()
     hub = EventHub(settings.database, database)
+    decoder = SpeechDecoder()
     local = LocalProvider(StorageProfiles(storage))
     context = AppContext(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, upstreams)},
+        providers={local.name: local, **remote_providers(settings.providers, upstreams, decoder)},
         inspector=AudioInspector(),
     )
     drainer = Drainer(
@@ -98,6 +102,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with upstreams, database, hub:
+            background.start(report_sandbox())
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
@@ -105,6 +110,7 @@ def create_app(
             await background.drain()
             await context.inspector.aclose()
             await local.aclose()
+            await decoder.aclose()
 
     app = Litestar(
         routes,
@@ -142,6 +148,7 @@ def create_app(
 
 def create_worker_app() -> Litestar:
     """The app in a worker process. The worker dies with its server process, which frees the port."""
+    hide_from_workers()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[SERVER_PID]):  # the server died before prctl took effect

@@ -73,7 +73,9 @@ def silence(path: Path, codec: str, seconds: int, rate: int = 24_000, layout: st
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, rate * stream.channels), np.int16), format="s16", layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, rate * stream.channels), np.int16), format="s16", layout=layout
+        )
         frame.sample_rate = rate
         for second in range(seconds):
             frame.pts = second * rate

@@ -28,7 +28,11 @@ def examine(original: BinaryIO, prepared: BinaryIO | None = None, *, max_seconds
     levels, speech = LevelMeter(), SpeechMeter()
     written = 0
     with open_source(original) as source, contextlib.ExitStack() as stack:
-        wav = stack.enter_context(wave.open(stack.enter_context(buffered(prepared)), "wb")) if prepared else None
+        wav = (
+            stack.enter_context(wave.open(stack.enter_context(buffered(prepared)), "wb"))
+            if prepared
+            else None
+        )
         if wav is not None:
             wav.setparams((1, 2, PREPARED_RATE, 0, "NONE", "not compressed"))
         for samples, last in _mono(source, levels, max_seconds):

@@ -72,6 +72,7 @@ class AudioInspector:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
         self._shares = Shares(at_once=max(1, workers // 2), waiting=WAITING)
+        self.turns = Shares(at_once=1, waiting=WAITING)  # of an upload: one inspection at a time
         self.pool = WorkerPool(
             "backend.audio.examine",
             size=workers,
@@ -90,7 +91,11 @@ class AudioInspector:
         many inspections. A path named `prepared` is then removed.
         """
         try:
-            async with self._shares.of(user), opened(original, "rb") as source, opened(prepared, "wb") as target:
+            async with (
+                self._shares.of(user),
+                opened(original, "rb") as source,
+                opened(prepared, "wb") as target,
+            ):
                 return await self._inspect(source, target)
         except BaseException as error:
             if isinstance(prepared, Path):
@@ -110,7 +115,9 @@ class AudioInspector:
                 {"bytes": size, "max_bytes": self._max_bytes},
             )
         job = InspectionJob(self._max_seconds)
-        return msgspec.msgpack.decode(await self.pool.run(msgspec.msgpack.encode(job), files), type=Inspection)
+        return msgspec.msgpack.decode(
+            await self.pool.run(msgspec.msgpack.encode(job), files), type=Inspection
+        )
 
     async def aclose(self) -> None:
         await self.pool.aclose()

@@ -3,6 +3,7 @@
 Each function raises OSError where the kernel refuses. A process that lost something here never gets it back.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -52,6 +53,12 @@ def hide_from_other_processes() -> None:
     prctl(PR_SET_DUMPABLE, 0)
 
 
+def hide_from_workers() -> None:
+    """The same for a process of the service, where the system has it."""
+    with contextlib.suppress(OSError):
+        hide_from_other_processes()
+
+
 def unshare_network() -> None:
     """A network namespace of its own, in which there is no network."""
     flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
@@ -96,9 +103,7 @@ def _allow_reading(rules: int, path: str) -> None:
     try:
         rule = struct.pack("=Qi", READING if os.path.isdir(path) else READING_A_FILE, place)
         kind = ctypes.c_long(LANDLOCK_PATH_BENEATH)
-        _system_call(
-            LANDLOCK_ADD_RULE, ctypes.c_long(rules), kind, ctypes.c_char_p(rule), ctypes.c_long(0)
-        )
+        _system_call(LANDLOCK_ADD_RULE, ctypes.c_long(rules), kind, ctypes.c_char_p(rule), ctypes.c_long(0))
     finally:
         os.close(place)
 

@@ -156,7 +156,9 @@ class WorkerPool:
         """Kills the worker and what it may have started. A session id is not used again while one of it lives."""
         if worker.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(worker.process.pid, signal.SIGKILL)  # process.kill() may reap it and lose the exit code
+                os.killpg(
+                    worker.process.pid, signal.SIGKILL
+                )  # process.kill() may reap it and lose the exit code
         worker.writer.close()
         worker.descriptors.close()
         await worker.process.wait()

@@ -15,7 +15,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, BinaryIO
+from io import FileIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -46,7 +47,9 @@ def main(module: str, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
         request, files = received
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds, for_good=False)
         with contextlib.ExitStack() as opened:
-            status, response = _respond(handler, request, [opened.enter_context(each) for each in files])
+            status, response = _respond(
+                handler, request, [cast(BinaryIO, opened.enter_context(each)) for each in files]
+            )
         connection.sendall(HEADER.pack(status, len(response)))
         connection.sendall(response)
 
@@ -67,10 +70,10 @@ def _limit(kind: int, amount: int, *, for_good: bool = True) -> None:
         resource.setrlimit(kind, (soft, soft if for_good else hard))
 
 
-def _receive(connection: socket.socket) -> tuple[bytes, list[BinaryIO]] | None:
+def _receive(connection: socket.socket) -> tuple[bytes, list[FileIO]] | None:
     """A request and the files that came with it; None when the parent has closed the socket."""
     head, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, MOST_FILES)
-    files = [os.fdopen(each, "rb+", buffering=0) for each in descriptors]
+    files = [FileIO(each, "r+") for each in descriptors]
     head += _read(connection, HEADER.size - len(head)) if head else b""
     if len(head) < HEADER.size:
         return None

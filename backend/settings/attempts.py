@@ -15,6 +15,7 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
     # after a create, how long its voice may still appear: the call's timeout and the provider's listing lag
     enrollment_settle_seconds: Seconds = field(name="ENROLLMENT_SETTLE_SECONDS", default=150.0)
+    per_day: Annotated[int, Meta(ge=0)] = field(name="ATTEMPTS_PER_DAY", default=100)  # of one user; 0: any
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 

@@ -4,11 +4,9 @@ import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
-import anyio
 import msgspec
 from msgspec import Struct
 
@@ -68,10 +66,15 @@ class SignedUrl(Struct, frozen=True):
 
 
 class ObjectInfo(Struct, frozen=True):
+    """Equal for one version of an object: a replacement has another `version`."""
+
     name: str
     size: int
     content_type: str | None = None
     etag: str | None = None
+    id: str | None = None
+    version: str | None = None
+    last_modified: str | None = None
 
 
 class Listed(Struct, frozen=True):
@@ -131,21 +134,20 @@ class Storage:
         except FAILURES as error:
             raise unavailable(error) from error
 
-    async def download_to(self, bucket: str, path: str, target: Path, max_bytes: int) -> int:
-        """Copy the object into a file; its size. Past `max_bytes`, SampleTooLarge, and no file is left."""
+    async def download_to(self, bucket: str, path: str, target: BinaryIO, max_bytes: int) -> int:
+        """Copy the object into an open file; its size. SampleTooLarge past `max_bytes`."""
         size = 0
         try:
-            async with await anyio.open_file(target, "wb") as file:
+            async with asyncio.timeout(TRANSFER_SECONDS):
                 async for chunk in self.stream(bucket, path):
                     size += len(chunk)
                     if size > max_bytes:
                         raise SampleTooLarge(
                             help=f"At most {max_bytes} bytes.", extra={"max_bytes": max_bytes}
                         )
-                    await file.write(chunk)
-        except BaseException:
-            await anyio.Path(target).unlink(missing_ok=True)
-            raise
+                    await asyncio.to_thread(write_whole, target, chunk)
+        except TimeoutError as error:
+            raise unavailable(error) from error
         return size
 
     async def upload(
@@ -256,6 +258,13 @@ class StorageProfiles:
 
     async def delete(self, key: str) -> None:
         await self._storage.remove(self._bucket, [key])
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """An unbuffered file may take less than it is given, as on a disk that is almost full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def upload_path(bucket: str, path: str) -> str:

@@ -57,6 +57,12 @@ def new_id() -> UUID:
     return claim.id if claim else uuid4()
 
 
+def has_result() -> bool:
+    """Whether an earlier request with this key created its row: then `once` returns it and creates nothing."""
+    claim = _claim.get()
+    return claim is not None and claim.result is not None
+
+
 async def once(
     database: Database, statement: str, parameters: Mapping[str, Any], *, row: type[T]
 ) -> T | None:

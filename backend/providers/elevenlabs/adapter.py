@@ -22,6 +22,7 @@ from backend.providers.base import (
     create_metadata,
 )
 from backend.providers.elevenlabs.errors import known
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
@@ -38,7 +39,7 @@ from backend.providers.http import (
     refusal,
     send,
 )
-from backend.providers.wav import mono_wav, pcm_wav
+from backend.providers.wav import pcm_wav
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.web.http_client import HttpClient
 
@@ -90,9 +91,12 @@ class ElevenLabs:
     name = "elevenlabs"
     voice_kind = "ivc"
 
-    def __init__(self, config: ElevenLabsConfig, client: HttpClient) -> None:
+    def __init__(
+        self, config: ElevenLabsConfig, client: HttpClient, decoder: SpeechDecoder | None = None
+    ) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"xi-api-key": config.api_key}
         self.region: str | None = config.region
         self.target_model = config.model_id
@@ -187,7 +191,7 @@ class ElevenLabs:
             json=body,
         )
         try:
-            return await asyncio.to_thread(self._wav, answer.body)
+            return await self._wav(answer.body)
         except ValueError:
             pass
         raise call.error(INFERENCE_FAILED, status=answer.status, request_id=answer.headers.get("request-id"))
@@ -200,11 +204,13 @@ class ElevenLabs:
             return None
         return Slots(used=plan.voice_slots_used, allowed=plan.voice_limit)
 
-    def _wav(self, audio: bytes) -> bytes:
+    async def _wav(self, audio: bytes) -> bytes:
         asked = _OUTPUT_FORMAT.fullmatch(self._config.output_format)
         if asked is None or len(audio) < 2:
             raise ValueError("no PCM")
-        return mono_wav(audio) if asked[1] == "wav" else pcm_wav(audio, int(asked[2]))
+        if asked[1] == "wav":
+            return await self._decoder.mono_wav(audio)
+        return await asyncio.to_thread(pcm_wav, audio, int(asked[2]))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
         call = self._call(self._config.call_seconds)

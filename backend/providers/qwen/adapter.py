@@ -1,6 +1,5 @@
 """Qwen's cloned voices: DashScope voice enrollment, and speech with the model each voice was made for."""
 
-import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
@@ -40,7 +40,6 @@ from backend.providers.http import (
 from backend.providers.qwen import errors
 from backend.providers.qwen.languages import LANGUAGES
 from backend.providers.qwen.responses import Created, Deleted, Envelope, ListedVoice, Page, QwenError, Speech
-from backend.providers.wav import mono_wav
 from backend.settings.qwen import QwenConfig
 from backend.web.http_client import HttpClient
 
@@ -65,9 +64,10 @@ class Qwen:
     name = "qwen"
     voice_kind = "vc"
 
-    def __init__(self, config: QwenConfig, client: HttpClient) -> None:
+    def __init__(self, config: QwenConfig, client: HttpClient, decoder: SpeechDecoder | None = None) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"authorization": f"Bearer {config.api_key}"}
         if config.workspace_id:
             self._headers["x-dashscope-workspace"] = config.workspace_id
@@ -223,7 +223,7 @@ class Qwen:
         answer = await send(self._client, call, "GET", where)
         if answer.ok:
             try:
-                return await asyncio.to_thread(mono_wav, answer.body)
+                return await self._decoder.mono_wav(answer.body)
             except ValueError:
                 pass
         raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
