@@ -1,6 +1,5 @@
 """The Storage client: requests to the embedded Storage, and errors of one that fails."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime

@@ -21,8 +21,8 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
-from backend.providers.elevenlabs.errors import known
 from backend.providers.decoding import SpeechDecoder
+from backend.providers.elevenlabs.errors import known
 from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
