@@ -91,11 +91,11 @@ class Source(Struct):
             yield np.concatenate(pending, axis=1)
 
     def _require_little(self, samples: float) -> None:
-        """`samples` of each channel: as the header declares, before decoding, and as decoded, since headers lie."""
+        """`samples` of each channel: as the header declares, and as decoded, since headers lie."""
         if samples * self.channels > MAX_SAMPLES:
             raise InputRefused(
                 "too_many_samples",
-                f"{self.sample_rate} Hz × {self.channels} channels is more than can be decoded of a sample so long; "
+                f"{self.sample_rate} Hz × {self.channels} channels is more than can be decoded at this length; "
                 "save it with 48000 Hz and one channel",
                 {"sample_rate": self.sample_rate, "channels": self.channels, "max_samples": MAX_SAMPLES},
             )

@@ -51,7 +51,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
 
 
 class InspectionJob(Struct, frozen=True):
-    """A request to a worker: decode the first file, and write the prepared WAV into the second if there is one."""
+    """A request to a worker: decode the first file, write the prepared WAV into the second if there is one."""
 
     max_seconds: float
 
@@ -87,8 +87,8 @@ class AudioInspector:
         """Decode the file once, up to the maximum of seconds; write the prepared WAV if asked.
 
         Raises InputRefused for a fault of the sample: `invalid_format`, `sample_too_large`, `sample_damaged`,
-        `too_many_samples`. Raises InspectionUnavailable for everything else, and Throttled where `user` has too
-        many inspections. A path named `prepared` is then removed.
+        `too_many_samples`. Raises InspectionUnavailable for everything else, and Throttled where `user` has
+        too many inspections. A path named `prepared` is then removed.
         """
         try:
             async with (

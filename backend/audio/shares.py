@@ -1,7 +1,7 @@
-"""Shares: one user runs some of the inspections at once, waits for a few more, and is told to come back for the rest.
+"""Shares: one user runs some of the inspections at once, waits for a few more, and gets 429 for the rest.
 
-The workers are taken in the order of asking. A user asks for no more than their share at once, so that another's
-inspection waits for at most one job of each user.
+The workers are taken in the order of asking. A user asks for no more than their share at once, so that the
+inspection of another waits for at most one job of each user.
 """
 
 import asyncio

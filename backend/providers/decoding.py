@@ -1,4 +1,4 @@
-"""Providers' audio: decoded in the sandbox, because a provider's bytes are no more trusted than a sample's."""
+"""Providers' audio: decoded in the sandbox, because they are no more trusted than a sample."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ class SpeechDecoder:
         self.pool = WorkerPool("backend.providers.wav_job", size=1)
 
     async def mono_wav(self, data: bytes) -> bytes:
-        """The audio as 16-bit mono with a plain 44-byte header. Raises ValueError if there is no usable audio."""
+        """16-bit mono with a plain 44-byte header. Raises ValueError if there is no usable audio."""
         plain = await asyncio.to_thread(plain_wav, data)
         if plain is not None:
             return plain

@@ -17,7 +17,7 @@ def pcm_wav(pcm: bytes, sample_rate: int) -> bytes:
 
 
 def plain_wav(data: bytes) -> bytes | None:
-    """The audio with a plain 44-byte header, or None where it is not 16-bit mono and must be decoded (decoding.py).
+    """The audio with a plain 44-byte header, or None where it must be decoded (decoding.py).
 
     Raises ValueError if it is no WAV, or has no audio.
 

@@ -1,7 +1,7 @@
 """Sample preparation: a sample is inspected by content, checked against the provider's limits, and converted.
 
-A refused sample leaves nothing behind. A sample is refused for what was found in it, and for nothing else: what fails on
-our side is InspectionUnavailable, and the uploaded object stays for the next try.
+A refused sample leaves nothing behind. A sample is refused for what was found in it, and for nothing else:
+what fails on our side is InspectionUnavailable, and the uploaded object stays for the next try.
 """
 
 import builtins
@@ -78,7 +78,7 @@ def require_size(size: int, most: int, field: str) -> None:
 async def temporary_file() -> AsyncIterator[BinaryIO]:
     """A file without a name: nothing is left of it when the process ends, however it ends.
 
-    Raises InspectionUnavailable where it cannot be made or written: a full or read-only disk is not the sample's fault.
+    Raises InspectionUnavailable where it cannot be made or written, as on a full or read-only disk.
     """
     try:
         file = await anyio.to_thread.run_sync(make_temporary_file)

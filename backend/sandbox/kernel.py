@@ -1,4 +1,4 @@
-"""What Linux offers to restrict a process, called without a library of its own: prctl, seccomp, Landlock, capset.
+"""What Linux offers to restrict a process, called through the C library.
 
 Each function raises OSError where the kernel refuses. A process that lost something here never gets it back.
 """
@@ -76,7 +76,7 @@ def deny_system_calls() -> None:
 
 
 def allow_reading_only(paths: Iterable[str]) -> None:
-    """No file can be opened but these, which may be folders, and those only to read. Needs PR_SET_NO_NEW_PRIVS."""
+    """Only these files and folders can be opened, and only to read. Needs PR_SET_NO_NEW_PRIVS."""
     zero = ctypes.c_long(0)
     version = _system_call(LANDLOCK_CREATE_RULESET, None, zero, ctypes.c_long(LANDLOCK_VERSION))
     rights = struct.pack(

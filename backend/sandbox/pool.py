@@ -1,8 +1,8 @@
 """A small pool of processes for jobs that are heavy, or that hostile input could crash or hang.
 
 A worker starts when a job needs one, stays for the next jobs, and ends after IDLE_SECONDS without one.
-A worker that dies, or is killed at its deadline, fails only its own job. Workers see nothing of the service: no
-environment, no open connection, no file but those that a job brings, and no network (restrictions.py).
+A worker that dies, or is killed at its deadline, fails only its own job. Workers see nothing of the service:
+no environment, no open connection, no file but those of the job, and no network (restrictions.py).
 """
 
 import asyncio
@@ -27,7 +27,10 @@ from backend.sandbox.frames import HEADER, NO_MEMORY, OK, REFUSED, RefusedFrame
 IDLE_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 LOADER_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # some Pythons do not start without them
-START = "import sys; sys.path.insert(0, {root!r}); from backend.sandbox.worker import main; main({module!r}, {limits})"
+START = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from backend.sandbox.worker import main; main({module!r}, {limits})"
+)
 
 
 class Reason(StrEnum):
@@ -153,7 +156,7 @@ class WorkerPool:
                 await self._end(worker)
 
     async def _end(self, worker: Worker) -> None:
-        """Kills the worker and what it may have started. A session id is not used again while one of it lives."""
+        """Kills the worker and what it may have started: they are one process group."""
         if worker.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(

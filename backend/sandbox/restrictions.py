@@ -1,4 +1,4 @@
-"""A worker restricts itself here, after its imports and before its first job: what it decodes may take it over.
+"""A worker restricts itself here, after its imports and before its first job: its input may take it over.
 
 Where the kernel refuses a restriction, the others still hold, and the service logs its name at start.
 """
@@ -53,7 +53,7 @@ def code(module: str) -> set[str]:
 
 
 def become_another_user(*, may_read_all: bool) -> None:
-    """A user of this worker alone, so that two workers cannot reach each other; nobody where there are few users.
+    """A user of this worker alone, so that no worker can reach another; else nobody.
 
     Code in a folder that is root's alone stays readable, if nothing else can be read anyway.
     """

@@ -1,7 +1,7 @@
 """Outgoing HTTP: kept-alive connections to one upstream. Each upstream has a client of its own.
 
-The number of connections is the limit of concurrent calls. A call that gets no connection within CONNECT_SECONDS
-fails as one that was never sent, so an upstream that hangs takes nothing from the others.
+The number of connections is the limit of concurrent calls. A call that gets no connection within
+CONNECT_SECONDS fails as one that was never sent, so an upstream that hangs takes nothing from the others.
 
 Why aiohttp and not httpx: docs/decisions/0020-libraries-tried.md.
 """
@@ -60,7 +60,7 @@ class HttpClient:
         total_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`read_seconds` is the timeout of each read of a response, `total_seconds` of a whole call; None for none."""
+        """`read_seconds` is the timeout of each read of a response, `total_seconds` of a call; None for none."""
         self._base_url = base_url
         self._connections = connections
         self._idle_seconds = idle_seconds
@@ -127,7 +127,7 @@ def in_chunks(content: Body | None) -> Body | BytesIO | None:
 
 
 def may_stay_unread(content: Body | None) -> bool:
-    """A server that refuses a request early may leave its body unread, and the next request would wait behind it.
+    """A server that refuses a request early may leave its body unread, before the next request.
 
     So the connection of a body that a server might not read is closed after the call.
     """

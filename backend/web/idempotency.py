@@ -58,7 +58,7 @@ def new_id() -> UUID:
 
 
 def has_result() -> bool:
-    """Whether an earlier request with this key created its row: then `once` returns it and creates nothing."""
+    """Whether an earlier request with this key created its row, which `once` then returns."""
     claim = _claim.get()
     return claim is not None and claim.result is not None
 

@@ -1,7 +1,7 @@
-"""Upstreams: a client for each server that the service calls, so that one that hangs takes no connection of another.
+"""Upstreams: a client for each server that the service calls: one that hangs takes no connection of another.
 
-A provider that reads a sample slowly holds a connection to Storage as well. Storage has more connections than all
-providers together, so that some are left.
+A provider that reads a sample slowly holds a connection to Storage as well. Storage has more connections than
+all providers together, so that some are left.
 """
 
 from contextlib import AsyncExitStack

@@ -189,6 +189,10 @@ async def test_closing_ends_a_running_job(pool: WorkerPool, pipe: Pipe) -> None:
 # -- inspections: what is not the sample's fault is said to be ours
 
 
+def unbuffered(file: str | int, mode: str) -> Any:
+    return open(file, mode, buffering=0)
+
+
 @contextlib.asynccontextmanager
 async def inspecting(**limits: Any) -> AsyncIterator[AudioInspector]:
     inspector = AudioInspector(workers=1, **limits)
@@ -241,7 +245,7 @@ async def test_an_inspection_that_takes_too_much_cpu_time_is_our_failure(tmp_pat
 
 async def test_a_prepared_file_that_cannot_be_written_is_our_failure() -> None:
     async with inspecting() as inspector:
-        with open("/dev/full", "wb", buffering=0) as full, pytest.raises(InspectionUnavailable):
+        with unbuffered("/dev/full", "wb") as full, pytest.raises(InspectionUnavailable):
             await inspector.inspect(samples.recording(), prepared=full)
 
 
@@ -262,7 +266,7 @@ async def test_a_user_with_many_inspections_leaves_a_worker_for_the_others() -> 
         await asyncio.gather(*(inspector.inspect(samples.recording(), user=each) for each in "ab"))
         assert len(inspector.pool.process_ids) == 2
         reader, writer = os.pipe()  # full once the worker has written 64 kB
-        with open(reader, "rb", buffering=0) as drain, open(writer, "wb", buffering=0) as stuck:
+        with unbuffered(reader, "rb") as drain, unbuffered(writer, "wb") as stuck:
             greedy = [
                 asyncio.create_task(inspector.inspect(samples.recording(), prepared=stuck, user="greedy"))
                 for _ in range(1 + WAITING)

@@ -16,7 +16,7 @@ from backend.web.upstreams import PROVIDER_CONNECTIONS, Upstreams
 from tests.backend.storages import supabase
 
 BUCKET = "voice-samples"
-REFUSAL = b'{"statusCode":"409","error":"Duplicate","message":"The resource already exists","code":"KeyAlreadyExists"}'
+REFUSAL = b'{"statusCode":"409","error":"Duplicate","message":"It exists","code":"KeyAlreadyExists"}'
 FOUND = b'{"id":"1","name":"a.wav","version":"1","size":3}'
 WATCHDOG = 8.0  # seconds; the upload that poisons a connection holds the next call for ten
 
@@ -66,7 +66,7 @@ async def pieces(count: int) -> AsyncIterator[bytes]:
         yield b"x" * 100_000
 
 
-# The smaller bodies fit into the sockets' buffers: the client has sent them whole, and the server has not read them.
+# The smaller bodies fit into the sockets' buffers: the client sends them whole, and the server reads nothing.
 BODIES: dict[str, Callable[[], AsyncIterator[bytes] | bytes]] = {
     "20 MB, streamed": lambda: pieces(200),
     "20 MB": lambda: b"x" * 20_000_000,
