@@ -95,7 +95,7 @@ class Source(Struct):
         if samples * self.channels > MAX_SAMPLES:
             raise InputRefused(
                 "too_many_samples",
-                f"{self.sample_rate} Hz × {self.channels} channels is more than can be decoded at this length; "
+                f"{self.sample_rate} Hz × {self.channels} channels is too much to decode at this length; "
                 "save it with 48000 Hz and one channel",
                 {"sample_rate": self.sample_rate, "channels": self.channels, "max_samples": MAX_SAMPLES},
             )

@@ -51,7 +51,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
 
 
 class InspectionJob(Struct, frozen=True):
-    """A request to a worker: decode the first file, write the prepared WAV into the second if there is one."""
+    """A request to a worker: decode the first file, write the prepared WAV into the second if any."""
 
     max_seconds: float
 

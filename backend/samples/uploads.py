@@ -211,8 +211,8 @@ async def download(context: AppContext, upload: Upload, found: ObjectInfo, origi
 async def remove_inspected(context: AppContext, upload: Upload, inspected: ObjectInfo, lease: Lease) -> None:
     """Remove the object that was inspected, and no other: its user may have uploaded another meanwhile.
 
-    Storage deletes by path alone. While the lease holds, no other call removes this object, and nothing can be
-    uploaded to a path that is taken; so what has this version now has it until it is removed here.
+    Storage deletes by path alone. While the lease holds, no other call removes this object, and nothing can
+    be uploaded to a path that is taken; so what has this version now has it until it is removed here.
     """
     async with asyncio.timeout(REMOVE_SECONDS):
         if not await lease.renew():

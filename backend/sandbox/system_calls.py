@@ -1,7 +1,7 @@
 """The system calls that a worker may not make, and the seccomp filter that denies them.
 
-A filter is a program for the kernel's BPF machine. It runs before each system call and answers: allow, or fail
-with an error.
+A filter is a program for the kernel's BPF machine. It runs before each system call and answers: allow, or
+fail with an error.
 """
 
 import errno
@@ -20,11 +20,13 @@ DENIED = {
     "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     # other programs, and the kernel
     "execve": (59, 221), "execveat": (322, 281), "unshare": (272, 97), "setns": (308, 268),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
+    "mount": (165, 40), "umount2": (166, 39),
+    "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
     "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
     "fspick": (433, 433), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "add_key": (248, 217),
-    "request_key": (249, 218), "keyctl": (250, 219), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "request_key": (249, 218), "keyctl": (250, 219),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
     "kexec_load": (246, 104), "reboot": (169, 142),
 }  # fmt: skip
 # Allowed where the first argument is this process.
@@ -33,8 +35,8 @@ OWN_PROCESS = {
 }  # fmt: skip
 # Allowed where the first argument is zero, which is this process too.
 OWN_LIMITS = {"prlimit64": (302, 261)}
-# Threads and forks are allowed, new namespaces are not. The arguments of clone3 lie in memory, where no filter
-# sees them: C libraries fall back to clone where the kernel does not have it.
+# Threads and forks are allowed, new namespaces are not. The arguments of clone3 lie in memory, where no
+# filter sees them: C libraries fall back to clone where the kernel does not have it.
 CLONE, CLONE3 = (56, 220), (435, 435)
 NEW_NAMESPACES = 0x7E020080
 

@@ -1,7 +1,7 @@
 """The worker process: reads requests from its socket one after the other, until the socket closes.
 
-`main(MODULE, MEMORY_BYTES, CPU_SECONDS, PARENT)`, where MODULE has `handle(request, files) -> bytes`. The input
-may be hostile: memory is bounded for the process, CPU time for each request; restrictions.py does the rest.
+`main(MODULE, MEMORY_BYTES, CPU_SECONDS, PARENT)`, where MODULE has `handle(request, files) -> bytes`. The
+input may be hostile: memory is bounded for the process, CPU time for each request; the rest: restrictions.py.
 """
 
 import contextlib

@@ -60,7 +60,7 @@ class HttpClient:
         total_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`read_seconds` is the timeout of each read of a response, `total_seconds` of a call; None for none."""
+        """Timeouts: `read_seconds` of each read of a response, `total_seconds` of a call; None for none."""
         self._base_url = base_url
         self._connections = connections
         self._idle_seconds = idle_seconds

@@ -1,5 +1,6 @@
 """The Storage client: requests to the embedded Storage, and errors of one that fails."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
@@ -286,5 +287,6 @@ async def test_a_download_that_is_cut_is_an_outage(tmp_path: Path) -> None:
 
 async def test_a_disk_that_is_full_is_no_fault_of_storage() -> None:
     async with failing_storage(saying(200, SOUND)) as url, HttpClient() as http:
-        with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        full = await asyncio.to_thread(Path("/dev/full").open, "wb", buffering=0)
+        with full, pytest.raises(OSError, match="No space left"):
             await Storage(supabase(url), http).download_to(BUCKET, "a.wav", full, 2_000_000)
