@@ -33,8 +33,8 @@ def dev(
 
     A process that ends is started again, with a line that says so.
 
-    Exit codes: 0 stopped by a signal; 1 a process did not start, or ended again and again; the message has the
-    end of its log.
+    Exit codes: 0 stopped by a signal; 1 a process did not start, or ended again and again; the message has
+    the end of its log.
 
     Example: likeness dev --provider qwen
     """

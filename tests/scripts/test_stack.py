@@ -187,15 +187,15 @@ async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path)
     assert not processes_of(directory)
 
 
+def is_service(pid: int) -> bool:
+    return b"-m\0backend\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 async def test_dev_starts_a_part_again_that_was_killed(directory: Path) -> None:
     async with supervisor("scripts", "dev", LOCAL_DIR=str(directory), COLUMNS="200") as process:
         await line_with(process, "Ctrl-C")
         address = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
-        service = next(
-            each
-            for each in processes_of(directory)
-            if b"-m\0backend\0" in Path(f"/proc/{each}/cmdline").read_bytes()
-        )
+        service = next(each for each in processes_of(directory) if is_service(each))
         os.kill(service, signal.SIGKILL)
         said = await line_with(process, "started again")
         assert said.startswith("service ended with code -9; started again as process ")

@@ -164,7 +164,6 @@ class Processes:
                     raise child.failure(f"ended with code {code}, again")
                 restarts[child.name] = [*recent, clock()]
                 await child.start()
-                say(
-                    f"{child.name} ended with code {code}; started again as process {child.pid}, log {child.log}"
-                )
+                again = f"started again as process {child.pid}, log {child.log}"
+                say(f"{child.name} ended with code {code}; {again}")
             await asyncio.sleep(0.2)
