@@ -41,7 +41,9 @@ from backend.samples.routes import CloneController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
@@ -88,12 +90,16 @@ def create_app(
     deadlines = ClientDeadlines()
     hub = EventHub(settings.database, database)
     decoder = SpeechDecoder()
-    local = LocalProvider(StorageProfiles(storage))
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(
+        settings.providers, upstreams, StoredSamples(storage), reference_voices, decoder
+    )
     context = AppContext(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, upstreams, decoder)},
+        providers={local.name: local, **remote},
         inspector=AudioInspector(),
     )
     drainer = Drainer(

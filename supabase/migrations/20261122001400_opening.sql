@@ -121,6 +121,7 @@ begin
   end if;
   -- One queueing at a time for a reflection; the reflection before its attempts, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
+  -- A reflection that has another owner by now is refused (voice_clone_attempts_same_owner_again).
   select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt for no key update;
   if v_attempt.status <> 'awaiting_upload' then
     raise exception 'attempt % awaits no upload: it is %', p_attempt, v_attempt.status using errcode = 'VC001',
@@ -153,8 +154,9 @@ as $$
 declare
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.measures is not null;
+  where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
