@@ -34,7 +34,8 @@ class Scene(People):
                     "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
                 )
         given.superuser.execute(
-            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at) values (%s, 'x', 'x', now())",
+            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at)"
+            " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
         self.fill_queues()
