@@ -2,7 +2,7 @@
 
 import tomllib
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.rows import tuple_row
 
@@ -34,9 +34,11 @@ class Scene(People):
                     "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
                 )
         given.superuser.execute(
-            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at) values (%s, 'x', 'x', now())",
+            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at)"
+            " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
+        self.remove_a_preview()
         self.fill_queues()
 
     def settle(self, user: UUID) -> UUID:
@@ -57,6 +59,20 @@ class Scene(People):
             reflection,
         )
         return reflection
+
+    def remove_a_preview(self) -> None:
+        """An object of each user that is being removed: nobody reads it any more."""
+        for user in (self.owner, self.other):
+            folder = f"{user}/{uuid4()}"
+            self.given.superuser.execute(
+                "insert into storage.objects (bucket_id, name) values ('voice-previews', %s)",
+                (f"{folder}/a.wav",),
+            )
+            self.given.superuser.execute(
+                "insert into voice_clone.object_removals (bucket, folder, final_at, sweep_at)"
+                " values ('voice-previews', %s, now(), now())",
+                (folder,),
+            )
 
     def fill_queues(self) -> None:
         given = self.given
