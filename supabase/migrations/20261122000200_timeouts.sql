@@ -18,6 +18,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('mirror_progress', '2 seconds', 'until a transition is mirrored that others follow soon; any other is mirrored at once'),
   ('sweep_error', '1 minute', 'a row that the sweep could not process is tried again after so long; it doubles'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
+  ('outage', '24 hours', 'a step that waits so long for what is away fails'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),

@@ -31,10 +31,10 @@ declare
 begin
   if v_lost or a.leased_at + voice_clone.timeout('step') <= now() then
     if a.status = 'processing' then
-      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0);
+      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0, false);
     else
       a := voice_clone.requeue_or_fail_step(
-        a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0);
+        a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0, false);
     end if;
     return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'requeued' end;
   elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.timeout('upload') <= now() then

@@ -1,5 +1,6 @@
 """What is deleted, revoked or erased: unreadable at once, then gone from Storage and from the provider."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -127,3 +128,16 @@ async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prep
         assert len(product.providers.voices("qwen")) == 1
     with product.connect() as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute("update voice_clone.timeouts set value = null where name = 'slot_wait'")
+
+
+async def test_speech_that_runs_while_its_consent_is_revoked_is_not_sent(
+    ada: Person, prepared: bytes
+) -> None:
+    attempt = (await clone_file(ada, prepared, provider="elevenlabs")).json()
+    await launchable(ada, attempt["attempt_id"])
+    ada.product.providers.fault("elevenlabs", "speech", "latency", seconds=3)
+    speech = {"voice_id": attempt["voice_id"], "text": "Hello."}
+    speaking = asyncio.create_task(answer(ada, "POST", "/api/generate", json=speech))
+    await asyncio.to_thread(ada.product.providers.wait, "elevenlabs", "speech", count=2)
+    await answer(ada, "DELETE", f"/v1/consents/{ada.consent}")
+    assert problem(await speaking) == (404, "not_found")

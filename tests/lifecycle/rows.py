@@ -15,6 +15,7 @@ TIMES = {
     "step": STEP,
     "mirror_progress": 500,
     "orphan_grace": 5500,
+    "outage": 6500,
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
@@ -61,6 +62,7 @@ class Attempt:
     until: float | None = None
     since: float = 0.0
     not_before: float | None = None
+    waiting_since: float | None = None
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False

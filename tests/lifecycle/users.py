@@ -209,7 +209,7 @@ class Users(Driver):
         a.provider_voice_id = f"stock-{pick % 2}"
         self.call(
             "uses a stock voice", lifecycle.use_custom_voice, attempt=a.id, provider=a.provider, region="",
-            voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
+            account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
             preview_required=True, **parameters,
         )  # fmt: skip
         self.opened_custom(a, active)
