@@ -70,7 +70,7 @@ class Scene(People):
             )
             self.given.superuser.execute(
                 "insert into voice_clone.object_removals (bucket, folder, final_at, sweep_at)"
-                " values ('voice-previews', %s, now(), now())",
+                " values ('voice-previews', %s, now() + interval '1 day', now() + interval '1 day')",
                 (folder,),
             )
 
