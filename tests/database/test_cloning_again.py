@@ -29,12 +29,12 @@ def test_a_consent_for_the_user_covers_every_reflection(given: Fixture) -> None:
     assert clone(given, given.attempt(attempt)["sample_id"], user, other)["reflection_id"] == other
 
 
-def test_a_consent_that_is_revoked_covers_nothing_more(given: Fixture) -> None:
+def test_a_sample_whose_consent_is_revoked_is_gone(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     attempt = sampled(given, user, reflection, given.consent(user))
     revoke(given, attempt, user)
-    with refused("VC003"):
+    with refused("VC004"):
         clone(given, given.attempt(attempt)["sample_id"], user, reflection)
 
 

@@ -21,6 +21,7 @@ NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
+REWRITE_EVENTS = ("waits", "deletes a user")
 WATCHED = ("attempts", "deadlines", "events", "enrollments", "voices", "reflections", "messages")
 ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
@@ -123,7 +124,7 @@ class Driver(RuleBasedStateMachine):
     @invariant()
     def verify_invariants(self) -> None:
         before = self.snapshot
-        self.snapshot = self.bench.watch(before, rereads=self.step.name == "waits")
+        self.snapshot = self.bench.watch(before, rereads=self.step.name in REWRITE_EVENTS)
         self.is_whole = False
         self.count_effect(before)
         self.step.lost_mirrors = self.lost_mirrors

@@ -93,7 +93,7 @@ class Bench:
         self.superuser.close()
 
     def watch(self, before: Snapshot | None = None, *, rereads: bool = False) -> Snapshot:
-        """Old events are read again only where a step may have changed them: when their times travelled."""
+        """Old events are read again only where a step may change them."""
         last = before.events[-1]["id"] if before and before.events else 0
         if before is None or rereads:
             return watch(self.superuser, self.stranger, last)

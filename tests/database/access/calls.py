@@ -143,11 +143,15 @@ class Objects:
         }  # fmt: skip
 
     def crowd(self, given: Fixture) -> None:
-        """A third user, who may open no further upload: that limits nobody else."""
+        """A third user, who may open no further upload and use no further key: that limits nobody else."""
         user = given.user()
         with suppress(psycopg.Error):
             while True:
                 given.open(user, None)
+        given.superuser.execute(
+            "insert into voice_clone.idempotency_keys (user_id, key, fingerprint, lease_expires_at)"
+            " select %s, n::text, '', now() from generate_series(1, 2000) n", (user,),
+        )  # fmt: skip
 
     def arguments(self, caller: UUID) -> dict[str, Any]:
         mine = {f"my_{name}": value for name, value in self.mine[caller].items()}

@@ -99,11 +99,13 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.launch_gate
         voice_clone.mark_preview
         voice_clone.mark_runtime
+        voice_clone.note_failed_cleanup
         voice_clone.open_attempt
         voice_clone.mirror_reflections
         voice_clone.mirror_unlocked_reflections
         voice_clone.missing_parts
         voice_clone.orphans
+        voice_clone.places
         voice_clone.postpone_messages
         voice_clone.postpone_verification
         voice_clone.queue_attempt

@@ -1,8 +1,8 @@
 """The written expectations: which rows each actor reaches if every right is granted.
 
 Policies alone decide. `own` and `all` say whose rows; `some`: not every row of its own (a deleted voice is
-hidden). `give` makes a row another user's. A bucket of Storage is written like a table. The
-service's login acts without a user here.
+hidden, and an object that is being removed). `give` makes a row another user's. A bucket of Storage is
+written like a table. The service's login acts without a user here.
 """
 
 ROWS = """
@@ -47,7 +47,7 @@ storage.objects/voice-samples     select  none      own       none      none    
                                   update  none      none      none      none      all
                                   give    none      none      none      none      all
                                   delete  none      none      none      none      all
-storage.objects/voice-previews    select  none      own       none      none      all
+storage.objects/voice-previews    select  none      some      none      none      all
                                   insert  none      none      none      none      all
                                   update  none      none      none      none      all
                                   give    none      none      none      none      all

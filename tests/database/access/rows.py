@@ -77,6 +77,7 @@ def everything_granted(scene: People) -> Iterator[Connection]:
             to = "to anon, authenticated, service_role, voice_clone_service"
             connection.execute(f"grant usage on schema {schema} {to}".encode())
             connection.execute(f"grant all on all tables in schema {schema} {to}".encode())
+            connection.execute(f"grant execute on all functions in schema {schema} {to}".encode())
         yield connection
         connection.rollback()
 

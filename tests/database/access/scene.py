@@ -2,7 +2,7 @@
 
 import tomllib
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.rows import tuple_row
 
@@ -38,6 +38,7 @@ class Scene(People):
             " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
+        self.remove_a_preview()
         self.fill_queues()
 
     def settle(self, user: UUID) -> UUID:
@@ -58,6 +59,20 @@ class Scene(People):
             reflection,
         )
         return reflection
+
+    def remove_a_preview(self) -> None:
+        """An object of each user that is being removed: nobody reads it any more."""
+        for user in (self.owner, self.other):
+            folder = f"{user}/{uuid4()}"
+            self.given.superuser.execute(
+                "insert into storage.objects (bucket_id, name) values ('voice-previews', %s)",
+                (f"{folder}/a.wav",),
+            )
+            self.given.superuser.execute(
+                "insert into voice_clone.object_removals (bucket, folder, final_at, sweep_at)"
+                " values ('voice-previews', %s, now() + interval '1 day', now() + interval '1 day')",
+                (folder,),
+            )
 
     def fill_queues(self) -> None:
         given = self.given
