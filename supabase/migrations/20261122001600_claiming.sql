@@ -114,8 +114,8 @@ create function voice_clone.requeue_attempt(
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds);
 end
 $$;
