@@ -43,11 +43,14 @@ from backend.storage.client import Storage, StorageProfiles
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
+from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
 from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
+from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
+from backend.web.requests import BoundedRequest
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -66,7 +69,6 @@ ROUTES: list[ControllerRouterHandler] = [
 
 PR_SET_PDEATHSIG = 1
 SERVER_PID = "LIKENESS_SERVER_PID"  # set by the server process for its workers
-BODY_OVERHEAD = 65_536  # bytes of a multipart body beside the sample in it
 
 
 def create_app(
@@ -80,6 +82,7 @@ def create_app(
     storage = Storage(settings.supabase, http)
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
+    deadlines = ClientDeadlines()
     hub = EventHub(settings.database, database)
     local = LocalProvider(StorageProfiles(storage))
     context = AppContext(
@@ -117,6 +120,7 @@ def create_app(
                 "storage": storage,
                 "verifier": verifier,
                 "hub": hub,
+                "deadlines": deadlines,
             }
         ),
         dependencies={
@@ -133,12 +137,19 @@ def create_app(
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
         exception_handlers={ProviderError: answer_provider_error, Exception: answer_problem},
-        request_max_body_size=settings.attempts.max_sample_bytes + BODY_OVERHEAD,
+        request_max_body_size=None,  # RequestBounds has the limits
+        request_class=BoundedRequest,
         cors_config=cors(settings.server.allowed_origins),
         openapi_config=OPENAPI,
         logging_config=None,
     )
-    app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has a request id too
+    app.asgi_handler = RequestBounds(
+        app,
+        RequestLog(app.asgi_handler),  # outside of routing, so that a 404 has a request id too
+        deadlines,
+        pause=settings.server.request_timeout,
+        sample_bytes=settings.attempts.max_sample_bytes,
+    )
     return app
 
 
@@ -154,13 +165,15 @@ def create_worker_app() -> Litestar:
 
 
 async def end_streams_first(app: Litestar) -> None:
-    """At SIGTERM close the event streams: the server waits for open connections, and a stream does not end.
+    """At SIGTERM close the event streams, and wait no longer for clients that send or read nothing.
 
+    The server waits for open connections.
     The server's own handler is left on SIGINT, which is how the signal is passed on.
     """
 
     def end_streams() -> None:
         app.state.hub.close()
+        app.state.deadlines.close()
         os.kill(os.getpid(), signal.SIGINT)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_streams)

@@ -6,14 +6,16 @@ Three ways to run SQL, all with the same methods: `database` (each statement on 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, overload
 
 import msgspec
 import psycopg
+import structlog
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Literal
@@ -22,8 +24,10 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from backend.database.caller import Caller
 from backend.database.connections import WarmPool, checkout, session_options
 from backend.database.queries import load_queries
-from backend.errors import AppError, from_postgres
+from backend.errors import AppError, DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
+
+log = structlog.get_logger("likeness")
 
 T = TypeVar("T")
 health = load_queries(__file__)
@@ -31,6 +35,8 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 Row = dict[str, Any]
 Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
+
+NAMED_PARTS = 10  # of a broken installation, in the log
 
 RECONNECT_SECONDS = (
     4.0  # then the next request connects again at once, instead of waiting for a growing backoff
@@ -85,6 +91,16 @@ class Statements(ABC):
         return count
 
 
+async def repeat_once(run: Callable[[], Awaitable[T]]) -> T:
+    """`run` is one transaction: it runs again if a deadlock or a conflict with another rolled it back."""
+    try:
+        return await run()
+    except DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
+            raise
+    return await run()
+
+
 class Database(Statements):
     """A pool of autocommit connections that reconnects by itself when Postgres is back."""
 
@@ -113,12 +129,18 @@ class Database(Statements):
         await self._pool.close()
 
     async def probe(self) -> str:
-        """ok, unreachable or not_migrated."""
+        """ok, unreachable, not_migrated, or incomplete: a part of what the migrations created is missing."""
         try:
-            migrated = await self.fetch_value(health.is_migrated, of=bool)
+            if not await self.fetch_value(health.is_migrated, of=bool):
+                return "not_migrated"
+            missing = await self.fetch_value(health.missing_parts, of=list[str]) or []
         except AppError:
             return "unreachable"
-        return "ok" if migrated else "not_migrated"
+        except psycopg.Error as error:  # what the check itself needs is missing
+            missing = [str(error).partition("\n")[0]]
+        if missing:
+            log.error("installation_incomplete", count=len(missing), missing=missing[:NAMED_PARTS])
+        return "incomplete" if missing else "ok"
 
     def as_caller(self, caller: Caller) -> "CallerStatements":
         return CallerStatements(self, caller)
@@ -149,8 +171,11 @@ class Database(Statements):
             raise from_postgres(error) from error
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
-        async with self.connection() as connection:
-            return await run(connection, sql, parameters)
+        async def run_once() -> tuple[list[Row], int]:
+            async with self.connection() as connection:
+                return await run(connection, sql, parameters)
+
+        return await repeat_once(run_once)
 
 
 class Transaction(Statements):
@@ -175,6 +200,9 @@ class CallerStatements(Statements):
         self._caller = caller
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
+        return await repeat_once(lambda: self._run_once(sql, parameters))
+
+    async def _run_once(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
         async with self._database.connection() as connection:
             cursor = AsyncClientCursor(connection, row_factory=dict_row)
             statement = cursor.mogrify(as_query(sql), parameters)

@@ -18,6 +18,7 @@ from backend.lifecycle.attempts import Work
 from backend.providers.base import ProviderError
 from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.web.logs import log
+from backend.web.retry_after import MAX_RETRY_AFTER
 
 queries = load_queries(__file__)
 WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
@@ -100,5 +101,5 @@ async def renew(step: Step, lease: int) -> None:
 def retry_delay(tries: int, error: ProviderError | None = None) -> float:
     """Seconds until the next try: as the provider says, else exponential with full jitter."""
     if error is not None and error.retry_after is not None:
-        return error.retry_after
+        return min(error.retry_after, MAX_RETRY_AFTER)
     return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)

@@ -19,7 +19,14 @@ from psycopg.types.json import Jsonb
 from backend.context import AppContext
 from backend.database.backoff import full_jitter
 from backend.database.pool import required
-from backend.errors import AppError, DatabaseUnavailable, InvalidInput, StaleLease, StorageUnavailable
+from backend.errors import (
+    AppError,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    StaleLease,
+    StorageUnavailable,
+)
 from backend.lifecycle.claim import Step, claimed, queries, retry_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
@@ -31,12 +38,15 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
+from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import Storage
 from backend.web.logs import log
 
 PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
+OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
+STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
 
@@ -77,6 +87,8 @@ async def process_attempt(
             return await resolve_error(step, error)
         except StorageUnavailable as error:  # the sample itself may be good
             return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
+        except StaleLease:
+            return Done("stale_lease")
         except AppError:  # of the database: the sweep requeues the step when the lease ends
             raise
         except Exception:  # a bug: the budget limits the retries, and an open enrollment is looked up
@@ -92,9 +104,13 @@ async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
         if found is not None:
             return await attach(step, work.enrollment_id, work.label or "", found)
         if work.settles_in_seconds is not None and work.settles_in_seconds > 0:
-            message = "The provider did not say whether it made the voice; it is being looked up."
-            return await requeue(step, work.settles_in_seconds, "outcome_unknown", message)
-        await resolve(step, work.enrollment_id, "closed", code="never_made")
+            return await requeue(step, work.settles_in_seconds, "outcome_unknown", OUTCOME_UNKNOWN)
+        try:
+            await resolve(step, work.enrollment_id, "closed", code="never_made")
+        except Conflict as error:
+            if error.code not in STILL_OPEN:
+                raise
+            return await requeue(step, 0, "outcome_unknown", OUTCOME_UNKNOWN)  # the next worker adopts it
     return await create(step, provider)
 
 
@@ -144,11 +160,16 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
         transcript=work.transcript,
         sample=StoredSample(step.context.storage, work.path, work.bytes),
     )
-    settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
+    settings = step.context.settings.providers
+    settle_seconds = settings.enrollment_settle_seconds
     intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
     enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
     try:
-        enrolled = await provider.enroll(request)
+        async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
+            enrolled = await provider.enroll(request)
+    except TimeoutError:
+        unheard = Call(provider=provider.name, seconds=0).error(UNKNOWN)
+        return await resolve_error(step, unheard, enrollment_id, settle_seconds)
     except ProviderError as error:
         return await resolve_error(step, error, enrollment_id, settle_seconds)
     return await attach(step, enrollment_id, request.label, enrolled)

@@ -8,8 +8,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +16,7 @@ from msgspec import Struct
 
 from backend.providers.base import ErrorKind, ProviderError, Sample
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
+from backend.web.retry_after import retry_after
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -182,20 +181,6 @@ def by_status(status: int) -> Failure:
     if status >= 500:
         return UNAVAILABLE
     return BY_STATUS.get(status, REJECTED if status >= 400 else MISCONFIGURED)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, which may also be a date."""
-    value = headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def parse(call: Call, answer: ProviderResponse, shape: type[T]) -> T:

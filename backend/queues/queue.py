@@ -19,6 +19,7 @@ class Message(Struct, frozen=True):
     version: int
     enqueued_at: datetime
     tries: int = 0  # counted before the message was requeued
+    waiting_since: datetime | None = None  # when it first met an outage
 
 
 class Delivery(Struct, frozen=True):

@@ -23,6 +23,8 @@ from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.request_bounds import TAKES_SAMPLE
+from backend.web.requests import read_json
 
 CHUNK = 1 << 18  # bytes
 
@@ -50,7 +52,7 @@ class VoiceCloneController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/clone", middleware=IDEMPOTENT)
+    @post("/clone", middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True})
     async def clone_voice(
         self,
         reflection_id: FromPath[UUID],
@@ -62,7 +64,7 @@ class VoiceCloneController(Controller):
         await require_reflection(context, caller, reflection_id)
         kind = request.content_type[0]
         if kind == "application/json":
-            data = read_json(await request.body())
+            data = read_json(await request.body(), CloneSample)
             name = clean_name(data.name)
             attempt = await clone.clone_sample(
                 context, caller, reflection_id, data.sample_id, data.provider, name
@@ -100,15 +102,6 @@ class VoiceCloneController(Controller):
                 provider=fields.provider,
             )
             return await clone.clone_file(context, caller, original, new, details)
-
-
-def read_json(body: bytes) -> CloneSample:
-    try:
-        return msgspec.json.decode(body, type=CloneSample)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(str(error)) from error
-    except msgspec.DecodeError as error:
-        raise MalformedBody(f"The body is not JSON: {error}.") from error
 
 
 async def spool(sample: UploadFile, target: Path, most: int) -> int:

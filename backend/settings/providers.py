@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from backend.settings.elevenlabs import ElevenLabsConfig
+from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.qwen import TARGET_MODEL, QwenConfig
-from backend.settings.sections import Section
 
 ProviderName = Literal["local", "qwen", "elevenlabs"]
 Slots = Annotated[int, Meta(ge=0)]
 
 
-class ProviderSettings(Section, frozen=True, kw_only=True):
+class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
     voice_provider: ProviderName = field(name="VOICE_PROVIDER", default="local")
     qwen_api_key: str = field(name="QWEN_API_KEY", default="")
     qwen_region: str = field(name="QWEN_REGION", default="")
@@ -43,6 +43,8 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             base_url=self.qwen_base_url or None,
             workspace_id=self.qwen_workspace_id or None,
             target_model=self.qwen_target_model,
+            create_seconds=self.create_seconds,
+            listing_lag_seconds=self.listing_lag_seconds,
         )
 
     @property
@@ -54,8 +56,11 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
             api_key=self.elevenlabs_api_key,
             base_url=self.elevenlabs_base_url,
             model_id=self.elevenlabs_model_id,
+            create_seconds=self.create_seconds,
+            listing_lag_seconds=self.listing_lag_seconds,
         )
 
     def problems(self) -> Iterator[str]:
+        yield from super().problems()
         for config in (self.qwen, self.elevenlabs):
             yield from config.problems() if config else ()

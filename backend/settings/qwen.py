@@ -1,5 +1,6 @@
 """Settings of the Qwen adapter, and their checks: key, region and base URL must agree."""
 
+import math
 import re
 from typing import Literal
 from urllib.parse import urlsplit
@@ -23,12 +24,16 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
     workspace_id: str | None = None
     target_model: str = TARGET_MODEL
     send_sample_as: Literal["signed_url", "data_url"] = "signed_url"
-    signed_url_seconds: int = 300  # longer than create_seconds, so a queued fetch still succeeds
     create_seconds: float = 120.0
     call_seconds: float = 20.0
     speech_seconds: float = 60.0
     page_size: int = 100
     listing_lag_seconds: float = 15.0
+
+    @property
+    def signed_url_seconds(self) -> int:
+        """Longer than the create call, so that a fetch that Qwen queued still succeeds."""
+        return max(300, math.ceil(self.create_seconds) + 60)
 
     def __repr__(self) -> str:
         return f"QwenConfig(region={self.region!r}, target_model={self.target_model!r})"

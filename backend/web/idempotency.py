@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from backend.database.pool import Database, required
+from backend.database.pool import Database, repeat_once, required
 from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidInput
 from backend.web.authentication import require_user
@@ -66,12 +66,20 @@ async def once(
         return await database.fetch_one(statement, parameters, row=row)
     if claim.result is not None:
         return msgspec.convert(claim.result, row)
+    made = await repeat_once(lambda: create(database, claim, statement, parameters))
+    return None if made is None else msgspec.convert(made, row)
+
+
+async def create(
+    database: Database, claim: KeyClaim, statement: str, parameters: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The row, stored with the key in one transaction."""
     async with database.transaction() as transaction:
         made = await transaction.fetch_one(statement, parameters)
         if made is not None:
             kept = {"id": claim.id, "epoch": claim.epoch, "result": Jsonb(made)}
             await transaction.execute(queries.keep_result, kept)
-    return None if made is None else msgspec.convert(made, row)
+    return made
 
 
 class CapturedResponse:

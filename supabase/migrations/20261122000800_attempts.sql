@@ -88,6 +88,6 @@ create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;
-grant select on public.voice_clone_attempts to authenticated, service_role, voice_clone_mirror;
+grant select on public.voice_clone_attempts to authenticated, service_role;
 create policy "Owners read their attempts" on public.voice_clone_attempts
   for select to authenticated using (user_id = (select auth.uid()));

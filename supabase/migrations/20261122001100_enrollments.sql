@@ -3,6 +3,7 @@
 create table voice_clone.enrollments (
   id uuid primary key default gen_random_uuid(),
   attempt_id uuid not null references public.voice_clone_attempts (id),
+  lease_epoch int not null,
   provider text not null,
   region text not null,
   provider_voice_kind text not null,
@@ -23,8 +24,10 @@ create table voice_clone.enrollments (
   constraint enrollments_provider_metadata check (
     jsonb_typeof(provider_metadata) = 'object' and octet_length(provider_metadata::text) <= 4096),
   constraint enrollments_voice check (
-    status not in ('attached', 'orphaned', 'removing', 'removed') or provider_voice_id is not null)
+    status not in ('attached', 'orphaned', 'removing', 'removed') or provider_voice_id is not null),
+  constraint enrollments_closed check (status <> 'closed' or provider_voice_id is null)
 );
+comment on column voice_clone.enrollments.lease_epoch is 'of the worker that makes the create call';
 comment on column voice_clone.enrollments.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column voice_clone.enrollments.settles_at is
   'until then a voice that the provider does not list may still appear; an intent is not closed as absent before';

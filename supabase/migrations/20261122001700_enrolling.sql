@@ -10,8 +10,8 @@ declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   v_id uuid;
 begin
-  insert into voice_clone.enrollments (attempt_id, provider, region, provider_voice_kind, label, settles_at)
-  values (a.id, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
+  insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)
+  values (a.id, p_epoch, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
   returning id into v_id;
   return v_id;
 exception when unique_violation then
@@ -19,7 +19,9 @@ exception when unique_violation then
 end
 $$;
 
--- What is known of an enrollment that made no voice: closed (the provider made none) or unknown (look its label up).
+-- What is known of an enrollment that made no voice: closed (the provider made none) or unknown (look its label up). One
+-- whose voice was reported meanwhile is not closed: the worker adopts the voice. The worker that made the create call knows
+-- from its answer that no voice was made; any other closes only what can not appear any more.
 create function voice_clone.resolve_enrollment(
   p_enrollment uuid, p_epoch int, p_status text, p_error_code text, p_request_id text, p_settle_seconds float8
 ) returns void
@@ -28,8 +30,17 @@ as $$
 declare
   e voice_clone.enrollments;
 begin
-  select * into e from voice_clone.enrollments x where x.id = p_enrollment;
-  perform voice_clone.require_lease(e.attempt_id, p_epoch, 'processing');
+  perform voice_clone.require_lease(x.attempt_id, p_epoch, 'processing')
+  from voice_clone.enrollments x where x.id = p_enrollment;
+  select * into e from voice_clone.enrollments x where x.id = p_enrollment for no key update;
+  if not found then
+    raise exception 'there is no enrollment %', p_enrollment using errcode = 'VC004';
+  elsif p_status = 'closed' and e.provider_voice_id is not null then
+    raise exception 'enrollment % has a voice', p_enrollment using errcode = 'VC007', detail = '{"code": "enrollment_has_voice"}';
+  elsif p_status = 'closed' and e.settles_at > now() and (e.status <> 'intended' or e.lease_epoch <> p_epoch) then
+    raise exception 'the voice of enrollment % may still appear', p_enrollment
+      using errcode = 'VC007', detail = '{"code": "enrollment_not_settled"}';
+  end if;
   update voice_clone.enrollments x
   set status = p_status, error_code = p_error_code, request_id = coalesce(p_request_id, x.request_id),
       settles_at = now() + make_interval(secs => p_settle_seconds)

@@ -127,7 +127,9 @@ declare
   end;
 begin
   perform voice_clone.acknowledge_messages('voice_cleanup', array[p_message_id]) where p_message_id is not null;
-  if v_holds then
+  if v_holds and p_status = 'closed' and e.provider_voice_id is not null then -- reported while it was looked up
+    update voice_clone.enrollments x set status = 'orphaned' where x.id = e.id returning x.status into e.status;
+  elsif v_holds then
     update voice_clone.enrollments x
     set status = p_status, provider_voice_id = coalesce(x.provider_voice_id, p_provider_voice_id),
         target_model = coalesce(x.target_model, p_target_model),
@@ -161,8 +163,9 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.orphans() $$;
 
--- Of the voices that a provider lists, those that neither a voice nor an enrollment accounts for. The enrollment in the
--- answer has the voice's label: it was closed as never made, has another voice, or was removed.
+-- Of the voices that a provider lists, those that neither a voice nor an enrollment accounts for. A closed enrollment has
+-- no voice, and a removed one has none any more. The enrollment in the answer has the voice's label: it was closed as never
+-- made, has another voice, or was removed.
 create function voice_clone.unaccounted_voices(p_provider text, p_region text, p_provider_voice_ids text[], p_labels text[])
 returns table (provider_voice_id text, label text, enrollment_id uuid, enrollment_status text)
 language sql stable security definer set search_path = ''
@@ -171,11 +174,13 @@ as $$
   from unnest(p_provider_voice_ids, p_labels) listed (voice, label)
   left join voice_clone.enrollments e on e.label = listed.label
   where not exists (select from public.voices v
-      where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_voice_id = listed.voice)
+      where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_voice_id = listed.voice
+        and v.enrollment_id is null and v.deleted_at is null)
     and not exists (select from voice_clone.enrollments k
       where k.provider = p_provider and k.provider_voice_id = listed.voice and k.region = p_region
-        and k.status <> 'removed')
-    and coalesce(e.status, '') not in ('intended', 'unknown') -- its id is not known yet
+        and k.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing'))
+    and (e.provider, e.region, e.status in ('intended', 'unknown'), e.provider_voice_id is null)
+      is distinct from (p_provider, p_region, true, true) -- its id is not known yet
 $$;
 
 grant execute on function

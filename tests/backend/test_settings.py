@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import queue_consumers.settings as consumer_settings
+from backend.lifecycle.queues import QUEUES
 from backend.settings import load_settings
 from backend.settings.sections import Section, SettingsError
 
@@ -28,7 +29,7 @@ def problems(**changes: str) -> list[str]:
 
 
 def documented() -> dict[str, str]:
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    return dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
 
 
 def read_by_code() -> dict[str, list[msgspec.structs.FieldInfo]]:
@@ -150,3 +151,35 @@ def test_faults_and_representations_show_no_secret() -> None:
     settings = load_settings({**COMPLETE, **QWEN, "SUPABASE_JWT_SECRET": "s" * 32})
     for secret in (*COMPLETE.values(), *QWEN.values(), "s" * 32):
         assert secret not in repr(settings)
+
+
+SETTLE = {
+    "PROVIDER_CREATE_SECONDS": "100",
+    "PROVIDER_LISTING_LAG_SECONDS": "20",
+    "ENROLLMENT_SETTLE_SECONDS": "120",
+}
+
+
+@pytest.mark.parametrize("provider", [{}, QWEN, {"ELEVENLABS_API_KEY": "a-key"}])
+def test_a_create_that_outlasts_its_settling_is_refused(provider: dict[str, str]) -> None:
+    (problem,) = problems(**SETTLE, **provider)
+    for name in SETTLE:
+        assert name in problem
+    settings = load_settings({**COMPLETE, **SETTLE, **provider, "ENROLLMENT_SETTLE_SECONDS": "121"})
+    for config in (settings.providers.qwen, settings.providers.elevenlabs):
+        assert config is None or (config.create_seconds, config.listing_lag_seconds) == (100, 20)
+
+
+def test_the_consumers_refuse_it_as_well() -> None:
+    queues = list(QUEUES.values())
+    with pytest.raises(SettingsError) as raised:
+        consumer_settings.load_settings(queues, {**COMPLETE, **SETTLE, "SERVICE_URL": "http://127.0.0.1:1"})
+    (problem,) = raised.value.problems
+    assert "ENROLLMENT_SETTLE_SECONDS (120)" in problem
+
+
+def test_a_signed_url_of_qwen_outlasts_the_create() -> None:
+    slow = {**SETTLE, "PROVIDER_CREATE_SECONDS": "600", "ENROLLMENT_SETTLE_SECONDS": "700"}
+    config = load_settings({**COMPLETE, **slow, **QWEN}).providers.qwen
+    assert config is not None
+    assert config.signed_url_seconds > 600

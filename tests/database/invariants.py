@@ -87,17 +87,31 @@ def a_stale_worker_writes_nothing(given: Fixture) -> None:
 def no_create_while_an_outcome_is_open(given: Fixture) -> None:
     attempt = given.queued(given.user(), None)
     epoch = given.claim(attempt, lease=0)["lease_epoch"]
-    enrollment = given.intend(attempt, epoch)
-    epoch = given.claim(attempt)["lease_epoch"]
+    enrollment = given.intend(attempt, epoch, settle=0)
+    epoch = given.claim(attempt, lease=0)["lease_epoch"]
     with pytest.raises(psycopg.Error) as caught:
         given.intend(attempt, epoch)
     assert caught.value.sqlstate == "VC007"
     with pytest.raises(psycopg.Error):  # and no voice without an enrollment of its own
         given.attach(attempt, epoch, given.user())
-    given.one(
-        "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)", enrollment, epoch
-    )
-    given.attach(attempt, epoch, given.intend(attempt, epoch))
+    close = "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)"
+    given.one(close, enrollment, epoch)
+    unsettled = given.intend(attempt, epoch)
+    epoch = given.claim(attempt)["lease_epoch"]
+    refused_closing(given, "enrollment_not_settled", close, unsettled, epoch)
+    report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status"
+    assert given.one(report, unsettled, f"voice-of-{unsettled}")["status"] == "intended"
+    refused_closing(given, "enrollment_has_voice", close, unsettled, epoch)
+    update = "update voice_clone.enrollments set status = 'closed' where id = %s"
+    refused(given, errors.CheckViolation.sqlstate, update, unsettled)
+    given.attach(attempt, epoch, unsettled)
+
+
+def refused_closing(given: Fixture, code: str, sql: str, *parameters: object) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        given.one(sql, *parameters)
+    assert caught.value.sqlstate == "VC007"
+    assert f'"{code}"' in (caught.value.diag.message_detail or "")
 
 
 def the_mirror_converges(given: Fixture) -> None:
@@ -113,6 +127,13 @@ def the_mirror_converges(given: Fixture) -> None:
     assert given.one("select voice_clone.mirror_reflections(%s) as count", [reflection])["count"] == 0
     for forged in ('{"cloneStatus": "ready"}', '{"theme": "dark"}'):
         refused(given, "42501", "update public.reflections set voice = %s where id = %s", forged, reflection)
+        with given.superuser.transaction():  # nor with a setting of one's own
+            given.superuser.execute("select set_config('voice_clone.mirror_pass', 'forged', true)")
+            with given.superuser.transaction(force_rollback=True):
+                refused(
+                    given, "42501", "update public.reflections set voice = %s where id = %s",
+                    forged, reflection,
+                )  # fmt: skip
     newer = given.queued(user, reflection)
     assert given.attempt(newer)["version"] > mirror["version"], "a newer attempt starts above what was shown"
     assert given.mirror(reflection)["attemptId"] == str(newer)
@@ -304,6 +325,26 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     ),
     "no deadline": (3, run("drop trigger voice_clone_attempts_set_deadline on public.voice_clone_attempts")),
     "a stale renewal": (4, patch("voice_clone.renew_lease", "and d.lease_epoch = p_epoch", "")),
+    "a guard that any setting opens": (
+        6,
+        patch(
+            "voice_clone.protect_mirror_keys",
+            "= voice_clone.mirror_pass(pg_trigger_depth())",
+            "<> ''",
+        ),
+    ),
+    "an intent that is closed although its voice is known": (
+        5,
+        patch("voice_clone.resolve_enrollment", "and e.provider_voice_id is not null", "and false"),
+    ),
+    "an intent that is closed before its voice can appear": (
+        5,
+        patch("voice_clone.resolve_enrollment", "and e.settles_at > now()", "and false"),
+    ),
+    "a closed enrollment with a voice": (
+        5,
+        run("alter table voice_clone.enrollments drop constraint enrollments_closed"),
+    ),
     "a message that stays": (
         10,
         patch(

@@ -29,7 +29,9 @@ from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
 QUICK = {
     "LEASE_SECONDS": "1",
-    "ENROLLMENT_SETTLE_SECONDS": "1",
+    "PROVIDER_CREATE_SECONDS": "4.5",
+    "PROVIDER_LISTING_LAG_SECONDS": "0.3",
+    "ENROLLMENT_SETTLE_SECONDS": "5",
     "VISIBILITY_SECONDS": "2",
     "POLL_SECONDS": "0.5",
 }

@@ -40,6 +40,7 @@ class Claim:
     label: str = ""
     voice: str | None = None
     called: bool = False
+    found_nothing: bool = False  # the provider listed no voice under the label
 
 
 class Driver(RuleBasedStateMachine):

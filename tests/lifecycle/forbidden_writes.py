@@ -104,8 +104,8 @@ class ForbiddenWrites(Cleanups):
         self.call(
             "intends a second create",
             "insert into voice_clone.enrollments"
-            " (attempt_id, provider, region, provider_voice_kind, label, settles_at)"
-            " values (%(attempt)s, 'local', '', 'match', %(label)s, now())",
+            " (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)"
+            " values (%(attempt)s, 1, 'local', '', 'match', %(label)s, now())",
             Refusal("23505", 5), forced=True, attempt=open_[pick % len(open_)].attempt,
             label=uuid4().hex[:16],
         )  # fmt: skip

@@ -6,7 +6,7 @@ from uuid import uuid4
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.rows import LEASE, LONG, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
+from tests.lifecycle.rows import LEASE, LONG, OPEN, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
 from tests.lifecycle.users import Users
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
@@ -106,29 +106,55 @@ class Workers(Users):
             return self.step.refused_by != 0
         e = self.model.enrollments[claim.enrollment]
         if not claim.called:
-            claim.called = True
-            if self.model.clock >= e.settles_at:  # the call has its own deadline, and it is before that
-                luck = "unknown"
-            if luck in ("well", "verification", "unknown, made"):
-                self.provider[e.label] = f"voice-{e.label}"
-            if luck in ("well", "verification"):
-                claim.voice = self.provider[e.label]
-                return False
-            if luck.startswith("unknown"):
-                return self.give_up(claim, "unknown", outcome, SETTLE) or self.requeue(claim, LONG, outcome)
-            done = self.give_up(claim, "closed", outcome, 0)
-            return done or (
-                self.requeue(claim, SHORT, outcome) if luck == "throttled" else self.fail(claim, outcome)
-            )
-        voice = claim.voice or self.provider.get(e.label)
+            return self.create(claim, e, luck, outcome)
+        voice = claim.voice or (None if claim.found_nothing else self.provider.get(e.label))
         if voice is not None:
             return self.attach(claim, voice, outcome, verifies=luck == "verification")
         if self.model.clock < e.settles_at:
             return self.requeue(claim, LONG, outcome)
+        if not claim.found_nothing:  # before it writes that, another worker may report the voice
+            claim.found_nothing = True
+            return False
+        if e.voice is not None and not self.is_stale(claim):
+            return self.is_refused_closing(claim, e)
         if not self.give_up(claim, "closed", outcome, 0):
-            claim.enrollment, claim.called = None, False
+            claim.enrollment, claim.called, claim.found_nothing = None, False, False
             return False
         return True
+
+    def create(self, claim: Claim, e: Enrollment, luck: str, outcome: str) -> bool:
+        """The one create call. One that outlasts its time is reported late."""
+        claim.called = True
+        if self.model.clock >= e.settles_at:
+            if luck == "well" and e.voice is None and e.status in (*OPEN, "closed") and self.is_stale(claim):
+                self.provider[e.label] = f"voice-{e.label}"
+                self.report(e, self.provider[e.label])
+                return True
+            luck = "unknown"  # the call has its own deadline, and it is before that
+        if luck in ("well", "verification", "unknown, made"):
+            self.provider[e.label] = f"voice-{e.label}"
+        if luck in ("well", "verification"):
+            claim.voice = self.provider[e.label]
+            return False
+        if luck.startswith("unknown"):
+            return self.give_up(claim, "unknown", outcome, SETTLE) or self.requeue(claim, LONG, outcome)
+        done = self.give_up(claim, "closed", outcome, 0)
+        return done or (
+            self.requeue(claim, SHORT, outcome) if luck == "throttled" else self.fail(claim, outcome)
+        )
+
+    def is_stale(self, claim: Claim) -> bool:
+        return not self.model.holds(self.model.attempts[claim.attempt], claim.epoch, "processing")
+
+    def is_refused_closing(self, claim: Claim, e: Enrollment) -> bool:
+        """Its voice was reported meanwhile; the next worker finds it."""
+        self.call(
+            "closes an enrollment that has a voice", lifecycle.resolve, Refusal("VC007", 5),
+            attempt=claim.attempt, epoch=claim.epoch, message=claim.message, enrollment=e.id, status="closed",
+            code="x", request_id=None, settle=0,
+        )  # fmt: skip
+        self.verify_invariants()
+        return self.requeue(claim, SHORT, "lives")
 
     def write(
         self, claim: Claim, name: str, sql: str, held_in: str, outcome: str, /, **parameters: Any
