@@ -83,7 +83,7 @@ def create_app(
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
     deadlines = ClientDeadlines()
-    hub = EventHub(settings.database, database)
+    hub = EventHub(settings.database, database.reads)
     local = LocalProvider(StorageProfiles(storage))
     context = AppContext(
         settings=settings,
@@ -95,7 +95,7 @@ def create_app(
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
-    gates = launch_gates(database)
+    gates = launch_gates(database.reads)
     probes: Probes = {"database": database.probe, "storage": storage.probe}
 
     @asynccontextmanager

@@ -58,7 +58,7 @@ class Runner:
 
     def __init__(self, given: Fixture, operation: Operation) -> None:
         dsn = given.database.postgres if operation.as_host else given.database.service
-        self.connection = psycopg.connect(dsn, autocommit=True)
+        self.connection = psycopg.connect(dsn, autocommit=True, options="-c lock_timeout=0")
         self._sql = operation.sql.encode()
 
     def run(self, parameters: Situation) -> None:

@@ -44,7 +44,7 @@ async def connections(database: Database) -> AsyncIterator[Connections]:
     """Two of the service and two of the application."""
     with psycopg.connect(database.superuser, autocommit=True) as superuser:
         superuser.execute(PAUSES.encode())
-    options = "-c test.pauses=on"
+    options = "-c test.pauses=on -c lock_timeout=0"
     async with AsyncExitStack() as stack:
         opened = [
             await stack.enter_async_context(
