@@ -39,7 +39,9 @@ from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
@@ -84,12 +86,14 @@ def create_app(
     background = Background()
     deadlines = ClientDeadlines()
     hub = EventHub(settings.database, database.reads)
-    local = LocalProvider(StorageProfiles(storage))
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
     context = AppContext(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, http)},
+        providers={local.name: local, **remote},
         inspector=AudioInspector(),
     )
     drainer = Drainer(

@@ -13,7 +13,9 @@ from backend.providers.base import ProviderError, ProviderVoice, VoiceProvider
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.registry import remote_providers
 from backend.settings import Settings
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.web.http_client import HttpClient
 
 queries = load_queries(__file__)
@@ -78,10 +80,13 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 async def reconcile(settings: Settings) -> Found:
     """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
     http = HttpClient()
-    local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
+    storage = Storage(settings.supabase, http)
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
     found = Found(unknown=[], missing=[], errors={})
     async with http, Database(settings.database) as database:
-        for provider in (local, *remote_providers(settings.providers, http).values()):
+        for provider in (local, *remote.values()):
             try:
                 await compare(database, provider, found)
             except (ProviderError, AppError) as error:

@@ -10,7 +10,6 @@ has a message.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 from msgspec import structs
@@ -18,7 +17,6 @@ from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
 from backend.database.backoff import full_jitter
-from backend.database.pool import required
 from backend.errors import (
     AppError,
     Conflict,
@@ -40,32 +38,15 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
-from backend.storage.buckets import SAMPLE_BUCKET
-from backend.storage.client import Storage
+from backend.storage.samples import StoredSample
 from backend.web.logs import log
 
 PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
+NO_SLOT = "The voice provider has no room for another voice."
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
-
-
-class StoredSample:
-    """The prepared sample in Storage, as a provider takes it: WAV, 24 kHz, mono, 16-bit."""
-
-    content_type = "audio/wav"
-
-    def __init__(self, storage: Storage, path: str, size: int) -> None:
-        self._storage = storage
-        self._path = path
-        self.size = size
-
-    async def signed_url(self, seconds: int) -> str:
-        return await self._storage.signed_url(SAMPLE_BUCKET, self._path, seconds)
-
-    def stream(self) -> AsyncIterator[bytes]:
-        return self._storage.stream(SAMPLE_BUCKET, self._path)
 
 
 async def process_attempt(
@@ -163,7 +144,9 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
     settings = step.context.settings.providers
     settle_seconds = settings.enrollment_settle_seconds
     intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
-    enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
+    enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
+    if enrollment_id is None:
+        return await wait_for_slot(step) or await fail(step, "provider_full", NO_SLOT)
     try:
         async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
             enrolled = await provider.enroll(request)
@@ -262,10 +245,21 @@ async def resolve_error(
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
         await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
+    if error.kind is ErrorKind.FULL and (waiting := await wait_for_slot(step)):
+        return waiting
     if unknown or error.kind in PASSING:
         delay = retry_delay(step.work.process_count, error)
         return await requeue(step, delay, error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
+
+
+async def wait_for_slot(step: Step) -> Outcome | None:
+    """Queued again until a removed voice has left its slot, at no cost of the budget. None: none will."""
+    try:
+        waits = await step.context.database.fetch_value(queries.wait_for_slot, step.write(), of=bool)
+    except StaleLease:
+        return Done("stale_lease")
+    return Done("slot_awaited", acknowledged=step.message_id is not None) if waits else None
 
 
 async def resolve(

@@ -82,6 +82,8 @@ class InternalController(Controller):
         done = {row.what: row.count for row in rows}
         if "errors" in done:
             log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
+        if count := done.get("broken_consents"):
+            log.error("consents_broken", count=count, help="`likeness consents verify` names each entry.")
         return done
 
     @post("/queues/{queue:str}/drain", status_code=200)

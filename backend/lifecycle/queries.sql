@@ -1,6 +1,11 @@
 -- by_id --
 -- under row level security: another's is not there
-select a.* from public.voice_clone_attempts a where a.id = %(attempt)s
+select
+  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
+  a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
+  a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
+from public.voice_clone_attempts a where a.id = %(attempt)s
 
 -- is_for_reflection --
 -- the longer address must be true as well
@@ -27,8 +32,12 @@ left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claime
 select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
 
 -- intend --
--- committed before the provider's call
+-- committed before the provider's call; null where no slot is free yet
 select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s, %(settle)s) as id
+
+-- wait_for_slot --
+-- false: no voice is being removed, and no deleted one can be
+select voice_clone.wait_for_slot(%(attempt)s, %(epoch)s, %(message)s) as waits
 
 -- resolve --
 -- closed: the provider made no voice; unknown: its label is looked up
@@ -104,6 +113,14 @@ select * from voice_clone.begin_cleanup(%(enrollment)s)
 -- orphaned, closed or removed, unless another cleanup was first; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
 
+-- begin_object_removal --
+-- no row: the folder was emptied for the last time
+select * from voice_clone.begin_object_removal(%(removal)s)
+
+-- end_object_removal --
+-- the folder was emptied, with the archive of its message
+select voice_clone.end_object_removal(%(removal)s, %(is_final)s, %(message)s)
+
 -- mirror_reflections --
 -- a function of the active attempts alone, so one call serves every message of a batch
 select voice_clone.mirror_reflections(%(ids)s)
@@ -137,7 +154,12 @@ select what, count from voice_clone.sweep(%(limit)s)
 
 -- of_reflection --
 -- newest first, with the index on (reflection_id, created_at)
-select a.* from public.voice_clone_attempts a
+select
+  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
+  a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
+  a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
+from public.voice_clone_attempts a
 where a.reflection_id = %(reflection)s
 order by a.created_at desc
 limit %(limit)s

@@ -14,6 +14,7 @@ from backend.context import AppContext
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.mirror import mirror_reflections
+from backend.lifecycle.object_removal import remove_objects
 from backend.lifecycle.preview import render_preview
 from backend.lifecycle.runtime_sync import sync_runtime
 from backend.lifecycle.verification import verify_attempt
@@ -86,6 +87,12 @@ ALL_QUEUES = [
         name="voice_cleanup",
         step=clean_up,
         address="/internal/enrollments/{row_id}/clean-up",
+        concurrency=4,
+    ),
+    LifecycleQueue(
+        name="object_removal",
+        step=remove_objects,
+        address="/internal/object-removals/{row_id}/remove",
         concurrency=4,
     ),
 ]

@@ -112,6 +112,7 @@ class Slots(Struct, frozen=True, kw_only=True):
 class Sample(Protocol):
     """The audio to enroll: WAV, 16-bit, mono. Both accessors may be called more than once."""
 
+    path: str  # where the service keeps it
     content_type: str
     size: int  # bytes
 
@@ -164,7 +165,9 @@ class VoiceProvider(Protocol):
 
     name: str
     region: str | None
-    voice_kind: str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, match
+    voice_kind: (
+        str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, instant, reference, match
+    )
     target_model: str  # what voices are made for and spoken with; a voice of another is not served
 
     @property

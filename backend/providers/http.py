@@ -48,6 +48,11 @@ FULL = Failure(ErrorKind.FULL, "provider_full", "No voice slot is left at the vo
 VOICE_NOT_FOUND = Failure(
     ErrorKind.REJECTED, "voice_not_found", "The voice provider does not know this voice."
 )
+MODEL_MISMATCH = Failure(
+    ErrorKind.REJECTED,
+    "model_mismatch",
+    "The voice was made for another model than it was asked to speak with.",
+)
 TEXT_TOO_LONG = Failure(ErrorKind.REJECTED, "text_too_long", "The text is too long for one utterance.")
 TEXT_EMPTY = Failure(ErrorKind.REJECTED, "text_empty", "There is no text to speak.")
 SAMPLE_TOO_LARGE = Failure(
@@ -55,6 +60,16 @@ SAMPLE_TOO_LARGE = Failure(
 )
 INFERENCE_FAILED = Failure(
     ErrorKind.UNAVAILABLE, "inference_failed", "The voice provider answered with no usable audio."
+)
+QUOTA_EXCEEDED = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_quota_exceeded",
+    "This service's account at the voice provider is used up.",
+)
+PLAN_INSUFFICIENT = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_plan_insufficient",
+    "This service's plan at the voice provider does not include cloning.",
 )
 LABEL_INVALID = Failure(ErrorKind.REJECTED, "label_invalid", "A label is 1 to 16 of a-z, 0-9 and _.")
 SAMPLE_UNAVAILABLE = Failure(

@@ -47,6 +47,8 @@ class SpeechController(Controller):
             speech = await provider.synthesize(request)
         except ProviderError as error:
             raise as_speech_error(error) from error
+        # Deleted or revoked while it spoke: nothing that it said is sent.
+        await find_voice(context, caller, data.voice_id)
         return Response(
             speech, media_type="audio/wav", headers={"content-disposition": 'inline; filename="speech.wav"'}
         )

@@ -165,7 +165,11 @@ class Storage:
 
     async def list(self, bucket: str, folder: str = "") -> list[str]:
         """The names of all objects in a folder; folders in it are left out."""
-        names: list[str] = []
+        return [each.name for each in await self._entries(bucket, folder) if each.id is not None]
+
+    async def _entries(self, bucket: str, folder: str) -> Sequence[Listed]:
+        """The objects of a folder, and the folders in it."""
+        entries: list[Listed] = []
         offset = 0
         while True:
             body = {
@@ -175,10 +179,22 @@ class Storage:
                 "sortBy": {"column": "name", "order": "asc"},
             }
             page = decode(await self._call("POST", f"/object/list/{quote(bucket)}", json=body), list[Listed])
-            names += [each.name for each in page if each.id is not None]
+            entries += page
             offset += len(page)
             if len(page) < PAGE:
-                return names
+                return entries
+
+    async def walk(self, bucket: str, folder: str) -> AsyncIterator[str]:
+        """The paths of all objects in a folder and below it."""
+        folders = [folder]
+        while folders:
+            parent = folders.pop()
+            for entry in await self._entries(bucket, parent):
+                path = f"{parent}/{entry.name}"
+                if entry.id is None:
+                    folders.append(path)
+                else:
+                    yield path
 
     async def ping(self) -> None:
         """Raises when Storage does not respond or refuses the key; a missing bucket is no error."""
@@ -213,9 +229,9 @@ class Storage:
 
 
 class StorageProfiles:
-    """The embedded provider's voices as objects of one bucket. A key is a path."""
+    """Voices that no vendor keeps, as objects of one bucket. A key is a path."""
 
-    def __init__(self, storage: Storage, bucket: str = "local-voices") -> None:
+    def __init__(self, storage: Storage, bucket: str) -> None:
         self._storage = storage
         self._bucket = bucket
 

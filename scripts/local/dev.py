@@ -11,6 +11,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from backend.settings.providers import ProviderName
 from scripts.local.product import running_everything
 from scripts.local.supabase.postgres import PostgresError
 from scripts.local.supabase.processes import ProcessError
@@ -23,7 +24,7 @@ FAULTS = (StackError, PostgresError, MigrationError, ProcessError)
 
 
 def dev(
-    provider: Annotated[str, typer.Option(help="local, or qwen or elevenlabs at the simulator")] = "local",
+    provider: Annotated[ProviderName, typer.Option(help="All but local are simulated.")] = "local",
 ) -> None:
     """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and run until Ctrl-C.
 

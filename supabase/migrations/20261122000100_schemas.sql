@@ -7,10 +7,6 @@
 create schema if not exists voice_clone;
 create schema if not exists operations;
 
-alter default privileges in schema voice_clone revoke execute on functions from public;
-alter default privileges in schema operations revoke execute on functions from public;
-alter default privileges revoke execute on functions from public;
-
 do $$
 begin
   -- May execute the transitions; holds no table.

@@ -7,9 +7,11 @@ alter role voice_clone_service set idle_in_transaction_session_timeout = '15s';
 
 create table voice_clone.timeouts (
   name text primary key,
-  value interval not null check (value >= interval '0'),
-  purpose text not null
+  value interval check (value >= interval '0'),
+  purpose text not null,
+  constraint timeouts_never check (value is not null or name = 'deleted_voice')
 );
+comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
 revoke all on voice_clone.timeouts from public, anon, authenticated, service_role;
 
@@ -23,6 +25,10 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
   ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
+  ('deleted_voice', '30 days', 'a voice that its user deleted is removed at its provider after so long; null: only to make room'),
+  ('object_removal', '3 hours', 'removed objects are removed once more after so long: an upload that was signed before may arrive'),
+  ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
+  ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
   ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
 

@@ -78,7 +78,8 @@ from (values
   ('voice_mirror', 'copy lifecycle state into reflections.voice'),
   ('voice_runtime_sync', 'make a ready voice known to the runtime'),
   ('voice_preview', 'render the clip that the owner must hear'),
-  ('voice_cleanup', 'remove orphans at the provider')
+  ('voice_cleanup', 'remove orphans at the provider'),
+  ('object_removal', 'remove the recordings and previews of removed voices from Storage')
 ) queue (name, purpose);
 
 create function voice_clone.require_queue(p_queue text) returns text

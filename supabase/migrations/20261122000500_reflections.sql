@@ -12,7 +12,7 @@ begin
   end if;
   create table public.reflections (
     id uuid primary key default gen_random_uuid(),
-    user_id uuid not null default auth.uid() references auth.users (id),
+    user_id uuid not null default auth.uid() references auth.users (id) on delete cascade,
     name text not null check (length(name) between 1 and 120),
     voice jsonb not null default '{}',
     created_at timestamptz not null default now()

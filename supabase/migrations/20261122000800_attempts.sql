@@ -4,7 +4,7 @@
 -- between the first and the last byte that changed.
 create table public.voice_clone_attempts (
   id uuid primary key,
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
@@ -62,6 +62,8 @@ create table public.voice_clone_attempts (
 
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
+  constraint voice_clone_attempts_owner check (
+    user_id is not null or (not is_active and status in ('expired', 'cancelled'))),
   constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_seconds is null)),
   constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
   constraint voice_clone_attempts_budgets check (
@@ -88,6 +90,23 @@ create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;
-grant select on public.voice_clone_attempts to authenticated, service_role;
+grant select on public.voice_clone_attempts to service_role;
+
+-- The columns that an owner reads: neither the lease, nor the counts and budgets of the workers. A new column is not among
+-- them until it is named here.
+create function voice_clone.client_columns() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select '{id, user_id, reflection_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
+    target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
+    user_retry_count, user_retry_budget, error_code, error_message, cancel_reason, updated_at, activated_at, queued_at,
+    processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at}'::text[]
+$$;
+do $$
+begin
+  execute format('grant select (%s) on public.voice_clone_attempts to authenticated',
+    array_to_string(voice_clone.client_columns(), ', '));
+end
+$$;
 create policy "Owners read their attempts" on public.voice_clone_attempts
   for select to authenticated using (user_id = (select auth.uid()));

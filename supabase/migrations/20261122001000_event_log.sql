@@ -37,7 +37,7 @@ $$;
 create function voice_clone.event_changes(e voice_clone.events) returns jsonb
 language sql stable set search_path = ''
 as $$
-  select case when e.changes ? 'user_id' then voice_clone.new_attempt_columns()
+  select case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
       || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
     || coalesce((
       select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$' then to_jsonb(e.recorded_at)

@@ -2,7 +2,7 @@
 
 create table public.voices (
   id uuid primary key,
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   attempt_id uuid not null unique references public.voice_clone_attempts (id),
   enrollment_id uuid unique references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
@@ -15,15 +15,25 @@ create table public.voices (
   provider_request_id text,
   provider_metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  removal_requested_at timestamptz,
+  constraint voices_owner check (user_id is not null or deleted_at is not null),
+  constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
 );
 comment on column public.voices.provider_voice_kind is
-  'vc, ivc: a clone, in the words of Qwen and of ElevenLabs; match: an embedded voice; custom: a voice that was at the provider before';
+  'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '
+  'match: an embedded voice; custom: a voice that was at the provider before';
 comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
-comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and cannot be used';
+comment on column public.voices.deleted_at is 'since then it cannot be used; it stays at its provider until its retention ends';
+comment on column public.voices.removal_requested_at is 'since then its removal at the provider is requested';
 create index voices_user_id_idx on public.voices (user_id, created_at desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
+-- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
+create index voices_deleted_at_idx on public.voices (deleted_at)
+  where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
+create index voices_tts_provider_deleted_at_idx on public.voices (tts_provider, provider_region, deleted_at)
+  where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
 -- A stock voice may be used by many, so only a voice that an enrollment made belongs to one row.
 create unique index voices_provider_voice_idx
   on public.voices (tts_provider, provider_region, provider_voice_id) where enrollment_id is not null;

@@ -56,6 +56,32 @@ as $$
   ) soon having count(*) > 0
 $$;
 
+-- The voices that are being removed at a provider, each about to leave its slot; counts at most p_limit.
+create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int) returns int
+language sql stable security definer set search_path = ''
+as $$
+  select count(*)::int from (
+    select from voice_clone.enrollments e
+    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+      and (e.status = 'removing' or e.removal_due_at <= now())
+    limit p_limit
+  ) leaving
+$$;
+
+-- Where no slot is left, those of deleted voices are made free before their retention ends, the longest deleted first. True
+-- where as many voices are about to leave as are too many with one more; the attempt waits for that (wait_for_slot).
+create function voice_clone.make_room(p_provider text, p_region text, p_slots int) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1) - p_slots + 1;
+begin
+  v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots);
+  return v_missing <= 0
+    or voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region) >= v_missing;
+end
+$$;
+
 -- An attempt that will enroll a voice, and a failed one that is retried, takes a slot or is refused.
 create function voice_clone.reserve_slot() returns trigger
 language plpgsql security definer set search_path = ''
@@ -77,7 +103,9 @@ begin
   -- last slot.
   perform from public.reflections r where r.id = new.reflection_id for no key update;
   perform pg_advisory_xact_lock(hashtextextended('slots:' || new.provider || ':' || new.region, 0));
-  if voice_clone.slots_taken(new.provider, new.region, v_slots) < v_slots then
+  if voice_clone.slots_taken(new.provider, new.region, v_slots) < v_slots
+    or voice_clone.make_room(new.provider, new.region, v_slots)
+  then
     return new;
   end if;
   v_free_at := voice_clone.slot_free_at(new.provider, new.region);

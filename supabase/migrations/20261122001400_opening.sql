@@ -48,6 +48,7 @@ begin
   end if;
   -- One queueing at a time for a reflection. Its attempts after it and by their ids, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
+  -- A reflection that has another owner by now is refused (voice_clone_attempts_same_owner_again).
   perform from public.voice_clone_attempts a
   where a.id = p_attempt or (a.reflection_id = v_attempt.reflection_id and a.is_active) order by a.id for no key update;
   select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt;
@@ -79,8 +80,9 @@ as $$
 declare
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.measures is not null;
+  where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;

@@ -1,6 +1,7 @@
 -- Enrolling: intent first (committed), then the provider's call, then its result (committed).
 
--- The intent. Refused while the outcome of an earlier one is open (invariant 5).
+-- The intent. Refused while the outcome of an earlier one is open (invariant 5). Null where no slot is free yet, and one will be:
+-- then the worker calls wait_for_slot.
 create function voice_clone.intend_enrollment(
   p_attempt uuid, p_epoch int, p_label text, p_provider_voice_kind text, p_settle_seconds float8
 ) returns uuid
@@ -8,14 +9,44 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  v_slots int := (select s.slots from voice_clone.slots s where s.provider = a.provider and s.region = a.region);
   v_id uuid;
 begin
+  if voice_clone.count_enrolled_voices(a.provider, a.region, v_slots) >= v_slots
+    and voice_clone.slots_leaving(a.provider, a.region, 1) > 0
+  then
+    return null;
+  end if;
   insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)
   values (a.id, p_epoch, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
   returning id into v_id;
   return v_id;
 exception when unique_violation then
   raise exception 'the outcome of an earlier enrollment of attempt % is open', p_attempt using errcode = 'VC007';
+end
+$$;
+
+-- No slot is free at the provider: where a voice is being removed, or a deleted one can be, the attempt is queued again until
+-- that is done, and its budget is not used. False where none is: then the worker fails it.
+create function voice_clone.wait_for_slot(p_attempt uuid, p_epoch int, p_message_id bigint) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+begin
+  if voice_clone.slots_leaving(a.provider, a.region, 1) = 0
+    and voice_clone.release_deleted_voices(1, interval '0', a.provider, a.region) = 0
+  then
+    return false;
+  end if;
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  update public.voice_clone_attempts x
+  set status = 'queued', process_count = greatest(x.process_count - 1, 0),
+      not_before = now() + voice_clone.timeout('slot_wait'),
+      error_code = 'slot_awaited', error_message = 'A voice that was deleted is being removed at the provider to make room.',
+      lease_owner = null, lease_seconds = null
+  where x.id = p_attempt;
+  return true;
 end
 $$;
 
@@ -172,6 +203,7 @@ $$;
 
 grant execute on function
   voice_clone.intend_enrollment(uuid, int, text, text, float8),
+  voice_clone.wait_for_slot(uuid, int, bigint),
   voice_clone.resolve_enrollment(uuid, int, text, text, text, float8),
   voice_clone.report_enrollment(uuid, text, text, boolean, text, jsonb),
   voice_clone.attach_voice(uuid, int, uuid, text, text, text, jsonb, bigint, boolean),

@@ -60,7 +60,7 @@ begin
   end if;
   v_name := coalesce(p_name, voice_clone.reflection_name(r));
   v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_provider_voice_id, p_label);
-  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active;
   if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
     and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
       = (p_provider, p_region, p_provider_voice_id, p_target_model, v_name, p_language)

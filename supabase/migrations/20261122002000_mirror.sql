@@ -21,14 +21,17 @@ begin
 end
 $$;
 
--- The mirror where no attempt is active any more, at the version of the last active one.
+-- The mirror where no attempt is active any more, at the version of the last active one. It has an error where that one ended
+-- because the voice that it used was removed elsewhere.
 create function voice_clone.empty_mirror(p_last public.voice_clone_attempts) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_build_object(
     'cloneStatus', 'none', 'runtimeStatus', 'pending', 'previewStatus', 'not_required', 'previewRequired', false,
-    'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null, 'error', null,
+    'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null,
+    'error', case when p_last.cancel_reason = 'original_removed'
+      then jsonb_build_object('code', p_last.error_code, 'message', p_last.error_message) end,
     'version', p_last.version, 'updatedAt', p_last.updated_at);
 end
 $$;

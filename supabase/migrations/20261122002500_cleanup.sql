@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- A voice or an attempt uses this provider voice, so it is not removed, whatever the status of its enrollment.
+-- A voice that is not deleted or an attempt uses this provider voice, so it is not removed, whatever the status of its enrollment.
 create function voice_clone.is_owned(e voice_clone.enrollments) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -20,6 +20,7 @@ begin
   return exists (
     select from public.voices v
     where v.tts_provider = e.provider and v.provider_region = e.region and v.provider_voice_id = e.provider_voice_id
+      and v.deleted_at is null
   ) or exists (
     select from public.voice_clone_attempts a
     where a.id = e.attempt_id and a.provider_voice_id = e.provider_voice_id and a.status in ('verifying', 'ready'));
@@ -149,7 +150,7 @@ returns table (
 language sql stable security definer set search_path = ''
 as $$
   select e.id, e.attempt_id, e.provider, e.region, e.provider_voice_id, e.label,
-    e.status, a.cancel_reason, e.orphaned_at, e.orphaned_at + voice_clone.timeout('orphan_grace')
+    e.status, a.cancel_reason, e.orphaned_at, coalesce(e.removal_due_at, e.orphaned_at + voice_clone.timeout('orphan_grace'))
   from voice_clone.enrollments e
   join public.voice_clone_attempts a on a.id = e.attempt_id
   where e.status in ('orphaned', 'removing')

@@ -40,7 +40,7 @@ begin
 end
 $$;
 
--- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each, and creates the event log's next partitions;
+-- Sweeps attempts, enrollments, removals, chains of consents and idempotency keys, at most p_limit of each, and creates the event log's next partitions;
 -- an error in one of these does not stop the others. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
@@ -50,6 +50,7 @@ declare
   v_done text[] := '{}';
   v_enrollments int := 0;
   v_keys int := 0;
+  v_removals jsonb := '{}';
 begin
   for a in
     select x.* from voice_clone.deadlines d join public.voice_clone_attempts x on x.id = d.attempt_id
@@ -71,6 +72,12 @@ begin
     v_done := v_done || 'errors'::text;
   end;
   begin
+    select coalesce(jsonb_object_agg(r.what, r.count), '{}') into v_removals from voice_clone.sweep_removals(p_limit) r;
+  exception when others then
+    raise warning 'removals cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
     v_keys := voice_clone.delete_expired_idempotency_keys(p_limit);
   exception when others then
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
@@ -84,6 +91,7 @@ begin
   end;
   return query
     select d, count(*)::int from unnest(v_done) d group by d
+    union all select r.key, r.value::int from jsonb_each_text(v_removals) r
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end

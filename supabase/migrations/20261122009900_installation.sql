@@ -83,6 +83,10 @@ create function operations.missing_parts() returns setof text
 language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.missing_parts() $$;
 
+-- Postgres lets everyone execute a new function. Default privileges could forbid it only for all schemas of the role that
+-- migrates, so for functions of the application too; here it is forbidden for those of our two schemas.
+revoke execute on all functions in schema voice_clone, operations from public;
+
 grant execute on function voice_clone.missing_parts() to voice_clone_backend;
 grant execute on function operations.missing_parts() to service_role;
 

@@ -109,7 +109,7 @@ def test_every_fault_is_named_at_once() -> None:
         *("VOICE_PROVIDER", "PORT", "LOG_FORMAT", "QWEN_REGION"),
     ):
         assert any(name in problem for problem in found), (name, found)
-    assert any("local, qwen, elevenlabs" in problem for problem in found)
+    assert any("local, qwen, elevenlabs, cartesia, pipecat, modal" in problem for problem in found)
     assert len(found) == 9, found
 
 
@@ -128,6 +128,10 @@ def test_without_a_project_no_token_can_be_verified() -> None:
         ({**QWEN, "QWEN_BASE_URL": "https://dashscope.aliyuncs.com"}, "QWEN_BASE_URL is in Beijing"),
         ({"VOICE_PROVIDER": "qwen"}, "QWEN_API_KEY is missing"),
         ({"VOICE_PROVIDER": "elevenlabs"}, "ELEVENLABS_API_KEY is missing"),
+        ({"VOICE_PROVIDER": "cartesia"}, "CARTESIA_API_KEY is missing"),
+        ({"VOICE_PROVIDER": "pipecat"}, "PIPECAT_URL is missing"),
+        ({"VOICE_PROVIDER": "modal"}, "MODAL_URL is missing"),
+        ({"MODAL_URL": "https://voice.example"}, "MODAL_API_KEY is missing"),
         ({"INTERNAL_TOKEN": "t" * 31}, "INTERNAL_TOKEN is weak"),
         ({"SUPABASE_JWT_SECRET": "s" * 31}, "SUPABASE_JWT_SECRET is weak"),
         ({"SUPABASE_JWKS_URL": "off"}, "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed"),
@@ -160,13 +164,15 @@ SETTLE = {
 }
 
 
-@pytest.mark.parametrize("provider", [{}, QWEN, {"ELEVENLABS_API_KEY": "a-key"}])
+@pytest.mark.parametrize(
+    "provider", [{}, QWEN, {"ELEVENLABS_API_KEY": "a-key"}, {"CARTESIA_API_KEY": "a-key"}]
+)
 def test_a_create_that_outlasts_its_settling_is_refused(provider: dict[str, str]) -> None:
     (problem,) = problems(**SETTLE, **provider)
     for name in SETTLE:
         assert name in problem
     settings = load_settings({**COMPLETE, **SETTLE, **provider, "ENROLLMENT_SETTLE_SECONDS": "121"})
-    for config in (settings.providers.qwen, settings.providers.elevenlabs):
+    for config in (settings.providers.qwen, settings.providers.elevenlabs, settings.providers.cartesia):
         assert config is None or (config.create_seconds, config.listing_lag_seconds) == (100, 20)
 
 

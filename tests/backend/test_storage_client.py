@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from backend.errors import SampleTooLarge, StorageUnavailable
+from backend.storage.buckets import LOCAL_VOICES
 from backend.storage.client import PAGE, Storage, StorageProfiles, StorageRefused
 from backend.web.http_client import HttpClient
 from scripts.local.supabase.postgres import Cluster
@@ -186,7 +187,7 @@ async def test_a_key_of_another_project_is_refused_and_no_outage(url: str) -> No
 
 
 async def test_profiles_are_kept_listed_and_removed_by_key(storage: Storage, folder: str) -> None:
-    profiles = StorageProfiles(storage)
+    profiles = StorageProfiles(storage, LOCAL_VOICES)
     assert await profiles.get(f"{folder}/ada") is None
     for name in ("ada", "adam", "bob", "in/ada"):
         await profiles.put(f"{folder}/{name}", b"{}")
@@ -217,7 +218,7 @@ OPERATIONS: dict[str, Callable[[Storage], Awaitable[object]]] = {
     "list": lambda storage: storage.list(BUCKET, "a"),
     "stream": read_all,
     "ping": lambda storage: storage.ping(),
-    "profile": lambda storage: StorageProfiles(storage).get("a/b"),
+    "profile": lambda storage: StorageProfiles(storage, LOCAL_VOICES).get("a/b"),
 }
 TELLING = {"upload url", "signed url", "info", "remove", "list"}  # whose answer is read as JSON
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
@@ -76,7 +77,7 @@ async def idle_in_transaction(pool: Pool) -> None:
         await asyncio.wait_for(closed(transaction.connection), 30)
 
 
-async def closed(connection: psycopg.AsyncConnection) -> None:
+async def closed(connection: psycopg.AsyncConnection[Any]) -> None:
     """Until the server has ended the session."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(connection.fileno(), ended.set)

@@ -1,4 +1,4 @@
-"""The twelve invariants of the lifecycle as checks, and for each a mutant that removes it.
+"""The thirteen invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -165,6 +165,11 @@ def the_gate_reads_the_attempt(given: Fixture) -> None:
     given.launchable(user, reflection)  # and no mirror was written
     assert given.one(gate, reflection, user) == {"launchable": True, "blockers": []}
     assert given.service.execute(gate, (reflection, given.user())).fetchall() == []
+    other = given.user()
+    given.superuser.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
+    assert given.one(gate, reflection, other) == {"launchable": False, "blockers": ["no_voice"]}
+    active = "select count(*) from public.voice_clone_attempts where reflection_id = %s and is_active"
+    assert given.truth(active, reflection)["count"] == 0, "its voice is its former owner's"
 
 
 def a_late_completion_is_an_orphan(given: Fixture) -> None:
@@ -233,13 +238,45 @@ def a_client_sees_its_own_and_writes_nothing(given: Fixture) -> None:
     user, stranger = given.user(), given.user()
     attempt = given.launchable(user, given.reflection(user))
     with as_client(given, stranger) as client:
-        assert client.execute("select * from public.voice_clone_attempts").fetchall() == []
+        assert client.execute("select id from public.voice_clone_attempts").fetchall() == []
     with as_client(given, user) as client:
         assert [row["id"] for row in client.execute("select id from public.voice_clone_attempts")] == [
             attempt
         ]
     with as_client(given, user) as client, pytest.raises(errors.InsufficientPrivilege):
         client.execute("update public.voice_clone_attempts set status = 'cancelled'")
+
+
+def what_is_revoked_or_deleted_goes(given: Fixture) -> None:
+    for is_revoked in (True, False):
+        user = given.user()
+        original = given.launchable(user, given.reflection(user))
+        enrollment = given.truth("select * from voice_clone.enrollments where attempt_id = %s", original)
+        elsewhere = given.reflection(user)
+        use = given.one(
+            "select * from voice_clone.use_custom_voice"
+            "(gen_random_uuid(), %s, %s, 'local', '', %s, null, 'm', 'Ada', 'en', true)",
+            user, elsewhere, enrollment["provider_voice_id"],
+        )["id"]  # fmt: skip
+        sample = given.truth(
+            "select * from public.voice_samples where id = %s", given.attempt(original)["sample_id"]
+        )
+        if is_revoked:
+            given.one("select * from voice_clone.revoke_consent(%s, %s)", sample["consent_id"], user)
+        else:
+            voice = given.attempt(original)["voice_id"]
+            given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
+            begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+            assert begun["reason"] == "attached", "its retention has begun"
+            given.truth("select voice_clone.release_deleted_voices(10, '0')")
+        for attempt in (original, use):
+            assert given.attempt(attempt)["status"] == "cancelled"
+        spoken = "select count(*) from public.voices where user_id = %s and deleted_at is null"
+        assert given.truth(spoken, user)["count"] == 0
+        folder = "select count(*) from voice_clone.object_removals where folder = %s"
+        assert given.truth(folder, f"{user}/{original}")["count"] == 2, "the recording and the preview"
+        begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+        assert begun["task"] == "remove", "without the grace period of an orphan"
 
 
 class as_client:  # noqa: N801 - reads as a clause
@@ -308,6 +345,10 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         a_client_sees_its_own_and_writes_nothing,
         run("alter table public.voice_clone_attempts disable row level security"),
     ),
+    13: (
+        what_is_revoked_or_deleted_goes,
+        patch("voice_clone.apply_revocation", "perform voice_clone.withdraw(v_attempts);", ""),
+    ),
 }
 
 # More ways to lose an invariant: each is found by the same check.
@@ -349,6 +390,30 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
         10,
         patch(
             "voice_clone.acknowledge_messages", "pgmq.delete(p_queue, p_message_ids)", "unnest(p_message_ids)"
+        ),
+    ),
+    "a reflection that changes hands with its voice": (
+        7,
+        run("drop trigger voice_clone_release on public.reflections"),
+    ),
+    "a use that speaks on without its original": (
+        13,
+        patch("voice_clone.silence", "p_attempts => v_uses", "p_attempts => '{}'"),
+    ),
+    "a retention that releases nothing": (
+        13,
+        patch("voice_clone.release_deleted_voices", "set status = 'orphaned', ", "set status = 'attached', "),
+    ),
+    "a recording that stays": (
+        13,
+        patch("voice_clone.remove_samples", "perform voice_clone.request_object_removal", "perform concat"),
+    ),
+    "a deleted voice that is removed at once": (
+        13,
+        patch(
+            "voice_clone.delete_voice",
+            "'voice_deleted');",
+            "'voice_deleted'); perform voice_clone.release_deleted_voices(1, '0');",
         ),
     ),
     "a first event that leaves out too much": (

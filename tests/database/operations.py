@@ -13,12 +13,12 @@ Situation = dict[str, Any]  # the parameters of the operations
 
 
 class Operation(Struct, frozen=True):
-    """`as_host`: the application's own statement on its table."""
+    """`role`: who runs it; the application's own statements are not the service's."""
 
     name: str
     sql: str
     states: tuple[str, ...] = ()  # of the newest attempt, in which it changes something; all where empty
-    as_host: bool = False
+    role: str = "voice_clone_service"
 
 
 def call(function: str, arguments: str, *states: str, name: str | None = None) -> Operation:
@@ -26,8 +26,8 @@ def call(function: str, arguments: str, *states: str, name: str | None = None) -
     return Operation(name or function, sql, states)
 
 
-def host(name: str, sql: str) -> Operation:
-    return Operation(name, sql, as_host=True)
+def host(name: str, sql: str, role: str = "postgres") -> Operation:
+    return Operation(name, sql, role=role)
 
 
 LEASE = "%(active)s, %(epoch)s"
@@ -80,6 +80,11 @@ OPERATIONS = [
     # the application's
     host("delete reflection", "delete from public.reflections where id = %(reflection)s"),
     host("rename reflection", "update public.reflections set name = 'S' where id = %(reflection)s"),
+    host(
+        "give reflection away",
+        "update public.reflections set user_id = %(other_user)s where id = %(reflection)s",
+    ),
+    host("delete user", "delete from auth.users where id = %(user)s", "supabase_auth_admin"),
     # a worker's
     call("claim_attempt", "%(active)s, 'other', 60, 4, true", "queued"),
     call("renew_lease", f"{LEASE}, 60", "processing", "syncing"),
@@ -228,6 +233,7 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     )  # fmt: skip
     made = {
         "user": user,
+        "other_user": given.user(),
         "reflection": reflection,
         "other_reflection": other,
         "consent": given.consents[user],

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from backend.errors import AppError, DatabaseUnavailable, from_postgres
 from tests.clusters import Database
 from tests.database.operations import OPERATIONS, STATES, Operation, Situation, situation
 from tests.fixture import Fixture
@@ -35,36 +36,39 @@ begin
   execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
 end $$
 """
-COMMITTED = {"delete reflection", "revoke_consent"}  # the other one goes on without the row
-Connections = Sequence[tuple[AsyncConnection, AsyncConnection]]
+COMMITTED = {"delete reflection", "delete user", "revoke_consent"}  # the other one goes on without the row
+Connections = Sequence[dict[str, AsyncConnection]]  # two of each role
 
 
 @pytest.fixture
 async def connections(database: Database) -> AsyncIterator[Connections]:
-    """Two of the service and two of the application."""
     with psycopg.connect(database.superuser, autocommit=True) as superuser:
         superuser.execute(PAUSES.encode())
     options = "-c test.pauses=on -c lock_timeout=0"
     async with AsyncExitStack() as stack:
-        opened = [
-            await stack.enter_async_context(
-                await AsyncConnection.connect(dsn, autocommit=True, options=options)
-            )
-            for dsn in (database.service, database.postgres) * 2
+        roles = {operation.role for operation in OPERATIONS}
+        yield [
+            {
+                role: await stack.enter_async_context(
+                    await AsyncConnection.connect(database.dsn(role), autocommit=True, options=options)
+                )
+                for role in roles
+            }
+            for _ in range(2)
         ]
-        yield [(opened[0], opened[1]), (opened[2], opened[3])]
 
 
 async def run(
     connection: AsyncConnection, operation: Operation, parameters: Situation, commit: bool
 ) -> str | None:
-    """The error that no client may see."""
+    """An error that is no answer to a client, or a deadlock."""
     await asyncio.sleep(random.random() * 0.002)
     try:
         async with connection.transaction(force_rollback=not commit):
             await connection.execute(operation.sql.encode(), parameters)
     except psycopg.Error as error:
-        if not (error.sqlstate or "").startswith("VC"):
+        mapped = from_postgres(error)
+        if not isinstance(mapped, AppError) or isinstance(mapped, DatabaseUnavailable):
             return f"{operation.name}: {error.sqlstate} {error}"
     return None
 
@@ -74,7 +78,7 @@ async def race(
 ) -> list[str]:
     found = await asyncio.gather(
         *(
-            run(own[operation.as_host], operation, parameters, commit)
+            run(own[operation.role], operation, parameters, commit)
             for own, operation in zip(connections, pair, strict=True)
         )
     )

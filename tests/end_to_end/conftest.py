@@ -24,7 +24,7 @@ from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
 from tests.clusters import temporary_directory
-from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
+from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
 QUICK = {
@@ -89,6 +89,8 @@ class Product:
             **service_settings(self.stack, "local"),
             "QWEN_API_KEY": QWEN_KEY,
             "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+            "CARTESIA_API_KEY": CARTESIA_KEY,
+            "MODAL_API_KEY": MODAL_KEY,
             **QUICK,
             **settings,
         }

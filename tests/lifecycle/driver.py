@@ -12,7 +12,7 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.model import Model
+from tests.lifecycle.removals import RemovalModel
 from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
 
@@ -49,13 +49,14 @@ class Driver(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.model = Model()
+        self.model = RemovalModel()
         self.step = Step()
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
         self.provider: dict[str, str] = {}  # voices by label
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
         bench.force("select proof.forget()")
+        bench.add_users()
         self.snapshot: Snapshot = bench.watch()
 
     @initialize()

@@ -111,7 +111,7 @@ class ForbiddenWrites(Cleanups):
         )  # fmt: skip
 
     def samples_without_consent(self, pick: int) -> None:
-        revoked = [(id_, c) for id_, c in self.model.consents.items() if c.revoked]
+        revoked = [(id_, c) for id_, c in self.model.consents.items() if c.revoked]  # also of a deleted user
         id_, consent = revoked[pick % len(revoked)]
         self.call(
             "samples without consent",

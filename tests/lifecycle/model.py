@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from tests.lifecycle.rows import (
     BUDGET,
     LEASE,
-    LIVE,
     OPEN,
     STEP,
     TIMES,
@@ -30,6 +29,9 @@ class Model:
     consents: dict[str, Consent] = field(default_factory=dict)
     reflections: dict[str, str] = field(default_factory=dict)
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
+    deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
+    requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
+    removed_samples: set[str] = field(default_factory=set)
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""
@@ -57,14 +59,16 @@ class Model:
         return next((e for e in self.enrollments.values() if e.attempt == attempt and e.status in OPEN), None)
 
     def last_shown(self, reflection: str) -> Attempt | None:
-        shown = [a for a in self.of_reflection(reflection) if a.activated]
+        """To its present owner."""
+        owner = self.reflections[reflection]
+        shown = [a for a in self.of_reflection(reflection) if a.activated and a.user_id == owner]
         return max(shown, key=lambda a: a.version, default=None)
 
     def covers(self, consent: str, user: str, reflection: str | None) -> bool:
         c = self.consents[consent]
         return c.user == user and not c.revoked and c.subject in (None, reflection)
 
-    # What users do
+    # What users do; removals.py has what removes their voices
 
     def queue(self, a: Attempt) -> None:
         for other in list(self.of_reflection(a.reflection_id)):
@@ -81,15 +85,6 @@ class Model:
         if was == "verifying":
             self.orphan_attached(a)
 
-    def revoke(self, consent: str) -> None:
-        self.consents[consent].revoked = True
-        for a in self.attempts.values():
-            if a.consent == consent:
-                if a.status in LIVE:
-                    self.cancel(a, "consent_revoked")
-                if a.id in self.voices:
-                    self.voices[a.id] = True
-
     def retry(self, a: Attempt) -> None:
         values: dict[str, object] = {}
         if a.status == "failed":
@@ -104,8 +99,8 @@ class Model:
         kept = [
             a for a in self.of_reflection(reflection)
             if a.activated and a.status == "cancelled" and a.cancel_reason == "superseded" and a.was_ready
-            and self.voices.get(a.id) is False
-            and (a.consent is None or self.covers(a.consent, a.user_id, reflection))
+            and self.voices.get(a.id) is False and a.user_id == self.reflections[reflection]
+            and (a.consent is None or self.covers(a.consent, a.user_id or "", reflection))
         ]  # fmt: skip
         return max(kept, key=lambda a: a.version, default=None)
 
@@ -122,8 +117,13 @@ class Model:
             preview_count=kept.preview_count if seen else 0,
         )  # fmt: skip
 
+    def is_withdrawn(self, a: Attempt) -> bool:
+        return a.user_id is None or (a.consent is not None and self.consents[a.consent].revoked)
+
     def orphan(self, e: Enrollment) -> None:
         e.status, e.orphaned_at = "orphaned", self.clock
+        if self.is_withdrawn(self.attempts[e.attempt]):
+            e.removal_due = self.clock if e.removal_due is None else e.removal_due
 
     def orphan_attached(self, a: Attempt) -> None:
         for e in self.enrollments.values():
@@ -248,7 +248,8 @@ class Model:
         return a.is_active and a.status in ("queued", "processing")
 
     def is_owned(self, e: Enrollment) -> bool:
-        return any(self.attempts[id_].provider_voice_id == e.voice for id_ in self.voices) or any(
+        used = [id_ for id_, is_deleted in self.voices.items() if not is_deleted]
+        return any(self.attempts[id_].provider_voice_id == e.voice for id_ in used) or any(
             a.provider_voice_id == e.voice and a.status in ("verifying", "ready") and a.id == e.attempt
             for a in self.attempts.values()
         )
@@ -261,7 +262,8 @@ class Model:
                 return "look_up"
             self.orphan(e)
         elif e.status == "orphaned":
-            if e.orphaned_at + TIMES["orphan_grace"] <= self.clock and not self.is_owned(e):
+            due = e.orphaned_at + TIMES["orphan_grace"] if e.removal_due is None else e.removal_due
+            if due <= self.clock and not self.is_owned(e):
                 e.status = "removing"
                 return "remove"
         elif e.status == "removing":

@@ -9,7 +9,8 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
+  ('public.voices'), ('voice_clone.object_removals');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -61,6 +62,8 @@ begin
   delete from public.voice_clone_attempts;
   delete from public.voice_samples;
   delete from public.voice_consents;
+  delete from voice_clone.consent_chains;
+  delete from voice_clone.object_removals;
   delete from public.reflections;
   delete from voice_clone.deferred_messages;
   for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix) loop
@@ -79,11 +82,11 @@ declare
 begin
   perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
   perform set_config('role', 'authenticated', true);
-  execute 'select (select count(*) from public.voice_clone_attempts where user_id <> $1)
-                + (select count(*) from public.voices where user_id <> $1)
-                + (select count(*) from public.voice_samples where user_id <> $1)
-                + (select count(*) from public.voice_consents where user_id <> $1)
-                + (select count(*) from public.reflections where user_id <> $1)' into v_count using p_user;
+  execute 'select (select count(*) from public.voice_clone_attempts where user_id is distinct from $1)
+                + (select count(*) from public.voices where user_id is distinct from $1)
+                + (select count(*) from public.voice_samples where user_id is distinct from $1)
+                + (select count(*) from public.voice_consents where user_id is distinct from $1)
+                + (select count(*) from public.reflections where user_id is distinct from $1)' into v_count using p_user;
   perform set_config('role', 'none', true);
   return v_count;
 end
@@ -148,12 +151,14 @@ as $$
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
                     from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
     'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.voice_samples s
-                  where not exists (
+                  where s.user_id is not null and not exists (
                     select from public.voice_consents c
                     where c.id = s.consent_id and c.user_id = s.user_id and c.revokes is null
                       and (c.subject_kind = 'self' or c.subject_id = s.reflection_id or s.reflection_id is null)
                       and not exists (select from public.voice_consents r
                                       where r.revokes = c.id and r.recorded_at < s.created_at))),
+    'samples', (select coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object('is_revoked', exists (
+                  select from public.voice_consents r where r.revokes = s.consent_id))), '[]') from public.voice_samples s),
     'messages', proof.messages(),
     'strangers', proof.others_seen_by(p_stranger))
 $$;

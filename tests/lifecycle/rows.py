@@ -17,6 +17,8 @@ TIMES = {
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
+    "deleted_voice": 20_500,
+    "object_removal": 5500,
 }
 OPEN = ("intended", "unknown")
 LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")
@@ -32,7 +34,7 @@ class Refusal:
 
 @dataclass
 class Consent:
-    user: str
+    user: str | None  # None once the user is deleted
     subject: str | None
     revoked: bool = False
 
@@ -42,9 +44,10 @@ class Attempt:
     """Named like the columns; `None` in `until` means that no worker holds the lease."""
 
     id: str
-    user_id: str
+    user_id: str | None
     reflection_id: str | None
     consent: str | None
+    sample: str | None = None  # the attempt that it was recorded for
     source: str = "sample"
     provider: str = "local"
     status: str = "awaiting_upload"
@@ -102,3 +105,4 @@ class Enrollment:
     status: str = "intended"
     voice: str | None = None
     orphaned_at: float = 0.0
+    removal_due: float | None = None  # without a grace period

@@ -29,6 +29,7 @@ class Snapshot(Struct):
     voices: list[Row] = []
     reflections: list[Row] = []
     uncovered: list[str] = []
+    samples: list[Row] = []
     messages: list[Row] = []
     strangers: int = 0
 
@@ -74,9 +75,13 @@ class Bench:
                 "update voice_clone.timeouts set value = make_interval(secs => %s) where name = %s",
                 (seconds, name),
             )
+
+    def add_users(self) -> None:
+        """Those that an example deleted are back for the next."""
         for user in self.users:
             self.superuser.execute(
-                "insert into auth.users (id, email) values (%s, %s)", (user, f"{user}@example.org")
+                "insert into auth.users (id, email) values (%s, %s) on conflict (id) do nothing",
+                (user, f"{user}@example.org"),
             )
 
     def close(self) -> None:

@@ -41,9 +41,11 @@ class Workers(Users):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "object_removal":
+            self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, outcome=outcome)
-            if outcome not in ("claimed", "busy", "user_busy", "dead"):
+            if outcome not in ("claimed", "busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
         return True
 
@@ -56,6 +58,18 @@ class Workers(Users):
             self.step.kept = where
         else:
             self.step.archived, self.step.mirrored = where, reflection
+
+    def empties_a_folder(self, removal: str, number: int, *, crash: bool) -> None:
+        row = self.bench.ask(lifecycle.begin_object_removal, removal=removal)
+        where = ("object_removal", number)
+        if row is None:
+            self.call("empties nothing", ARCHIVE, queue=where[0], number=number)
+            return
+        self.call(
+            "empties a folder", lifecycle.end_object_removal, crash=crash, removal=removal,
+            is_final=row["is_final"], message=number,
+        )  # fmt: skip
+        self.step.kept, self.step.archived = (where, None) if crash else (None, where)
 
     def works_inline(self, worker: str, pick: int, outcome: str) -> None:
         if a := self.choose(pick, "queued", "processing"):

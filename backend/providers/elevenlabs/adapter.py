@@ -1,6 +1,5 @@
 """ElevenLabs instant voice clones. The bytes are streamed; a voice is found by its name, our label."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +10,6 @@ import msgspec
 from msgspec import Struct
 
 from backend.providers.base import (
-    LABEL,
     Enrolled,
     EnrollRequest,
     Limits,
@@ -21,13 +19,9 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.checks import primary, require_enrollable, require_text, spoken
 from backend.providers.elevenlabs.errors import known
 from backend.providers.http import (
-    INFERENCE_FAILED,
-    LABEL_INVALID,
-    SAMPLE_TOO_LARGE,
-    TEXT_EMPTY,
-    TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
     Call,
@@ -111,10 +105,7 @@ class ElevenLabs:
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         call = self._call(self._config.create_seconds, commits=True)
-        if not LABEL.fullmatch(request.label):
-            raise call.error(LABEL_INVALID)
-        if request.sample.size > self.limits.max_bytes:
-            raise call.error(SAMPLE_TOO_LARGE)
+        require_enrollable(call, request, self.limits)
         headers, body = multipart(
             {
                 "name": request.label,
@@ -170,15 +161,13 @@ class ElevenLabs:
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
         call = self._call(self._config.speech_seconds)
-        if not request.text.strip():
-            raise call.error(TEXT_EMPTY)
-        if len(request.text) > MAX_CHARACTERS.get(request.target_model, self.limits.max_characters):
-            raise call.error(TEXT_TOO_LONG)
+        most = MAX_CHARACTERS.get(request.target_model, self.limits.max_characters)
+        require_text(call, request.text, most)
         if not _VOICE_ID.fullmatch(request.provider_voice_id):
             raise call.error(VOICE_NOT_FOUND)
         body = {"text": request.text, "model_id": request.target_model}
         if request.target_model in TAKES_LANGUAGE_CODE:
-            body["language_code"] = request.language.partition("-")[0].lower()
+            body["language_code"] = primary(request.language)
         answer = await self._ask(
             call,
             "POST",
@@ -186,11 +175,7 @@ class ElevenLabs:
             params={"output_format": self._config.output_format},
             json=body,
         )
-        try:
-            return await asyncio.to_thread(self._wav, answer.body)
-        except ValueError:
-            pass
-        raise call.error(INFERENCE_FAILED, status=answer.status, request_id=answer.headers.get("request-id"))
+        return await spoken(call, answer, self._wav, answer.headers.get("request-id"))
 
     async def slots(self) -> Slots | None:
         """Of the plan, where the subscription tells."""

@@ -1,0 +1,63 @@
+"""Two users with a row in each table and an object in each bucket, and a stranger who owns nothing."""
+
+import tomllib
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import tuple_row
+
+from scripts.migrations import ROOT
+from tests.fixture import Fixture
+
+BUCKETS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "supabase" / "config.toml").read_text())[
+    "storage"
+]["buckets"]
+
+
+class Scene:
+    def __init__(self, given: Fixture) -> None:
+        self.given, self.database = given, given.database
+        self.owner, self.other, self.stranger = given.user(), given.user(), given.user()
+        self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
+        given.one("select voice_clone.set_slots('local', '', 100)")
+        for bucket in BUCKETS:
+            given.superuser.execute(
+                "insert into storage.buckets (id, name) values (%s, %s)", (bucket, bucket)
+            )
+            for user in (self.owner, self.other):
+                given.superuser.execute(
+                    "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
+                )
+        self.fill_queues()
+
+    def settle(self, user: UUID) -> UUID:
+        """A launched voice, whose reflection is returned, a deleted one, an upload, and internal rows."""
+        given = self.given
+        deleted = given.launchable(user, given.reflection(user))
+        voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]
+        given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
+        reflection = given.reflection(user)
+        given.launchable(user, reflection)
+        given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
+        given.open(user, reflection)
+        given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.one(
+            "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{}')",
+            str(user),
+            reflection,
+        )
+        return reflection
+
+    def fill_queues(self) -> None:
+        given = self.given
+        given.one(
+            "select voice_clone.send_messages('voice_mirror', array['{}'::jsonb], 100000)",
+        )
+        for (queue,) in given.superuser.cursor(row_factory=tuple_row).execute(
+            "select name from voice_clone.queues"
+        ):
+            for table in (queue, f"{queue}_dead"):
+                given.superuser.execute(f"select pgmq.send('{table}', '{{}}'::jsonb, 0)".encode())
+                given.superuser.execute(
+                    f"insert into pgmq.a_{table} (msg_id, vt, message) values (0, now(), '{{}}')".encode()
+                )
