@@ -50,6 +50,7 @@ from backend.web.health import HealthController, Probes
 from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
+from backend.web.rate_limits import RateLimits
 from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
@@ -85,6 +86,7 @@ def create_app(
     verifier = TokenVerifier(settings.supabase, http)
     background = Background()
     deadlines = ClientDeadlines()
+    limits = RateLimits(settings.limits, database)
     hub = EventHub(settings.database, database.reads)
     local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
     reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
@@ -125,6 +127,7 @@ def create_app(
                 "verifier": verifier,
                 "hub": hub,
                 "deadlines": deadlines,
+                "limits": limits,
             }
         ),
         dependencies={
@@ -135,6 +138,7 @@ def create_app(
             "context": Provide(lambda: context, sync_to_thread=False),
             "hub": Provide(lambda: hub, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
+            "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
@@ -190,7 +194,13 @@ def cors(origins: list[str]) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=origins,
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
-        expose_headers=["idempotency-replayed", "retry-after", "x-request-id"],
+        expose_headers=[
+            "idempotency-replayed",
+            "ratelimit",
+            "ratelimit-policy",
+            "retry-after",
+            "x-request-id",
+        ],
         max_age=600,
     )
 

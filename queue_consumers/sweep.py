@@ -17,7 +17,7 @@ log = structlog.get_logger("queue_consumers")
 queries = load_queries(__file__)
 
 FINDINGS = {"errors", "broken_consents"}  # counted, and not moved on
-LIMIT = 500  # attempts in one transaction; where as many were due, the next sweep follows at once
+LIMIT = 100  # rows of each kind in one transaction; where as many were due, the next sweep follows at once
 
 
 async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:

@@ -56,6 +56,7 @@ async def use_custom_voice(
         "attempt": uuid4(),
         "reflection": reflection_id,
         "region": provider.region or "",
+        "account": provider.accounts[0],
         "target_model": target_model,
         "name": new.name,
         "language": language,

@@ -16,16 +16,16 @@ from msgspec import structs
 from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
-from backend.database.backoff import full_jitter
+from backend.database.backoff import full_jitter, outage_delay
 from backend.errors import (
     AppError,
     Conflict,
     DatabaseUnavailable,
     InvalidInput,
     StaleLease,
-    StorageUnavailable,
+    Unavailable,
 )
-from backend.lifecycle.claim import Step, claimed, queries, retry_delay
+from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
@@ -41,7 +41,6 @@ from backend.queues.outcomes import Done, Outcome
 from backend.storage.samples import StoredSample
 from backend.web.logs import log
 
-PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
 NO_SLOT = "The voice provider has no room for another voice."
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
@@ -57,25 +56,25 @@ async def process_attempt(
     async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
         if not isinstance(step, Step):
             return step
-        provider = context.providers.get(step.work.provider)
-        if provider is None:
-            return await fail(step, "provider_not_configured", "This voice provider is not set up here.")
         try:
+            provider = step.provider()
             if step.work.source == "custom_voice":
                 return await attach_custom(step, provider)
             return await enroll(step, provider)
         except ProviderError as error:
             return await resolve_error(step, error)
-        except StorageUnavailable as error:  # the sample itself may be good
-            return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
         except StaleLease:
             return Done("stale_lease")
-        except AppError:  # of the database: the sweep requeues the step when the lease ends
+        except Unavailable as error:  # Storage or the database; where it stays away, the lease ends
+            delay, code, message = waiting_delay(step, error), error.code, error.message
+            return await persist(lambda: requeue(step, delay, code, message))
+        except AppError:
             raise
         except Exception:  # a bug: the budget limits the retries, and an open enrollment is looked up
             log.exception("process_step_crashed", attempt_id=str(attempt_id))
             delay = retry_delay(step.work.process_count)
-            return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
+            message = "Something went wrong on our side."
+            return await requeue(step, delay, "internal_error", message, is_outage=False)
 
 
 async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
@@ -143,10 +142,14 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
     )
     settings = step.context.settings.providers
     settle_seconds = settings.enrollment_settle_seconds
-    intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
+    intent = step.write(
+        label=request.label, kind=provider.voice_kind, settle=settle_seconds, account=provider.accounts[0]
+    )
     enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
     if enrollment_id is None:
-        return await wait_for_slot(step) or await fail(step, "provider_full", NO_SLOT)
+        return await wait_for_slot(step) or await requeue(
+            step, outage_delay(step.work.waiting_seconds), "provider_full", NO_SLOT
+        )
     try:
         async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
             enrolled = await provider.enroll(request)
@@ -240,16 +243,14 @@ async def resolve_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
 ) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
-    log.warning("provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     unknown = error.kind is ErrorKind.UNKNOWN
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
         await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
     if error.kind is ErrorKind.FULL and (waiting := await wait_for_slot(step)):
         return waiting
-    if unknown or error.kind in PASSING:
-        delay = retry_delay(step.work.process_count, error)
-        return await requeue(step, delay, error.code, error.message)
+    if is_outage(step, error):
+        return await requeue(step, waiting_delay(step, error), error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
 
 
@@ -274,8 +275,10 @@ async def resolve(
     await step.context.database.execute(queries.resolve, step.write(**values, settle=settles_in))
 
 
-async def requeue(step: Step, delay: float, code: str, message: str) -> Outcome:
-    return await end(step, queries.requeue, step.write(delay=delay, code=code, error=message))
+async def requeue(step: Step, delay: float, code: str, message: str, *, is_outage: bool = True) -> Outcome:
+    """Later. An outage is not the attempt's fault, and uses up none of its budget."""
+    values = step.write(delay=delay, code=code, error=message, is_outage=is_outage)
+    return await end(step, queries.requeue, values)
 
 
 async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> Outcome:

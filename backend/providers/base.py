@@ -42,6 +42,7 @@ class ErrorKind(StrEnum):
     FULL = "full"  # no voice slot is left: retrying changes nothing
     MISCONFIGURED = "misconfigured"  # key, region, plan or model: page someone
     UNKNOWN = "unknown"  # it may have happened: look the label up first
+    MISPLACED = "misplaced"  # the voice is in another region or account: wait for the operator
 
 
 class ProviderError(Exception):
@@ -165,6 +166,7 @@ class VoiceProvider(Protocol):
 
     name: str
     region: str | None
+    accounts: tuple[str, ...]  # the names of the account here; a new voice gets the first
     voice_kind: (
         str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, instant, reference, match
     )

@@ -75,6 +75,9 @@ LABEL_INVALID = Failure(ErrorKind.REJECTED, "label_invalid", "A label is 1 to 16
 SAMPLE_UNAVAILABLE = Failure(
     ErrorKind.UNAVAILABLE, "sample_unavailable", "The sample could not be read from storage."
 )
+SAMPLE_MISSING = Failure(
+    ErrorKind.REJECTED, "sample_missing", "The sample is not in storage any more. Record a new one."
+)
 
 BY_STATUS = {
     401: MISCONFIGURED,
@@ -211,21 +214,26 @@ async def signed_url(call: Call, sample: Sample, seconds: int) -> str:
     try:
         return await sample.signed_url(seconds)
     except Exception as error:  # whatever storage raises, nothing was sent to the provider
-        reason = type(error).__name__
-    raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason)
+        failure, reason = unreadable(error), type(error).__name__
+    raise call.error(failure, provider_code=reason)
+
+
+def unreadable(error: Exception) -> Failure:
+    """What it means that the sample cannot be read: it is gone, or storage is away."""
+    return SAMPLE_MISSING if getattr(error, "storage_status", None) == 404 else SAMPLE_UNAVAILABLE
 
 
 async def read_sample(call: Call, sample: Sample) -> AsyncIterator[bytes]:
     """The sample's bytes, exactly `size` of them: a short body must not look like a provider's failure."""
-    sent, reason = 0, None
+    sent, reason, failure = 0, None, SAMPLE_UNAVAILABLE
     try:
         async for chunk in sample.stream():
             sent += len(chunk)
             yield chunk
     except Exception as error:
-        reason = type(error).__name__
+        failure, reason = unreadable(error), type(error).__name__
     if reason or sent != sample.size:
-        raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason or "SizeMismatch")
+        raise call.error(failure, provider_code=reason or "SizeMismatch")
 
 
 def multipart(

@@ -23,6 +23,7 @@ from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.requests import read_json
 
@@ -52,7 +53,7 @@ class VoiceCloneController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/clone", middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True})
+    @post("/clone", middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True, POLICY: "uploads"})
     async def clone_voice(
         self,
         reflection_id: FromPath[UUID],

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from backend.settings.accounts import account_names, account_problems
 from backend.settings.sections import plain_base
 
 HOST = "api.cartesia.ai"
@@ -12,6 +13,7 @@ class CartesiaConfig(Struct, frozen=True, kw_only=True):
     api_key: str
     base_url: str = f"https://{HOST}"
     model_id: str = "sonic-3.5"
+    account: str = ""  # its names, comma-separated
     create_seconds: float = 120.0
     call_seconds: float = 20.0
     speech_seconds: float = 120.0
@@ -20,6 +22,10 @@ class CartesiaConfig(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"CartesiaConfig(base_url={self.base_url!r}, model_id={self.model_id!r})"
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return account_names(self.account, "cartesia", self.api_key)
 
     @property
     def base(self) -> str:
@@ -32,6 +38,7 @@ class CartesiaConfig(Struct, frozen=True, kw_only=True):
             found.append("CARTESIA_API_KEY is missing")
         elif self.api_key != self.api_key.strip():
             found.append("CARTESIA_API_KEY has spaces around it")
+        found += account_problems("CARTESIA_ACCOUNT", self.account, self.api_key)
         url = plain_base(self.base_url)
         host = (url and url.hostname) or ""
         if url is None:

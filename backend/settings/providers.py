@@ -21,15 +21,18 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
     qwen_region: str = field(name="QWEN_REGION", default="")
     qwen_base_url: str = field(name="QWEN_BASE_URL", default="")
     qwen_workspace_id: str = field(name="QWEN_WORKSPACE_ID", default="")
+    qwen_account: str = field(name="QWEN_ACCOUNT", default="")
     qwen_target_model: str = field(name="QWEN_TARGET_MODEL", default=TARGET_MODEL)
     qwen_voice_slots: Slots | None = field(name="QWEN_VOICE_SLOTS", default=None)
     elevenlabs_api_key: str = field(name="ELEVENLABS_API_KEY", default="")
     elevenlabs_base_url: str = field(name="ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io")
+    elevenlabs_account: str = field(name="ELEVENLABS_ACCOUNT", default="")
     elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
     elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
 
     cartesia_api_key: str = field(name="CARTESIA_API_KEY", default="")
     cartesia_base_url: str = field(name="CARTESIA_BASE_URL", default="https://api.cartesia.ai")
+    cartesia_account: str = field(name="CARTESIA_ACCOUNT", default="")
     cartesia_model_id: str = field(name="CARTESIA_MODEL_ID", default="sonic-3.5")
     cartesia_voice_slots: Slots | None = field(name="CARTESIA_VOICE_SLOTS", default=None)
     pipecat_url: str = field(name="PIPECAT_URL", default="")
@@ -58,6 +61,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             base_url=self.qwen_base_url or None,
             workspace_id=self.qwen_workspace_id or None,
             target_model=self.qwen_target_model,
+            account=self.qwen_account,
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )
@@ -71,6 +75,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             api_key=self.elevenlabs_api_key,
             base_url=self.elevenlabs_base_url,
             model_id=self.elevenlabs_model_id,
+            account=self.elevenlabs_account,
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )
@@ -84,6 +89,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             api_key=self.cartesia_api_key,
             base_url=self.cartesia_base_url,
             model_id=self.cartesia_model_id,
+            account=self.cartesia_account,
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from backend.settings.accounts import account_names, account_problems
 from backend.settings.sections import plain_base
 
 TARGET_MODEL = "qwen3-tts-vc-2026-01-22"
@@ -22,6 +23,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
     region: str
     base_url: str | None = None  # if it is not the region's own host
     workspace_id: str | None = None
+    account: str = ""  # its names, comma-separated
     target_model: str = TARGET_MODEL
     send_sample_as: Literal["signed_url", "data_url"] = "signed_url"
     create_seconds: float = 120.0
@@ -29,6 +31,10 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
     speech_seconds: float = 60.0
     page_size: int = 100
     listing_lag_seconds: float = 15.0
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return account_names(self.account, "qwen", self.api_key, self.workspace_id or "")
 
     @property
     def signed_url_seconds(self) -> int:
@@ -57,6 +63,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
             found.append("QWEN_API_KEY is missing")
         elif not self.api_key.startswith("sk-") or self.api_key != self.api_key.strip():
             found.append("QWEN_API_KEY is not a key: keys start with sk- and hold no spaces")
+        found += account_problems("QWEN_ACCOUNT", self.account, self.api_key)
         if not self.region:
             found.append("QWEN_REGION is missing: beijing or singapore, where the key was made")
         elif self.region not in REGIONS:

@@ -21,6 +21,7 @@ from backend.errors import Unauthenticated
 from backend.settings.supabase import SupabaseSettings
 from backend.web.http_client import HttpClient
 from backend.web.jwks import JwksKeys
+from backend.web.rate_limits import RateLimits
 
 LEEWAY = 10  # seconds that clocks may differ
 MAX_TOKEN_LENGTH = 8192  # characters
@@ -155,15 +156,26 @@ def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return token.strip()
 
 
-async def require_user(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def require_user(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard, so that the body of an unauthenticated request is not read. It sets `request.user`."""
-    connection.scope["user"] = await connection.app.state.verifier.verify(bearer_token(connection))
+    limits: RateLimits = connection.app.state.limits
+    limits.require_address(connection)
+    try:
+        caller: Caller = await connection.app.state.verifier.verify(bearer_token(connection))
+    except Unauthenticated:
+        limits.count_refusal(connection)
+        raise
+    connection.scope["user"] = caller
+    await limits.count(connection, handler, caller.user_id)
 
 
 async def require_internal(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """A guard for routes that only the consumers and the database may call."""
     expected = connection.app.state.settings.server.internal_token
+    limits: RateLimits = connection.app.state.limits
+    limits.require_address(connection)
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
+        limits.count_refusal(connection)
         raise Unauthenticated("The internal token does not match.")
 
 

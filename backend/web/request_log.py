@@ -6,11 +6,13 @@ The line has the route's template, never the path, which may contain personal da
 import re
 import time
 from collections.abc import Iterable
+from typing import cast
 from uuid import uuid4
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.web.logs import log, request_id
+from backend.web.rate_limits import HEADERS, RateLimitHeaders
 from backend.web.request_bounds import SAFE_HEADERS
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -36,7 +38,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = safe_headers(message["headers"], identity_header)
+                limits = cast("RateLimitHeaders", scope["state"].get(HEADERS, ()))
+                message["headers"] = [*safe_headers(message["headers"], identity_header), *limits]
             await send(message)
 
         try:

@@ -20,7 +20,10 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('queue_hold', '5 seconds', 'a longer wait is kept in not_before, and the sweep sends its message when it is due'),
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
+  ('mirror_progress', '2 seconds', 'until a transition is mirrored that others follow soon; any other is mirrored at once'),
+  ('sweep_error', '1 minute', 'a row that the sweep could not process is tried again after so long; it doubles'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
+  ('outage', '24 hours', 'a step that waits so long for what is away fails'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
@@ -30,7 +33,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
+  ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 
 create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''

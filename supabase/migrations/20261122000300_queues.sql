@@ -41,6 +41,15 @@ begin
 end
 $$;
 
+create function voice_clone.has_queue_tables(p_name text) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return 2 = (select count(*) from pg_catalog.pg_class c
+    where c.relnamespace = 'pgmq'::regnamespace and c.relname in ('q_' || p_name, 'q_' || p_name || '_dead'));
+end
+$$;
+
 -- All that a new queue needs: its row and its tables.
 create function voice_clone.create_queue(p_name text, p_purpose text) returns void
 language plpgsql set search_path = ''
@@ -61,7 +70,7 @@ declare
 begin
   for v_name in
     select q.name from voice_clone.queues q
-    where to_regclass('pgmq.q_' || q.name) is null or to_regclass('pgmq.q_' || q.name || '_dead') is null
+    where not voice_clone.has_queue_tables(q.name)
     order by q.name
   loop
     perform voice_clone.create_queue_tables(v_name);

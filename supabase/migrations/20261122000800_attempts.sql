@@ -19,6 +19,7 @@ create table public.voice_clone_attempts (
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
   provider_voice_id text,
+  account text,
   target_model text,
   request_id text,
   preview_path text,
@@ -37,6 +38,7 @@ create table public.voice_clone_attempts (
   lease_seconds int,
   leased_at timestamptz,
   not_before timestamptz,
+  waiting_since timestamptz,
 
   process_count int not null default 0,
   verify_count int not null default 0,
@@ -78,6 +80,10 @@ comment on column public.voice_clone_attempts.is_enrolling is
 comment on column public.voice_clone_attempts.lease_seconds is
   'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
+comment on column public.voice_clone_attempts.account is
+  'at the provider, where provider_voice_id is: a name of the operator, or a fingerprint of the key; empty where it is not known';
+comment on column public.voice_clone_attempts.waiting_since is
+  'when the present step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;

@@ -6,6 +6,7 @@ create table voice_clone.enrollments (
   lease_epoch int not null,
   provider text not null,
   region text not null,
+  account text not null default '',
   provider_voice_kind text not null,
   label text not null unique check (label ~ '^[a-z0-9_]{1,16}$'),
   status text not null default 'intended' check (status in (
@@ -28,6 +29,8 @@ create table voice_clone.enrollments (
     status not in ('attached', 'orphaned', 'removing', 'removed') or provider_voice_id is not null),
   constraint enrollments_closed check (status <> 'closed' or provider_voice_id is null)
 );
+comment on column voice_clone.enrollments.account is
+  'where the create call was made: a name of the operator, or a fingerprint of the key; empty for an imported voice';
 comment on column voice_clone.enrollments.lease_epoch is 'of the worker that makes the create call';
 comment on column voice_clone.enrollments.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column voice_clone.enrollments.settles_at is
@@ -44,7 +47,7 @@ create index enrollments_orphaned_at_idx on voice_clone.enrollments (orphaned_at
 create index enrollments_sweep_at_idx on voice_clone.enrollments (sweep_at) where sweep_at is not null;
 -- The region comes last: a voice's enrollment is also looked up without it.
 create unique index enrollments_provider_voice_id_idx
-  on voice_clone.enrollments (provider, provider_voice_id, region);
+  on voice_clone.enrollments (provider, provider_voice_id, region) where provider_voice_id is not null;
 
 alter table voice_clone.enrollments enable row level security;
 revoke all on voice_clone.enrollments from public, anon, authenticated, service_role;
@@ -74,8 +77,10 @@ begin
   if old.provider_voice_id is not null and new.provider_voice_id is distinct from old.provider_voice_id then
     raise exception 'enrollment % has the voice % already', new.id, old.provider_voice_id using errcode = 'VC001';
   end if;
-  if new.status = old.status and new.settles_at = old.settles_at and new.sweep_at is distinct from old.sweep_at then
-    return new; -- the sweep's own bookkeeping
+  if new.status = old.status and new.settles_at = old.settles_at
+    and new.provider_voice_id is not distinct from old.provider_voice_id
+  then
+    return new; -- bookkeeping: when the sweep looks again, and why the last cleanup failed
   end if;
   new.updated_at := now();
   if new.status <> old.status then

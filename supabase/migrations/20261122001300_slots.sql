@@ -5,21 +5,24 @@ create table voice_clone.slots (
   provider text not null,
   region text not null default '',
   slots int not null check (slots >= 0),
+  accounts text[],
   updated_at timestamptz not null default now(),
   primary key (provider, region)
 );
+comment on column voice_clone.slots.accounts is 'the names of the account whose slots these are; null counts the voices of all';
 comment on table voice_clone.slots is 'a provider without a row has no limit, or one that is unknown here';
 alter table voice_clone.slots enable row level security;
 revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 
 -- What takes a slot: a voice that is at the provider or may be, and an attempt that is going to make one.
-create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
+create index enrollments_slots_idx on voice_clone.enrollments (provider, region, account)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
 create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
   where is_enrolling and source <> 'custom_voice';
 
--- Counts at most p_limit, by the two indexes alone.
-create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int) returns int
+-- Counts at most p_limit, by the two indexes alone: of the account with these names, or of all.
+create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
+returns int
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -28,7 +31,7 @@ begin
   select count(*) into v_count from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
-      and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
     select from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region
@@ -70,11 +73,11 @@ $$;
 
 -- Where no slot is left, those of deleted voices are made free before their retention ends, the longest deleted first. True
 -- where as many voices are about to leave as are too many with one more; the attempt waits for that (wait_for_slot).
-create function voice_clone.make_room(p_provider text, p_region text, p_slots int) returns boolean
+create function voice_clone.make_room(p_provider text, p_region text, p_slots int, p_accounts text[]) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1) - p_slots + 1;
+  v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
 begin
   v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots);
   return v_missing <= 0
@@ -88,9 +91,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_slots int;
+  v_accounts text[];
   v_free_at timestamptz;
 begin
-  select s.slots into v_slots from voice_clone.slots s where s.provider = new.provider and s.region = new.region;
+  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s where s.provider = new.provider and s.region = new.region;
   if not found then
     return new;
   end if;
@@ -103,8 +107,8 @@ begin
   -- last slot.
   perform from public.reflections r where r.id = new.reflection_id for no key update;
   perform pg_advisory_xact_lock(hashtextextended('slots:' || new.provider || ':' || new.region, 0));
-  if voice_clone.slots_taken(new.provider, new.region, v_slots) < v_slots
-    or voice_clone.make_room(new.provider, new.region, v_slots)
+  if voice_clone.slots_taken(new.provider, new.region, v_slots, v_accounts) < v_slots
+    or voice_clone.make_room(new.provider, new.region, v_slots, v_accounts)
   then
     return new;
   end if;
@@ -129,30 +133,31 @@ create trigger voice_clone_attempts_reserve_slot_again before update of status o
   execute function voice_clone.reserve_slot();
 
 -- Sets a provider's limit, from the settings or from the provider's account; null for no limit. Writes only a change.
-create function voice_clone.set_slots(p_provider text, p_region text, p_slots int) returns void
+create function voice_clone.set_slots(p_provider text, p_region text, p_slots int, p_accounts text[] default null) returns void
 language sql security definer set search_path = ''
 as $$
   delete from voice_clone.slots s where s.provider = p_provider and s.region = p_region and p_slots is null;
-  insert into voice_clone.slots as s (provider, region, slots)
-  select p_provider, p_region, p_slots where p_slots is not null
-  on conflict (provider, region) do update set slots = excluded.slots, updated_at = now()
-  where s.slots <> excluded.slots
+  insert into voice_clone.slots as s (provider, region, slots, accounts)
+  select p_provider, p_region, p_slots, p_accounts where p_slots is not null
+  on conflict (provider, region) do update set slots = excluded.slots, accounts = excluded.accounts, updated_at = now()
+  where (s.slots, s.accounts) is distinct from (excluded.slots, excluded.accounts)
 $$;
 
 -- The voices at a provider that enrollments made, or may have made; counts at most p_limit. Any other voice of the
 -- provider's account is not ours.
-create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int) returns int
+create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
+returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
-      and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     limit p_limit
   ) held
 $$;
 
 grant execute on function
-  voice_clone.set_slots(text, text, int),
-  voice_clone.count_enrolled_voices(text, text, int)
+  voice_clone.set_slots(text, text, int, text[]),
+  voice_clone.count_enrolled_voices(text, text, int, text[])
 to voice_clone_backend;

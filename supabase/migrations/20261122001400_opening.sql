@@ -1,5 +1,22 @@
 -- Opening and queueing: how an attempt is created, and how it becomes the active one.
 
+-- Refuses another attempt where the user has as many of these statuses as is allowed. One opening at a time for a user.
+create function voice_clone.check_open_attempts(p_user uuid, p_statuses text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c_limit constant int := 20;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
+  if (select count(*) from public.voice_clone_attempts a
+      where a.user_id = p_user and a.is_enrolling and a.status = any(p_statuses)) >= c_limit then
+    raise exception '% uploads are open already', c_limit
+      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
+            hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
+  end if;
+end
+$$;
+
 -- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
@@ -8,18 +25,11 @@ create function voice_clone.open_attempt(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  c_open_limit constant int := 20; -- uploads of one user that are not finalized
   v_sample uuid;
 begin
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.keep_reflection(p_reflection, p_user) where p_reflection is not null;
-  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a
-      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= c_open_limit then
-    raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
-            hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
-  end if;
+  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload}');
   insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (p_user, p_consent, p_reflection, p_path, p_content_type, p_bytes)
   returning id into v_sample;
@@ -88,6 +98,7 @@ begin
   end if;
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
+  perform voice_clone.check_open_attempts(p_user, '{awaiting_upload,queued,processing,verifying}');
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)

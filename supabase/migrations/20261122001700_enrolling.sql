@@ -3,22 +3,27 @@
 -- The intent. Refused while the outcome of an earlier one is open (invariant 5). Null where no slot is free yet, and one will be:
 -- then the worker calls wait_for_slot.
 create function voice_clone.intend_enrollment(
-  p_attempt uuid, p_epoch int, p_label text, p_provider_voice_kind text, p_settle_seconds float8
+  p_attempt uuid, p_epoch int, p_label text, p_provider_voice_kind text, p_settle_seconds float8,
+  p_account text default ''
 ) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
-  v_slots int := (select s.slots from voice_clone.slots s where s.provider = a.provider and s.region = a.region);
+  v_slots int;
+  v_accounts text[];
   v_id uuid;
 begin
-  if voice_clone.count_enrolled_voices(a.provider, a.region, v_slots) >= v_slots
+  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s
+  where s.provider = a.provider and s.region = a.region;
+  if voice_clone.count_enrolled_voices(a.provider, a.region, v_slots, v_accounts) >= v_slots
     and voice_clone.slots_leaving(a.provider, a.region, 1) > 0
   then
     return null;
   end if;
-  insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)
-  values (a.id, p_epoch, a.provider, a.region, p_provider_voice_kind, p_label, now() + make_interval(secs => p_settle_seconds))
+  insert into voice_clone.enrollments (attempt_id, lease_epoch, provider, region, account, provider_voice_kind, label, settles_at)
+  values (a.id, p_epoch, a.provider, a.region, p_account, p_provider_voice_kind, p_label,
+          now() + make_interval(secs => p_settle_seconds))
   returning id into v_id;
   return v_id;
 exception when unique_violation then
@@ -140,7 +145,7 @@ $$;
 -- one transition, without a message, a second claim and a wait between the two. Where the worker dies, the lease ends
 -- and the sweep requeues the sync. An attempt without a reflection has no runtime sync: its lease ends here.
 create function voice_clone.make_ready(
-  a public.voice_clone_attempts, p_provider_voice_id text, p_target_model text, p_request_id text, p_continue_to_sync boolean
+  a public.voice_clone_attempts, p_provider_voice_id text, p_target_model text, p_account text, p_request_id text, p_continue_to_sync boolean
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -149,8 +154,9 @@ declare
 begin
   return query
     update public.voice_clone_attempts x
-    set status = 'ready', provider_voice_id = p_provider_voice_id, target_model = p_target_model, request_id = p_request_id,
-        error_code = null, error_message = null,
+    set status = 'ready', provider_voice_id = p_provider_voice_id, target_model = p_target_model, account = p_account,
+        request_id = p_request_id,
+        error_code = null, error_message = null, waiting_since = null,
         runtime_status = case when v_syncs then 'syncing' else x.runtime_status end,
         sync_count = x.sync_count + v_syncs::int,
         lease_owner = case when v_syncs then x.lease_owner end,
@@ -175,7 +181,8 @@ begin
   perform voice_clone.add_enrolled_voice(a, e);
   perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
-    select * from voice_clone.make_ready(a, p_provider_voice_id, p_target_model, e.request_id, p_continue_to_sync);
+    select * from voice_clone.make_ready(
+      a, p_provider_voice_id, p_target_model, e.account, e.request_id, p_continue_to_sync);
 end
 $$;
 
@@ -194,15 +201,15 @@ begin
   perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query
     update public.voice_clone_attempts x
-    set status = 'verifying', provider_voice_id = p_provider_voice_id, target_model = p_target_model,
-        request_id = e.request_id, error_code = null, error_message = null, lease_owner = null, lease_seconds = null
+    set status = 'verifying', provider_voice_id = p_provider_voice_id, target_model = p_target_model, account = e.account,
+        request_id = e.request_id, error_code = null, error_message = null, waiting_since = null, lease_owner = null, lease_seconds = null
     where x.id = a.id
     returning *;
 end
 $$;
 
 grant execute on function
-  voice_clone.intend_enrollment(uuid, int, text, text, float8),
+  voice_clone.intend_enrollment(uuid, int, text, text, float8, text),
   voice_clone.wait_for_slot(uuid, int, bigint),
   voice_clone.resolve_enrollment(uuid, int, text, text, text, float8),
   voice_clone.report_enrollment(uuid, text, text, boolean, text, jsonb),

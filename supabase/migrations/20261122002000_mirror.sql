@@ -90,4 +90,40 @@ begin
 end
 $$;
 
-grant execute on function voice_clone.mirror_reflections(uuid[]) to voice_clone_backend;
+-- For the consumer, which acknowledges the messages of these reflections in the same transaction. Returns those that it
+-- left: another transaction has the row, or the application's triggers wait for one, or a transition that sent no message
+-- of its own is not committed yet. Their messages come back. Waits for no other transaction for long.
+create function voice_clone.mirror_unlocked_reflections(p_reflections uuid[]) returns uuid[]
+language plpgsql security definer set search_path = '' set lock_timeout = '100ms'
+as $$
+declare
+  v_free uuid[];
+  v_id uuid;
+  v_done uuid[] := '{}';
+  v_blocked int := 0;
+begin
+  select array_agg(requested.id) into v_free
+  from (select distinct r as id from unnest(p_reflections) r order by r) requested
+  where pg_try_advisory_xact_lock(voice_clone.mirror_lock(requested.id));
+  v_free := array(
+    select r.id from public.reflections r where r.id = any (v_free) order by r.id for no key update skip locked);
+  begin
+    perform voice_clone.write_mirrors(v_free);
+    v_done := v_free;
+  exception when lock_not_available then
+    foreach v_id in array v_free loop
+      begin
+        exit when v_blocked = 5; -- the others are not made to wait for so many
+        perform voice_clone.write_mirrors(array[v_id]);
+        v_done := v_done || v_id;
+      exception when lock_not_available then
+        v_blocked := v_blocked + 1;
+      end;
+    end loop;
+  end;
+  return array(select r.id from public.reflections r where r.id = any (p_reflections) and r.id <> all (v_done) order by r.id);
+end
+$$;
+
+grant execute on function voice_clone.mirror_reflections(uuid[]), voice_clone.mirror_unlocked_reflections(uuid[])
+to voice_clone_backend;

@@ -62,7 +62,7 @@ begin
         sync_count = case x.runtime_status when 'failed' then 0 else x.sync_count end,
         preview_count = case x.preview_status when 'failed' then 0 else x.preview_count end,
         user_retry_count = x.user_retry_count + 1,
-        error_code = null, error_message = null, not_before = null
+        error_code = null, error_message = null, not_before = null, waiting_since = null
     where x.id = a.id
     returning *;
 end
@@ -194,7 +194,7 @@ language sql security definer set search_path = ''
 as $$
   update public.voice_clone_attempts a
   set status = 'ready', is_active = true, cancel_reason = null, error_code = null, error_message = null,
-      not_before = null,
+      not_before = null, waiting_since = null,
       runtime_status = case when a.runtime_status in ('syncing', 'failed') then 'pending' else a.runtime_status end,
       preview_status = case when a.preview_status in ('rendering', 'failed') then 'required' else a.preview_status end,
       sync_count = case a.runtime_status when 'synced' then a.sync_count else 0 end,

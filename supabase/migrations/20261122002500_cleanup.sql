@@ -28,7 +28,7 @@ end
 $$;
 
 -- Sends a message for each enrollment that is due, at most p_limit, and returns how many were due. The wait before the
--- next message doubles. An enrollment whose attempt has a worker gets no message.
+-- next message doubles. An enrollment whose attempt has a worker gets no message; one with an error is postponed.
 create function voice_clone.sweep_enrollments(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -39,18 +39,23 @@ declare
 begin
   for e in
     select * from voice_clone.enrollments x where x.sweep_at <= now()
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
     order by x.sweep_at limit p_limit
     for no key update skip locked
   loop
     v_count := v_count + 1;
-    if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
-      v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
-    end if;
-    update voice_clone.enrollments x
-    set sweep_at = now() + least(
-      greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
-      voice_clone.timeout('lost_message_cap'))
-    where x.id = e.id;
+    begin
+      update voice_clone.enrollments x
+      set sweep_at = now() + least(
+        greatest(voice_clone.timeout('lost_message'), now() - voice_clone.cleanup_due_at(e)),
+        voice_clone.timeout('lost_message_cap'))
+      where x.id = e.id;
+      if e.status not in ('intended', 'unknown') or not voice_clone.has_worker(e.attempt_id) then
+        v_messages := v_messages || voice_clone.queue_message('voice_cleanup', e.id, 1, null);
+      end if;
+    exception when others then
+      perform voice_clone.postpone_row('enrollment', e.id, sqlerrm, sqlstate);
+    end;
   end loop;
   perform voice_clone.send_messages('voice_cleanup', v_messages, 0);
   return v_count;
@@ -77,7 +82,8 @@ $$;
 -- The task: look_up (the label of an open outcome), remove, check (whether an earlier removal took place), or nothing, with
 -- the reason.
 create function voice_clone.begin_cleanup(p_enrollment uuid)
-returns table (task text, reason text, provider text, region text, label text, provider_voice_id text, settles_in_seconds float8)
+returns table (task text, reason text, provider text, region text, account text, label text, provider_voice_id text,
+  settles_in_seconds float8)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 declare
@@ -106,7 +112,7 @@ begin
     reason := e.status;
   end if;
   return query select
-    begin_cleanup.task, begin_cleanup.reason, e.provider, e.region, e.label, e.provider_voice_id,
+    begin_cleanup.task, begin_cleanup.reason, e.provider, e.region, e.account, e.label, e.provider_voice_id,
     extract(epoch from e.settles_at - now())::float8;
 end
 $$;
@@ -140,6 +146,25 @@ begin
   end if;
   return e.status;
 end
+$$;
+
+-- Why a cleanup failed, until the sweep requests another.
+create function voice_clone.note_failed_cleanup(p_enrollment uuid, p_error_code text) returns void
+language sql security definer set search_path = ''
+as $$
+  update voice_clone.enrollments e set error_code = p_error_code
+  where e.id = p_enrollment and e.status in ('intended', 'unknown', 'orphaned', 'removing')
+    and e.error_code is distinct from p_error_code
+$$;
+
+-- Where the voices are that enrollments made or may have made, with how many of them.
+create function voice_clone.places()
+returns table (provider text, region text, account text, enrollments bigint)
+language sql stable security definer set search_path = ''
+as $$
+  select e.provider, e.region, e.account, count(*) from voice_clone.enrollments e
+  where e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+  group by e.provider, e.region, e.account order by e.provider, e.region, e.account
 $$;
 
 -- Provider voices that no voice owns, the oldest first.
@@ -188,6 +213,8 @@ grant execute on function
   voice_clone.sweep_enrollments(int),
   voice_clone.begin_cleanup(uuid),
   voice_clone.end_cleanup(uuid, text, text, text, bigint),
+  voice_clone.note_failed_cleanup(uuid, text),
+  voice_clone.places(),
   voice_clone.orphans(),
   voice_clone.unaccounted_voices(text, text, text[], text[])
 to voice_clone_backend;

@@ -23,7 +23,8 @@ as $$
   select format('trigger %s on %s', g.tgname, g.tgrelid::regclass) from pg_catalog.pg_trigger g
   join pg_catalog.pg_proc p on p.oid = g.tgfoid
   where not g.tgisinternal and g.tgenabled in ('O', 'A') and p.pronamespace = 'voice_clone'::regnamespace
-    and (g.tgrelid in (select t.oid from tables t) or g.tgrelid = to_regclass('public.reflections'))
+    and (g.tgrelid in (select t.oid from tables t)
+      or g.tgrelid in (to_regclass('public.reflections'), to_regclass('auth.users')))
   union all
   select format('constraint %s on %s', o.conname, t.name) from pg_catalog.pg_constraint o join tables t on t.oid = o.conrelid
   where o.convalidated and o.contype in ('c', 'f', 'p', 'u')
@@ -42,8 +43,7 @@ as $$
   where p.pronamespace in ('voice_clone'::regnamespace, 'operations'::regnamespace)
     and p.proowner = (select c.relowner from pg_catalog.pg_class c where c.oid = 'voice_clone.installation'::regclass)
   union all
-  select 'queue ' || q.name from voice_clone.queues q where to_regclass('pgmq.q_' || q.name) is not null
-    and to_regclass('pgmq.q_' || q.name || '_dead') is not null
+  select 'queue ' || q.name from voice_clone.queues q where voice_clone.has_queue_tables(q.name)
   union all
   select 'the key of the mirror' from voice_clone.mirror_key
   union all

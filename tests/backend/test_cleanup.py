@@ -261,8 +261,21 @@ async def test_a_region_that_is_not_set_up_here_is_not_looked_into(scene: Scene)
     scene.cancel()
     scene.settle()
     scene.past("region = 'beijing'")
-    assert (await scene.clean_up())["reason"] == "provider_not_configured"
-    assert scene.row["status"] == "intended"
+    assert (await scene.clean_up())["reason"] == "provider_region_changed"
+    assert (scene.row["status"], scene.row["error_code"]) == ("intended", "provider_region_changed")
+    assert scene.providers.calls(scene.provider, "list") == []
+
+
+async def test_an_account_that_is_not_set_up_here_is_not_looked_into(scene: Scene) -> None:
+    scene.cancel()
+    scene.settle()
+    sweep_at = scene.row["sweep_at"]
+    scene.past("account = 'another'")
+    assert (await scene.clean_up())["reason"] == "provider_account_changed"
+    row = scene.row
+    assert (row["status"], row["error_code"]) == ("intended", "provider_account_changed")
+    assert row["sweep_at"] == sweep_at, "the sweep alone decides when it is tried again"
+    assert scene.providers.calls(scene.provider, "list") == []
 
 
 async def test_an_unknown_enrollment_is_not_found_and_a_stranger_is_not_let_in(service: Served) -> None:

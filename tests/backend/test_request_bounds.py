@@ -235,6 +235,25 @@ async def test_a_client_that_waits_for_permission_is_refused_without_it(service:
     assert status(answer) == 401
 
 
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "k"}], ids=["plain", "with a key"])
+async def test_a_token_of_a_user_who_was_deleted_is_refused(
+    service: Service, headers: dict[str, str]
+) -> None:
+    headers = {**headers, "authorization": f"Bearer {token()}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", trust_env=False) as http:
+        answer = await http.post("/v1/consents", headers=headers, json={})
+    assert (answer.status_code, answer.json()["code"]) == (401, "user_gone")
+
+
+async def test_a_form_with_a_key_is_refused_where_json_is_read(service: Service, given: Fixture) -> None:
+    """The form was read as one, and then waited for again."""
+    form = b'--b\r\ncontent-disposition: form-data; name="name"\r\n\r\nx\r\n--b--\r\n'
+    lines = [FORM, f"content-length: {len(form)}", "idempotency-key: form", "connection: close"]
+    request_head = post("/v1/consents", *lines, user=token(sub=str(given.user())))
+    answer = await asyncio.to_thread(service.exchange, request_head + form)
+    assert status(answer) == 400
+
+
 async def test_options_lists_every_method_of_an_address_without_a_token(service: Service) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", trust_env=False) as http:
         allowed = {
@@ -305,9 +324,15 @@ async def test_a_worker_that_died_is_replaced(given: Fixture, tmp_path: Path) ->
 
 
 async def answered(started: Service) -> None:
+    """Also while a worker that listens already, or not yet, is the only one."""
     url = f"http://127.0.0.1:{started.port}/health/live"
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        assert (await http.get(url)).status_code == 200
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http, asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                assert (await http.get(url)).status_code == 200
+                return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
 
 
 def workers(started: Service) -> list[int]:

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from backend.lifecycle.claim import retry_delay
+from backend.lifecycle.claim import Step, waiting_delay
 from backend.providers.base import ErrorKind, ProviderError
 from backend.queues.acknowledgement import whole_seconds
 from backend.web.retry_after import MAX_RETRY_AFTER, retry_after
@@ -61,4 +63,5 @@ def test_a_step_never_waits_longer_for_a_provider_than_the_cap(told: float) -> N
     error = ProviderError(
         ErrorKind.THROTTLED, "provider_throttled", "Busy.", provider="qwen", retry_after=told
     )
-    assert retry_delay(1, error) <= MAX_RETRY_AFTER
+    step = cast(Step, SimpleNamespace(work=SimpleNamespace(waiting_seconds=0.0)))
+    assert waiting_delay(step, error) <= MAX_RETRY_AFTER

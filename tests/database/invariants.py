@@ -6,6 +6,7 @@ A check passes on the migrated schema and must fail on its mutant: a check that 
 from collections.abc import Callable
 from itertools import product
 from typing import LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -62,7 +63,8 @@ def a_transition_leaves_its_traces(given: Fixture) -> None:
     ).fetchall()
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in given.messages("voice_clone_process")] == [str(attempt)]
-    assert len(given.messages("voice_mirror")) == 1
+    mirrors = "select count(*) from pgmq.q_voice_mirror m where m.message ->> 'id' = %s"
+    assert given.truth(mirrors, str(given.attempt(attempt)["reflection_id"]))["count"] == 1
     assert given.deadline(attempt)["sweep_at"] is not None, "the sweep sends what is lost"
     given.claim(attempt)
     versions = "select array_agg(version order by id) as all from voice_clone.events where attempt_id = %s"
@@ -144,6 +146,23 @@ def the_mirror_converges(given: Fixture) -> None:
     cleared = given.mirror(reflection)
     assert (cleared["cloneStatus"], cleared["attemptId"], cleared["theme"]) == ("none", None, "dark")
     assert cleared["version"] == given.attempt(newer)["version"]
+    the_mirror_heals(given, user, reflection)
+
+
+def the_mirror_heals(given: Fixture, user: UUID, reflection: UUID) -> None:
+    """A transition that a consumer has not read sends its own message, and the sweep replaces a lost one."""
+    attempt = given.queued(user, reflection)
+    waiting = "select count(*) from pgmq.q_voice_mirror"
+    with psycopg.connect(given.database.service) as consumer:
+        consumer.execute("select voice_clone.mirror_unlocked_reflections(%s)", ([reflection],))
+        given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+        epoch = given.claim(attempt)["lease_epoch"]
+        assert given.truth(waiting)["count"] == 1, "the consumer may have read the attempt already"
+    given.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, epoch)
+    given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    given.one("select count(*) from voice_clone.sweep(100)")
+    assert given.truth(waiting)["count"] > 0, "the sweep compares mirrors with attempts"
 
 
 def the_gate_reads_the_attempt(given: Fixture) -> None:
@@ -385,6 +404,18 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "a closed enrollment with a voice": (
         5,
         run("alter table voice_clone.enrollments drop constraint enrollments_closed"),
+    ),
+    "a transition that relies on a message that is being handled": (
+        6,
+        patch(
+            "voice_clone.has_mirror_message",
+            "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))",
+            "true",
+        ),
+    ),
+    "a mirror that is never compared": (
+        6,
+        patch("voice_clone.sweep", "voice_clone.is_mirror_behind(a.reflection_id)", "false"),
     ),
     "a message that stays": (
         10,

@@ -4,7 +4,7 @@ import time
 
 from tests.end_to_end.conftest import Person, Product, person
 
-FLOOD = 24  # attempts of one user
+FLOOD = 16  # attempts of one user
 TRIES = 3  # the best of so many jobs, alone and beside the flood
 STORED: dict[str, str] = {"provider": "qwen"}
 

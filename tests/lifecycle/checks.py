@@ -1,7 +1,7 @@
 """The thirteen invariants, checked from outside on the rows before and after a step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,7 @@ class Step:
     refused_by: int = 0  # the invariant that had it refused: nothing changed
     is_report: bool = False  # a late completion: nothing that a client sees changed
     mirrored: str = ""  # this reflection's mirror is up to date
+    lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
 
@@ -113,6 +114,7 @@ def awaited(row: Row) -> str | None:
 def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
     """Each transition has one version, one event, and its messages."""
     sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
+    mirrors_sent = {m["id"] for m in after.live().values() if m["queue"] == "voice_mirror"}
     versions = {a["id"]: a["version"] for a in before.attempts}
     for event, old, new in new_events(before, after):
         names = set(event["events"])
@@ -131,7 +133,7 @@ def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
                 3, (queue, new["id"], new["version"]) in sent, f"{step.name}: {names} sent nothing to {queue}"
             )
         if new.get("reflection_id") and (new["is_active"] or old.get("is_active")):
-            told = ("voice_mirror", new["reflection_id"], new["version"]) in sent
+            told = new["reflection_id"] in mirrors_sent | step.lost_mirrors
             check(3, told or new["reflection_id"] not in {r["id"] for r in after.reflections},
                   f"{step.name}: {names} did not tell the mirror")  # fmt: skip
     for a in after.attempts:
@@ -140,9 +142,10 @@ def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
         )
         waits = bool(awaited(a) or a["lease_owner"] or a["status"] == "awaiting_upload")
         deadline = after.deadline(a["id"])
+        is_compared = a["activated_at"] and a["reflection_id"]  # until the sweep has seen its mirror
         check(
             3,
-            waits == bool(deadline["sweep_at"]),
+            waits == bool(deadline["sweep_at"]) or (is_compared and not waits),
             f"{step.name}: {a['status']} has the wrong deadline: {deadline}",
         )
         epoch = a["lease_epoch"] if a["lease_owner"] else None

@@ -133,19 +133,19 @@ begin
 end
 $$;
 
--- p_after is the last event that was seen: only attempts with newer ones are replayed again.
-create function proof.watch(p_stranger uuid, p_after bigint) returns jsonb
+-- p_after is the last event that was seen: only attempts with newer ones are replayed again. Events after p_read alone are read.
+create function proof.watch(p_stranger uuid, p_after bigint, p_read bigint) returns jsonb
 language sql
 as $$
   select jsonb_build_object(
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
     'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
-    'due', (select coalesce(jsonb_agg(d.attempt_id), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
+    'due', (select coalesce(jsonb_agg(d.attempt_id order by d.sweep_at), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),
     'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('changes', voice_clone.event_changes(e)) order by e.id), '[]')
-               from voice_clone.events e),
+               from voice_clone.events e where e.id > p_read),
     'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')

@@ -39,9 +39,14 @@ class Quiescence(ForbiddenWrites):
         self.step = Step("sweeps")
         rows = self.bench.service.execute(SWEEP).fetchall()
         did: dict[str, int] = {}
+        shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
         for a in due:
-            what = self.model.recover(a)
+            is_behind = self.model.is_mirror_behind(a, shown)
+            what = self.model.recover(a, is_behind)
             did[what] = did.get(what, 0) + 1
+            if is_behind:
+                did["mirrors"] = did.get("mirrors", 0) + 1
+                self.lost_mirrors.discard(str(a.reflection_id))
         if released := self.model.release():
             did["released"] = released
         found = {row["what"]: row["count"] for row in rows if row["what"] not in REQUESTED_AGAIN}
@@ -56,6 +61,9 @@ class Quiescence(ForbiddenWrites):
             while self.reads_whatever_there_is():
                 pass
             if self.is_quiescent():
+                shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
+                behind = [a.id for a in self.model.attempts.values() if self.model.is_mirror_behind(a, shown)]
+                check(6, not behind, f"the mirrors of {behind} are behind for ever")
                 return
             self.waits(AS_IT_SHOULD)
             self.verify_invariants()

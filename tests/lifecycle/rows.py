@@ -13,7 +13,9 @@ TIMES = {
     "lost_message": 2500,
     "lost_message_cap": 10_500,
     "step": STEP,
+    "mirror_progress": 500,
     "orphan_grace": 5500,
+    "outage": 6500,
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
@@ -60,6 +62,7 @@ class Attempt:
     until: float | None = None
     since: float = 0.0
     not_before: float | None = None
+    waiting_since: float | None = None
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False
@@ -81,6 +84,10 @@ class Attempt:
             self.status == "cancelled"
             and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))
         )
+
+    def is_launchable(self) -> bool:
+        is_heard = self.preview_status in ("not_required", "completed")
+        return self.status == "ready" and self.runtime_status == "synced" and is_heard
 
     def has_failed(self) -> bool:
         return self.status == "failed" or (

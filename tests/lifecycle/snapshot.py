@@ -1,5 +1,6 @@
 """A snapshot of the whole database after a step, and the connections that the steps use."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -47,9 +48,11 @@ class Snapshot(Struct):
         return self.attempts, self.voices, self.reflections
 
 
-def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0) -> Snapshot:
-    """`after` is the last event that was seen; the stranger is a user who owns nothing."""
-    row = superuser.execute("select proof.watch(%s, %s)::text as seen", (stranger, after)).fetchone()
+def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0, read: int = 0) -> Snapshot:
+    """`after` and `read`: the last events that were seen and read. The stranger owns nothing."""
+    row = superuser.execute(
+        "select proof.watch(%s, %s, %s)::text as seen", (stranger, after, read)
+    ).fetchone()
     assert row is not None
     return msgspec.json.decode(row["seen"], type=Snapshot)
 
@@ -66,6 +69,7 @@ class Bench:
         )
         set_json_dumps(msgspec.json.encode, self.service)
         self.steps = 0  # that were taken, over all examples
+        self.effects: Counter[str] = Counter()  # steps that changed something, by name
         self.users = [str(uuid4()) for _ in range(2)]
         self.stranger = str(uuid4())
         self.superuser.execute(PROOF.read_bytes())
@@ -88,9 +92,14 @@ class Bench:
         self.service.close()
         self.superuser.close()
 
-    def watch(self, before: Snapshot | None = None) -> Snapshot:
+    def watch(self, before: Snapshot | None = None, *, rereads: bool = False) -> Snapshot:
+        """Old events are read again only where a step may have changed them: when their times travelled."""
         last = before.events[-1]["id"] if before and before.events else 0
-        return watch(self.superuser, self.stranger, last)
+        if before is None or rereads:
+            return watch(self.superuser, self.stranger, last)
+        seen = watch(self.superuser, self.stranger, last, last)
+        seen.events = before.events + seen.events
+        return seen
 
     def ask(self, sql: str, /, **parameters: object) -> Row | None:
         """As the product's login; ids are text, as in JSON."""

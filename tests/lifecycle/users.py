@@ -19,6 +19,7 @@ class Users(Driver):
         """The actions that are possible now, each as often as its weight."""
         moves: list[Action] = []
         statuses = {a.status for a in self.model.attempts.values()}
+        active = [a for a in self.model.attempts.values() if a.is_active]
         if len(self.model.attempts) < MOST:
             moves += [self.uploads_and_queues] * 4 + [self.opens_an_upload] * 2
             moves += [self.opens_with_any_consent, self.uses_a_stock_voice] + [
@@ -33,9 +34,16 @@ class Users(Driver):
                 moves += [self.deletes_a_user]
         if "ready" in statuses:
             moves += [self.asks_for_a_preview, self.hears_the_preview, self.hears_the_preview, self.launches]
+            moves += [self.hears_the_preview] * 4 * any(a.preview_status == "rendered" for a in active)
+            moves += [self.asks_for_a_preview] * any(
+                a.preview_status in ("rendered", "failed") for a in active
+            )
+            moves += [self.launches] * 4 * any(a.is_launchable() for a in active)
             moves += [self.deletes_a_voice] * bool(self.model.voices)
-        if "failed" in statuses:
-            moves += [self.retries, self.retries, self.retries_elsewhere, self.restores]
+        if any(a.has_failed() for a in active):
+            moves += [self.retries] * 2 + [self.retries_elsewhere, self.asks_for_a_preview]
+        if any(self.can_restore(id_) for id_ in self.model.reflections):
+            moves += [self.restores] * 6
         if len(self.model.reflections) > 2 and len(self.model.attempts) > 3:
             moves.append(self.deletes_a_reflection)
         return moves
@@ -127,13 +135,19 @@ class Users(Driver):
             is_theirs = self.model.reflections.get(subject or "") == user
             self.sign(user, subject if is_theirs else None)
 
-    def reflection(self, pick: int) -> tuple[str, Attempt | None, dict[str, Any]]:
-        """One of them, its active attempt, and the parameters of its owner's moves."""
-        id_ = list(self.model.reflections)[pick % len(self.model.reflections)]
+    def reflection(
+        self, pick: int, fits: Callable[[str, Attempt | None], object] = lambda *_: True
+    ) -> tuple[str, Attempt | None, dict[str, Any]]:
+        """One of them, its active attempt, and the parameters of its owner's moves. Mostly one that fits."""
+        every = list(self.model.reflections)
+        fitting = [id_ for id_ in every if fits(id_, self.model.active(id_))]
+        found = fitting if fitting and pick % 5 else every
+        id_ = found[pick % len(found)]
         return id_, self.model.active(id_), {"reflection": id_, "user": self.model.reflections[id_]}
 
     def asks_for_a_preview(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        fits = ("rendered", "failed")
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.preview_status in fits)
         can = a and a.status == "ready" and a.runtime_status == "synced"
         can = can and a and a.preview_status not in ("not_required", "completed")
         refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
@@ -142,7 +156,7 @@ class Users(Driver):
             self.model.change(a, preview_status="required", preview_count=0, error_code=None, not_before=None)
 
     def hears_the_preview(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.preview_status == "rendered")
         can = a and a.preview_status in ("rendered", "completed")
         refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
         self.call("hears the preview", reflections.complete_preview, refusal, **parameters)
@@ -150,7 +164,7 @@ class Users(Driver):
             self.model.change(a, preview_status="completed")
 
     def retries(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed())
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget
         self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
         if a and can:
@@ -158,7 +172,7 @@ class Users(Driver):
 
     def retries_elsewhere(self, pick: int) -> None:
         """The same sample at the other provider, with the rest of the owner's budget."""
-        id_, a, parameters = self.reflection(pick)
+        id_, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed() and a.consent)
         other = "qwen" if a and a.provider == "local" else "local"
         new = Attempt(str(uuid4()), parameters["user"], id_, a.consent if a else None, provider=other)
         new.sample = a.sample if a else None
@@ -177,12 +191,16 @@ class Users(Driver):
             self.samples[new.id] = self.samples[a.id]
 
     def restores(self, pick: int) -> None:
-        id_, _, parameters = self.reflection(pick)
-        last, kept = self.model.last_shown(id_), self.model.restorable(id_)
-        can = kept is not None and (last is None or last.has_ended_without_voice())
+        id_, _, parameters = self.reflection(pick, lambda id_, _: self.can_restore(id_))
+        kept, can = self.model.restorable(id_), self.can_restore(id_)
         self.call("restores", reflections.restore, None if can else Refusal("VC007", 2), **parameters)
         if kept and can:
             self.model.restore(kept)
+
+    def can_restore(self, reflection: str) -> bool:
+        last = self.model.last_shown(reflection)
+        is_kept = self.model.restorable(reflection) is not None
+        return is_kept and (last is None or last.has_ended_without_voice())
 
     def uses_a_stock_voice(self, pick: int) -> None:
         """A voice without an enrollment: it needs no consent, and anyone may use it."""
@@ -191,7 +209,7 @@ class Users(Driver):
         a.provider_voice_id = f"stock-{pick % 2}"
         self.call(
             "uses a stock voice", lifecycle.use_custom_voice, attempt=a.id, provider=a.provider, region="",
-            voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
+            account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
             preview_required=True, **parameters,
         )  # fmt: skip
         self.opened_custom(a, active)
@@ -204,11 +222,8 @@ class Users(Driver):
             self.model.cancel(a, "reset")
 
     def launches(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
-        launchable = (
-            a is not None and a.status == "ready" and a.runtime_status == "synced"
-            and a.preview_status in ("not_required", "completed")
-        )  # fmt: skip
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.is_launchable())
+        launchable = a is not None and a.is_launchable()
         self.call(
             "starts a session", reflections.start_session, None if launchable else Refusal("VC005", 7),
             **parameters,

@@ -51,13 +51,14 @@ class Workers(Users):
 
     def mirror(self, reflection: str, number: int, *, crash: bool) -> None:
         """The effect and the archive of its message are one transaction."""
-        sql = f"select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
+        sql = f"select voice_clone.mirror_unlocked_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
         self.call("mirrors", sql, crash=crash, reflection=reflection, queue="voice_mirror", number=number)
         where = ("voice_mirror", number)
         if crash:
             self.step.kept = where
         else:
             self.step.archived, self.step.mirrored = where, reflection
+            self.lost_mirrors.discard(reflection)
 
     def empties_a_folder(self, removal: str, number: int, *, crash: bool) -> None:
         row = self.bench.ask(lifecycle.begin_object_removal, removal=removal)
@@ -199,7 +200,7 @@ class Workers(Users):
             refusal, dies = Refusal("VC007", 5), False
         row = self.call(
             "intends an enrollment", lifecycle.intend, refusal, crash=dies,
-            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE,
+            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE, account="local",
         )  # fmt: skip
         if row is not None:
             settles_at = self.model.clock + SETTLE
@@ -219,12 +220,13 @@ class Workers(Users):
             self.verify_invariants()
         return a is None
 
-    def requeue(self, claim: Claim, delay: float, outcome: str) -> bool:
+    def requeue(self, claim: Claim, delay: float, outcome: str, *, is_outage: bool = True) -> bool:
         if a := self.write(
-            claim, "requeues", lifecycle.requeue, "processing", outcome, delay=delay, code="x", error="x"
-        ):
+            claim, "requeues", lifecycle.requeue, "processing", outcome, delay=delay, code="x", error="x",
+            is_outage=is_outage,
+        ):  # fmt: skip
             self.step.archived = self.message_of(claim)
-            self.model.requeue_or_fail(a, "x", delay)
+            self.model.requeue_or_fail(a, "x", delay, is_outage=is_outage)
         return True
 
     def fail(self, claim: Claim, outcome: str) -> bool:
@@ -264,7 +266,9 @@ class Workers(Users):
 
     def attach_custom(self, claim: Claim, luck: str, outcome: str) -> bool:
         if luck in ("rejected", "throttled", "unknown"):
-            return self.fail(claim, outcome) if luck == "rejected" else self.requeue(claim, SHORT, outcome)
+            if luck == "rejected":
+                return self.fail(claim, outcome)
+            return self.requeue(claim, SHORT, outcome, is_outage=luck == "throttled")
         if a := self.write(
             claim, "attaches a custom voice", lifecycle.attach_custom_voice, "processing", outcome, label=None
         ):
@@ -297,14 +301,16 @@ class Workers(Users):
         done = "synced" if is_runtime else "rendered"
         status = {"rejected": "failed", "throttled": again, "unknown": again}.get(luck, done)
         code = None if status == done else "x"
+        is_outage = luck == "throttled"
         if self.write(
             claim, f"marks {claim.step} {status}",
             lifecycle.mark_runtime if is_runtime else lifecycle.mark_preview, "ready", outcome,
             status=status, code=code, error=code, delay=SHORT, path=None if code else "p.wav",
+            is_outage=is_outage,
         ):  # fmt: skip
             self.step.archived = self.message_of(claim)
             if status == again:
-                self.model.requeue_or_fail_step(a, claim.step, "x", SHORT)
+                self.model.requeue_or_fail_step(a, claim.step, "x", SHORT, is_outage=is_outage)
             else:
                 self.model.end(a, code, **{f"{claim.step}_status": status})
         return True

@@ -73,6 +73,7 @@ class Cartesia:
 
     def __init__(self, config: CartesiaConfig, client: HttpClient) -> None:
         self._config = config
+        self.accounts = config.accounts
         self._client = client
         self._headers = {"authorization": f"Bearer {config.api_key}", "cartesia-version": API_VERSION}
         self.target_model = config.model_id

@@ -89,6 +89,7 @@ class ElevenLabs:
         self._client = client
         self._headers = {"xi-api-key": config.api_key}
         self.region: str | None = config.region
+        self.accounts = config.accounts
         self.target_model = config.model_id
 
     @property

@@ -29,12 +29,12 @@ from backend.providers.http import (
     LABEL_INVALID,
     MODEL_MISMATCH,
     SAMPLE_TOO_LARGE,
-    SAMPLE_UNAVAILABLE,
     TEXT_EMPTY,
     TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
     Failure,
+    unreadable,
 )
 from backend.providers.local.jobs import VOICES, Measure, Measures, Speak
 from backend.providers.profiles import Profiles, ProfileStore
@@ -65,6 +65,7 @@ class LocalProvider:
     name = "local"
     voice_kind = "match"
     region: str | None = None
+    accounts: tuple[str, ...] = ("local",)
     target_model = TARGET_MODEL
     limits = Limits(
         min_seconds=3.0,
@@ -171,7 +172,7 @@ async def _read(sample: Sample) -> bytes:
             if len(data) > MAX_BYTES:
                 break
     except Exception as error:
-        raise _error(SAMPLE_UNAVAILABLE) from error
+        raise _error(unreadable(error)) from error
     if len(data) > MAX_BYTES:
         raise _error(SAMPLE_TOO_LARGE)
     return bytes(data)

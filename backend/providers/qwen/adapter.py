@@ -67,6 +67,7 @@ class Qwen:
         if config.workspace_id:
             self._headers["x-dashscope-workspace"] = config.workspace_id
         self.region: str | None = config.region
+        self.accounts = config.accounts
         self.target_model = config.target_model
 
     @property

@@ -57,6 +57,7 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.sign_consent",
      "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s", "rows", "VC004"),
     ("voice_clone.start_session", "%(reflection)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.use_rate_limit", "%(user)s, 'speech', 1, 86400, 2", "rows", "other rows"),
     ("voice_clone.use_custom_voice",
      f"gen_random_uuid(), %(user)s, %(reflection)s, 'local', '', 'stock', null, 'm', {CUSTOM}",
      "rows", "VC004"),
@@ -65,8 +66,23 @@ CALLS: list[tuple[str, str, str, str]] = [
      "rows", "VC006"),
 ]  # fmt: skip
 
+TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as well"
+LOCKED = "the reflection's owner is compared before; tests/database/test_owners.py makes the two differ"
 # Comparisons with the caller whose removal changes no outcome, and why.
 EQUIVALENT: dict[str, str] = {
+    "voice_clone.open_attempt, 1": TRIGGER,
+    "voice_clone.clone_sample, 2": TRIGGER,
+    "voice_clone.use_custom_voice, 1": TRIGGER,
+    "voice_clone.use_custom_voice, 2": LOCKED,
+    "voice_clone.retry_attempt, 1": LOCKED,
+    "voice_clone.retry_elsewhere, 1": LOCKED,
+    "voice_clone.restore_attempt, 1": LOCKED,
+    "voice_clone.restore_attempt, 2": LOCKED,
+    "voice_clone.reset_attempt, 1": LOCKED,
+    "voice_clone.start_session, 2": LOCKED,
+    "voice_clone.no_voice_blockers, 1": LOCKED,
+    "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
+    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
     "voice_clone.claim_idempotency_key, 1": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
     "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",
@@ -119,6 +135,7 @@ class Objects:
         ):
             given.one(sql, rendered, given.step(rendered, step))
         given.one("select * from voice_clone.revoke_consent(%s, %s)", revoked, user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 86400, 1)", user)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
         return {
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
@@ -149,6 +166,7 @@ def result(connection: Connection, function: str, arguments: str, objects: Objec
                 rows = cursor.execute(statement, objects.arguments(caller)).fetchall()
         except psycopg.Error as error:
             return str(error.sqlstate)
+    rows = [tuple(round(each, 3) if isinstance(each, float) else each for each in row) for row in rows]
     rows = [row for row in rows if any(value is not None for value in row)]
     if not rows:
         return "nothing"

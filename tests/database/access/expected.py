@@ -34,6 +34,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voice_samples": {f"service_role, {CLIENT}": "select"},
     "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
     "public.voices": {f"service_role, {CLIENT}": "select"},
+    "voice_clone.consent_chains": {},
+    "voice_clone.consent_checks": {},
     "voice_clone.deadlines": {},
     "voice_clone.deferred_messages": {},
     "voice_clone.deferred_messages_id_seq": {},
@@ -47,18 +49,21 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.installation": {},
     "voice_clone.machines": {},
     "voice_clone.mirror_key": {},
+    "voice_clone.object_removals": {},
     "voice_clone.queues": {},
+    "voice_clone.rate_limits": {},
     "voice_clone.slots": {},
+    "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "a table of a queue": {},
 }
 
 # A function that is not named here may be executed by nobody: others call it.
 FUNCTIONS: dict[str, str] = {
-    "authenticated, voice_clone_service": "public.voice_launch_gate",
+    "authenticated, voice_clone_service": "public.voice_launch_gate  voice_clone.is_being_removed",
     "service_role": """
         operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
-        operations.queue_metrics  operations.sweep
+        operations.queue_metrics  operations.sweep  operations.sweep_errors
     """,
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
@@ -68,6 +73,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.attempt_events
         voice_clone.await_verification
         voice_clone.begin_cleanup
+        voice_clone.begin_object_removal
+        voice_clone.check_consents
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
         voice_clone.claim_step
@@ -80,6 +87,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.delete_expired_idempotency_keys
         voice_clone.delete_voice
         voice_clone.end_cleanup
+        voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
         voice_clone.find_custom_voice
@@ -93,6 +101,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.mark_runtime
         voice_clone.open_attempt
         voice_clone.mirror_reflections
+        voice_clone.mirror_unlocked_reflections
         voice_clone.missing_parts
         voice_clone.orphans
         voice_clone.postpone_messages
@@ -106,6 +115,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
         voice_clone.reject_verification
+        voice_clone.renew_idempotency_key
         voice_clone.renew_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
@@ -125,8 +135,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.sweep_enrollments
         voice_clone.unaccounted_voices
         voice_clone.undeleted_voices
+        voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
+        voice_clone.wait_for_slot
     """,
 }
 

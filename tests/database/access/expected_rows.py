@@ -62,9 +62,10 @@ storage.objects/speeches          select  none      own       none      none    
 # Without a policy: nobody reaches a row, except service_role, to which no policy applies.
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
-    storage.buckets  storage.objects/local-voices
+    storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
+    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.object_removals
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
     voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
-    voice_clone.slots  voice_clone.timeouts
+    voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors  voice_clone.timeouts
 """

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from backend.database.queries import load_queries
 from tests.database.access import expected_rows
-from tests.database.access.scene import BUCKETS, Scene
+from tests.database.access.scene import BUCKETS, People
 
 Connection = psycopg.Connection[Any]
 queries = load_queries(__file__)
@@ -69,7 +69,7 @@ def tables(connection: Connection) -> list[Table]:
 
 
 @contextmanager
-def everything_granted(scene: Scene) -> Iterator[Connection]:
+def everything_granted(scene: People) -> Iterator[Connection]:
     """Only policies decide: every right is granted, no trigger runs. Rolled back."""
     with psycopg.connect(scene.database.superuser) as connection:
         connection.execute("set local session_replication_role = 'replica'")
@@ -84,7 +84,7 @@ def everything_granted(scene: Scene) -> Iterator[Connection]:
 class Probe:
     """Tries each command on one table as each actor; every try is rolled back."""
 
-    def __init__(self, connection: Connection, scene: Scene, table: Table) -> None:
+    def __init__(self, connection: Connection, scene: People, table: Table) -> None:
         self.connection, self.scene, self.table = connection, scene, table
         self.users = {"owner": scene.owner, "stranger": scene.stranger}
 
@@ -194,7 +194,7 @@ def shown(label: str, outcomes: Outcomes) -> str:
     return "\n".join(f"{label if not number else '':<34}{line}".rstrip() for number, line in enumerate(lines))
 
 
-def differences(connection: Connection, scene: Scene, table: Table) -> list[str]:
+def differences(connection: Connection, scene: People, table: Table) -> list[str]:
     outcomes = Probe(connection, scene, table).outcomes()
     is_closed = table.label in expected_rows.CLOSED.split() or table.name.startswith("pgmq.")
     wanted = closed(table) if is_closed else written().get(table.label)

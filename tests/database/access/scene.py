@@ -14,10 +14,15 @@ BUCKETS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "supabase" / "config.
 ]["buckets"]
 
 
-class Scene:
+class People:
     def __init__(self, given: Fixture) -> None:
         self.given, self.database = given, given.database
         self.owner, self.other, self.stranger = given.user(), given.user(), given.user()
+
+
+class Scene(People):
+    def __init__(self, given: Fixture) -> None:
+        super().__init__(given)
         self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
         given.one("select voice_clone.set_slots('local', '', 100)")
         for bucket in BUCKETS:
@@ -28,6 +33,11 @@ class Scene:
                 given.superuser.execute(
                     "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
                 )
+        given.superuser.execute(
+            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at)"
+            " values (%s, 'x', 'x', now())",
+            (self.owner,),
+        )
         self.fill_queues()
 
     def settle(self, user: UUID) -> UUID:
@@ -41,6 +51,7 @@ class Scene:
         given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
         given.open(user, reflection)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one(
             "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{}')",
             str(user),
