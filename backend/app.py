@@ -90,7 +90,7 @@ def create_app(
     background = Background()
     deadlines = ClientDeadlines()
     limits = RateLimits(settings.limits, database)
-    hub = EventHub(settings.database, database)
+    hub = EventHub(settings.database, database.reads)
     decoder = SpeechDecoder()
     local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
     reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
@@ -107,7 +107,7 @@ def create_app(
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
-    gates = launch_gates(database)
+    gates = launch_gates(database.reads)
     probes: Probes = {"database": database.probe, "storage": storage.probe}
 
     @asynccontextmanager

@@ -259,7 +259,7 @@ MISSING_ROWS: dict[str, Callable[[psycopg.Error], AppError]] = {
     "voice_id": lambda error: NotFound("There is no such voice.", field="voice_id", internal=str(error)),
 }
 # After these the same statement may succeed: connection, resources, shutdown, contention, failover.
-PASSING = re.compile(r"08...|53...|57P0[1-5]|57014|40001|40P01|55P03|25006")
+PASSING = re.compile(r"08...|53...|57P0[1-5]|57014|40001|40P01|55P03|25006|25P0[34]")
 FOREIGN_KEY = "23503"
 UNSTORABLE_TEXT = frozenset({"22021", "22P05"})
 

@@ -163,4 +163,4 @@ async def list_attempts(
 async def read_events(context: AppContext, caller: Caller, attempt_id: UUID) -> list[AttemptEvent]:
     """The whole timeline of the caller's attempt."""
     parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
-    return await context.database.fetch_all(queries.events, parameters, row=AttemptEvent)
+    return await context.database.reads.fetch_all(queries.events, parameters, row=AttemptEvent)

@@ -25,8 +25,9 @@ from backend.web.retry_after import MAX_RETRY_AFTER
 T = TypeVar("T")
 queries = load_queries(__file__)
 WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
-# The step is tried later. For not_due there is nothing to do: the message is sent when the step is due.
-CLAIMED_LATER = {"busy", "user_busy"}
+# The step is tried later. For not_due and user_busy there is nothing to do: another message is sent when
+# the step is due, or when another step of the same user ends.
+CLAIMED_LATER = {"busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
 FOR_OPERATORS = {ErrorKind.MISCONFIGURED, ErrorKind.MISPLACED}  # nothing changes until they act

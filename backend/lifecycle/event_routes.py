@@ -107,7 +107,7 @@ class EventsController(Controller):
         """
         after = last_event_id(request.headers.get("last-event-id", ""))
         parameters = {"attempt": attempt_id, "user": request.user.user_id, "after": after}
-        more = await database.fetch_value(queries.has_more_events, parameters, of=bool)
+        more = await database.reads.fetch_value(queries.has_more_events, parameters, of=bool)
         if more is None:
             raise NotFound("There is no such attempt.")
         if not more:

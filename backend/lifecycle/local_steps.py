@@ -20,7 +20,7 @@ def local_step(context: AppContext, queue: LifecycleQueue) -> Handle:
 
     async def handle(delivery: Delivery, message: LifecycleMessage) -> Outcome:
         try:
-            return await step(context, message.id, message_id=delivery.msg_id)
+            return await step(context.for_steps(), message.id, message_id=delivery.msg_id)
         except (NotFound, IllegalTransition) as error:  # the row moved on without this step
             return Cancel(error.code)
         except AppError as error:

@@ -30,7 +30,7 @@ async def store_slots(context: AppContext, provider: VoiceProvider) -> bool:
     try:
         where = place(provider)
         slots = await slots_of(context, provider)
-        await context.database.execute(queries.set_slots, {**where, "slots": slots})
+        await context.database.steps.execute(queries.set_slots, {**where, "slots": slots})
     except (ProviderError, AppError) as error:
         log.warning("slots_unknown", provider=provider.name, error=str(error))
         return False
@@ -46,7 +46,7 @@ async def slots_of(context: AppContext, provider: VoiceProvider) -> int | None:
     if account is None:
         return provider.limits.slots
     parameters = {**place(provider), "limit": account.used}
-    held = await context.database.fetch_value(queries.count_enrolled_voices, parameters, of=int)
+    held = await context.database.reads.fetch_value(queries.count_enrolled_voices, parameters, of=int)
     return max(0, account.allowed - (account.used - (held or 0)))
 
 

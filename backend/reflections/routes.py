@@ -92,7 +92,7 @@ class ReflectionsController(Controller):
         context: NamedDependency[AppContext],
     ) -> ReflectionVoice:
         parameters = {"reflection": reflection_id, "user": caller.user_id}
-        row = await context.database.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
+        row = await context.database.reads.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
         if row is None:
             raise no_reflection()
         url = None

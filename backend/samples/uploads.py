@@ -163,7 +163,7 @@ async def finalize(
             await take_upload(context, upload, details)
         except IllegalTransition:  # a concurrent finalize was first; return its attempt
             return await read_attempt(context, caller, upload.id)
-        work = background.start(process_attempt(context, upload.id, early=True))
+        work = background.start(process_attempt(context.for_steps(), upload.id, early=True))
         await asyncio.wait({work}, timeout=context.settings.attempts.finalize_wait)
     return await read_attempt(context, caller, upload.id)
 

@@ -84,7 +84,7 @@ async def create(
     database: Database, claim: KeyClaim, statement: str, parameters: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """The row, stored with the key in one transaction."""
-    async with database.transaction() as transaction:
+    async with database.transaction(owner=parameters.get("user")) as transaction:
         made = await transaction.fetch_one(statement, parameters)
         if made is not None:
             kept = {"id": claim.id, "epoch": claim.epoch, "result": Jsonb(made)}

@@ -1,4 +1,9 @@
--- Timeouts: how long the lifecycle waits for what, as rows, so that operators and tests can set them.
+-- Timeouts: of the service's login; and how long the lifecycle waits for what, as rows, so that operators and tests can set them.
+
+-- The service's login cannot wait for ever, whatever opened its connection. The service sets the same on each of its own.
+alter role voice_clone_service set statement_timeout = '15s';
+alter role voice_clone_service set lock_timeout = '2s';
+alter role voice_clone_service set idle_in_transaction_session_timeout = '15s';
 
 create table voice_clone.timeouts (
   name text primary key,

@@ -88,7 +88,7 @@ declare
   v_sample uuid;
 begin
   perform voice_clone.lock_consents_shared(p_user);
-  perform from public.reflections r where r.id = p_reflection for key share;
+  perform voice_clone.keep_reflection(p_reflection, p_user) where p_reflection is not null;
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
   perform voice_clone.check_opening(p_user, p_consent, p_reflection, p_per_day);
   perform voice_clone.make_room_for_upload(p_user);
@@ -119,10 +119,12 @@ begin
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';
   end if;
-  -- One queueing at a time for a reflection; the reflection before its attempts, in the common lock order.
+  -- One queueing at a time for a reflection. Its attempts after it and by their ids, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
   -- A reflection that has another owner by now is refused (voice_clone_attempts_same_owner_again).
-  select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt for no key update;
+  perform from public.voice_clone_attempts a
+  where a.id = p_attempt or (a.reflection_id = v_attempt.reflection_id and a.is_active) order by a.id for no key update;
+  select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt;
   if v_attempt.status <> 'awaiting_upload' then
     raise exception 'attempt % awaits no upload: it is %', p_attempt, v_attempt.status using errcode = 'VC001',
       detail = jsonb_build_object('from', v_attempt.status, 'to', 'queued')::text;
@@ -177,12 +179,9 @@ begin
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
-  if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
-    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
-  end if;
+  perform voice_clone.lock_reflection(p_reflection, p_user);
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
-  perform from public.reflections r where r.id = p_reflection for key share;
   perform voice_clone.check_unfinished_attempts(p_user);
   perform voice_clone.require_daily_allowance(p_user, p_per_day);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)

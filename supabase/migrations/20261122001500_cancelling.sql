@@ -7,9 +7,30 @@ as $$
 begin
   perform from public.reflections r where r.id = p_reflection and r.user_id = p_user for no key update;
   if not found then
-    raise exception 'there is no such reflection' using errcode = 'VC004';
+    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
 end
+$$;
+
+-- For a row that refers to the reflection: it is not deleted before the end of the transaction. Waits for nothing else.
+create function voice_clone.keep_reflection(p_reflection uuid, p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from public.reflections r where r.id = p_reflection and r.user_id = p_user for key share;
+  if not found then
+    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
+  end if;
+end
+$$;
+
+-- Locks attempts in the common order, by their ids, and returns those that there are.
+create function voice_clone.lock_attempts(p_attempts uuid[]) returns uuid[]
+language sql security definer set search_path = ''
+as $$
+  select coalesce(array_agg(locked.id), '{}') from (
+    select a.id from public.voice_clone_attempts a where a.id = any (p_attempts) order by a.id for no key update
+  ) locked
 $$;
 
 -- Cancels the active attempt of a reflection (all of them when it is deleted or has another owner), or these attempts. The
@@ -21,10 +42,11 @@ as $$
 declare
   c_all constant boolean := p_reason in ('reflection_deleted', 'owner_changed');
   v_count int;
+  v_attempts uuid[] := voice_clone.lock_attempts(array(
+    select r.id from public.voice_clone_attempts r where r.reflection_id = p_reflection and (r.is_active or c_all)
+    union all
+    select unnest(p_attempts)));
 begin
-  if c_all then -- several, in one order
-    perform from public.voice_clone_attempts a where a.reflection_id = p_reflection order by a.id for no key update;
-  end if;
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
       error_code = case p_reason when 'original_removed' then 'original_removed' else a.error_code end,
@@ -32,20 +54,23 @@ begin
         then 'The voice that this one is a use of was deleted, or its consent revoked.' else a.error_message end,
       lease_epoch = a.lease_epoch + 1, lease_owner = null, lease_seconds = null
   where a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
-    and a.id in (
-      select r.id from public.voice_clone_attempts r
-      where r.reflection_id = p_reflection and (r.is_active or c_all)
-      union all
-      select unnest(p_attempts));
+    and a.id = any (v_attempts);
   get diagnostics v_count = row_count;
   return v_count;
 end
 $$;
 
+-- The reflection is locked already: its application deletes it. All of its attempts are locked at once, because the foreign
+-- keys then clear their reflection_id. One statement may delete many reflections, so that it locks attempts in no order:
+-- the shared lock on their owner's consents keeps a revocation, which locks attempts of many reflections, out meanwhile.
+-- It does not wait for that lock, because the deletion of the user has it and waits for the reflections.
 create function voice_clone.cancel_attempts_of_reflection() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  perform pg_try_advisory_xact_lock_shared(hashtextextended('consents:' || old.user_id::text, 0));
+  perform voice_clone.lock_attempts(array(
+    select a.id from public.voice_clone_attempts a where a.reflection_id = old.id));
   perform voice_clone.cancel_attempts('reflection_deleted', p_reflection => old.id);
   return old;
 end

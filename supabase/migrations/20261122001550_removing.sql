@@ -33,11 +33,11 @@ as $$
 declare
   v_uses uuid[] := voice_clone.custom_uses(p_attempts, p_user);
 begin
-  perform from public.voice_clone_attempts a where a.id = any (p_attempts || v_uses) order by a.id for no key update;
-  perform voice_clone.cancel_attempts(p_reason, p_attempts => p_attempts);
-  perform voice_clone.cancel_attempts('original_removed', p_attempts => v_uses);
+  perform voice_clone.lock_attempts(p_attempts || v_uses);
   update public.voices v set deleted_at = now()
   where v.attempt_id = any (p_attempts || v_uses) and v.deleted_at is null;
+  perform voice_clone.cancel_attempts(p_reason, p_attempts => p_attempts);
+  perform voice_clone.cancel_attempts('original_removed', p_attempts => v_uses);
   perform voice_clone.remove_previews(p_attempts || v_uses);
   perform voice_clone.remove_samples(array(
     select distinct a.sample_id from public.voice_clone_attempts a where a.id = any (p_attempts) and a.sample_id is not null));

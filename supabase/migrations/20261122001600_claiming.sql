@@ -69,6 +69,7 @@ as $$
 declare
   a public.voice_clone_attempts;
   v_lease timestamptz;
+  v_taken int;
 begin
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   v_lease := voice_clone.lease_expires_at(p_attempt);
@@ -84,9 +85,11 @@ begin
 
   -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  if (select count(*) from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
-      where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now()) >= p_user_cap then
-    return ('user_busy', 1, null)::voice_clone.claim;
+  -- One over the cap waits for its turn (send_next_turn).
+  select count(*) into v_taken from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
+  where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now();
+  if v_taken >= p_user_cap then
+    return ('user_busy', null, null)::voice_clone.claim;
   end if;
 
   if a.status = 'processing' then
@@ -102,6 +105,9 @@ begin
       not_before = null, error_code = null, error_message = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
+  if v_taken + 1 < p_user_cap then -- two places may have become free for one message
+    perform voice_clone.send_next_turn(a.user_id, p_attempt);
+  end if;
   return ('claimed', null, a.lease_epoch)::voice_clone.claim;
 end
 $$;
@@ -145,8 +151,8 @@ create function voice_clone.requeue_attempt(
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds, p_is_outage);
 end
 $$;

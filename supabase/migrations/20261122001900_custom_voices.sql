@@ -87,7 +87,9 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
 begin
-  if not (select f.is_usable
+  if a.source <> 'custom_voice' then
+    raise exception 'attempt % enrolls a sample', p_attempt using errcode = 'VC001';
+  elsif not (select f.is_usable
           from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
     raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';

@@ -161,9 +161,15 @@ declare
 begin
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
+  -- All that this reads or changes, by their ids; what is restorable is decided under the locks.
+  perform voice_clone.lock_attempts(array(
+    select a.id from public.voice_clone_attempts a
+    where a.reflection_id = p_reflection and a.activated_at is not null
+      and (a.is_active or a.ready_at is not null or a.activated_at = (
+        select max(x.activated_at) from public.voice_clone_attempts x where x.reflection_id = p_reflection))));
   select * into v_newer from public.voice_clone_attempts a
   where a.reflection_id = p_reflection and a.user_id = p_user and a.activated_at is not null
-  order by a.activated_at desc, a.version desc limit 1 for no key update;
+  order by a.activated_at desc, a.version desc limit 1;
   if v_newer.id is not null and not voice_clone.has_ended_without_voice(v_newer) then
     raise exception 'the latest attempt has not failed: it is %', v_newer.status
       using errcode = 'VC007', detail = voice_clone.refusal_detail('latest_not_failed', v_newer);
@@ -171,7 +177,7 @@ begin
   select a.* into v_kept from public.voice_clone_attempts a
   join public.voices v on v.attempt_id = a.id and v.deleted_at is null
   where a.reflection_id = p_reflection and a.user_id = p_user and a.activated_at is not null and voice_clone.is_restorable(a)
-  order by a.activated_at desc, a.version desc limit 1 for no key update of a, v;
+  order by a.activated_at desc, a.version desc limit 1 for no key update of v;
   if v_kept.id is null then
     raise exception 'no earlier voice of this reflection is kept'
       using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_restore', v_newer),

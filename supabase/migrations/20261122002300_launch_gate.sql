@@ -102,9 +102,7 @@ declare
   a public.voice_clone_attempts;
   v_blockers text[];
 begin
-  if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
-    raise exception 'there is no such reflection' using errcode = 'VC004';
-  end if;
+  perform voice_clone.keep_reflection(p_reflection, p_user);
   select * into a from public.voice_clone_attempts x
   where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for share;
   v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status);

@@ -45,7 +45,7 @@ class Workers(Users):
             self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, outcome=outcome)
-            if outcome not in ("claimed", "busy", "user_busy", "dead"):
+            if outcome not in ("claimed", "busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
         return True
 
