@@ -9,6 +9,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 
@@ -23,6 +24,7 @@ def main(app: str = "backend.app:create_worker_app") -> None:
         server = load_settings().server
     except SettingsError as error:
         sys.exit(str(error))
+    hide_from_workers()
     head_seconds = min(server.request_timeout, DRAIN_SECONDS / 2)  # a shutdown waits for half a head too
     allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())

@@ -28,6 +28,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
 from backend.providers.base import ProviderError
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
@@ -37,6 +38,7 @@ from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
 from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
@@ -47,13 +49,14 @@ from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
 from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
-from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
 from backend.web.rate_limits import RateLimits
 from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
+from backend.web.sandbox_report import report_sandbox
+from backend.web.upstreams import Upstreams
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -80,17 +83,20 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
-    http = HttpClient()
+    upstreams = Upstreams()
     database = Database(settings.database)
-    storage = Storage(settings.supabase, http)
-    verifier = TokenVerifier(settings.supabase, http)
+    storage = Storage(settings.supabase, upstreams.storage)
+    verifier = TokenVerifier(settings.supabase, upstreams.keys)
     background = Background()
     deadlines = ClientDeadlines()
     limits = RateLimits(settings.limits, database)
     hub = EventHub(settings.database, database)
+    decoder = SpeechDecoder()
     local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
     reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
-    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
+    remote = remote_providers(
+        settings.providers, upstreams, StoredSamples(storage), reference_voices, decoder
+    )
     context = AppContext(
         settings=settings,
         database=database,
@@ -106,7 +112,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with http, database, hub:
+        async with upstreams, database, hub:
+            background.start(report_sandbox())
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
@@ -114,6 +121,7 @@ def create_app(
             await background.drain()
             await context.inspector.aclose()
             await local.aclose()
+            await decoder.aclose()
 
     app = Litestar(
         routes,
@@ -121,7 +129,6 @@ def create_app(
         state=State(
             {
                 "settings": settings,
-                "http": http,
                 "database": database,
                 "storage": storage,
                 "verifier": verifier,
@@ -132,7 +139,6 @@ def create_app(
         ),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
-            "http": Provide(lambda: http, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
@@ -163,6 +169,7 @@ def create_app(
 
 def create_worker_app() -> Litestar:
     """The app in a worker process. The worker dies with its server process, which frees the port."""
+    hide_from_workers()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[SERVER_PID]):  # the server died before prctl took effect

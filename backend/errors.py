@@ -225,6 +225,12 @@ class StorageUnavailable(Unavailable):
     code = "storage_unavailable"
 
 
+class InspectionUnavailable(Unavailable):
+    """The sample cannot be inspected right now; try again a little later."""
+
+    code = "inspection_unavailable"
+
+
 class KeysUnavailable(Unavailable):
     """The keys that tokens are verified with cannot be fetched right now; try again a little later."""
 

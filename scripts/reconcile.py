@@ -18,7 +18,7 @@ from backend.settings import Settings
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
-from backend.web.http_client import HttpClient
+from backend.web.upstreams import Upstreams
 
 queries = load_queries(__file__)
 BATCH = 500  # voices compared in one statement
@@ -99,14 +99,14 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 
 async def reconcile(settings: Settings) -> Found:
     """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
-    http = HttpClient()
-    storage = Storage(settings.supabase, http)
+    upstreams = Upstreams()
+    storage = Storage(settings.supabase, upstreams.storage)
     local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
     reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
-    remote = remote_providers(settings.providers, http, StoredSamples(storage), reference_voices)
+    remote = remote_providers(settings.providers, upstreams, StoredSamples(storage), reference_voices)
     found = Found(unknown=[], missing=[], elsewhere=[], errors={})
     providers = {local.name: local, **remote}
-    async with http, Database(settings.database) as database:
+    async with upstreams, Database(settings.database) as database:
         for row in await database.fetch_all(queries.places, {}, row=PlaceRow):
             try:
                 find_provider(providers, row.provider, row.region, row.account, region_is_known=True)

@@ -1,7 +1,6 @@
 """What each adapter checks: the label, the sample's size and the text before a call, the audio after it."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from backend.providers.base import LABEL, EnrollRequest, Limits
 from backend.providers.http import (
@@ -31,11 +30,11 @@ def require_text(call: Call, text: str, most: int, count: Callable[[str], int] =
 
 
 async def spoken(
-    call: Call, answer: ProviderResponse, as_wav: Callable[[bytes], bytes], request_id: str | None
+    call: Call, answer: ProviderResponse, as_wav: Callable[[bytes], Awaitable[bytes]], request_id: str | None
 ) -> bytes:
-    """The answer's audio as a WAV. `as_wav` raises ValueError where it is none; it runs in a thread."""
+    """The answer's audio as a WAV. `as_wav` raises ValueError where it is none."""
     try:
-        return await asyncio.to_thread(as_wav, answer.body)
+        return await as_wav(answer.body)
     except ValueError:
         pass
     raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)

@@ -1,10 +1,9 @@
 """Routes that clone for a reflection in one request: a sample as multipart, or the id of an inspected one."""
 
-from pathlib import Path
-from typing import Any
+import asyncio
+from typing import Any, BinaryIO
 from uuid import UUID
 
-import anyio
 import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.datastructures import UploadFile
@@ -18,9 +17,10 @@ from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
 from backend.reflections.reflections import require_reflection
-from backend.samples.preparation import require_size, workspace
+from backend.samples.preparation import require_size, temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.storage.client import write_whole
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
@@ -92,8 +92,7 @@ class VoiceCloneController(Controller):
             language=fields.language,
             transcript=clean_transcript(fields.transcript),
         )
-        async with workspace() as folder:
-            original = folder / "original"
+        async with temporary_file() as original:
             size = await spool(sample, original, context.settings.attempts.max_sample_bytes)
             new = NewAttempt(
                 consent_id=fields.consent_id,
@@ -105,12 +104,11 @@ class VoiceCloneController(Controller):
             return await clone.clone_file(context, caller, original, new, details)
 
 
-async def spool(sample: UploadFile, target: Path, most: int) -> int:
+async def spool(sample: UploadFile, target: BinaryIO, most: int) -> int:
     """Copy the upload into a file and return its size."""
     size = 0
-    async with await anyio.open_file(target, "wb") as file:
-        while chunk := await sample.read(CHUNK):
-            size += len(chunk)
-            require_size(size, most, "sample")
-            await file.write(chunk)
+    while chunk := await sample.read(CHUNK):
+        size += len(chunk)
+        require_size(size, most, "sample")
+        await asyncio.to_thread(write_whole, target, chunk)
     return size

@@ -46,4 +46,5 @@ select * from voice_clone.restore_attempt(%(reflection)s, %(user)s)
 -- clone_sample --
 -- opened and queued at once: the sample passed before
 select * from voice_clone.clone_sample(
-  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s)
+  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s,
+  %(per_day)s)

@@ -13,6 +13,7 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     finalize_wait: Annotated[float, Meta(ge=0)] = field(name="FINALIZE_WAIT_SECONDS", default=10.0)
     max_sample_bytes: Count = field(name="MAX_SAMPLE_BYTES", default=10_485_760)
     lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
+    per_day: Annotated[int, Meta(ge=0)] = field(name="ATTEMPTS_PER_DAY", default=100)  # of one user; 0: any
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 

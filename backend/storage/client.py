@@ -4,11 +4,9 @@ import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
-import anyio
 import msgspec
 from msgspec import Struct
 
@@ -22,6 +20,8 @@ CHUNK = 1 << 18  # bytes
 PAGE = 1000  # objects of one listing
 KEY_REFUSED = (401, 403)
 PROBE_SECONDS = 3.0
+CALL_SECONDS = 20.0
+TRANSFER_SECONDS = 60.0  # of a whole upload, or of a download into a file
 
 
 class StorageRefused(AppError):  # noqa: N818 - as the other errors
@@ -66,10 +66,15 @@ class SignedUrl(Struct, frozen=True):
 
 
 class ObjectInfo(Struct, frozen=True):
+    """Equal for one version of an object: a replacement has another `version`."""
+
     name: str
     size: int
     content_type: str | None = None
     etag: str | None = None
+    id: str | None = None
+    version: str | None = None
+    last_modified: str | None = None
 
 
 class Listed(Struct, frozen=True):
@@ -129,21 +134,20 @@ class Storage:
         except FAILURES as error:
             raise unavailable(error) from error
 
-    async def download_to(self, bucket: str, path: str, target: Path, max_bytes: int) -> int:
-        """Copy the object into a file; its size. Past `max_bytes`, SampleTooLarge, and no file is left."""
+    async def download_to(self, bucket: str, path: str, target: BinaryIO, max_bytes: int) -> int:
+        """Copy the object into an open file; its size. SampleTooLarge past `max_bytes`."""
         size = 0
         try:
-            async with await anyio.open_file(target, "wb") as file:
+            async with asyncio.timeout(TRANSFER_SECONDS):
                 async for chunk in self.stream(bucket, path):
                     size += len(chunk)
                     if size > max_bytes:
                         raise SampleTooLarge(
                             help=f"At most {max_bytes} bytes.", extra={"max_bytes": max_bytes}
                         )
-                    await file.write(chunk)
-        except BaseException:
-            await anyio.Path(target).unlink(missing_ok=True)
-            raise
+                    await asyncio.to_thread(write_whole, target, chunk)
+        except TimeoutError as error:
+            raise unavailable(error) from error
         return size
 
     async def upload(
@@ -156,7 +160,13 @@ class Storage:
         upsert: bool = False,
     ) -> None:
         headers = {"content-type": content_type, "x-upsert": str(upsert).lower()}
-        await self._call("POST", f"/object/{object_path(bucket, path)}", content=content, headers=headers)
+        await self._call(
+            "POST",
+            f"/object/{object_path(bucket, path)}",
+            content=content,
+            headers=headers,
+            total_seconds=TRANSFER_SECONDS,
+        )
 
     async def remove(self, bucket: str, paths: Sequence[str]) -> int:
         """The number of objects that existed."""
@@ -216,11 +226,19 @@ class Storage:
         return "ok"
 
     async def _call(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **body: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        total_seconds: float = CALL_SECONDS,
+        **body: Any,
     ) -> bytes:
         headers = {**self._headers, **(headers or {})}
         try:
-            async with self._http.request(method, self._base + path, headers=headers, **body) as response:
+            async with self._http.request(
+                method, self._base + path, headers=headers, total_seconds=total_seconds, **body
+            ) as response:
                 content = await response.read()
         except FAILURES as error:
             raise unavailable(error) from error
@@ -256,6 +274,13 @@ class StorageProfiles:
 
     async def delete(self, key: str) -> None:
         await self._storage.remove(self._bucket, [key])
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """An unbuffered file may take less than it is given, as on a disk that is almost full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def upload_path(bucket: str, path: str) -> str:

@@ -61,6 +61,12 @@ def new_id() -> UUID:
     return claim.id if claim else uuid4()
 
 
+def has_result() -> bool:
+    """Whether an earlier request with this key created its row, which `once` then returns."""
+    claim = _claim.get()
+    return claim is not None and claim.result is not None
+
+
 async def once(
     database: Database, statement: str, parameters: Mapping[str, Any], *, row: type[T]
 ) -> T | None:

@@ -32,7 +32,10 @@ def dev(
 
     Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
 
-    Exit codes: 0 stopped by a signal; 1 a process did not start or ended; the message has the end of its log.
+    A process that ends is started again, with a line that says so.
+
+    Exit codes: 0 stopped by a signal; 1 a process did not start, or ended again and again; the message has
+    the end of its log.
 
     Example: likeness dev --provider qwen
     """
@@ -69,7 +72,7 @@ async def run(provider: str) -> None:
     async with running_everything(provider=provider) as stack:
         await ensure_demo_user(stack)
         announce(stack)
-        await stack.processes.wait_for_failure()
+        await stack.processes.keep_running(Console(soft_wrap=True, highlight=False, markup=False).print)
 
 
 async def ensure_demo_user(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 -- Slots: how many voices may be kept at a provider. An attempt takes a slot when it is opened, before anything is
--- uploaded. The slot is free again when the attempt ends without a voice or its voice is removed at the provider.
+-- uploaded, and keeps it until its reservation ends (uploads.sql); finalizing it later takes a slot again. The slot is free
+-- when the attempt ends without a voice or its voice is removed at the provider.
 
 create table voice_clone.slots (
   provider text not null,
@@ -37,20 +38,21 @@ begin
     where a.provider = p_provider and a.region = p_region
       and a.is_enrolling and a.source <> 'custom_voice'
       and a.provider_voice_id is null
-      and (a.status = 'awaiting_upload' or not exists (
-        select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')))
+      and case when a.status = 'awaiting_upload' then voice_clone.has_slot_reservation(a.id)
+        else not exists (
+          select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')) end
     limit p_limit
   ) taken;
   return v_count;
 end
 $$;
 
--- When a slot may become free by itself: an upload expires, or an orphan is removed. Null where none will.
+-- When a slot may become free by itself: a reservation ends, or an orphan is removed. Null where none will.
 create function voice_clone.slot_free_at(p_provider text, p_region text) returns timestamptz
 language sql stable set search_path = ''
 as $$
-  select greatest(now(), min(soon.sweep_at)) from (
-    select d.sweep_at from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id
+  select greatest(now(), min(soon.free_at)) from (
+    select voice_clone.slot_reserved_until(a.id) as free_at from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region and a.is_enrolling and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
@@ -85,8 +87,8 @@ begin
 end
 $$;
 
--- An attempt that will enroll a voice, and a failed one that is retried, takes a slot or is refused.
-create function voice_clone.reserve_slot() returns trigger
+-- Raises VC007 where the provider has no slot left. The caller's transaction then takes the slot: the lock is kept until its end.
+create function voice_clone.require_slot(p_provider text, p_region text, p_reflection uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -94,29 +96,24 @@ declare
   v_accounts text[];
   v_free_at timestamptz;
 begin
-  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s where s.provider = new.provider and s.region = new.region;
+  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s where s.provider = p_provider and s.region = p_region;
   if not found then
-    return new;
-  end if;
-  if tg_op = 'UPDATE' and exists (
-    select from voice_clone.enrollments e where e.attempt_id = new.id and e.status in ('intended', 'unknown')
-  ) then
-    return new; -- its enrollment still has the slot
+    return;
   end if;
   -- The reflection first, in the common lock order; then one reservation at a time, so that two cannot both take the
   -- last slot.
-  perform from public.reflections r where r.id = new.reflection_id for no key update;
-  perform pg_advisory_xact_lock(hashtextextended('slots:' || new.provider || ':' || new.region, 0));
-  if voice_clone.slots_taken(new.provider, new.region, v_slots, v_accounts) < v_slots
-    or voice_clone.make_room(new.provider, new.region, v_slots, v_accounts)
+  perform from public.reflections r where r.id = p_reflection for no key update;
+  perform pg_advisory_xact_lock(hashtextextended('slots:' || p_provider || ':' || p_region, 0));
+  if voice_clone.slots_taken(p_provider, p_region, v_slots, v_accounts) < v_slots
+    or voice_clone.make_room(p_provider, p_region, v_slots, v_accounts)
   then
-    return new;
+    return;
   end if;
-  v_free_at := voice_clone.slot_free_at(new.provider, new.region);
-  raise exception 'No voice slot is left at the voice provider %.', new.provider
+  v_free_at := voice_clone.slot_free_at(p_provider, p_region);
+  raise exception 'No voice slot is left at the voice provider %.', p_provider
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(
-        'code', 'provider_full', 'field', 'provider', 'provider', new.provider, 'slots', v_slots,
+        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', v_slots,
         'free_at', v_free_at))::text,
       hint = case when v_free_at is null
         then 'None is about to become free: a voice must be removed there, or the plan extended.'
@@ -124,11 +121,29 @@ begin
           || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
 end
 $$;
+
+-- An attempt that will enroll a voice takes a slot or is refused: when it is made, when a failed one is retried, and when an
+-- upload is queued after its reservation ended.
+create function voice_clone.reserve_slot() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' and (
+    voice_clone.has_slot_reservation(new.id)
+    or exists ( -- its enrollment still has the slot
+      select from voice_clone.enrollments e where e.attempt_id = new.id and e.status in ('intended', 'unknown'))
+  ) then
+    return new;
+  end if;
+  perform voice_clone.require_slot(new.provider, new.region, new.reflection_id);
+  return new;
+end
+$$;
 create trigger voice_clone_attempts_reserve_slot before insert on public.voice_clone_attempts
   for each row when (new.status in ('awaiting_upload', 'queued') and new.provider_voice_id is null and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
 create trigger voice_clone_attempts_reserve_slot_again before update of status on public.voice_clone_attempts
-  for each row when (old.status = 'failed' and new.status = 'queued' and new.provider_voice_id is null
+  for each row when (old.status in ('failed', 'awaiting_upload') and new.status = 'queued' and new.provider_voice_id is null
     and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
 

@@ -14,7 +14,7 @@ from backend.settings import load_settings
 from backend.storage.buckets import REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
-from backend.web.http_client import HttpClient
+from backend.web.upstreams import Upstreams
 from tests.backend.conftest import INTERNAL_TOKEN
 from tests.backend.storages import JWT_SECRET, SECRET_KEY
 from tests.fixture import Fixture, Row
@@ -88,14 +88,17 @@ async def workers(
         **settings,
     }
     loaded = load_settings(environment)
-    async with HttpClient() as http, Database(loaded.database) as database:
-        storage = Storage(loaded.supabase, http)
+    async with Upstreams() as upstreams, Database(loaded.database) as database:
+        storage = Storage(loaded.supabase, upstreams.storage)
         context = AppContext(
             settings=loaded,
             database=database,
             storage=storage,
             providers=remote_providers(
-                loaded.providers, http, StoredSamples(storage), StorageProfiles(storage, REFERENCE_VOICES)
+                loaded.providers,
+                upstreams,
+                StoredSamples(storage),
+                StorageProfiles(storage, REFERENCE_VOICES),
             ),
             inspector=AudioInspector(),
         )

@@ -225,6 +225,12 @@ def no_sample_without_consent(given: Fixture) -> None:
         with pytest.raises(psycopg.Error) as caught:
             given.open(user, subject, consent)
         assert caught.value.sqlstate == "VC003"
+        with pytest.raises(psycopg.Error):  # also where no function looked first
+            given.superuser.execute(
+                "insert into public.voice_samples"
+                " (user_id, consent_id, reflection_id, path, content_type, bytes)"
+                " values (%s, %s, %s, gen_random_uuid()::text, 'audio/wav', 1)", (user, consent, subject),
+            )  # fmt: skip
     given.open(user, reflection, given.consent(user, reflection))
     assert given.truth("select count(*) from public.voice_samples")["count"] == 1
 

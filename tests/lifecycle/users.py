@@ -295,8 +295,8 @@ class Users(Driver):
         refusal = None if self.model.covers(original.consent, a.user_id or "", id_) else NO_CONSENT
         self.call(
             "uses an own voice", lifecycle.use_custom_voice, refusal, attempt=a.id, provider=a.provider,
-            region="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
-            preview_required=True, **parameters,
+            region="", account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada",
+            language="en", preview_required=True, **parameters,
         )  # fmt: skip
         self.opened_custom(a, active, refusal)
         self.samples[a.id] = self.samples[original.id]

@@ -22,6 +22,7 @@ from backend.providers.base import (
 from backend.providers.cartesia.errors import BY_STATUS, OF_CREATE, OF_SPEECH, known
 from backend.providers.cartesia.languages import LANGUAGES
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     UNAVAILABLE,
     VOICE_NOT_FOUND,
@@ -34,7 +35,6 @@ from backend.providers.http import (
     refusal,
     send,
 )
-from backend.providers.wav import mono_wav
 from backend.settings.cartesia import API_VERSION, CartesiaConfig
 from backend.web.http_client import HttpClient
 
@@ -71,9 +71,12 @@ class Cartesia:
     voice_kind = "instant"
     region: str | None = None
 
-    def __init__(self, config: CartesiaConfig, client: HttpClient) -> None:
+    def __init__(
+        self, config: CartesiaConfig, client: HttpClient, decoder: SpeechDecoder | None = None
+    ) -> None:
         self._config = config
         self.accounts = config.accounts
+        self._decoder = decoder or SpeechDecoder()
         self._client = client
         self._headers = {"authorization": f"Bearer {config.api_key}", "cartesia-version": API_VERSION}
         self.target_model = config.model_id
@@ -163,7 +166,7 @@ class Cartesia:
         if (language := primary(request.language)) in LANGUAGES:
             body["language"] = language
         answer = await self._ask(call, "POST", "/tts/bytes", failures=OF_SPEECH, json=body)
-        return await spoken(call, answer, mono_wav, _request_id(answer))
+        return await spoken(call, answer, self._decoder.mono_wav, _request_id(answer))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
         """The account's own voices. A page says nothing of what follows it, so an empty one is the last."""

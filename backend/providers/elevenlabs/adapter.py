@@ -1,5 +1,6 @@
 """ElevenLabs instant voice clones. The bytes are streamed; a voice is found by its name, our label."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from backend.providers.base import (
     create_metadata,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.elevenlabs.errors import known
 from backend.providers.http import (
     UNAVAILABLE,
@@ -32,7 +34,7 @@ from backend.providers.http import (
     refusal,
     send,
 )
-from backend.providers.wav import mono_wav, pcm_wav
+from backend.providers.wav import pcm_wav
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.web.http_client import HttpClient
 
@@ -84,9 +86,12 @@ class ElevenLabs:
     name = "elevenlabs"
     voice_kind = "ivc"
 
-    def __init__(self, config: ElevenLabsConfig, client: HttpClient) -> None:
+    def __init__(
+        self, config: ElevenLabsConfig, client: HttpClient, decoder: SpeechDecoder | None = None
+    ) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"xi-api-key": config.api_key}
         self.region: str | None = config.region
         self.accounts = config.accounts
@@ -186,11 +191,13 @@ class ElevenLabs:
             return None
         return Slots(used=plan.voice_slots_used, allowed=plan.voice_limit)
 
-    def _wav(self, audio: bytes) -> bytes:
+    async def _wav(self, audio: bytes) -> bytes:
         asked = _OUTPUT_FORMAT.fullmatch(self._config.output_format)
         if asked is None or len(audio) < 2:
             raise ValueError("no PCM")
-        return mono_wav(audio) if asked[1] == "wav" else pcm_wav(audio, int(asked[2]))
+        if asked[1] == "wav":
+            return await self._decoder.mono_wav(audio)
+        return await asyncio.to_thread(pcm_wav, audio, int(asked[2]))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
         call = self._call(self._config.call_seconds)

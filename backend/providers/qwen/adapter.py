@@ -19,6 +19,7 @@ from backend.providers.base import (
     create_metadata,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     INFERENCE_FAILED,
     UNAVAILABLE,
@@ -35,7 +36,6 @@ from backend.providers.http import (
 from backend.providers.qwen import errors
 from backend.providers.qwen.languages import LANGUAGES
 from backend.providers.qwen.responses import Created, Deleted, Envelope, ListedVoice, Page, QwenError, Speech
-from backend.providers.wav import mono_wav
 from backend.settings.qwen import QwenConfig
 from backend.web.http_client import HttpClient
 
@@ -60,9 +60,10 @@ class Qwen:
     name = "qwen"
     voice_kind = "vc"
 
-    def __init__(self, config: QwenConfig, client: HttpClient) -> None:
+    def __init__(self, config: QwenConfig, client: HttpClient, decoder: SpeechDecoder | None = None) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"authorization": f"Bearer {config.api_key}"}
         if config.workspace_id:
             self._headers["x-dashscope-workspace"] = config.workspace_id
@@ -213,7 +214,7 @@ class Qwen:
         answer = await send(self._client, call, "GET", where)
         if not answer.ok:
             raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
-        return await spoken(call, answer, mono_wav, request_id)
+        return await spoken(call, answer, self._decoder.mono_wav, request_id)
 
     def _result_url(self, url: str) -> str | None:
         """The address as it came, over TLS; None where it is not one of Qwen's hosts."""

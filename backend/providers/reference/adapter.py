@@ -22,6 +22,7 @@ from backend.providers.base import (
     SpeechRequest,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     MODEL_MISMATCH,
     SAMPLE_UNAVAILABLE,
@@ -35,7 +36,6 @@ from backend.providers.http import (
 )
 from backend.providers.profiles import Profiles, ProfileStore
 from backend.providers.reference.errors import NOT_A_MODEL, SAMPLE_GONE, known
-from backend.providers.wav import mono_wav
 from backend.settings.reference import ReferenceConfig
 from backend.web.http_client import HttpClient
 
@@ -86,8 +86,14 @@ class Reference:
     )
 
     def __init__(
-        self, config: ReferenceConfig, client: HttpClient, samples: SampleStore, profiles: ProfileStore
+        self,
+        config: ReferenceConfig,
+        client: HttpClient,
+        samples: SampleStore,
+        profiles: ProfileStore,
+        decoder: SpeechDecoder | None = None,
     ) -> None:
+        self._decoder = decoder or SpeechDecoder()
         self.name: str = config.name
         self._config = config
         self._client = client
@@ -163,7 +169,7 @@ class Reference:
         answer = await self._post(call, content=body, headers=headers)
         if not answer.ok:
             raise _refused(call, answer)
-        return await spoken(call, answer, mono_wav, answer.headers.get("x-request-id"))
+        return await spoken(call, answer, self._decoder.mono_wav, answer.headers.get("x-request-id"))
 
     async def _require_model(self, call: Call) -> None:
         answer = await self._post(call, content=INCOMPLETE, headers=INCOMPLETE_HEADERS)
