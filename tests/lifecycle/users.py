@@ -74,7 +74,7 @@ class Users(Driver):
         self.call(
             "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
             reflection=reflection, provider="local", region="", path=f"{user}/{a.id}/sample.wav",
-            content_type="audio/wav", bytes=1000, preview_required=True,
+            content_type="audio/wav", bytes=1000, preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a
@@ -115,7 +115,7 @@ class Users(Driver):
         self.call(
             "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
-            preview_required=True,
+            preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a

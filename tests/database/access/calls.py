@@ -72,7 +72,6 @@ TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as we
 LOCKED = "the reflection's owner is compared before; tests/database/test_owners.py makes the two differ"
 # Comparisons with the caller whose removal changes no outcome, and why.
 EQUIVALENT: dict[str, str] = {
-    "voice_clone.open_attempt, 1": TRIGGER,
     "voice_clone.clone_sample, 2": TRIGGER,
     "voice_clone.use_custom_voice, 1": TRIGGER,
     "voice_clone.use_custom_voice, 2": LOCKED,
