@@ -74,7 +74,7 @@ class Users(Driver):
         self.call(
             "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
             reflection=reflection, provider="local", region="", path=f"{user}/{a.id}/sample.wav",
-            content_type="audio/wav", bytes=1000, preview_required=True,
+            content_type="audio/wav", bytes=1000, preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a
@@ -115,7 +115,7 @@ class Users(Driver):
         self.call(
             "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
-            preview_required=True,
+            preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a
@@ -295,8 +295,8 @@ class Users(Driver):
         refusal = None if self.model.covers(original.consent, a.user_id or "", id_) else NO_CONSENT
         self.call(
             "uses an own voice", lifecycle.use_custom_voice, refusal, attempt=a.id, provider=a.provider,
-            region="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
-            preview_required=True, **parameters,
+            region="", account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada",
+            language="en", preview_required=True, **parameters,
         )  # fmt: skip
         self.opened_custom(a, active, refusal)
         self.samples[a.id] = self.samples[original.id]

@@ -26,6 +26,8 @@ CUSTOM = "'Ada', 'en', true"
 CALLS: list[tuple[str, str, str, str]] = [
     ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
     ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
+    ("voice_clone.begin_inspection", "%(upload)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'pending', ''", "VC007", "rows"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'answered', ''", "rows", "other rows"),
     ("voice_clone.clone_sample",
@@ -70,7 +72,6 @@ TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as we
 LOCKED = "the reflection's owner is compared before; tests/database/test_owners.py makes the two differ"
 # Comparisons with the caller whose removal changes no outcome, and why.
 EQUIVALENT: dict[str, str] = {
-    "voice_clone.open_attempt, 1": TRIGGER,
     "voice_clone.clone_sample, 2": TRIGGER,
     "voice_clone.use_custom_voice, 1": TRIGGER,
     "voice_clone.use_custom_voice, 2": LOCKED,
@@ -83,6 +84,10 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
+    # Counts of a limit, which these calls do not reach.
+    "voice_clone.require_daily_allowance, 1": "a limit of attempts in a day",
+    "voice_clone.make_room_for_upload, 2": "a limit of open uploads",
+    "voice_clone.check_unfinished_attempts, 1": "a limit of unfinished attempts",
     "voice_clone.claim_idempotency_key, 1": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
     "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",

@@ -55,6 +55,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.slots": {},
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
+    "voice_clone.uploads": {},
     "a table of a queue": {},
 }
 
@@ -73,8 +74,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.attempt_events
         voice_clone.await_verification
         voice_clone.begin_cleanup
+        voice_clone.begin_inspection
         voice_clone.begin_object_removal
         voice_clone.check_consents
+        voice_clone.check_opening
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
         voice_clone.claim_step
@@ -87,6 +90,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.delete_expired_idempotency_keys
         voice_clone.delete_voice
         voice_clone.end_cleanup
+        voice_clone.end_inspection
         voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
@@ -118,6 +122,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.refuse_legacy_event
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
+        voice_clone.renew_inspection
         voice_clone.renew_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
