@@ -76,11 +76,11 @@ class Model:
                 self.cancel(other, "superseded")
         self.change(a, status="queued", is_active=True, not_before=self.clock)
 
-    def cancel(self, a: Attempt, reason: str) -> None:
+    def cancel(self, a: Attempt, reason: str, **values: object) -> None:
         was = a.status
         self.change(
             a, status="cancelled", is_active=False, cancel_reason=reason,
-            lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None,
+            lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None, **values,
         )  # fmt: skip
         if was == "verifying":
             self.orphan_attached(a)
