@@ -84,7 +84,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
-    # Counts of a limit, which these calls do not reach.
+    # Counts of a limit, which these calls do not reach: tests/database/test_limits_of_others.py does.
     "voice_clone.require_daily_allowance, 1": "a limit of attempts in a day",
     "voice_clone.make_room_for_upload, 2": "a limit of open uploads",
     "voice_clone.check_unfinished_attempts, 1": "a limit of unfinished attempts",
