@@ -48,7 +48,7 @@ end
 $$;
 
 -- When a slot may become free by itself: a reservation ends, or an orphan is removed. Null where none will.
-create function voice_clone.slot_free_at(p_provider text, p_region text) returns timestamptz
+create function voice_clone.slot_free_at(p_provider text, p_region text, p_accounts text[]) returns timestamptz
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.free_at)) from (
@@ -57,17 +57,19 @@ as $$
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
     select e.sweep_at from voice_clone.enrollments e
-    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+    where e.provider = p_provider and e.region = p_region
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('orphaned', 'removing')
   ) soon having count(*) > 0
 $$;
 
--- The voices that are being removed at a provider, each about to leave its slot; counts at most p_limit.
-create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int) returns int
+-- The voices that are being removed at an account of a provider, each about to leave its slot; counts at most p_limit.
+create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int, p_accounts text[]) returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
     select from voice_clone.enrollments e
-    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+    where e.provider = p_provider and e.region = p_region
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('orphaned', 'removing')
       and (e.status = 'removing' or e.removal_due_at <= now())
     limit p_limit
   ) leaving
@@ -81,9 +83,9 @@ as $$
 declare
   v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
 begin
-  v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots);
+  v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots, p_accounts);
   return v_missing <= 0
-    or voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region) >= v_missing;
+    or voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region, p_accounts) >= v_missing;
 end
 $$;
 
@@ -109,7 +111,7 @@ begin
   then
     return;
   end if;
-  v_free_at := voice_clone.slot_free_at(p_provider, p_region);
+  v_free_at := voice_clone.slot_free_at(p_provider, p_region, v_accounts);
   raise exception 'No voice slot is left at the voice provider %.', p_provider
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(

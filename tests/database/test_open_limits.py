@@ -1,4 +1,4 @@
-"""How many attempts one user may have: unfinished clones of an inspected sample, and uploads that are open."""
+"""How many attempts one user may have: unfinished clones of inspected samples, and uploads that are open."""
 
 from uuid import UUID, uuid4
 
