@@ -256,3 +256,35 @@ def test_a_voice_that_leaves_another_account_makes_no_room(given: Fixture) -> No
     given.enroll(given.queued(user, None))
     limit_accounts(given, 1, "here")
     assert "free_at" not in said(refusal(given, user)), "the slot that becomes free is another account's"
+
+
+def test_a_sample_that_may_be_refused_releases_nobodys_deleted_voice(given: Fixture) -> None:
+    deleted, user = deleted_voice(given, "here"), given.user()
+    consent = given.consent(user)
+    limit_accounts(given, 1, "here")
+    given.one("select voice_clone.check_opening(%s, %s, null, null, 'local', '')", user, consent)
+    assert not is_removed(given, deleted), "until its sample has passed inspection"
+    given.open(user, None, consent)
+    assert is_removed(given, deleted)
+
+
+@pytest.mark.parametrize("situation", ["full", "of another account", "leaving for another"])
+def test_what_opening_refuses_for_a_slot_is_refused_before_the_sample_is_read(
+    given: Fixture, situation: str
+) -> None:
+    user = given.user()
+    consent = given.consent(user)
+    if situation == "full":
+        given.open(given.user(), None)
+    elif situation == "of another account":
+        deleted_voice(given, "elsewhere")
+        given.open(given.user(), None)
+    else:
+        deleted_voice(given, "here")
+    limit_accounts(given, 1, "here")
+    if situation == "leaving for another":
+        given.open(given.user(), None)
+    with pytest.raises(psycopg.Error) as caught:
+        given.one("select voice_clone.check_opening(%s, %s, null, null, 'local', '')", user, consent)
+    before, opened = caught.value.diag, refusal(given, user)
+    assert (caught.value.sqlstate, said(before)) == ("VC007", said(opened))
