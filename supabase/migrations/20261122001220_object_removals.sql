@@ -59,6 +59,20 @@ begin
 end
 $$;
 
+-- Whatever was uploaded for an attempt that ends before it is queued: nothing else can use it.
+create function voice_clone.remove_unused_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.remove_samples(array[new.sample_id]);
+  return null;
+end
+$$;
+create trigger voice_clone_attempts_remove_unused after update of status on public.voice_clone_attempts
+  for each row when (
+    old.status = 'awaiting_upload' and new.status in ('expired', 'cancelled') and new.sample_id is not null)
+  execute function voice_clone.remove_unused_upload();
+
 -- The previews of attempts, each clip that was rendered, whether or not the attempt names it.
 create function voice_clone.remove_previews(p_attempts uuid[]) returns void
 language sql security definer set search_path = ''
