@@ -84,6 +84,13 @@ class NotFound(AppError):
     code = "not_found"
 
 
+class RouteNotFound(AppError):
+    """There is no such route."""
+
+    status = 404
+    code = "route_not_found"
+
+
 class RequestTimeout(AppError):
     """The body came too slowly."""
 

@@ -21,6 +21,7 @@ from queue_consumers.settings import ServiceSettings
 MOVED_ON = {(404, "not_found"), (409, "illegal_transition")}
 # The service does not work for now, or refuses this consumer's token; the message is not at fault.
 OUTAGES = {401, 403, 429, 502, 503, 504}
+NO_ROUTE = (404, "route_not_found")  # the service is older than this consumer
 IDLE_SECONDS = 5.0  # shorter than REQUEST_TIMEOUT_SECONDS, after which the service closes a connection
 
 
@@ -74,7 +75,8 @@ def read_outcome(status: int, headers: Mapping[str, str], body: bytes) -> Outcom
         return Retry(retry_after(headers), f"http_{status}", is_outage=True)
     if (status, code) in MOVED_ON:
         return Cancel(code)
-    return Retry(retry_after(headers), code, is_outage=status in OUTAGES)
+    is_outage = status in OUTAGES or (status, code) == NO_ROUTE
+    return Retry(retry_after(headers), code, is_outage=is_outage)
 
 
 def problem_code(headers: Mapping[str, str], body: bytes) -> str:

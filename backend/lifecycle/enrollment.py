@@ -256,8 +256,9 @@ async def resolve_error(
 
 async def wait_for_slot(step: Step) -> Outcome | None:
     """Queued again until a removed voice has left its slot, at no cost of the budget. None: none will."""
+    values = step.write(accounts=list(step.context.providers[step.work.provider].accounts))
     try:
-        waits = await step.context.database.fetch_value(queries.wait_for_slot, step.write(), of=bool)
+        waits = await step.context.database.fetch_value(queries.wait_for_slot, values, of=bool)
     except StaleLease:
         return Done("stale_lease")
     return Done("slot_awaited", acknowledged=step.message_id is not None) if waits else None

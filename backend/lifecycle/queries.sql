@@ -37,7 +37,7 @@ select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s
 
 -- wait_for_slot --
 -- false: no voice is being removed, and no deleted one can be
-select voice_clone.wait_for_slot(%(attempt)s, %(epoch)s, %(message)s) as waits
+select voice_clone.wait_for_slot(%(attempt)s, %(epoch)s, %(message)s, %(accounts)s) as waits
 
 -- resolve --
 -- closed: the provider made no voice; unknown: its label is looked up

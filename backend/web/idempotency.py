@@ -28,6 +28,7 @@ from backend.errors import AppError, InvalidInput
 from backend.web.authentication import require_user
 from backend.web.logs import log
 from backend.web.request_bounds import TAKES_SAMPLE
+from backend.web.requests import BoundedRequest
 
 T = TypeVar("T")
 queries = load_queries(__file__)
@@ -133,7 +134,7 @@ class Idempotency:
         return await self.app(scope, receive, send)
 
     async def _call_once(self, value: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request[Any, Any, Any](scope, receive, send)
+        request = BoundedRequest(scope, receive, send)
         await require_user(request, request.route_handler)
         key = checked_key(value)
         form = await request.form() if reads_form(request) else FormMultiDict()

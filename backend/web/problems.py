@@ -16,7 +16,7 @@ from backend.errors import (
     AppError,
     InvalidInput,
     MalformedBody,
-    NotFound,
+    RouteNotFound,
     TooLarge,
     from_postgres,
     from_unexpected,
@@ -107,7 +107,7 @@ def from_framework(exception: HTTPException) -> AppError:
         case 400:
             return MalformedBody(help=exception.detail)
         case 404:
-            return NotFound()
+            return RouteNotFound()
         case 413:
             return TooLarge()
         case 500:

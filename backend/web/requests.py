@@ -1,20 +1,28 @@
-"""Reading JSON: whatever the bytes are, the answer is a value or a problem."""
+"""Reading a body: whatever the bytes are, the answer is a value or a problem."""
 
 from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import FormMultiDict
 
-from backend.errors import InvalidInput, MalformedBody
+from backend.errors import InspectionUnavailable, InvalidInput, MalformedBody
 
 T = TypeVar("T")
 
 
 class BoundedRequest(Request[Any, Any, Any]):
-    """Litestar's own answers 500 to text that is not UTF-8, and to values that are nested too deep."""
+    """Litestar's own answers 500 to text that is not UTF-8, to values nested too deep, and on a full disk."""
 
     async def json(self) -> Any:
         return read_json(await self.body(), object)
+
+    async def form(self) -> FormMultiDict:
+        """A large file is written to disk as it comes. Raises InspectionUnavailable where it cannot be."""
+        try:
+            return await super().form()
+        except OSError as error:
+            raise InspectionUnavailable(internal=f"form: {error.strerror or error}") from error
 
 
 def read_json(body: bytes, kind: type[T]) -> T:

@@ -50,45 +50,68 @@ alter table voice_clone.consent_checks enable row level security;
 revoke all on voice_clone.consent_checks from public, anon, authenticated, service_role;
 insert into voice_clone.consent_checks default values;
 
+create function voice_clone.next_persons(p_after uuid, p_limit int) returns uuid[]
+language sql stable security definer set search_path = ''
+as $$
+  select array(
+    select k.person_id from voice_clone.consent_chains k where p_after is null or k.person_id > p_after
+    order by k.person_id limit p_limit)
+$$;
+
+create function voice_clone.broken_entries(p_persons uuid[]) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select jsonb_agg(to_jsonb(b)) from voice_clone.broken_consents(p_persons) b), '[]')
+$$;
+
 -- The next chains after a person, and how many there are.
 create function voice_clone.check_consents(p_after uuid, p_limit int)
 returns table (persons int, last_person uuid, broken jsonb)
-language plpgsql stable security definer set search_path = '' rows 1
+language sql stable security definer set search_path = '' rows 1
 as $$
-declare
-  v_persons uuid[] := array(
-    select k.person_id from voice_clone.consent_chains k where p_after is null or k.person_id > p_after
-    order by k.person_id limit p_limit);
-begin
-  return query
-    select cardinality(v_persons), v_persons[cardinality(v_persons)],
-      coalesce((select jsonb_agg(to_jsonb(b)) from voice_clone.broken_consents(v_persons) b), '[]');
-end
+  select cardinality(n.persons), n.persons[cardinality(n.persons)], voice_clone.broken_entries(n.persons)
+  from voice_clone.next_persons(p_after, p_limit) n (persons)
 $$;
 
 -- For the sweep: checks the next chains, at most p_limit, where that is due, and returns how many entries are broken. Each
--- round checks all of them; the next begins after the timeout consent_check.
+-- round checks all of them; the next begins after the timeout consent_check. A chain that cannot be read is named as an error
+-- of the sweep, and checked again in the next round.
 create function voice_clone.sweep_consents(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
   k voice_clone.consent_checks;
-  v_checked record;
+  v_persons uuid[];
+  v_person uuid;
+  v_found jsonb;
+  v_broken jsonb := '[]';
 begin
   select * into k from voice_clone.consent_checks c where c.due_at <= now() for update skip locked;
   if not found then
     return 0;
   end if;
-  select * into v_checked from voice_clone.check_consents(k.after_person, p_limit);
-  if v_checked.persons < p_limit then
+  v_persons := voice_clone.next_persons(k.after_person, p_limit);
+  begin
+    v_broken := voice_clone.broken_entries(v_persons);
+  exception when others then -- each by itself, to find the one that stops the others
+    foreach v_person in array v_persons loop
+      begin
+        v_found := voice_clone.broken_entries(array[v_person]);
+        v_broken := v_broken || v_found;
+      exception when others then
+        perform voice_clone.postpone_row('consent chain', v_person, sqlerrm, sqlstate);
+      end;
+    end loop;
+  end;
+  if cardinality(v_persons) < p_limit then
     update voice_clone.consent_checks c set after_person = null, due_at = now() + voice_clone.timeout('consent_check');
   else
-    update voice_clone.consent_checks c set after_person = v_checked.last_person;
+    update voice_clone.consent_checks c set after_person = v_persons[cardinality(v_persons)];
   end if;
-  if v_checked.broken <> '[]' then
-    raise warning 'broken consents: %', v_checked.broken;
+  if v_broken <> '[]' then
+    raise warning 'broken consents: %', v_broken;
   end if;
-  return jsonb_array_length(v_checked.broken);
+  return jsonb_array_length(v_broken);
 end
 $$;
 

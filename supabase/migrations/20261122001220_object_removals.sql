@@ -59,6 +59,20 @@ begin
 end
 $$;
 
+-- Whatever was uploaded for an attempt that ends before it is queued: nothing else can use it.
+create function voice_clone.remove_unused_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.remove_samples(array[new.sample_id]);
+  return null;
+end
+$$;
+create trigger voice_clone_attempts_remove_unused after update of status on public.voice_clone_attempts
+  for each row when (
+    old.status = 'awaiting_upload' and new.status in ('expired', 'cancelled') and new.sample_id is not null)
+  execute function voice_clone.remove_unused_upload();
+
 -- The previews of attempts, each clip that was rendered, whether or not the attempt names it.
 create function voice_clone.remove_previews(p_attempts uuid[]) returns void
 language sql security definer set search_path = ''
@@ -97,26 +111,32 @@ begin
 end
 $$;
 
--- Sends a message for each removal that is due, at most p_limit; the wait before the next message doubles.
+-- Sends a message for each removal that is due, at most p_limit; the wait before the next message doubles. One with an error
+-- is postponed.
 create function voice_clone.sweep_object_removals(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_messages jsonb[];
+  r voice_clone.object_removals;
+  v_messages jsonb[] := '{}';
 begin
-  with due as materialized (
-    select r.id from voice_clone.object_removals r where r.sweep_at <= now()
-    order by r.sweep_at limit p_limit for no key update skip locked
-  ), sent as (
-    update voice_clone.object_removals r
-    set sweep_at = now() + least(
-      greatest(voice_clone.timeout('lost_message'),
-        now() - case when r.final_at <= now() then r.final_at else r.requested_at end),
-      voice_clone.timeout('lost_message_cap'))
-    from due where r.id = due.id
-    returning r.id
-  )
-  select coalesce(array_agg(voice_clone.queue_message('object_removal', s.id, 1, null)), '{}') into v_messages from sent s;
+  for r in
+    select * from voice_clone.object_removals x where x.sweep_at <= now()
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
+    order by x.sweep_at limit p_limit for no key update skip locked
+  loop
+    begin
+      update voice_clone.object_removals x
+      set sweep_at = now() + least(
+        greatest(voice_clone.timeout('lost_message'),
+          now() - case when r.final_at <= now() then r.final_at else r.requested_at end),
+        voice_clone.timeout('lost_message_cap'))
+      where x.id = r.id;
+      v_messages := v_messages || voice_clone.queue_message('object_removal', r.id, 1, null);
+    exception when others then
+      perform voice_clone.postpone_row('object removal', r.id, sqlerrm, sqlstate);
+    end;
+  end loop;
   perform voice_clone.send_messages('object_removal', v_messages, 0);
   return cardinality(v_messages);
 end

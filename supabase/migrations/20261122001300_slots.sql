@@ -48,7 +48,7 @@ end
 $$;
 
 -- When a slot may become free by itself: a reservation ends, or an orphan is removed. Null where none will.
-create function voice_clone.slot_free_at(p_provider text, p_region text) returns timestamptz
+create function voice_clone.slot_free_at(p_provider text, p_region text, p_accounts text[]) returns timestamptz
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.free_at)) from (
@@ -57,46 +57,95 @@ as $$
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
     select e.sweep_at from voice_clone.enrollments e
-    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+    where e.provider = p_provider and e.region = p_region
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('orphaned', 'removing')
   ) soon having count(*) > 0
 $$;
 
--- The voices that are being removed at a provider, each about to leave its slot; counts at most p_limit.
-create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int) returns int
+-- The voices that are being removed at an account of a provider, each about to leave its slot; counts at most p_limit.
+create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int, p_accounts text[]) returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
     select from voice_clone.enrollments e
-    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+    where e.provider = p_provider and e.region = p_region
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('orphaned', 'removing')
       and (e.status = 'removing' or e.removal_due_at <= now())
     limit p_limit
   ) leaving
 $$;
 
--- Where no slot is left, those of deleted voices are made free before their retention ends, the longest deleted first. True
--- where as many voices are about to leave as are too many with one more; the attempt waits for that (wait_for_slot).
-create function voice_clone.make_room(p_provider text, p_region text, p_slots int, p_accounts text[]) returns boolean
-language plpgsql security definer set search_path = ''
+-- The deleted voices that release_deleted_voices would release at once in an account; counts at most p_limit.
+create function voice_clone.deleted_voices(p_provider text, p_region text, p_limit int, p_accounts text[]) returns int
+language sql stable security definer set search_path = ''
+as $$
+  select count(*)::int from (
+    select from public.voices x
+    where x.deleted_at <= now() and x.removal_requested_at is null and x.enrollment_id is not null
+      and x.tts_provider = p_provider and x.provider_region = p_region
+      and (p_accounts is null or x.provider_account = '' or x.provider_account = any (p_accounts))
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
+    limit greatest(p_limit, 0)
+  ) deleted
+$$;
+
+-- How many voices must leave their slots before one more has one; none where it is not positive.
+create function voice_clone.slots_missing(p_provider text, p_region text, p_slots int, p_accounts text[]) returns int
+language sql stable security definer set search_path = ''
+as $$
+  select voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1
+$$;
+
+-- Raises VC007: no slot is left, nor will one be by the removal of deleted voices.
+create function voice_clone.refuse_slot(p_provider text, p_region text, p_slots int, p_accounts text[]) returns void
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
+  v_free_at timestamptz := voice_clone.slot_free_at(p_provider, p_region, p_accounts);
 begin
-  v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots);
-  return v_missing <= 0
-    or voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region) >= v_missing;
+  raise exception 'No voice slot is left at the voice provider %.', p_provider
+    using errcode = 'VC007',
+      detail = jsonb_strip_nulls(jsonb_build_object(
+        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', p_slots,
+        'free_at', v_free_at))::text,
+      hint = case when v_free_at is null
+        then 'None is about to become free: a voice must be removed there, or the plan extended.'
+        else 'One becomes free when an upload expires unused or an orphan is removed, the next at '
+          || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
 end
 $$;
 
--- Raises VC007 where the provider has no slot left. The caller's transaction then takes the slot: the lock is kept until its end.
+-- Raises VC007 where require_slot would. Changes and locks nothing: nobody's deleted voice is released for a sample that may
+-- be refused.
+create function voice_clone.check_slot(p_provider text, p_region text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s voice_clone.slots;
+  v_missing int;
+begin
+  select * into s from voice_clone.slots x where x.provider = p_provider and x.region = p_region;
+  v_missing := voice_clone.slots_missing(p_provider, p_region, s.slots, s.accounts);
+  if v_missing > 0 then
+    v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, s.slots, s.accounts);
+  end if;
+  if v_missing > 0 and voice_clone.deleted_voices(p_provider, p_region, v_missing, s.accounts) < v_missing then
+    perform voice_clone.refuse_slot(p_provider, p_region, s.slots, s.accounts);
+  end if;
+end
+$$;
+
+-- Raises VC007 where the provider has no slot left. The caller's transaction then takes the slot: the lock is kept until its
+-- end. Where no slot is left, those of deleted voices are made free before their retention ends, the longest deleted first: as
+-- many as are too many with one more, but for those that are leaving already. The attempt waits for that (wait_for_slot).
 create function voice_clone.require_slot(p_provider text, p_region text, p_reflection uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_slots int;
-  v_accounts text[];
-  v_free_at timestamptz;
+  s voice_clone.slots;
+  v_missing int;
 begin
-  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s where s.provider = p_provider and s.region = p_region;
+  select * into s from voice_clone.slots x where x.provider = p_provider and x.region = p_region;
   if not found then
     return;
   end if;
@@ -104,21 +153,15 @@ begin
   -- last slot.
   perform from public.reflections r where r.id = p_reflection for no key update;
   perform pg_advisory_xact_lock(hashtextextended('slots:' || p_provider || ':' || p_region, 0));
-  if voice_clone.slots_taken(p_provider, p_region, v_slots, v_accounts) < v_slots
-    or voice_clone.make_room(p_provider, p_region, v_slots, v_accounts)
-  then
-    return;
+  v_missing := voice_clone.slots_missing(p_provider, p_region, s.slots, s.accounts);
+  if v_missing > 0 then
+    v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, s.slots, s.accounts);
   end if;
-  v_free_at := voice_clone.slot_free_at(p_provider, p_region);
-  raise exception 'No voice slot is left at the voice provider %.', p_provider
-    using errcode = 'VC007',
-      detail = jsonb_strip_nulls(jsonb_build_object(
-        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', v_slots,
-        'free_at', v_free_at))::text,
-      hint = case when v_free_at is null
-        then 'None is about to become free: a voice must be removed there, or the plan extended.'
-        else 'One becomes free when an upload expires unused or an orphan is removed, the next at '
-          || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
+  if v_missing > 0
+    and voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region, s.accounts) < v_missing
+  then
+    perform voice_clone.refuse_slot(p_provider, p_region, s.slots, s.accounts);
+  end if;
 end
 $$;
 

@@ -47,7 +47,7 @@ begin
           select greatest(1, ceil(extract(epoch from min(f) - now()))) from unnest(v_free_at) f))::text;
   end if;
   if p_provider is not null then -- in open_attempt the attempt itself takes the slot
-    perform voice_clone.require_slot(p_provider, p_region, p_reflection);
+    perform voice_clone.check_slot(p_provider, p_region);
   end if;
 end
 $$;

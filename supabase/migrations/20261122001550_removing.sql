@@ -96,39 +96,73 @@ end
 $$;
 
 -- Requests the removal of deleted voices at their provider, the longest deleted first, at most p_limit, and returns how many.
--- p_age is how long ago they were deleted; none where it is null.
+-- p_age is how long ago they were deleted; none where it is null. Of the accounts with these names, or of all. A voice with
+-- an error is postponed, and stops no other.
 create function voice_clone.release_deleted_voices(
-  p_limit int, p_age interval, p_provider text default null, p_region text default null
+  p_limit int, p_age interval, p_provider text default null, p_region text default null, p_accounts text[] default null
 ) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_enrollments uuid[];
+  v_voices uuid[];
+  v record;
+  v_count int := 0;
 begin
   with due as materialized (
-    select v.id, v.enrollment_id from public.voices v
-    where v.deleted_at <= now() - p_age and v.removal_requested_at is null and v.enrollment_id is not null
-      and (p_provider is null or (v.tts_provider = p_provider and v.provider_region = p_region))
-    order by v.deleted_at limit p_limit for no key update skip locked
-  ), requested as (
-    update public.voices v set removal_requested_at = now() from due where v.id = due.id
+    select x.id from public.voices x
+    where x.deleted_at <= now() - p_age and x.removal_requested_at is null and x.enrollment_id is not null
+      and (p_provider is null or (x.tts_provider = p_provider and x.provider_region = p_region))
+      and (p_accounts is null or x.provider_account = '' or x.provider_account = any (p_accounts))
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
+    order by x.deleted_at limit p_limit for no key update skip locked
   )
-  select array_agg(d.enrollment_id) into v_enrollments from due d;
-  update voice_clone.enrollments e set status = 'orphaned', removal_due_at = now()
-  where e.id = any (v_enrollments) and e.status = 'attached';
-  return coalesce(cardinality(v_enrollments), 0);
+  select array_agg(d.id) into v_voices from due d;
+  for v in select x.id, x.enrollment_id from public.voices x where x.id = any (v_voices) order by x.enrollment_id loop
+    begin
+      update public.voices x set removal_requested_at = now() where x.id = v.id;
+      update voice_clone.enrollments e set status = 'orphaned', removal_due_at = now()
+      where e.id = v.enrollment_id and e.status = 'attached';
+      v_count := v_count + 1;
+    exception when others then
+      perform voice_clone.postpone_row('deleted voice', v.id, sqlerrm, sqlstate);
+    end;
+  end loop;
+  return v_count;
 end
 $$;
 
--- The part of the sweep that ends retentions and removes objects. Counts by what was done.
+-- The part of the sweep that ends retentions and removes objects. Counts by what was done; a step with an error stops no other.
 create function voice_clone.sweep_removals(p_limit int) returns table (what text, count int)
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select * from (values
-    ('released', voice_clone.release_deleted_voices(p_limit, voice_clone.timeout('deleted_voice'))),
-    ('object_removals', voice_clone.sweep_object_removals(p_limit)),
-    ('broken_consents', voice_clone.sweep_consents(p_limit))
-  ) done (what, count) where done.count > 0
+declare
+  v_released int := 0;
+  v_removals int := 0;
+  v_broken int := 0;
+  v_errors int := 0;
+begin
+  begin
+    v_released := voice_clone.release_deleted_voices(p_limit, voice_clone.timeout('deleted_voice'));
+  exception when others then
+    raise warning 'deleted voices cannot be released: % (%)', sqlerrm, sqlstate;
+    v_errors := v_errors + 1;
+  end;
+  begin
+    v_removals := voice_clone.sweep_object_removals(p_limit);
+  exception when others then
+    raise warning 'object removals cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_errors := v_errors + 1;
+  end;
+  begin
+    v_broken := voice_clone.sweep_consents(p_limit);
+  exception when others then
+    raise warning 'consents cannot be checked: % (%)', sqlerrm, sqlstate;
+    v_errors := v_errors + 1;
+  end;
+  return query select * from (values
+    ('released', v_released), ('object_removals', v_removals), ('broken_consents', v_broken), ('errors', v_errors)
+  ) done (what, count) where done.count > 0;
+end
 $$;
 
 grant execute on function voice_clone.delete_voice(uuid, uuid) to voice_clone_backend;

@@ -17,7 +17,7 @@ begin
   select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s
   where s.provider = a.provider and s.region = a.region;
   if voice_clone.count_enrolled_voices(a.provider, a.region, v_slots, v_accounts) >= v_slots
-    and voice_clone.slots_leaving(a.provider, a.region, 1) > 0
+    and voice_clone.slots_leaving(a.provider, a.region, 1, v_accounts) > 0
   then
     return null;
   end if;
@@ -31,16 +31,18 @@ exception when unique_violation then
 end
 $$;
 
--- No slot is free at the provider: where a voice is being removed, or a deleted one can be, the attempt is queued again until
+-- No slot is free at the provider, in the account with these names: where a voice is being removed, or a deleted one can be, the attempt is queued again until
 -- that is done, and its budget is not used. False where none is: then the worker fails it.
-create function voice_clone.wait_for_slot(p_attempt uuid, p_epoch int, p_message_id bigint) returns boolean
+create function voice_clone.wait_for_slot(
+  p_attempt uuid, p_epoch int, p_message_id bigint, p_accounts text[] default null
+) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
 begin
-  if voice_clone.slots_leaving(a.provider, a.region, 1) = 0
-    and voice_clone.release_deleted_voices(1, interval '0', a.provider, a.region) = 0
+  if voice_clone.slots_leaving(a.provider, a.region, 1, p_accounts) = 0
+    and voice_clone.release_deleted_voices(1, interval '0', a.provider, a.region, p_accounts) = 0
   then
     return false;
   end if;
@@ -213,7 +215,7 @@ $$;
 
 grant execute on function
   voice_clone.intend_enrollment(uuid, int, text, text, float8, text),
-  voice_clone.wait_for_slot(uuid, int, bigint),
+  voice_clone.wait_for_slot(uuid, int, bigint, text[]),
   voice_clone.resolve_enrollment(uuid, int, text, text, text, float8),
   voice_clone.report_enrollment(uuid, text, text, boolean, text, jsonb),
   voice_clone.attach_voice(uuid, int, uuid, text, text, text, jsonb, bigint, boolean),

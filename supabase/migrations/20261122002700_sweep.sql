@@ -80,7 +80,7 @@ declare
   v_keys int := 0;
   v_what text;
   v_is_behind boolean;
-  v_removals jsonb := '{}';
+  r record;
 begin
   for a in
     select x.* from voice_clone.deadlines d join public.voice_clone_attempts x on x.id = d.attempt_id
@@ -107,12 +107,9 @@ begin
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
-  begin
-    select coalesce(jsonb_object_agg(r.what, r.count), '{}') into v_removals from voice_clone.sweep_removals(v_limit) r;
-  exception when others then
-    raise warning 'removals cannot be swept: % (%)', sqlerrm, sqlstate;
-    v_done := v_done || 'errors'::text;
-  end;
+  for r in select * from voice_clone.sweep_removals(v_limit) loop
+    v_done := v_done || array_fill(r.what, array[r.count]);
+  end loop;
   begin
     v_keys := voice_clone.delete_expired_idempotency_keys(v_limit);
   exception when others then
@@ -129,7 +126,6 @@ begin
   v_done := v_done || array(select 'errors' from voice_clone.sweep_errors s where s.failed_at = now());
   return query
     select d, count(*)::int from unnest(v_done) d group by d
-    union all select r.key, r.value::int from jsonb_each_text(v_removals) r
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end

@@ -71,6 +71,12 @@ begin
   elsif v_consent is null then
     return voice_clone.decide_legacy_event(
       e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has revoked it.');
+  elsif exists (
+    select from voice_clone.object_removals x
+    where x.bucket = 'voice-samples' and x.folder = r.user_id || '/' || e.id
+  ) then
+    return voice_clone.decide_legacy_event(e.id, 'refused', 'recording_being_removed',
+      'The copy that an earlier evaluation made is being removed. Send the event again when that is done.');
   end if;
   return (e.id, 'received', null, null, null, r.user_id, voice_clone.reflection_name(r), v_consent)::voice_clone.legacy_decision;
 end
@@ -122,7 +128,8 @@ begin
 end
 $$;
 
--- The recording passed inspection: a queued attempt, unless the event is refused or skipped by now.
+-- The recording passed inspection: a queued attempt, unless the event is refused or skipped by now. Then the copy of the
+-- recording that the service has made is removed.
 create function voice_clone.accept_legacy_event(
   p_event uuid, p_provider text, p_region text, p_name text, p_language text, p_transcript text,
   p_path text, p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint,
@@ -135,10 +142,14 @@ declare
   v_reflection uuid;
   v_sample uuid;
 begin
+  if v_decision.outcome in ('refused', 'skipped') then
+    perform voice_clone.request_object_removal('voice-samples', regexp_replace(p_path, '/[^/]*$', ''));
+  end if;
   if v_decision.outcome <> 'received' then
     return v_decision;
   end if;
   if split_part(p_path, '/', 1) <> v_decision.user_id::text then -- the reflection has another owner since its recording was read
+    perform voice_clone.request_object_removal('voice-samples', regexp_replace(p_path, '/[^/]*$', ''));
     return voice_clone.decide_legacy_event(
       p_event, 'refused', 'recording_not_owned', 'The recording does not lie in a folder of the reflection''s owner.');
   end if;

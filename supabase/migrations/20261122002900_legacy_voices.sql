@@ -16,10 +16,12 @@ as $$
       coalesce(substring(r.voice ->> 'language' from '^[a-z]{2}$'), 'en') as language,
       voice_clone.shown_version(r.voice) as version,
       coalesce(r.voice ->> 'provider', case
-        when v.model like 'qwen%' then 'qwen' when v.model like 'eleven%' then 'elevenlabs' end) as provider,
+        when v.model like 'qwen%' then 'qwen' when v.model like 'eleven%' then 'elevenlabs'
+        when v.model like 'sonic%' then 'cartesia' end) as provider,
       coalesce(r.voice ->> 'region', '') as region, nullif(v.voice, '') as provider_voice_id,
       coalesce(v.model, case r.voice ->> 'provider' -- the model that each provider was pinned to
-        when 'qwen' then 'qwen3-tts-vc-2026-01-22' when 'elevenlabs' then 'eleven_multilingual_v2' end) as target_model
+        when 'qwen' then 'qwen3-tts-vc-2026-01-22' when 'elevenlabs' then 'eleven_multilingual_v2'
+        when 'cartesia' then 'sonic-3.5' end) as target_model
     from public.reflections r
     cross join lateral (select
       coalesce(r.voice ->> 'providerVoiceId', r.voice ->> 'provider_voice_id', r.voice ->> 'voiceId', r.voice ->> 'voice_id'),
@@ -82,7 +84,7 @@ begin
   if p_legacy.is_clone then
     v_enrollment := voice_clone.intend_enrollment(
       v_attempt, v_epoch, 'old_' || left(replace(v_attempt::text, '-', ''), 12),
-      case p_legacy.provider when 'qwen' then 'vc' when 'elevenlabs' then 'ivc' else 'custom' end, 0);
+      case p_legacy.provider when 'qwen' then 'vc' when 'elevenlabs' then 'ivc' when 'cartesia' then 'instant' else 'custom' end, 0);
     e := voice_clone.attach_enrollment(
       v_enrollment, v_attempt, p_legacy.provider_voice_id, p_legacy.target_model, null, null, null);
   end if;

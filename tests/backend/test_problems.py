@@ -20,6 +20,7 @@ CODES = {
     "Unauthenticated": (401, "token_invalid"),
     "UserGone": (401, "user_gone"),
     "NotFound": (404, "not_found"),
+    "RouteNotFound": (404, "route_not_found"),
     "RequestTimeout": (408, "request_timeout"),
     "Conflict": (409, "conflict"),
     "IllegalTransition": (409, "illegal_transition"),
@@ -43,6 +44,7 @@ CODES = {
     "DatabaseUnavailable": (503, "database_unavailable"),
     "DatabaseFailed": (503, "database_failed"),
     "StorageUnavailable": (503, "storage_unavailable"),
+    "InspectionUnavailable": (503, "inspection_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
 }
 ROUTER_ERROR = "RouterError"  # it has the status of what it wraps
@@ -126,8 +128,8 @@ async def test_a_providers_failure_is_told_in_our_words(
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
-        ("GET", "/nowhere", (404, "not_found")),
-        ("GET", "/faults/pages/x?size=1", (404, "not_found")),
+        ("GET", "/nowhere", (404, "route_not_found")),
+        ("GET", "/faults/pages/x?size=1", (404, "route_not_found")),
         ("DELETE", "/faults/orders", (405, "method_not_allowed")),
     ],
 )

@@ -112,6 +112,43 @@ def test_of_two_events_for_a_reflection_one_becomes_its_attempt(
     assert decided(accept(given, second)) == ("skipped", "attempt_active")
 
 
+def removals(given: Fixture) -> list[str]:
+    rows = given.superuser.execute(
+        "select folder from voice_clone.object_removals where bucket = 'voice-samples'"
+    )
+    return [row["folder"] for row in rows]
+
+
+def test_the_copy_of_a_recording_that_is_not_used_is_removed(
+    given: Fixture, owner: UUID, reflection: UUID
+) -> None:
+    consent = given.consent(owner)
+    first, second = receive(given, reflection, "1"), receive(given, reflection, "2")
+    accept(given, first)
+    assert decided(accept(given, second)) == ("skipped", "attempt_active")
+    assert removals(given) == [f"{owner}/{second['id']}"]
+    given.one("select * from voice_clone.reset_attempt(%s, %s)", reflection, owner)
+    third = receive(given, reflection, "3")
+    given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, owner)
+    assert decided(accept(given, third)) == ("refused", "consent_required")
+    assert f"{owner}/{third['id']}" in removals(given)
+    assert accept(given, first)["outcome"] == "accepted", "the same answer"
+
+
+def test_an_event_is_not_accepted_while_its_copy_is_removed(
+    given: Fixture, owner: UUID, reflection: UUID
+) -> None:
+    consent = given.consent(owner)
+    received = receive(given, reflection)
+    given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, owner)
+    accept(given, received)
+    given.consent(owner)
+    assert decided(receive(given, reflection)) == ("refused", "recording_being_removed")
+    given.superuser.execute("delete from voice_clone.object_removals")
+    again = receive(given, reflection)
+    assert (again["outcome"], accept(given, again)["outcome"]) == ("received", "accepted")
+
+
 def test_without_consent_an_event_is_kept_with_the_reason(
     given: Fixture, owner: UUID, reflection: UUID
 ) -> None:

@@ -28,10 +28,15 @@ BEFORE: dict[str, tuple[UUID, dict[str, Any]]] = {
     "stock of Ada": (ADA, READY | {"voiceId": "stock", "provider": "elevenlabs"}),
     "stock of Bob": (BOB, READY | {"voiceId": "stock", "provider": "elevenlabs"}),
     "in other words": (BOB, {"cloneStatus": "ready", "provider_voice_id": "bob-1", "target_model": MODEL}),
+    "of a model alone": (BOB, {"cloneStatus": "ready", "voiceId": "bob-3", "model": "sonic-2"}),
+    "of a provider alone": (BOB, {"cloneStatus": "ready", "voiceId": "bob-4", "provider": "cartesia"}),
     "without an id": (BOB, {"cloneStatus": "ready", "provider": "qwen", "version": 3}),
     "not ready": (BOB, {"cloneStatus": "processing", "voiceId": "bob-2"}),
     "without a voice": (BOB, {"theme": "dark"}),
 }
+
+
+CARTESIA = ("of a model alone", "of a provider alone")
 
 
 class After:
@@ -141,6 +146,18 @@ def test_what_is_known_of_a_voice_is_kept(after: After) -> None:
     assert (other["provider"], other["provider_voice_id"]) == ("qwen", "bob-1")
 
 
+def test_each_provider_is_known_by_its_models_and_a_clone_has_the_kind_of_its_provider(after: After) -> None:
+    places = [(each["provider"], each["target_model"]) for each in map(after.attempt, CARTESIA)]
+    assert places == [("cartesia", "sonic-2"), ("cartesia", "sonic-3.5")]
+    kinds = {
+        name: after.given.truth(
+            "select provider_voice_kind from public.voices where attempt_id = %s", after.attempt(name)["id"]
+        )["provider_voice_kind"]
+        for name in (*CARTESIA, "in other words", "stock of Bob")
+    }
+    assert kinds == dict.fromkeys(CARTESIA, "instant") | {"in other words": "vc", "stock of Bob": "custom"}
+
+
 def test_only_the_runtime_is_told(after: After) -> None:
     waiting = {each["message"]["id"] for each in after.given.messages("voice_runtime_sync")}
     assert str(after.attempt("cloned")["id"]) in waiting
@@ -222,7 +239,7 @@ def test_a_stock_voice_stays_one_when_the_import_is_interrupted_between_its_user
         (row,) = rows
         assert row["error"] is None
         after, pages = row["reflection_id"], pages + 1
-    assert pages == 7
+    assert pages == 9
     assert before.enrollments("stock of Ada") == before.enrollments("stock of Bob") == []
     assert len(before.enrollments("cloned")) + len(before.enrollments("the same voice")) == 1
 

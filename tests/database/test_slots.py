@@ -199,3 +199,92 @@ def test_opens_at_once_take_as_many_places_as_there_are(given: Fixture) -> None:
         outcomes = list(threads.map(open_one, users, consents))
     assert sorted(outcomes) == ["VC007"] * 15 + ["opened"] * 5
     assert taken(given) == 5
+
+
+def deleted_voice(given: Fixture, account: str) -> UUID:
+    """Made in this account. Returns its enrollment."""
+    user = given.user()
+    attempt = given.queued(user, None)
+    epoch = given.claim(attempt)["lease_epoch"]
+    enrollment = given.one(
+        "select voice_clone.intend_enrollment(%s, %s, %s, 'match', 60, %s) as id",
+        attempt, epoch, uuid4().hex[:16], account,
+    )["id"]  # fmt: skip
+    given.attach(attempt, epoch, enrollment)
+    given.one("select voice_clone.delete_voice(%s, %s)", given.attempt(attempt)["voice_id"], user)
+    return enrollment
+
+
+def is_removed(given: Fixture, enrollment: UUID) -> bool:
+    row = given.truth("select status from voice_clone.enrollments where id = %s", enrollment)
+    return row["status"] == "orphaned"
+
+
+def limit_accounts(given: Fixture, slots: int, *accounts: str) -> None:
+    given.one("select voice_clone.set_slots('local', '', %s, %s)", slots, list(accounts))
+
+
+@pytest.mark.parametrize("account", ["here", "", "elsewhere"])
+def test_only_a_deleted_voice_of_the_same_account_makes_room(given: Fixture, account: str) -> None:
+    elsewhere, user = deleted_voice(given, "elsewhere"), given.user()
+    enrollment = deleted_voice(given, account) if account != "elsewhere" else elsewhere
+    limit_accounts(given, 1, "here")
+    given.open(user, None)
+    assert (is_removed(given, elsewhere), is_removed(given, enrollment)) == (False, account != "elsewhere")
+
+
+@pytest.mark.parametrize("account", ["here", "", "elsewhere"])
+def test_a_worker_waits_only_for_a_voice_that_leaves_the_same_account(given: Fixture, account: str) -> None:
+    enrollment = deleted_voice(given, account)
+    attempt = given.queued(given.user(), None)
+    epoch = given.claim(attempt)["lease_epoch"]
+    wait = "select voice_clone.wait_for_slot(%s, %s, null, '{here}') as waits"
+    assert (
+        given.one(wait, attempt, epoch)["waits"] == is_removed(given, enrollment) == (account != "elsewhere")
+    )
+
+
+def test_a_voice_that_leaves_another_account_makes_no_room(given: Fixture) -> None:
+    leaving = deleted_voice(given, "elsewhere")
+    attempt, user = given.queued(given.user(), None), given.user()
+    epoch = given.claim(attempt)["lease_epoch"]
+    given.truth("select voice_clone.release_deleted_voices(1, '0')")
+    assert is_removed(given, leaving)
+    assert not given.one("select voice_clone.wait_for_slot(%s, %s, null, '{here}') as waits", attempt, epoch)[
+        "waits"
+    ]
+    given.enroll(given.queued(user, None))
+    limit_accounts(given, 1, "here")
+    assert "free_at" not in said(refusal(given, user)), "the slot that becomes free is another account's"
+
+
+def test_a_sample_that_may_be_refused_releases_nobodys_deleted_voice(given: Fixture) -> None:
+    deleted, user = deleted_voice(given, "here"), given.user()
+    consent = given.consent(user)
+    limit_accounts(given, 1, "here")
+    given.one("select voice_clone.check_opening(%s, %s, null, null, 'local', '')", user, consent)
+    assert not is_removed(given, deleted), "until its sample has passed inspection"
+    given.open(user, None, consent)
+    assert is_removed(given, deleted)
+
+
+@pytest.mark.parametrize("situation", ["full", "of another account", "leaving for another"])
+def test_what_opening_refuses_for_a_slot_is_refused_before_the_sample_is_read(
+    given: Fixture, situation: str
+) -> None:
+    user = given.user()
+    consent = given.consent(user)
+    if situation == "full":
+        given.open(given.user(), None)
+    elif situation == "of another account":
+        deleted_voice(given, "elsewhere")
+        given.open(given.user(), None)
+    else:
+        deleted_voice(given, "here")
+    limit_accounts(given, 1, "here")
+    if situation == "leaving for another":
+        given.open(given.user(), None)
+    with pytest.raises(psycopg.Error) as caught:
+        given.one("select voice_clone.check_opening(%s, %s, null, null, 'local', '')", user, consent)
+    before, opened = caught.value.diag, refusal(given, user)
+    assert (caught.value.sqlstate, said(before)) == ("VC007", said(opened))

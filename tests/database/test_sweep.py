@@ -361,6 +361,73 @@ def test_rows_with_errors_do_not_stand_first_in_line_again(given: Fixture, kind:
     assert given.truth(waits)["doubles"]
 
 
+def deleted_voices(given: Fixture, count: int) -> list[UUID]:
+    """The longest deleted first; their retention is over."""
+    user, voices = given.user(), list[UUID]()
+    for _ in range(count):
+        given.enroll(attempt := given.queued(user, None))
+        voices.append(given.attempt(attempt)["voice_id"])
+    past_triggers(given, "update public.voices v set deleted_at = now() - interval '1 year'"
+                  " + make_interval(secs => array_position(%s, v.id))", voices)  # fmt: skip
+    past_triggers(given, "delete from voice_clone.deadlines")
+    return voices
+
+
+def object_removals(given: Fixture, count: int) -> list[UUID]:
+    for _ in range(count):
+        given.superuser.execute(
+            "select voice_clone.request_object_removal('speeches', gen_random_uuid()::text)"
+        )
+    past_triggers(given, "update voice_clone.object_removals set sweep_at = now() - interval '1 h'")
+    rows = given.superuser.execute("select id from voice_clone.object_removals order by sweep_at, ctid")
+    return [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["deleted voice", "object removal"])
+def test_a_removal_with_an_error_stops_no_other(given: Fixture, kind: str) -> None:
+    """Three broken rows are due first, and one run takes two."""
+    if kind == "deleted voice":
+        due, done = deleted_voices(given, 4), "released"
+        break_rows(given, "public.voices", "update", due[:3])
+    else:
+        due, done = object_removals(given, 4), "object_removals"
+        break_rows(given, "voice_clone.object_removals", "update", due[:3])
+    assert [sweep(given, 2) for _ in range(3)] == [{"errors": 2}, {"errors": 1, done: 1}, {}]
+    assert errors(given) == sorted((kind, each, 1) for each in due[:3])
+    retry_errors(given)
+    assert sweep(given, 2) == {"errors": 2}
+
+
+def test_the_removal_of_a_voice_and_its_row_are_written_together(given: Fixture) -> None:
+    stuck, other = deleted_voices(given, 2)
+    row = (
+        "select e.id, e.status from voice_clone.enrollments e join public.voices v on v.enrollment_id = e.id"
+    )
+    broken = given.truth(f"{row} where v.id = %s", stuck)
+    break_rows(given, "voice_clone.enrollments", "update", [broken["id"]])
+    assert sweep(given) == {"released": 1, "errors": 1}
+    assert given.truth(f"{row} where v.id = %s", stuck)["status"] == "attached"
+    asked = "select removal_requested_at is not null as asked from public.voices where id = %s"
+    assert [given.truth(asked, each)["asked"] for each in (stuck, other)] == [False, True]
+
+
+def test_a_chain_that_cannot_be_read_stops_the_check_of_no_other(given: Fixture) -> None:
+    """The hashes of all are computed differently, and that of one not at all."""
+    persons = [given.user() for _ in range(3)]
+    for person in persons:
+        given.consent(person)
+    unreadable = given.truth("select person_id from voice_clone.consent_chains order by person_id offset 1")
+    person = unreadable["person_id"]
+    given.replace(
+        "voice_clone.consent_hash",
+        "p_entry.id,",
+        f"p_entry.position / (p_entry.person_id <> '{person}')::int,",
+    )
+    assert sweep(given) == {"broken_consents": 2, "errors": 1}
+    assert errors(given) == [("consent chain", person, 1)]
+    assert sweep(given) == {}, "it is checked again in the next round"
+
+
 def test_an_error_is_forgotten_when_its_row_works_again(given: Fixture) -> None:
     attempt = given.open(given.user(), None)
     wait_past(given, "upload")
@@ -395,11 +462,20 @@ def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(given: Fixture)
     assert sweep(given) == {}
 
 
-@pytest.mark.parametrize("broken", ["sweep_enrollments", "delete_expired_idempotency_keys"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "sweep_enrollments(int)",
+        "delete_expired_idempotency_keys(int)",
+        "release_deleted_voices(int, interval, text, text, text[])",
+        "sweep_object_removals(int)",
+        "sweep_consents(int)",
+    ],
+)
 def test_what_cannot_be_swept_keeps_no_other_from_it(given: Fixture, broken: str) -> None:
     given.open(given.user(), None)
     wait_past(given, "upload")
-    given.superuser.execute(f"drop function voice_clone.{broken}(int)".encode())
+    given.superuser.execute(f"drop function voice_clone.{broken}".encode())
     assert sweep(given) == {"expired": 1, "errors": 1}
 
 

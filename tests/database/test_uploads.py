@@ -183,3 +183,40 @@ def test_an_inspection_is_authorised_first(given: Fixture) -> None:
     assert refusal(given, BEGIN, uuid4(), user)[0] == "VC004"
     given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
     assert refusal(given, BEGIN, attempt, user)[0] in {"VC001", "VC003"}
+
+
+def removals(given: Fixture) -> list[str]:
+    rows = given.superuser.execute(
+        "select folder from voice_clone.object_removals where bucket = 'voice-samples'"
+    )
+    return [row["folder"] for row in rows]
+
+
+@pytest.mark.parametrize("end", ["too late", "gives way", "cancelled"])
+def test_what_was_uploaded_for_an_attempt_that_ends_unused_is_removed(given: Fixture, end: str) -> None:
+    user = given.user()
+    reflection, consent = given.reflection(user), given.consent(user)
+    attempt = given.open(user, reflection, consent)
+    if end == "too late":
+        given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'upload'")
+        given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+        given.service.execute("select * from voice_clone.sweep(10)")
+    elif end == "gives way":
+        leave(given, attempt)
+        for _ in range(5):
+            open_one(given, user, consent)
+    else:
+        given.superuser.execute("delete from public.reflections where id = %s", (reflection,))
+    assert given.attempt(attempt)["status"] == ("cancelled" if end == "cancelled" else "expired")
+    assert removals(given) == [f"{user}/{attempt}"]
+    assert len(given.messages("object_removal")) == 1
+
+
+def test_what_was_uploaded_for_an_attempt_that_was_queued_stays_when_it_is_superseded(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    given.consents[user] = given.consent(user)
+    first, second = (given.queued(user, reflection) for _ in range(2))
+    assert given.attempt(first)["status"] == "cancelled"
+    assert given.attempt(second)["status"] == "queued"
+    assert removals(given) == []

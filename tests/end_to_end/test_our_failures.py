@@ -17,6 +17,7 @@ from scripts.local.supabase.processes import Child
 from tests.end_to_end.bad_files import spoken
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, objects, problem
+from tests.end_to_end.test_reflection_voice import clone_file
 
 INSPECTED = "select from voice_clone.uploads u where u.attempt_id = %s and u.inspected_until > now()"
 
@@ -115,14 +116,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=False)
 
 
+async def grow(small_disk: Path) -> None:
+    remount = ["mount", "-o", "remount,size=64m", str(small_disk)]
+    await asyncio.to_thread(subprocess.run, remount, check=True)
+
+
 async def test_a_full_disk_costs_no_upload(product: Product, small_disk: Path) -> None:
     async with ready(product, TMPDIR=str(small_disk)) as (_, ada):
         upload = await ada.upload(spoken(8))
         before = objects(product)
         assert problem(await finalize(ada, upload, "key")) == (503, "inspection_unavailable")
         assert objects(product) == before
-        grow = ["mount", "-o", "remount,size=64m", str(small_disk)]
-        await asyncio.to_thread(subprocess.run, grow, check=True)
+        await grow(small_disk)
         assert (await finalize(ada, upload, "key")).status_code in {201, 202}
 
 
@@ -138,6 +143,31 @@ async def test_a_temporary_folder_that_is_gone_costs_no_upload(product: Product,
         assert objects(product) == before
         folder.mkdir()
         assert (await finalize(ada, upload, "key")).status_code in {201, 202}
+
+
+@pytest.mark.parametrize("key", [None, "a-key"])
+@pytest.mark.parametrize("fault", ["full", "gone"])
+async def test_a_form_that_cannot_be_stored_is_no_fault_of_the_sample(
+    product: Product, small_disk: Path, fault: str, key: str | None
+) -> None:
+    """The framework writes a large file of a form to disk, before any route reads it."""
+    folder = small_disk / "temporary"
+    folder.mkdir()
+    large = spoken(8) + bytes(2 << 20)  # what follows the recording is not part of it
+    async with ready(product, TMPDIR=str(folder)) as (_, ada):
+        if fault == "gone":
+            await grow(small_disk)
+            assert (await clone_file(ada, large)).status_code == 202
+            folder.rmdir()
+        ada.client.headers.update({"idempotency-key": key} if key else {})
+        before = objects(product)
+        refused = await clone_file(ada, large)
+        assert problem(refused) == (503, "inspection_unavailable")
+        assert refused.headers["retry-after"]
+        assert objects(product) == before
+        folder.mkdir(exist_ok=True)
+        await grow(small_disk)
+        assert (await clone_file(ada, large)).status_code == 202
 
 
 async def test_concurrent_finalizes_delete_the_inspected_object_and_no_replacement(product: Product) -> None:

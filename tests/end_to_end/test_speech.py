@@ -36,3 +36,28 @@ async def test_a_synthesis_that_fails_is_inference_failed(
         assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
         too_long = await answer(ada, "POST", "/api/generate", json=text | {"text": "a" * 50_000})
         assert (too_long.status_code, too_long.json()["code"]) == (422, "text_too_long")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("provider_account = 'of-another-key'", "provider_account_changed"),
+        ("provider_region = 'elsewhere'", "provider_region_changed"),
+        ("tts_provider = 'of-before'", "provider_not_configured"),
+    ],
+)
+async def test_a_voice_that_is_elsewhere_is_not_spoken_with(
+    product: Product, prepared: bytes, change: str, code: str
+) -> None:
+    await product.start("service")
+    async with person(product) as ada:
+        upload = await ada.upload(prepared, reflection_id=None, provider="cartesia")
+        assert (await ada.finalize(upload)).status_code == 201
+        product.row(f"update public.voices set {change} where id = %s returning id", upload["voice_id"])  # noqa: S608
+        refused = await answer(
+            ada, "POST", "/api/generate", json={"voice_id": upload["voice_id"], "text": "Hello."}
+        )
+        body = refused.json()
+        assert (refused.status_code, body["code"]) == (503, code)
+        assert body["detail"]
+        assert refused.headers["retry-after"]

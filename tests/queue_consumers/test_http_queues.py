@@ -102,7 +102,10 @@ PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409}
             Answered(404, {"code": "not_found"}, content_type="application/json"),
             Retry(reason="http_404", is_outage=True),
         ),
-        (Answered(404, PROBLEM | {"code": "route_unknown"}), Retry(reason="route_unknown")),
+        (
+            Answered(404, PROBLEM | {"code": "route_not_found"}),
+            Retry(reason="route_not_found", is_outage=True),
+        ),
         (
             Answered(409, {"code": "illegal_transition"}, content_type="application/json"),
             Retry(reason="http_409", is_outage=True),

@@ -171,6 +171,26 @@ async def test_a_provider_that_cannot_be_asked_is_named_and_keeps_no_other_from_
     assert "provider_unavailable" in report["errors"]["qwen"]
 
 
+async def test_what_lies_where_these_settings_do_not_look_is_listed(
+    given: Fixture, providers: Simulator
+) -> None:
+    """Two in another region, one in another account, and one here."""
+    in_region, also, in_account, here = (Enrollment(given) for _ in range(4))
+    here.attach(await make_voice(providers, here.label))
+    elsewhere = "update voice_clone.enrollments set region = %s, account = %s where id = any(%s)"
+    given.superuser.execute(elsewhere, ("beijing", "", [in_region.id, also.id]))
+    given.superuser.execute(elsewhere, (REGION, "of-another-key", [in_account.id]))
+    code, report = await reconcile(given, providers)
+    assert (code, report["unknown"], report["missing"]) == (0, [], [])
+    found = [
+        (row["region"], row["account"], row["enrollments"], row["reason"]) for row in report["elsewhere"]
+    ]
+    assert found == [
+        ("beijing", "", 2, "provider_region_changed"),
+        (REGION, "of-another-key", 1, "provider_account_changed"),
+    ]
+
+
 async def test_without_an_address_it_says_what_to_set(given: Fixture) -> None:
     code, output = await run("")
     assert code == 2

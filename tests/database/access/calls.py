@@ -44,6 +44,8 @@ CALLS: list[tuple[str, str, str, str]] = [
      f"gen_random_uuid(), %(user)s, %(my_consent)s, %(reflection)s, {UPLOAD}", "rows", "VC004"),
     ("voice_clone.open_attempt",
      f"gen_random_uuid(), %(user)s, %(consent)s, %(my_reflection)s, {UPLOAD}", "rows", "VC003"),
+    ("voice_clone.open_attempt",  # so many in a day that only another user's attempts would be too many
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, null, {UPLOAD}, 20", "rows", "other rows"),
     ("voice_clone.queue_attempt",
      "%(upload)s, %(user)s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}', 'p.wav', 2000, 0",
      "rows", "VC004"),
@@ -68,11 +70,23 @@ CALLS: list[tuple[str, str, str, str]] = [
      "rows", "VC006"),
 ]  # fmt: skip
 
+# (call, whether a row of another user is as before): what no result of a call shows.
+EFFECTS: list[tuple[str, str]] = [
+    ("voice_clone.make_room_for_upload(%(crowd)s)",
+     "select status = 'awaiting_upload' from public.voice_clone_attempts where id = %(upload)s"),
+    ("voice_clone.send_next_turn(%(crowd)s, %(upload)s)",
+     "select not exists (select from pgmq.q_voice_clone_process where message ->> 'id' = %(waiting)s::text)"),
+]  # fmt: skip
+# Every upload has lost its slot reservation, and no attempt that waits has a message.
+BEFORE = """
+    update voice_clone.uploads set reserved_until = now() - interval '1 hour';
+    delete from pgmq.q_voice_clone_process
+"""
+
 TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as well"
 LOCKED = "the reflection's owner is compared before; tests/database/test_owners.py makes the two differ"
 # Comparisons with the caller whose removal changes no outcome, and why.
 EQUIVALENT: dict[str, str] = {
-    "voice_clone.clone_sample, 2": TRIGGER,
     "voice_clone.use_custom_voice, 1": TRIGGER,
     "voice_clone.use_custom_voice, 2": LOCKED,
     "voice_clone.retry_attempt, 1": LOCKED,
@@ -80,14 +94,10 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.restore_attempt, 1": LOCKED,
     "voice_clone.restore_attempt, 2": LOCKED,
     "voice_clone.reset_attempt, 1": LOCKED,
-    "voice_clone.start_session, 2": LOCKED,
+    "voice_clone.start_session, 1": LOCKED,
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
-    # Counts of a limit, which these calls do not reach: tests/database/test_limits_of_others.py does.
-    "voice_clone.require_daily_allowance, 1": "a limit of attempts in a day",
-    "voice_clone.make_room_for_upload, 2": "a limit of open uploads",
-    "voice_clone.check_unfinished_attempts, 1": "a limit of unfinished attempts",
     "voice_clone.claim_idempotency_key, 1": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
     "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",
@@ -144,12 +154,14 @@ class Objects:
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
         return {
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
-            "upload": given.open(user, None),
+            "upload": given.open(user, None), "waiting": given.queued(user, None),
         }  # fmt: skip
 
     def crowd(self, given: Fixture) -> None:
-        """A third user, who may open no further upload and use no further key: that limits nobody else."""
-        user = given.user()
+        """A third user, who may open, clone and use no more: that limits nobody else."""
+        user = self.named["crowd"] = given.user()
+        for _ in range(20):
+            given.queued(user, None)
         with suppress(psycopg.Error):
             while True:
                 given.open(user, None)
@@ -185,12 +197,24 @@ def result(connection: Connection, function: str, arguments: str, objects: Objec
 
 def differences(connection: Connection, objects: Objects) -> Iterator[str]:
     """Where a call has another outcome than is written."""
+    for call, is_as_before in EFFECTS:
+        if not leaves(connection, call, is_as_before, objects):
+            yield f"{call} changes a row of another user; see EFFECTS of {PLACE}"
     for function, arguments, of_owner, of_stranger in CALLS:
         owners = result(connection, function, arguments, objects, objects.owner)
         strangers = result(connection, function, arguments, objects, objects.stranger)
         if outcome(owners, None) != of_owner or outcome(strangers, owners) != of_stranger:
             found = f"{outcome(owners, None)} for the owner and {outcome(strangers, owners)} for a stranger"
             yield f"{function}({arguments}) gives {found}; {PLACE} says {of_owner} and {of_stranger}"
+
+
+def leaves(connection: Connection, call: str, is_as_before: str, objects: Objects) -> bool:
+    """Whether a row of another user is as it was before the call. Rolled back."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(BEFORE.encode())
+        connection.execute(f"select {call}".encode(), objects.named)
+        found = connection.cursor(row_factory=tuple_row).execute(is_as_before.encode(), objects.named)
+        return found.fetchone() == (True,)
 
 
 def outcome(found: object, owners: object) -> str:
