@@ -10,8 +10,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,16 @@ class Storm:
         else:
             await self.kill(what)
             await self._start(what)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP, with its workers, and SIGCONT afterwards."""
+        pid = self._children[name].pid
+        os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(pid, signal.SIGCONT)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, with its workers: no job is finished, no connection is closed."""
