@@ -28,6 +28,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
 from backend.providers.base import ProviderError
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
@@ -37,17 +38,25 @@ from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
 from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
+from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
+from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
-from backend.web.http_client import HttpClient
 from backend.web.logs import configure_logging
 from backend.web.problems import answer_problem
+from backend.web.rate_limits import RateLimits
+from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
+from backend.web.requests import BoundedRequest
+from backend.web.sandbox_report import report_sandbox
+from backend.web.upstreams import Upstreams
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -66,7 +75,6 @@ ROUTES: list[ControllerRouterHandler] = [
 
 PR_SET_PDEATHSIG = 1
 SERVER_PID = "LIKENESS_SERVER_PID"  # set by the server process for its workers
-BODY_OVERHEAD = 65_536  # bytes of a multipart body beside the sample in it
 
 
 def create_app(
@@ -75,29 +83,37 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
-    http = HttpClient()
+    upstreams = Upstreams()
     database = Database(settings.database)
-    storage = Storage(settings.supabase, http)
-    verifier = TokenVerifier(settings.supabase, http)
+    storage = Storage(settings.supabase, upstreams.storage)
+    verifier = TokenVerifier(settings.supabase, upstreams.keys)
     background = Background()
-    hub = EventHub(settings.database, database)
-    local = LocalProvider(StorageProfiles(storage))
+    deadlines = ClientDeadlines()
+    limits = RateLimits(settings.limits, database)
+    hub = EventHub(settings.database, database.reads)
+    decoder = SpeechDecoder()
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(
+        settings.providers, upstreams, StoredSamples(storage), reference_voices, decoder
+    )
     context = AppContext(
         settings=settings,
         database=database,
         storage=storage,
-        providers={local.name: local, **remote_providers(settings.providers, http)},
+        providers={local.name: local, **remote},
         inspector=AudioInspector(),
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
-    gates = launch_gates(database)
+    gates = launch_gates(database.reads)
     probes: Probes = {"database": database.probe, "storage": storage.probe}
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with http, database, hub:
+        async with upstreams, database, hub:
+            background.start(report_sandbox())
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()
@@ -105,6 +121,7 @@ def create_app(
             await background.drain()
             await context.inspector.aclose()
             await local.aclose()
+            await decoder.aclose()
 
     app = Litestar(
         routes,
@@ -112,38 +129,47 @@ def create_app(
         state=State(
             {
                 "settings": settings,
-                "http": http,
                 "database": database,
                 "storage": storage,
                 "verifier": verifier,
                 "hub": hub,
+                "deadlines": deadlines,
+                "limits": limits,
             }
         ),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
-            "http": Provide(lambda: http, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "storage": Provide(lambda: storage, sync_to_thread=False),
             "context": Provide(lambda: context, sync_to_thread=False),
             "hub": Provide(lambda: hub, sync_to_thread=False),
             "background": Provide(lambda: background, sync_to_thread=False),
+            "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
         exception_handlers={ProviderError: answer_provider_error, Exception: answer_problem},
-        request_max_body_size=settings.attempts.max_sample_bytes + BODY_OVERHEAD,
+        request_max_body_size=None,  # RequestBounds has the limits
+        request_class=BoundedRequest,
         cors_config=cors(settings.server.allowed_origins),
         openapi_config=OPENAPI,
         logging_config=None,
     )
-    app.asgi_handler = RequestLog(app.asgi_handler)  # outside of routing, so that a 404 has a request id too
+    app.asgi_handler = RequestBounds(
+        app,
+        RequestLog(app.asgi_handler),  # outside of routing, so that a 404 has a request id too
+        deadlines,
+        pause=settings.server.request_timeout,
+        sample_bytes=settings.attempts.max_sample_bytes,
+    )
     return app
 
 
 def create_worker_app() -> Litestar:
     """The app in a worker process. The worker dies with its server process, which frees the port."""
+    hide_from_workers()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[SERVER_PID]):  # the server died before prctl took effect
@@ -154,13 +180,15 @@ def create_worker_app() -> Litestar:
 
 
 async def end_streams_first(app: Litestar) -> None:
-    """At SIGTERM close the event streams: the server waits for open connections, and a stream does not end.
+    """At SIGTERM close the event streams, and wait no longer for clients that send or read nothing.
 
+    The server waits for open connections.
     The server's own handler is left on SIGINT, which is how the signal is passed on.
     """
 
     def end_streams() -> None:
         app.state.hub.close()
+        app.state.deadlines.close()
         os.kill(os.getpid(), signal.SIGINT)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_streams)
@@ -173,7 +201,13 @@ def cors(origins: list[str]) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=origins,
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
-        expose_headers=["idempotency-replayed", "retry-after", "x-request-id"],
+        expose_headers=[
+            "idempotency-replayed",
+            "ratelimit",
+            "ratelimit-policy",
+            "retry-after",
+            "x-request-id",
+        ],
         max_age=600,
     )
 

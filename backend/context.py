@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backend.audio.inspect import AudioInspector
 from backend.database.pool import Database
@@ -18,6 +18,10 @@ class AppContext(Struct, frozen=True, kw_only=True):
     storage: Storage
     providers: Mapping[str, VoiceProvider]  # the configured ones, by name
     inspector: AudioInspector
+
+    def for_steps(self) -> "AppContext":
+        """The same context, whose statements run in the pool's share of steps."""
+        return structs.replace(self, database=self.database.steps)
 
     def choose_provider(self, name: str | None) -> VoiceProvider:
         """The named provider, or by default the project's. Raises InvalidInput where it is not set up."""

@@ -6,7 +6,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -71,11 +71,24 @@ class Unauthenticated(AppError):
         return {"WWW-Authenticate": f'Bearer realm="likeness"{error}'}
 
 
+class UserGone(Unauthenticated):
+    """The user of this token does not exist any more."""
+
+    code = "user_gone"
+
+
 class NotFound(AppError):
     """This does not exist, or it is not yours."""
 
     status = 404
     code = "not_found"
+
+
+class RequestTimeout(AppError):
+    """The body came too slowly."""
+
+    status = 408
+    code = "request_timeout"
 
 
 class Conflict(AppError):
@@ -108,6 +121,27 @@ class TooLarge(AppError):
 
     status = 413
     code = "body_too_large"
+
+
+class AddressTooLong(AppError):
+    """The address is too long."""
+
+    status = 414
+    code = "address_too_long"
+
+
+class UnsupportedMediaType(AppError):
+    """The header Content-Type is too long."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class MethodNotAllowed(AppError):
+    """No route has this method."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class SampleTooLarge(TooLarge):
@@ -179,10 +213,22 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class DatabaseFailed(Unavailable):
+    """The database could not do this; try again a little later."""
+
+    code = "database_failed"
+
+
 class StorageUnavailable(Unavailable):
     """The storage cannot answer right now; try again a little later."""
 
     code = "storage_unavailable"
+
+
+class InspectionUnavailable(Unavailable):
+    """The sample cannot be inspected right now; try again a little later."""
+
+    code = "inspection_unavailable"
 
 
 class KeysUnavailable(Unavailable):
@@ -202,13 +248,24 @@ VOICE_CLONE_ERRORS: dict[str, type[AppError]] = {
     "VC007": Conflict,
     "VC008": Throttled,
 }
+# A row that was there when the request began. By the column that refers to it.
+MISSING_ROWS: dict[str, Callable[[psycopg.Error], AppError]] = {
+    "user_id": lambda error: UserGone(internal=str(error)),
+    "reflection_id": lambda error: NotFound(
+        "There is no such reflection.", field="reflection_id", internal=str(error)
+    ),
+    "consent_id": lambda error: ConsentRequired(field="consent_id", internal=str(error)),
+    "sample_id": lambda error: NotFound("There is no such sample.", field="sample_id", internal=str(error)),
+    "voice_id": lambda error: NotFound("There is no such voice.", field="voice_id", internal=str(error)),
+}
 # After these the same statement may succeed: connection, resources, shutdown, contention, failover.
-PASSING = re.compile(r"08...|53...|57P0[1-5]|57014|40001|40P01|55P03|25006")
+PASSING = re.compile(r"08...|53...|57P0[1-5]|57014|40001|40P01|55P03|25006|25P0[34]")
+FOREIGN_KEY = "23503"
 UNSTORABLE_TEXT = frozenset({"22021", "22P05"})
 
 
 def from_postgres(error: psycopg.Error) -> Exception:
-    """SQLSTATE → domain error. An error that is not mapped is a bug of ours and is returned unchanged."""
+    """SQLSTATE → domain error. An error that is not mapped is returned unchanged: see `from_unexpected`."""
     state = error.sqlstate
     if state in VOICE_CLONE_ERRORS:
         return from_voice_clone(VOICE_CLONE_ERRORS[state], error)
@@ -217,7 +274,27 @@ def from_postgres(error: psycopg.Error) -> Exception:
     lost = state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     if lost or (state is not None and PASSING.fullmatch(state)):
         return DatabaseUnavailable(internal=f"{state}: {error}")
+    if state == FOREIGN_KEY:
+        columns = referring_columns(error)
+        gone = (make for column, make in MISSING_ROWS.items() if columns.startswith(column))
+        return next(gone, lambda error: error)(error)
     return error
+
+
+def referring_columns(error: psycopg.Error) -> str:
+    """Of a constraint with the name that Postgres gives it: `<table>_<columns>_fkey`."""
+    name = (error.diag.constraint_name or "").removesuffix("_fkey")
+    return name.removeprefix(f"{error.diag.table_name}_")
+
+
+def from_unexpected(error: psycopg.Error) -> AppError:
+    """The answer to an error that no one expected, by its class. The caller logs the error itself."""
+    state = error.sqlstate or ""
+    if state.startswith("23"):
+        return Conflict("This conflicts with what is stored.")
+    if state.startswith("22"):
+        return InvalidInput("A value cannot be stored.")
+    return DatabaseFailed()
 
 
 def from_voice_clone(kind: type[AppError], error: psycopg.Error) -> AppError:

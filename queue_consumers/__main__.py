@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from backend.lifecycle.queues import QUEUES, LifecycleQueue
+from backend.sandbox.kernel import hide_from_workers
 from backend.settings.sections import SettingsError
 from backend.web.logs import configure_logging
 from queue_consumers.http_steps import http_queue, open_client
@@ -32,6 +33,7 @@ def main(
         settings = load_settings(chosen)
     except SettingsError as error:
         sys.exit(str(error))
+    hide_from_workers()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
     uvloop.run(consume_until_signalled(settings, chosen))
 

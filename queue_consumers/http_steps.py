@@ -13,8 +13,15 @@ from msgspec import Struct
 from backend.lifecycle.queues import LifecycleMessage, LifecycleQueue
 from backend.queues.outcomes import Cancel, Outcome, Retry
 from backend.queues.queue import Delivery, Handle, Queue
-from backend.web.http_client import FAILURES, HttpClient
+from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
+from backend.web.retry_after import retry_after
 from queue_consumers.settings import ServiceSettings
+
+# The row does not exist, or moved on without this step.
+MOVED_ON = {(404, "not_found"), (409, "illegal_transition")}
+# The service does not work for now, or refuses this consumer's token; the message is not at fault.
+OUTAGES = {401, 403, 429, 502, 503, 504}
+IDLE_SECONDS = 5.0  # shorter than REQUEST_TIMEOUT_SECONDS, after which the service closes a connection
 
 
 class Problem(Struct):
@@ -27,6 +34,7 @@ def open_client(service: ServiceSettings | None, connections: int) -> HttpClient
         service.url if service else "",
         headers={"authorization": f"Bearer {service.internal_token}"} if service else {},
         connections=connections,
+        idle_seconds=IDLE_SECONDS,
         read_seconds=None,
     )
 
@@ -41,35 +49,39 @@ def http_step(queue: LifecycleQueue, http: HttpClient) -> Handle:
         try:
             async with http.request("POST", queue.path(message), json=request) as response:
                 body = await response.read()
-        except FAILURES as error:
-            return Retry(reason=f"service_unreachable: {type(error).__name__}")
-        try:
-            return read_outcome(response.status, response.headers, body)
-        except msgspec.MsgspecError as error:
-            return Retry(reason=f"bad_answer: {error}")
+        except NEVER_SENT as error:
+            return Retry(reason=unreachable(error), is_outage=True)
+        except FAILURES as error:  # counted: the step may be what stopped the service
+            return Retry(reason=unreachable(error))
+        return read_outcome(response.status, response.headers, body)
 
     return handle
 
 
+def unreachable(error: Exception) -> str:
+    return f"service_unreachable: {type(error).__name__}"
+
+
 def read_outcome(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Only the service's own response counts a try: an outcome, or a problem with a code."""
     if status == HTTPStatus.OK:
-        return msgspec.json.decode(body, type=Outcome)
-    if status == HTTPStatus.NOT_FOUND:
-        return Cancel("not_found")
-    code = problem_code(body)
-    if status == HTTPStatus.CONFLICT and code == "illegal_transition":
-        return Cancel(code)  # the row moved on without this step
-    return Retry(retry_after(headers), code or f"http_{status}")
+        try:
+            return msgspec.json.decode(body, type=Outcome)
+        except msgspec.MsgspecError as error:
+            return Retry(reason=f"bad_answer: {error}", is_outage=True)
+    code = problem_code(headers, body)
+    if not code:  # of a proxy or another server
+        return Retry(retry_after(headers), f"http_{status}", is_outage=True)
+    if (status, code) in MOVED_ON:
+        return Cancel(code)
+    return Retry(retry_after(headers), code, is_outage=status in OUTAGES)
 
 
-def problem_code(body: bytes) -> str:
+def problem_code(headers: Mapping[str, str], body: bytes) -> str:
+    """Empty for what is no problem of the service's."""
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/problem+json":
+        return ""
     try:
         return msgspec.json.decode(body, type=Problem).code
     except msgspec.MsgspecError:
         return ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The header's seconds. The service never sends a date."""
-    text = headers.get("retry-after", "")
-    return float(text) if text.isdecimal() else None

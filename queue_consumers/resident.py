@@ -41,7 +41,7 @@ async def consume(settings: ProcessSettings, queues: Sequence[Queue], stop: asyn
         """The consumer of the queue that a notification names, or all; it may be another process's queue."""
         for name, consumer in consumers.items():
             if queue in ("", name):
-                consumer.wake.set()
+                consumer.notify()
 
     await pool.open()
     try:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from backend.lifecycle.queues import LifecycleQueue
 from backend.settings.database import DatabaseSettings
+from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.queues import QueueSettings
 from backend.settings.sections import Count, Seconds, Section, SettingsError, read_section, url_problems
 
@@ -48,6 +49,8 @@ def load_settings(
     calls_service = any(queue.step is not None for queue in queues)
     database = read_section(DatabaseSettings, environ, problems)
     service = read_section(ServiceSettings, environ, problems) if calls_service else None
+    if calls_service:  # the service has the same settings, and its faults stop the consumers as well
+        read_section(EnrollmentSettings, environ, problems)
     consumer = read_section(ConsumerSettings, environ, problems)
     if problems or database is None or consumer is None:
         raise SettingsError(problems)

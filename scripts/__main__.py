@@ -8,6 +8,7 @@ import typer
 
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
     "bench": "scripts.local.bench.command",
+    "consents": "scripts.consents",
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
     "import-legacy-voices": "scripts.import_legacy_voices",

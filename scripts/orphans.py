@@ -18,12 +18,13 @@ from rich.table import Table
 from backend.database.queries import load_queries
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
-from scripts.reconcile import Missing, Orphan, Unknown, reconcile
+from scripts.reconcile import Elsewhere, Missing, Orphan, Unknown, reconcile
 
 queries = load_queries(__file__)
 PLACE = ("provider", "region", "provider_voice_id")
 ORPHAN_COLUMNS = (*PLACE, "label", "status", "cancel_reason", "removal_due_at")
 UNKNOWN_COLUMNS = (*PLACE, "label", "enrollment_status", "created_at")
+ELSEWHERE_COLUMNS = ("provider", "region", "account", "enrollments", "reason")
 MISSING_COLUMNS = (*PLACE, "voice_id", "attempt_id")
 
 
@@ -33,6 +34,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     orphans: list[Orphan]
     unknown: list[Unknown] | None = None
     missing: list[Missing] | None = None
+    elsewhere: list[Elsewhere] | None = None
     errors: dict[str, str] | None = None  # the providers that could not be read, and why
 
 
@@ -70,6 +72,7 @@ def orphans(
                 report,
                 unknown=found.unknown,
                 missing=found.missing,
+                elsewhere=found.elsewhere or None,
                 errors=found.errors or None,
             )
     except (psycopg.Error, SettingsError) as error:
@@ -88,6 +91,8 @@ def show(report: Report) -> None:
         draw(console, "At a provider, and unknown here", UNKNOWN_COLUMNS, report.unknown)
     if report.missing is not None:
         draw(console, "Kept here, and missing at their provider", MISSING_COLUMNS, report.missing)
+    if report.elsewhere:
+        draw(console, "Where these settings do not look", ELSEWHERE_COLUMNS, report.elsewhere)
     for provider, why in (report.errors or {}).items():
         console.print(f"{provider} could not be asked: {why}", markup=False)
 

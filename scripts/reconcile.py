@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from backend.database.pool import Database
@@ -11,10 +12,13 @@ from backend.database.queries import load_queries
 from backend.errors import AppError
 from backend.providers.base import ProviderError, ProviderVoice, VoiceProvider
 from backend.providers.local.adapter import LocalProvider
+from backend.providers.places import find_provider
 from backend.providers.registry import remote_providers
 from backend.settings import Settings
+from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
-from backend.web.http_client import HttpClient
+from backend.storage.samples import StoredSamples
+from backend.web.upstreams import Upstreams
 
 queries = load_queries(__file__)
 BATCH = 500  # voices compared in one statement
@@ -57,8 +61,19 @@ class Missing(Struct, frozen=True, kw_only=True):
     attempt_id: UUID
 
 
+class Elsewhere(Struct, frozen=True, kw_only=True):
+    """Voices that enrollments made, or may have made, where the settings do not look."""
+
+    provider: str
+    region: str
+    account: str
+    enrollments: int
+    reason: str
+
+
 class Found(Struct, frozen=True, kw_only=True):
     unknown: list[Unknown]
+    elsewhere: list[Elsewhere]
     missing: list[Missing]
     errors: dict[str, str]
 
@@ -69,6 +84,13 @@ class UnknownRow(Struct, frozen=True, kw_only=True):
     enrollment_status: str | None
 
 
+class PlaceRow(Struct, frozen=True, kw_only=True):
+    provider: str
+    region: str
+    account: str
+    enrollments: int
+
+
 class KeptRow(Struct, frozen=True, kw_only=True):
     voice_id: UUID
     attempt_id: UUID
@@ -77,11 +99,20 @@ class KeptRow(Struct, frozen=True, kw_only=True):
 
 async def reconcile(settings: Settings) -> Found:
     """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
-    http = HttpClient()
-    local = LocalProvider(StorageProfiles(Storage(settings.supabase, http)))
-    found = Found(unknown=[], missing=[], errors={})
-    async with http, Database(settings.database) as database:
-        for provider in (local, *remote_providers(settings.providers, http).values()):
+    upstreams = Upstreams()
+    storage = Storage(settings.supabase, upstreams.storage)
+    local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
+    reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
+    remote = remote_providers(settings.providers, upstreams, StoredSamples(storage), reference_voices)
+    found = Found(unknown=[], missing=[], elsewhere=[], errors={})
+    providers = {local.name: local, **remote}
+    async with upstreams, Database(settings.database) as database:
+        for row in await database.fetch_all(queries.places, {}, row=PlaceRow):
+            try:
+                find_provider(providers, row.provider, row.region, row.account, region_is_known=True)
+            except ProviderError as error:
+                found.elsewhere.append(Elsewhere(**msgspec.structs.asdict(row), reason=error.code))
+        for provider in providers.values():
             try:
                 await compare(database, provider, found)
             except (ProviderError, AppError) as error:
@@ -92,8 +123,9 @@ async def reconcile(settings: Settings) -> Found:
 
 async def compare(database: Database, provider: VoiceProvider, found: Found) -> None:
     where = {"provider": provider.name, "region": provider.region or ""}
+    accounts = {"accounts": list(provider.accounts)}
     # Read before the list: a voice that is created after this read must not be reported as missing.
-    kept = await database.fetch_all(queries.kept, where, row=KeptRow)
+    kept = await database.fetch_all(queries.kept, {**where, **accounts}, row=KeptRow)
     listed: set[str] = set()
     async for batch in batches(provider.list()):
         listed |= {voice.provider_voice_id for voice in batch}

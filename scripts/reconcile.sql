@@ -4,4 +4,8 @@ select * from voice_clone.unaccounted_voices(%(provider)s, %(region)s, %(voices)
 
 -- kept --
 -- what the provider should have
-select * from voice_clone.undeleted_voices(%(provider)s, %(region)s)
+select * from voice_clone.undeleted_voices(%(provider)s, %(region)s, %(accounts)s)
+
+-- places --
+-- where the voices of enrollments are, by provider, region and account
+select * from voice_clone.places()

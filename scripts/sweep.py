@@ -18,8 +18,13 @@ MEANINGS = {
     "sent": "messages that were due, or lost and sent again",
     "requeued": "leases that ran out; the work is queued again",
     "failed": "out of budget, or past a deadline",
-    "postponed": "no longer due",
+    "postponed": "not due yet, or still waiting for their mirror",
+    "mirrors": "mirrors that were behind; a message was sent for each",
+    "compared": "attempts whose mirror is up to date, so that nothing is awaited any more",
     "enrollments": "voices at a provider whose outcome or removal is due",
+    "released": "deleted voices whose retention has ended; their removal is requested",
+    "object_removals": "removals of recordings and previews that are due",
+    "broken_consents": "entries that are not as they were written: see `likeness consents verify`",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",
     "errors": "could not be swept: Postgres's log names each and its error",
 }
@@ -27,7 +32,9 @@ ERRORS = 1  # the exit code
 
 
 def sweep(
-    limit: Annotated[int, typer.Option(min=1, help="The largest number of attempts in this run.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=1, max=500, help="The largest number of rows of each kind.")
+    ] = 500,
     json: Annotated[bool, typer.Option("--json", help="Counts as one JSON object.")] = False,
 ) -> None:
     """Recover what is overdue, as the consumers do by timer. Safe at any time, also twice at the same time.

@@ -68,12 +68,14 @@ def encoded(path: Path, codec: str, rate: int, *, samples: np.ndarray | None = N
     return path
 
 
-def silence(path: Path, codec: str, seconds: int, rate: int = 24_000) -> Path:
+def silence(path: Path, codec: str, seconds: int, rate: int = 24_000, layout: str = "mono") -> Path:
     """Digital silence; an hour of FLAC takes half a megabyte."""
     with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, rate), np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, rate * stream.channels), np.int16), format="s16", layout=layout
+        )
         frame.sample_rate = rate
         for second in range(seconds):
             frame.pts = second * rate

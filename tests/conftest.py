@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests of the database on every packaged Postgres, not only on the default one",
     )
+    parser.addoption(
+        "--lifecycle-seed",
+        type=int,
+        default=int(datetime.now(UTC).strftime("%Y%m%d")),
+        help="the orders of events that tests/lifecycle tries; the date of another day gives its orders",
+    )
+    parser.addoption("--lifecycle-replay", help="the blob of an order that failed: only this order is tried")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"orders of the lifecycle: --lifecycle-seed={config.option.lifecycle_seed}")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ class Fixture:
         self.superuser = psycopg.Connection[Row].connect(
             database.superuser, autocommit=True, row_factory=dict_row
         )
+        self.consents: dict[UUID, UUID] = {}  # of users whose samples share one consent
 
     def close(self) -> None:
         self.service.close()
@@ -61,7 +62,8 @@ class Fixture:
         self.one(
             "select * from voice_clone.open_attempt"
             "(%s, %s, %s, %s, 'local', '', %s, 'audio/wav', 1000, true)",
-            attempt, user, consent or self.consent(user), reflection, f"{user}/{attempt}/sample.wav",
+            attempt, user, consent or self.consents.get(user) or self.consent(user), reflection,
+            f"{user}/{attempt}/sample.wav",
         )  # fmt: skip
         return attempt
 

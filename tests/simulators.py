@@ -19,8 +19,10 @@ import httpx
 import numpy as np
 
 from backend.providers.base import Sample
+from backend.providers.cartesia.adapter import CartesiaConfig
 from backend.providers.elevenlabs.adapter import ElevenLabsConfig
 from backend.providers.qwen.adapter import QwenConfig
+from backend.providers.reference.adapter import ReferenceConfig
 from backend.providers.wav import pcm_wav
 from scripts.local.simulator.http import Request, Response, Server
 from scripts.local.simulator.speech import speak
@@ -29,6 +31,8 @@ from scripts.parent_death import die_with_parent
 ROOT = Path(__file__).resolve().parent.parent
 QWEN_KEY = "sk-sim-0123456789"
 ELEVENLABS_KEY = "sim-0123456789"
+CARTESIA_KEY = "sim-cartesia-0123456789"
+MODAL_KEY = "sim-modal-0123456789"
 SIGNED_TOKEN = "signed-and-secret"
 
 
@@ -47,6 +51,14 @@ class Simulator:
     def elevenlabs(self, **settings: Any) -> ElevenLabsConfig:
         given = {"api_key": ELEVENLABS_KEY, "base_url": f"{self.url}/elevenlabs", "listing_lag_seconds": 0.0}
         return ElevenLabsConfig(**{**given, **settings})
+
+    def cartesia(self, **settings: Any) -> CartesiaConfig:
+        given = {"api_key": CARTESIA_KEY, "base_url": f"{self.url}/cartesia", "listing_lag_seconds": 0.0}
+        return CartesiaConfig(**{**given, **settings})
+
+    def reference(self, name: str = "modal", **settings: Any) -> ReferenceConfig:
+        given = {"name": name, "url": f"{self.url}/{name}", "api_key": MODAL_KEY if name == "modal" else ""}
+        return ReferenceConfig(**{**given, **settings})
 
     def fault(self, provider: str, operation: str, fault: str, **how: Any) -> None:
         """A `scripts.local.simulator.faults.Fault`: times, match, after_commit, seconds, retry_after, …"""
@@ -128,8 +140,11 @@ def simulator(*options: str) -> Iterator[Simulator]:
 class BytesSample(Sample):
     """A sample held in memory; `url` is what a provider is given to fetch."""
 
-    def __init__(self, data: bytes, url: str = "", content_type: str = "audio/wav") -> None:
+    def __init__(
+        self, data: bytes, url: str = "", content_type: str = "audio/wav", path: str = "sample.wav"
+    ) -> None:
         self.data = data
+        self.path = path
         self.url = url
         self.content_type = content_type
         self.size = len(data)

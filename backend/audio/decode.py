@@ -3,10 +3,11 @@
 Only formats that hold audio themselves are opened: a playlist or a script could name other files.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -41,6 +42,9 @@ PROMISING = frozenset({"flac", "mov"})  # their header holds the true length; ot
 STREAMED_BYTES = 0x7FFF_0000
 MAX_CHANNELS = 8
 SAMPLE_RATES = range(4_000, 384_001)
+MAX_SAMPLES = 64_000_000  # of all channels: eleven minutes at 48 kHz in stereo
+MAX_PACKETS = 500_000  # ten minutes at the 2.5 ms of the shortest frames are 240 000
+MAX_CHUNKS = 1_000  # of a WAV file, before its audio
 BLOCK_SECONDS = 0.5
 FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
 NOT_AUDIO = "this file is not audio that we can read; WAV, MP3, M4A, FLAC, Ogg and WebM pass"
@@ -70,8 +74,10 @@ class Source(Struct):
         """float32, channels × samples, about half a second each; stops at `max_seconds`."""
         pending: list[np.ndarray] = []
         waiting = 0
+        self._require_little(min(self.declared_seconds or 0.0, max_seconds) * self.sample_rate)
         for samples in self._decode():
             room = round(max_seconds * self.sample_rate) - self.samples
+            self._require_little(self.samples + min(room, samples.shape[1]))
             self.cut_short = samples.shape[1] > room
             pending.append(samples[:, :room])
             self.samples += pending[-1].shape[1]
@@ -83,6 +89,16 @@ class Source(Struct):
                 pending, waiting = [], 0
         if waiting:
             yield np.concatenate(pending, axis=1)
+
+    def _require_little(self, samples: float) -> None:
+        """`samples` of each channel: as the header declares, and as decoded, since headers lie."""
+        if samples * self.channels > MAX_SAMPLES:
+            raise InputRefused(
+                "too_many_samples",
+                f"{self.sample_rate} Hz × {self.channels} channels is too much to decode at this length; "
+                "save it with 48000 Hz and one channel",
+                {"sample_rate": self.sample_rate, "channels": self.channels, "max_samples": MAX_SAMPLES},
+            )
 
     def _decode(self) -> Iterator[np.ndarray]:
         """A damaged packet is counted and skipped, as players do."""
@@ -96,6 +112,8 @@ class Source(Struct):
             if packet is None:
                 return
             self.packets += 1
+            if self.packets > MAX_PACKETS:
+                raise InputRefused("sample_damaged", "the sample is cut into more packets than a sample has")
             try:
                 frames = packet.decode()
             except FFmpegError:
@@ -110,20 +128,22 @@ class Source(Struct):
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(file: BinaryIO) -> Iterator[Source]:
     """Raises InputRefused `invalid_format` for a codec, sample rate or channel count that is not accepted."""
-    if path.stat().st_size == 0:
+    if file.seek(0, os.SEEK_END) == 0:
         raise InputRefused("invalid_format", "the file is empty")
-    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
+    declared = wav_seconds(file)
+    file.seek(0)
+    options = {"protocol_whitelist": "", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
     try:
-        container = av.open(f"file:{path.absolute()}", mode="r", container_options=options)
+        container = av.open(file, mode="r", container_options=options)
     except (FFmpegError, ValueError):
         raise InputRefused("invalid_format", NOT_AUDIO) from None
     with container:
-        yield _source(container, path)
+        yield _source(container, declared)
 
 
-def _source(container: InputContainer, path: Path) -> Source:
+def _source(container: InputContainer, wav_declares: float | None) -> Source:
     if not container.streams.audio:
         raise InputRefused("invalid_format", "the file has no audio in it")
     stream = container.streams.audio[0]
@@ -153,37 +173,36 @@ def _source(container: InputContainer, path: Path) -> Source:
         content_type=content_type.replace("audio/", "video/") if has_video else content_type,
         sample_rate=rate,
         channels=channels,
-        declared_seconds=_declared_seconds(name, stream, path),
+        declared_seconds=_declared_seconds(name, stream, wav_declares),
     )
 
 
-def _declared_seconds(container: str, stream: AudioStream, path: Path) -> float | None:
-    if container == "wav" and stream.codec_context.name.startswith(
-        "pcm_"
-    ):  # FFmpeg limits the declared duration to the data
-        return wav_seconds(path)
+def _declared_seconds(container: str, stream: AudioStream, wav_declares: float | None) -> float | None:
+    if container == "wav" and stream.codec_context.name.startswith("pcm_"):
+        return wav_declares  # FFmpeg limits the declared duration to the data
     if container in PROMISING and stream.duration and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return None
 
 
-def wav_seconds(path: Path) -> float | None:
+def wav_seconds(file: BinaryIO) -> float | None:
     """The seconds of audio that the header of an uncompressed WAV declares.
 
     None where it is unknown: a header written before the audio declares zero, or 2 GB and more.
     """
     bytes_per_second = 0
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, size = head[:4], int.from_bytes(head[4:], "little")
-            if name == b"data":
-                return size / bytes_per_second if bytes_per_second and 0 < size < STREAMED_BYTES else None
-            end = file.tell() + size + (size & 1)
-            if name == b"fmt " and len(layout := file.read(16)) == 16:
-                _, _, rate, _, width, _ = struct.unpack("<HHIIHH", layout)
-                bytes_per_second = rate * width
-            file.seek(end)
+    file.seek(12)
+    for _ in range(MAX_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            break
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        if name == b"data":
+            return size / bytes_per_second if bytes_per_second and 0 < size < STREAMED_BYTES else None
+        end = file.tell() + size + (size & 1)
+        if name == b"fmt " and len(layout := file.read(16)) == 16:
+            _, _, rate, _, width, _ = struct.unpack("<HHIIHH", layout)
+            bytes_per_second = rate * width
+        file.seek(end)
     return None
 
 

@@ -1,9 +1,10 @@
 """The job of an audio worker: decode once, and in that pass measure and write the prepared WAV."""
 
 import contextlib
+import os
 import wave
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -18,16 +19,20 @@ from backend.sandbox.errors import InputRefused
 TRUNCATED_SECONDS, TRUNCATED_SHARE = 0.25, 0.02
 
 
-def handle(request: bytes) -> bytes:
+def handle(request: bytes, files: Sequence[BinaryIO]) -> bytes:
     job = msgspec.msgpack.decode(request, type=InspectionJob)
-    return msgspec.msgpack.encode(examine(Path(job.path), job.prepared, job.max_seconds))
+    return msgspec.msgpack.encode(examine(*files, max_seconds=job.max_seconds))
 
 
-def examine(path: Path, prepared: str | None, max_seconds: float) -> Inspection:
+def examine(original: BinaryIO, prepared: BinaryIO | None = None, *, max_seconds: float) -> Inspection:
     levels, speech = LevelMeter(), SpeechMeter()
     written = 0
-    with open_source(path) as source, contextlib.ExitStack() as stack:
-        wav = stack.enter_context(wave.open(prepared, "wb")) if prepared else None
+    with open_source(original) as source, contextlib.ExitStack() as stack:
+        wav = (
+            stack.enter_context(wave.open(stack.enter_context(buffered(prepared)), "wb"))
+            if prepared
+            else None
+        )
         if wav is not None:
             wav.setparams((1, 2, PREPARED_RATE, 0, "NONE", "not compressed"))
         for samples, last in _mono(source, levels, max_seconds):
@@ -37,7 +42,12 @@ def examine(path: Path, prepared: str | None, max_seconds: float) -> Inspection:
                 wav.writeframesraw(pcm16(samples))
     if not source.samples:
         raise InputRefused("invalid_format", NOT_AUDIO)
-    return _inspection(source, path.stat().st_size, levels, speech, written)
+    return _inspection(source, original.seek(0, os.SEEK_END), levels, speech, written)
+
+
+def buffered(file: BinaryIO) -> BinaryIO:
+    """Over a descriptor of its own: a raw file may write less than it is given."""
+    return os.fdopen(os.dup(file.fileno()), "wb")
 
 
 def pcm16(samples: np.ndarray) -> bytes:

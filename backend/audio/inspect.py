@@ -3,29 +3,25 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
 
+from backend.audio.shares import Shares
+from backend.errors import InspectionUnavailable
 from backend.sandbox.errors import InputRefused
-from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
+from backend.sandbox.pool import WorkerFailure, WorkerPool
 
 __all__ = ["AudioInspector", "InputRefused", "Inspection"]
 
 PREPARED_RATE = 24_000  # hertz of the prepared WAV: mono, 16-bit
 WAV_HEADER = 44  # bytes
 MAX_SECONDS = 600.0
-FAILURES = {
-    Reason.DEADLINE: (
-        "decode_timeout",
-        "reading the sample took too long; a plain WAV or MP3 is read at once",
-    ),
-    Reason.MEMORY: ("decode_failed", "reading the sample takes too much memory; save it again as WAV or MP3"),
-    Reason.CRASH: ("decode_failed", "the sample could not be read to its end; save it again as WAV or MP3"),
-    Reason.FAULT: ("decode_failed", "the sample could not be read; save it again as WAV or MP3"),
-    Reason.CLOSED: ("inspector_closed", "the service is shutting down; try again"),
-}
+WAITING = 3  # inspections of one user, beside the running ones
 
 
 class Inspection(Struct, frozen=True, kw_only=True):
@@ -55,10 +51,8 @@ class Inspection(Struct, frozen=True, kw_only=True):
 
 
 class InspectionJob(Struct, frozen=True):
-    """A request to a worker: decode one file."""
+    """A request to a worker: decode the first file, write the prepared WAV into the second if any."""
 
-    path: str
-    prepared: str | None
     max_seconds: float
 
 
@@ -73,37 +67,70 @@ class AudioInspector:
         workers: int = 2,
         wall_seconds: float = 20.0,
         cpu_seconds: int = 10,
+        memory_bytes: int = 512 << 20,
     ) -> None:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
+        self._shares = Shares(at_once=max(1, workers // 2), waiting=WAITING)
+        self.turns = Shares(at_once=1, waiting=WAITING)  # of an upload: one inspection at a time
         self.pool = WorkerPool(
-            "backend.audio.examine", size=workers, wall_seconds=wall_seconds, cpu_seconds=cpu_seconds
+            "backend.audio.examine",
+            size=workers,
+            wall_seconds=wall_seconds,
+            cpu_seconds=cpu_seconds,
+            memory_bytes=memory_bytes,
         )
 
-    async def inspect(self, path: Path, *, prepared: Path | None = None) -> Inspection:
+    async def inspect(
+        self, original: Path | BinaryIO, *, prepared: Path | BinaryIO | None = None, user: Hashable = None
+    ) -> Inspection:
         """Decode the file once, up to the maximum of seconds; write the prepared WAV if asked.
 
-        Raises InputRefused where nothing can be measured: `invalid_format`, `sample_too_large`,
-        `sample_damaged`, `decode_timeout`, `decode_failed`. It leaves no prepared file behind.
+        Raises InputRefused for a fault of the sample: `invalid_format`, `sample_too_large`, `sample_damaged`,
+        `too_many_samples`. Raises InspectionUnavailable for everything else, and Throttled where `user` has
+        too many inspections. A path named `prepared` is then removed.
         """
-        size = (await asyncio.to_thread(path.stat)).st_size
+        try:
+            async with (
+                self._shares.of(user),
+                opened(original, "rb") as source,
+                opened(prepared, "wb") as target,
+            ):
+                return await self._inspect(source, target)
+        except BaseException as error:
+            if isinstance(prepared, Path):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(prepared)  # at once, also when cancelled
+            if isinstance(error, WorkerFailure | OSError):
+                raise InspectionUnavailable(internal=str(error)) from error
+            raise
+
+    async def _inspect(self, source: BinaryIO | None, target: BinaryIO | None) -> Inspection:
+        files = [each.fileno() for each in (source, target) if each is not None]
+        size = os.fstat(files[0]).st_size
         if size > self._max_bytes:
             raise InputRefused(
                 "sample_too_large",
                 f"sample too large: {size} bytes, at most {self._max_bytes}",
                 {"bytes": size, "max_bytes": self._max_bytes},
             )
-        job = InspectionJob(str(path), str(prepared) if prepared else None, self._max_seconds)
-        try:
-            answer = await self.pool.run(msgspec.msgpack.encode(job))
-        except BaseException as error:
-            if prepared:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(prepared)  # at once, also when cancelled
-            if isinstance(error, WorkerFailure):
-                raise InputRefused(*FAILURES[error.reason]) from error
-            raise
-        return msgspec.msgpack.decode(answer, type=Inspection)
+        job = InspectionJob(self._max_seconds)
+        return msgspec.msgpack.decode(
+            await self.pool.run(msgspec.msgpack.encode(job), files), type=Inspection
+        )
 
     async def aclose(self) -> None:
         await self.pool.aclose()
+
+
+@asynccontextmanager
+async def opened(file: Path | BinaryIO | None, mode: str) -> AsyncIterator[Any]:
+    """A path is opened here, because a worker can open nothing."""
+    if not isinstance(file, Path):
+        yield file
+        return
+    made = await asyncio.to_thread(open, file, mode)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
+from backend.consents.revocation import Revocation, revoke
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
@@ -54,12 +55,6 @@ class Consent(Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class Revocation(Struct, frozen=True, kw_only=True):
-    consent_id: UUID
-    revoked_at: datetime
-    hash: str
-
-
 class ConsentsController(Controller):
     path = "/v1"
     tags = ("consents",)
@@ -67,7 +62,7 @@ class ConsentsController(Controller):
     @get("/consent-statements")
     async def list_statements(self, context: NamedDependency[AppContext]) -> list[ConsentStatement]:
         """The latest version of each, in every locale."""
-        return await context.database.fetch_all(queries.statements, row=ConsentStatement)
+        return await context.database.reads.fetch_all(queries.statements, row=ConsentStatement)
 
     @post("/consents", guards=[require_user], middleware=IDEMPOTENT)
     async def sign_consent(
@@ -97,6 +92,8 @@ class ConsentsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Revocation:
-        """Cancels the attempts under this consent; voices made under it can no longer speak."""
-        parameters = {"consent": consent_id, "user": caller.user_id}
-        return required(await context.database.fetch_one(queries.revoke, parameters, row=Revocation))
+        """Cancels the attempts under this consent; voices made under it can no longer speak.
+
+        A 503 `consent_not_revoked` says that the consent is still in force. The same call again is safe.
+        """
+        return await revoke(context, consent_id, caller.user_id)

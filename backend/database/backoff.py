@@ -1,4 +1,4 @@
-"""Exponential backoff with full jitter: a random delay up to a bound that doubles."""
+"""Backoff with full jitter: a random delay up to a bound that grows with the failures, or with an outage."""
 
 import random
 
@@ -6,6 +6,18 @@ import random
 def full_jitter(tries: int, base: float, cap: float) -> float:
     """Seconds to wait after this try; the first try is 1."""
     return random.uniform(0, min(cap, base * 2 ** min(tries - 1, 30)))  # noqa: S311 - spreads load, guards nothing
+
+
+def outage_delay(
+    lasted: float, retry_after: float | None = None, *, base: float = 2.0, cap: float = 300.0
+) -> float:
+    """Seconds to wait where something has been away for `lasted` seconds: short at first, then in proportion.
+
+    `retry_after` is the least, where the other side says how long.
+    """
+    if retry_after is not None:
+        return max(retry_after, random.uniform(0, min(cap, lasted / 2)))  # noqa: S311
+    return random.uniform(0, min(cap, max(base, lasted / 2)))  # noqa: S311
 
 
 class Backoff:

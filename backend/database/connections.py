@@ -18,6 +18,7 @@ from psycopg.errors import Diagnostic
 from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
+from backend.database.timeouts import Timeouts, time_limit
 from backend.settings.database import DatabaseSettings
 
 C = TypeVar("C", bound=AsyncConnection[Any])
@@ -32,7 +33,7 @@ KEEPALIVE = {
 }
 
 NOTIFICATION = "VCN01"  # the state of a notice that is a notification: its detail is the channel
-AFTER_COMMIT = b"select set_config('voice_clone.notify_after_commit', 'on', false)"
+AFTER_COMMIT = "set_config('voice_clone.notify_after_commit', 'on', false)"
 SEND = b"select voice_clone.send_notifications(%s::text[], %s::text[])"
 
 Notifications = set[tuple[str, str]]  # channel, payload
@@ -57,6 +58,8 @@ class WarmPool(AsyncConnectionPool[C]):
     It has no setting for that; a test verifies this override.
     """
 
+    timeouts = Timeouts()
+
     async def _get_ready_connection(self, timeout: float | None) -> C | None:  # noqa: ASYNC109 - as psycopg's
         if self._pool:
             self._pool.rotate(1)
@@ -74,10 +77,12 @@ async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
         await connection.close()
         await pool.putconn(connection)
         connection = await get_connection(pool)
+    timeouts = pool.timeouts if isinstance(pool, WarmPool) else Timeouts()
     try:
-        pending = await notify_after_commit(connection)
-        yield connection
-        await send_notifications(connection, pending)
+        with time_limit(connection, timeouts.checkout):
+            pending = await prepare_session(connection, timeouts)
+            yield connection
+            await send_notifications(connection, pending)
     finally:
         await pool.putconn(connection)
 
@@ -96,8 +101,8 @@ async def get_connection(pool: AsyncConnectionPool[C]) -> C:
     return connection
 
 
-async def notify_after_commit(connection: AsyncConnection[Any]) -> Notifications:
-    """What the next statements notify is collected here. Set up once for each connection."""
+async def prepare_session(connection: AsyncConnection[Any], timeouts: Timeouts) -> Notifications:
+    """What the next statements notify is collected here. Once for each connection, with its timeouts."""
     pending = _pending.get(connection)
     if pending is None:
         pending = _pending[connection] = set()
@@ -108,7 +113,7 @@ async def notify_after_commit(connection: AsyncConnection[Any]) -> Notifications
                 collected.add((notice.message_detail or "", notice.message_primary or ""))
 
         connection.add_notice_handler(collect)
-        await connection.execute(AFTER_COMMIT)
+        await connection.execute(f"select {AFTER_COMMIT}, {timeouts.set_config()}".encode())
     pending.clear()
     return pending
 

@@ -8,7 +8,8 @@ import psycopg
 import structlog
 
 from backend.database.backoff import Backoff
-from backend.database.connections import session_options
+from backend.database.connections import CONNECT_SECONDS, session_options
+from backend.database.timeouts import time_limit
 from backend.settings.database import DatabaseSettings
 
 log = structlog.get_logger("likeness")
@@ -36,14 +37,16 @@ async def listen(
                 url, **session_options(settings, application_name)
             )
             async with connection:
-                await connection.execute(f"listen {channel}".encode())
+                with time_limit(connection, CONNECT_SECONDS):
+                    await connection.execute(f"listen {channel}".encode())
                 log.info("listening", channel=channel)
                 backoff.reset()
                 on_listening()
                 while True:
                     async for notification in connection.notifies(timeout=CHECK_SECONDS):
                         on_notify(notification.payload)
-                    await connection.execute("select 1")
+                    with time_limit(connection, CONNECT_SECONDS):
+                        await connection.execute("select 1")
         except psycopg.Error as error:
             delay = backoff.next_delay()
             log.warning(

@@ -3,17 +3,25 @@
 Three ways to run SQL, all with the same methods: `database` (each statement on its own, as the service),
 `database.as_caller(caller)` (each on its own, under the caller's row level security), and
 `async with database.transaction() as transaction` (several statements, committed at the end).
+
+Each runs in a share of the pool: `database` in that of writes; `database.reads`, `database.steps` and
+`database.revocations` are the same database in the others.
 """
 
+import asyncio
+import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any, Self, TypeVar, overload
 
 import msgspec
 import psycopg
+import structlog
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Literal
@@ -22,8 +30,12 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from backend.database.caller import Caller
 from backend.database.connections import WarmPool, checkout, session_options
 from backend.database.queries import load_queries
-from backend.errors import AppError, from_postgres
+from backend.database.shares import share_pool
+from backend.database.timeouts import Timeouts
+from backend.errors import AppError, DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
+
+log = structlog.get_logger("likeness")
 
 T = TypeVar("T")
 health = load_queries(__file__)
@@ -31,6 +43,9 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 Row = dict[str, Any]
 Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
+
+REPEAT_SECONDS = (0.05, 0.2)
+NAMED_PARTS = 10  # of a broken installation, in the log
 
 RECONNECT_SECONDS = (
     4.0  # then the next request connects again at once, instead of waiting for a growing backoff
@@ -85,6 +100,20 @@ class Statements(ABC):
         return count
 
 
+async def repeat_once(run: Callable[[], Awaitable[T]]) -> T:
+    """`run` is one transaction: it runs again if a deadlock or a conflict with another rolled it back.
+
+    A moment later, so that the other one has the rows first.
+    """
+    try:
+        return await run()
+    except DatabaseUnavailable as error:
+        if not isinstance(error.__cause__, SerializationFailure | DeadlockDetected):
+            raise
+    await asyncio.sleep(random.uniform(*REPEAT_SECONDS))  # noqa: S311 - spreads load, guards nothing
+    return await run()
+
+
 class Database(Statements):
     """A pool of autocommit connections that reconnects by itself when Postgres is back."""
 
@@ -99,6 +128,28 @@ class Database(Statements):
             configure=configure_json,
             open=False,
         )
+        self._pool.timeouts = Timeouts(settings.statement_timeout, settings.lock_timeout)
+        self._shares = share_pool(settings.pool_size, settings.timeout)
+        self.share = self._shares["writes"]
+
+    def _in_share(self, name: str) -> Self:
+        other = copy(self)
+        other.share = self._shares[name]
+        return other
+
+    @property
+    def reads(self) -> Self:
+        """For statements that wait for no row."""
+        return self._in_share("reads")
+
+    @property
+    def steps(self) -> Self:
+        """For the work that messages request."""
+        return self._in_share("steps")
+
+    @property
+    def revocations(self) -> Self:
+        return self._in_share("revocations")
 
     @property
     def pool(self) -> WarmPool[Connection]:
@@ -113,20 +164,28 @@ class Database(Statements):
         await self._pool.close()
 
     async def probe(self) -> str:
-        """ok, unreachable or not_migrated."""
+        """ok, unreachable, not_migrated, or incomplete: a part of what the migrations created is missing."""
         try:
-            migrated = await self.fetch_value(health.is_migrated, of=bool)
+            if not await self.reads.fetch_value(health.is_migrated, of=bool):
+                return "not_migrated"
+            missing = await self.reads.fetch_value(health.missing_parts, of=list[str]) or []
         except AppError:
             return "unreachable"
-        return "ok" if migrated else "not_migrated"
+        except psycopg.Error as error:  # what the check itself needs is missing
+            missing = [str(error).partition("\n")[0]]
+        if missing:
+            log.error("installation_incomplete", count=len(missing), missing=missing[:NAMED_PARTS])
+        return "incomplete" if missing else "ok"
 
     def as_caller(self, caller: Caller) -> "CallerStatements":
-        return CallerStatements(self, caller)
+        return CallerStatements(self.reads, caller)
 
     @asynccontextmanager
-    async def transaction(self, caller: Caller | None = None) -> AsyncIterator["Transaction"]:
+    async def transaction(
+        self, caller: Caller | None = None, owner: object = None
+    ) -> AsyncIterator["Transaction"]:
         """Commits when the block ends, rolls back when it raises; a caller's row level security applies."""
-        async with self.connection() as connection:
+        async with self.connection(owner) as connection:
             await begin(connection, caller)
             try:
                 yield Transaction(connection)
@@ -140,17 +199,20 @@ class Database(Statements):
             await connection.commit()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Raises driver errors as AppErrors where they are mapped."""
+    async def connection(self, owner: object = None) -> AsyncIterator[Connection]:
+        """Raises driver errors as AppErrors where they are mapped. `owner`: whose rows change, if any do."""
         try:
-            async with checkout(self._pool) as connection:
+            async with self.share.turn(owner), checkout(self._pool) as connection:
                 yield connection
         except psycopg.Error as error:
             raise from_postgres(error) from error
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
-        async with self.connection() as connection:
-            return await run(connection, sql, parameters)
+        async def run_once() -> tuple[list[Row], int]:
+            async with self.connection(owner_of(parameters)) as connection:
+                return await run(connection, sql, parameters)
+
+        return await repeat_once(run_once)
 
 
 class Transaction(Statements):
@@ -175,6 +237,9 @@ class CallerStatements(Statements):
         self._caller = caller
 
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
+        return await repeat_once(lambda: self._run_once(sql, parameters))
+
+    async def _run_once(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
         async with self._database.connection() as connection:
             cursor = AsyncClientCursor(connection, row_factory=dict_row)
             statement = cursor.mogrify(as_query(sql), parameters)
@@ -184,6 +249,10 @@ class CallerStatements(Statements):
             while cursor.nextset():
                 pass
             return await rows_of(cursor), cursor.rowcount
+
+
+def owner_of(parameters: Parameters | None) -> object:
+    return parameters.get("user") if isinstance(parameters, Mapping) else None
 
 
 async def run(connection: Connection, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:

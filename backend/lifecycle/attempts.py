@@ -120,6 +120,7 @@ class Work(Struct, frozen=True, kw_only=True):
     source: str
     provider: str
     region: str
+    account: str | None  # of the open enrollment or the voice; null where there is neither
     name: str
     language: str
     provider_voice_id: str | None
@@ -137,6 +138,7 @@ class Work(Struct, frozen=True, kw_only=True):
     found_requires_verification: bool | None
     settles_in_seconds: float | None
     ready_seconds: float | None  # since the voice was made
+    waiting_seconds: float  # since the step first met an outage
 
 
 async def read_attempt(context: AppContext, caller: Caller, attempt_id: UUID) -> AttemptRow:
@@ -161,4 +163,4 @@ async def list_attempts(
 async def read_events(context: AppContext, caller: Caller, attempt_id: UUID) -> list[AttemptEvent]:
     """The whole timeline of the caller's attempt."""
     parameters = {"attempt": attempt_id, "user": caller.user_id, "after": 0}
-    return await context.database.fetch_all(queries.events, parameters, row=AttemptEvent)
+    return await context.database.reads.fetch_all(queries.events, parameters, row=AttemptEvent)

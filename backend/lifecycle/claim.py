@@ -1,30 +1,38 @@
 """Leases: claiming a step of an attempt, renewing the lease, and the outcome of a step."""
 
 import asyncio
+import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
 from backend.context import AppContext
-from backend.database.backoff import full_jitter
+from backend.database.backoff import full_jitter, outage_delay
 from backend.database.queries import load_queries
-from backend.errors import AppError, StaleLease
+from backend.errors import AppError, DatabaseUnavailable, StaleLease
 from backend.lifecycle.attempts import Work
-from backend.providers.base import ProviderError
+from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
+from backend.providers.places import find_provider
 from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.web.logs import log
+from backend.web.retry_after import MAX_RETRY_AFTER
 
+T = TypeVar("T")
 queries = load_queries(__file__)
 WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
-# The step is tried later. For not_due there is nothing to do: the message is sent when the step is due.
-CLAIMED_LATER = {"busy", "user_busy"}
+# The step is tried later. For not_due and user_busy there is nothing to do: another message is sent when
+# the step is due, or when another step of the same user ends.
+CLAIMED_LATER = {"busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
+FOR_OPERATORS = {ErrorKind.MISCONFIGURED, ErrorKind.MISPLACED}  # nothing changes until they act
+PERSIST_TRIES = 6
+PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS = 0.5, 8.0
 
 
 class StepClaim(Struct, frozen=True, kw_only=True):
@@ -41,6 +49,11 @@ class Step(Struct, frozen=True, kw_only=True):
     work: Work
     epoch: int
     message_id: int | None
+
+    def provider(self) -> VoiceProvider:
+        """Where the attempt's voice is, or will be made. Raises ProviderError if that is not set up here."""
+        work = self.work
+        return find_provider(self.context.providers, work.provider, work.region, work.account)
 
     def write(self, **values: Any) -> dict[str, Any]:
         """The parameters of a write: the common ones and these."""
@@ -77,8 +90,9 @@ def unclaimed(claim: StepClaim | None) -> Outcome:
 
 
 async def mark(step: Step, statement: str, **values: object) -> Outcome:
+    """The end of a runtime sync or a preview."""
     try:
-        await step.context.database.execute(statement, step.write(**values))
+        await persist(lambda: step.context.database.execute(statement, step.write(**values)))
     except StaleLease:
         return Done("stale_lease")
     return Done(str(values["code"] or values["status"]), acknowledged=step.message_id is not None)
@@ -97,8 +111,29 @@ async def renew(step: Step, lease: int) -> None:
             log.warning("lease_not_renewed", attempt_id=str(step.work.attempt_id), code=error.code)
 
 
-def retry_delay(tries: int, error: ProviderError | None = None) -> float:
-    """Seconds until the next try: as the provider says, else exponential with full jitter."""
-    if error is not None and error.retry_after is not None:
-        return error.retry_after
+def retry_delay(tries: int) -> float:
+    """Seconds until the next try of a step that failed by itself: exponential with full jitter."""
     return full_jitter(tries, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
+
+
+def waiting_delay(step: Step, error: AppError | ProviderError) -> float:
+    """Seconds until the next try of a step that met an outage: as the other side says, or longer."""
+    told = error.retry_after if isinstance(error, ProviderError) else None
+    return outage_delay(step.work.waiting_seconds, None if told is None else min(told, MAX_RETRY_AFTER))
+
+
+def is_outage(step: Step, error: ProviderError) -> bool:
+    """Whether the failure is not the attempt's fault: another try may succeed, and none is counted."""
+    level = logging.ERROR if error.kind in FOR_OPERATORS else logging.WARNING
+    log.log(level, "provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
+    return error.kind is not ErrorKind.REJECTED
+
+
+async def persist(write: Callable[[], Awaitable[T]]) -> T:
+    """The write, tried again for about ten seconds while the database is away."""
+    for tries in range(1, PERSIST_TRIES):
+        try:
+            return await write()
+        except DatabaseUnavailable:
+            await asyncio.sleep(full_jitter(tries, PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS))
+    return await write()

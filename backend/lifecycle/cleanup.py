@@ -12,6 +12,7 @@ from backend.context import AppContext
 from backend.database.pool import required
 from backend.lifecycle.claim import queries
 from backend.providers.base import ProviderError, VoiceProvider
+from backend.providers.places import find_provider
 from backend.queues.outcomes import Done, Outcome
 from backend.web.logs import log
 
@@ -23,6 +24,7 @@ class Cleanup(Struct, frozen=True, kw_only=True):
     reason: str | None
     provider: str
     region: str
+    account: str
     label: str
     provider_voice_id: str | None
     settles_in_seconds: float
@@ -40,14 +42,12 @@ async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int 
     work = required(await context.database.fetch_one(queries.begin_cleanup, parameters, row=Cleanup))
     if work.task == "nothing":
         return Done(work.reason)
-    provider = context.providers.get(work.provider)
-    if provider is None or (provider.region or "") != work.region:  # another account would not list it
-        log.error("provider_not_configured", provider=work.provider, region=work.region)
-        return Done("provider_not_configured")
     try:
-        result = await resolve(work, provider)
+        place = (work.provider, work.region, work.account)
+        result = await resolve(work, find_provider(context.providers, *place, region_is_known=True))
     except ProviderError as error:
         log.warning("cleanup_failed", enrollment_id=str(enrollment_id), task=work.task, error=str(error))
+        await context.database.execute(queries.note_failed_cleanup, {**parameters, "code": error.code})
         return Done(error.code)
     if result is None:
         return Done("not_settled")

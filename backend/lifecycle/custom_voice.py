@@ -45,7 +45,7 @@ async def use_custom_voice(
         "voice": new.provider_voice_id,
         "label": found.label,
     }
-    known = await context.database.fetch_one(queries.find_custom_voice, ownership, row=KnownVoice)
+    known = await context.database.reads.fetch_one(queries.find_custom_voice, ownership, row=KnownVoice)
     if known is None or not known.is_usable:
         raise no_such_voice()
     target_model = speakable_model(provider, found)
@@ -56,6 +56,7 @@ async def use_custom_voice(
         "attempt": uuid4(),
         "reflection": reflection_id,
         "region": provider.region or "",
+        "account": provider.accounts[0],
         "target_model": target_model,
         "name": new.name,
         "language": language,

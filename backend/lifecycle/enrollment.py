@@ -10,17 +10,22 @@ has a message.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 from msgspec import structs
 from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
-from backend.database.backoff import full_jitter
-from backend.database.pool import required
-from backend.errors import AppError, DatabaseUnavailable, InvalidInput, StaleLease, StorageUnavailable
-from backend.lifecycle.claim import Step, claimed, queries, retry_delay
+from backend.database.backoff import full_jitter, outage_delay
+from backend.errors import (
+    AppError,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    StaleLease,
+    Unavailable,
+)
+from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
@@ -31,31 +36,16 @@ from backend.providers.base import (
     VoiceProvider,
     new_label,
 )
+from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
-from backend.storage.buckets import SAMPLE_BUCKET
-from backend.storage.client import Storage
+from backend.storage.samples import StoredSample
 from backend.web.logs import log
 
-PASSING = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE}
+NO_SLOT = "The voice provider has no room for another voice."
+OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
+STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
-
-
-class StoredSample:
-    """The prepared sample in Storage, as a provider takes it: WAV, 24 kHz, mono, 16-bit."""
-
-    content_type = "audio/wav"
-
-    def __init__(self, storage: Storage, path: str, size: int) -> None:
-        self._storage = storage
-        self._path = path
-        self.size = size
-
-    async def signed_url(self, seconds: int) -> str:
-        return await self._storage.signed_url(SAMPLE_BUCKET, self._path, seconds)
-
-    def stream(self) -> AsyncIterator[bytes]:
-        return self._storage.stream(SAMPLE_BUCKET, self._path)
 
 
 async def process_attempt(
@@ -66,23 +56,25 @@ async def process_attempt(
     async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
         if not isinstance(step, Step):
             return step
-        provider = context.providers.get(step.work.provider)
-        if provider is None:
-            return await fail(step, "provider_not_configured", "This voice provider is not set up here.")
         try:
+            provider = step.provider()
             if step.work.source == "custom_voice":
                 return await attach_custom(step, provider)
             return await enroll(step, provider)
         except ProviderError as error:
             return await resolve_error(step, error)
-        except StorageUnavailable as error:  # the sample itself may be good
-            return await requeue(step, retry_delay(step.work.process_count), error.code, error.message)
-        except AppError:  # of the database: the sweep requeues the step when the lease ends
+        except StaleLease:
+            return Done("stale_lease")
+        except Unavailable as error:  # Storage or the database; where it stays away, the lease ends
+            delay, code, message = waiting_delay(step, error), error.code, error.message
+            return await persist(lambda: requeue(step, delay, code, message))
+        except AppError:
             raise
         except Exception:  # a bug: the budget limits the retries, and an open enrollment is looked up
             log.exception("process_step_crashed", attempt_id=str(attempt_id))
             delay = retry_delay(step.work.process_count)
-            return await requeue(step, delay, "internal_error", "Something went wrong on our side.")
+            message = "Something went wrong on our side."
+            return await requeue(step, delay, "internal_error", message, is_outage=False)
 
 
 async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
@@ -92,9 +84,13 @@ async def enroll(step: Step, provider: VoiceProvider) -> Outcome:
         if found is not None:
             return await attach(step, work.enrollment_id, work.label or "", found)
         if work.settles_in_seconds is not None and work.settles_in_seconds > 0:
-            message = "The provider did not say whether it made the voice; it is being looked up."
-            return await requeue(step, work.settles_in_seconds, "outcome_unknown", message)
-        await resolve(step, work.enrollment_id, "closed", code="never_made")
+            return await requeue(step, work.settles_in_seconds, "outcome_unknown", OUTCOME_UNKNOWN)
+        try:
+            await resolve(step, work.enrollment_id, "closed", code="never_made")
+        except Conflict as error:
+            if error.code not in STILL_OPEN:
+                raise
+            return await requeue(step, 0, "outcome_unknown", OUTCOME_UNKNOWN)  # the next worker adopts it
     return await create(step, provider)
 
 
@@ -144,11 +140,22 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
         transcript=work.transcript,
         sample=StoredSample(step.context.storage, work.path, work.bytes),
     )
-    settle_seconds = step.context.settings.attempts.enrollment_settle_seconds
-    intent = step.write(label=request.label, kind=provider.voice_kind, settle=settle_seconds)
-    enrollment_id = required(await step.context.database.fetch_value(queries.intend, intent, of=UUID))
+    settings = step.context.settings.providers
+    settle_seconds = settings.enrollment_settle_seconds
+    intent = step.write(
+        label=request.label, kind=provider.voice_kind, settle=settle_seconds, account=provider.accounts[0]
+    )
+    enrollment_id = await step.context.database.fetch_value(queries.intend, intent, of=UUID)
+    if enrollment_id is None:
+        return await wait_for_slot(step) or await requeue(
+            step, outage_delay(step.work.waiting_seconds), "provider_full", NO_SLOT
+        )
     try:
-        enrolled = await provider.enroll(request)
+        async with asyncio.timeout(settings.create_seconds):  # of all that the adapter does
+            enrolled = await provider.enroll(request)
+    except TimeoutError:
+        unheard = Call(provider=provider.name, seconds=0).error(UNKNOWN)
+        return await resolve_error(step, unheard, enrollment_id, settle_seconds)
     except ProviderError as error:
         return await resolve_error(step, error, enrollment_id, settle_seconds)
     return await attach(step, enrollment_id, request.label, enrolled)
@@ -236,15 +243,24 @@ async def resolve_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
 ) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
-    log.warning("provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     unknown = error.kind is ErrorKind.UNKNOWN
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"
         await resolve(step, enrollment_id, status, error.code, error.request_id, settles_in if unknown else 0)
-    if unknown or error.kind in PASSING:
-        delay = retry_delay(step.work.process_count, error)
-        return await requeue(step, delay, error.code, error.message)
+    if error.kind is ErrorKind.FULL and (waiting := await wait_for_slot(step)):
+        return waiting
+    if is_outage(step, error):
+        return await requeue(step, waiting_delay(step, error), error.code, error.message)
     return await fail(step, error.code, error.message, error.request_id)
+
+
+async def wait_for_slot(step: Step) -> Outcome | None:
+    """Queued again until a removed voice has left its slot, at no cost of the budget. None: none will."""
+    try:
+        waits = await step.context.database.fetch_value(queries.wait_for_slot, step.write(), of=bool)
+    except StaleLease:
+        return Done("stale_lease")
+    return Done("slot_awaited", acknowledged=step.message_id is not None) if waits else None
 
 
 async def resolve(
@@ -259,8 +275,10 @@ async def resolve(
     await step.context.database.execute(queries.resolve, step.write(**values, settle=settles_in))
 
 
-async def requeue(step: Step, delay: float, code: str, message: str) -> Outcome:
-    return await end(step, queries.requeue, step.write(delay=delay, code=code, error=message))
+async def requeue(step: Step, delay: float, code: str, message: str, *, is_outage: bool = True) -> Outcome:
+    """Later. An outage is not the attempt's fault, and uses up none of its budget."""
+    values = step.write(delay=delay, code=code, error=message, is_outage=is_outage)
+    return await end(step, queries.requeue, values)
 
 
 async def fail(step: Step, code: str, message: str, request_id: str | None = None) -> Outcome:

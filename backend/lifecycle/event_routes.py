@@ -23,6 +23,7 @@ from backend.errors import InvalidInput, NotFound
 from backend.lifecycle.event_streams import EventHub, EventStream, Transition, queries
 from backend.settings import Settings
 from backend.web.authentication import UserRequest, require_user
+from backend.web.deadlines import ClientDeadlines
 from backend.web.logs import log
 
 EVENT_ID = re.compile(r"[0-9]{1,18}")
@@ -42,9 +43,18 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # else nginx
 class EventStreamResponse(ASGIStreamingResponse):
     """`text/event-stream`, until the attempt is final, the token expires, the client or the process stops."""
 
-    def __init__(self, hub: EventHub, caller: Caller, attempt_id: UUID, after: int, heartbeat: float) -> None:
+    def __init__(
+        self,
+        hub: EventHub,
+        deadlines: ClientDeadlines,
+        caller: Caller,
+        attempt_id: UUID,
+        after: int,
+        heartbeat: float,
+    ) -> None:
         super().__init__(iterator=(), media_type="text/event-stream", headers=HEADERS)
         self._hub = hub
+        self._deadlines = deadlines
         self._caller = caller
         self._attempt_id = attempt_id
         self._after = after
@@ -67,7 +77,7 @@ class EventStreamResponse(ASGIStreamingResponse):
         # Random, so that clients of a stopped process do not all reconnect at the same moment.
         chunk: bytes | None = b"retry: %d\n\n" % random.randint(500, 2500)  # noqa: S311
         while chunk is not None:
-            async with asyncio.timeout(STALLED_HEARTBEATS * self._heartbeat):
+            async with self._deadlines.within(STALLED_HEARTBEATS * self._heartbeat):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             chunk = await stream.next(self._heartbeat)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -97,12 +107,14 @@ class EventsController(Controller):
         """
         after = last_event_id(request.headers.get("last-event-id", ""))
         parameters = {"attempt": attempt_id, "user": request.user.user_id, "after": after}
-        more = await database.fetch_value(queries.has_more_events, parameters, of=bool)
+        more = await database.reads.fetch_value(queries.has_more_events, parameters, of=bool)
         if more is None:
             raise NotFound("There is no such attempt.")
         if not more:
             return ASGIResponse(status_code=204)
-        return EventStreamResponse(hub, request.user, attempt_id, after, settings.server.stream_heartbeat)
+        deadlines: ClientDeadlines = request.app.state.deadlines
+        heartbeat = settings.server.stream_heartbeat
+        return EventStreamResponse(hub, deadlines, request.user, attempt_id, after, heartbeat)
 
 
 class Expiry(Struct):

@@ -78,10 +78,12 @@ class InternalController(Controller):
         self, data: JSONBody[SweepRequest], database: NamedDependency[Database]
     ) -> dict[str, int]:
         """Counts by what was done: expired, sent, requeued, failed, …; empty where nothing was due."""
-        rows = await database.fetch_all(queries.sweep, {"limit": data.limit}, row=SweepCount)
+        rows = await database.steps.fetch_all(queries.sweep, {"limit": data.limit}, row=SweepCount)
         done = {row.what: row.count for row in rows}
         if "errors" in done:
             log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
+        if count := done.get("broken_consents"):
+            log.error("consents_broken", count=count, help="`likeness consents verify` names each entry.")
         return done
 
     @post("/queues/{queue:str}/drain", status_code=200)
@@ -101,7 +103,7 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
     async def run_step(
         row_id: FromPath[UUID], data: JSONBody[StepRequest], context: NamedDependency[AppContext]
     ) -> Outcome:
-        return await step(context, row_id, message_id=data.msg_id)
+        return await step(context.for_steps(), row_id, message_id=data.msg_id)
 
     if not queue.reflection_address:
         return [run_step]
@@ -115,11 +117,11 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
         data: JSONBody[StepRequest],
         context: NamedDependency[AppContext],
     ) -> Outcome:
-        if not await context.database.fetch_value(
+        if not await context.database.reads.fetch_value(
             queries.is_for_reflection, {"attempt": row_id, "reflection": reflection_id}, of=bool
         ):
             raise NotFound("There is no such attempt for this reflection.")
-        return await step(context, row_id, message_id=data.msg_id)
+        return await step(context.for_steps(), row_id, message_id=data.msg_id)
 
     return [run_step, run_step_of_reflection]
 

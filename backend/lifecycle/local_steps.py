@@ -1,7 +1,7 @@
 """The lifecycle's steps in the service's own process, for its drain."""
 
 from backend.context import AppContext
-from backend.errors import AppError, IllegalTransition, NotFound
+from backend.errors import AppError, IllegalTransition, NotFound, Unavailable
 from backend.lifecycle.queues import QUEUES, LifecycleMessage, LifecycleQueue
 from backend.queues.outcomes import Cancel, Outcome, Retry
 from backend.queues.queue import Delivery, Handle, Queue
@@ -20,11 +20,11 @@ def local_step(context: AppContext, queue: LifecycleQueue) -> Handle:
 
     async def handle(delivery: Delivery, message: LifecycleMessage) -> Outcome:
         try:
-            return await step(context, message.id, message_id=delivery.msg_id)
+            return await step(context.for_steps(), message.id, message_id=delivery.msg_id)
         except (NotFound, IllegalTransition) as error:  # the row moved on without this step
             return Cancel(error.code)
         except AppError as error:
-            return Retry(error.retry_after, error.code)
+            return Retry(error.retry_after, error.code, is_outage=isinstance(error, Unavailable))
         except Exception as error:
             log.exception("step_crashed", queue=queue.name, msg_id=delivery.msg_id)
             return Retry(reason=type(error).__name__)

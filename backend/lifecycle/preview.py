@@ -4,8 +4,7 @@ from uuid import UUID
 
 from backend.context import AppContext
 from backend.errors import StorageUnavailable
-from backend.lifecycle.claim import Step, claimed, mark, queries, retry_delay
-from backend.lifecycle.runtime_sync import may_pass
+from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.queues.outcomes import Outcome
 
@@ -30,13 +29,8 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
         if not isinstance(step, Step):
             return step
         work = step.work
-        provider = context.providers.get(work.provider)
-        if provider is None:
-            return await mark_preview(
-                step, "failed", "provider_not_configured", "This voice provider is not set up here."
-            )
         try:
-            clip = await provider.synthesize(
+            clip = await step.provider().synthesize(
                 SpeechRequest(
                     provider_voice_id=work.provider_voice_id or "",
                     target_model=work.target_model or "",
@@ -46,25 +40,21 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
             )
             path = f"{work.user_id}/{work.attempt_id}/preview-{step.epoch}.wav"
             await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
-        except ProviderError as error:
-            status = "required" if may_pass(error) else "failed"
-            delay = retry_delay(work.preview_count, error)
-            return await mark_preview(step, status, error.code, error.message, delay)
-        except StorageUnavailable as error:
-            return await mark_preview(
-                step, "required", error.code, error.message, retry_delay(work.preview_count)
-            )
+        except (ProviderError, StorageUnavailable) as error:
+            if isinstance(error, StorageUnavailable) or is_outage(step, error):
+                return await wait_for_preview(step, error.code, error.message, waiting_delay(step, error))
+            return await mark_preview(step, "failed", error.code, error.message)
         return await mark_preview(step, "rendered", path=path)
 
 
+async def wait_for_preview(step: Step, code: str, message: str, delay: float) -> Outcome:
+    """Later, without a try that counts: the provider or Storage is away."""
+    wait = {"status": "required", "path": None, "delay": delay, "is_outage": True}
+    return await mark(step, queries.mark_preview, code=code, error=message, **wait)
+
+
 async def mark_preview(
-    step: Step,
-    status: str,
-    code: str | None = None,
-    message: str | None = None,
-    delay: float = 0,
-    path: str | None = None,
+    step: Step, status: str, code: str | None = None, message: str | None = None, path: str | None = None
 ) -> Outcome:
-    return await mark(
-        step, queries.mark_preview, status=status, code=code, error=message, delay=delay, path=path
-    )
+    result = {"status": status, "path": path, "delay": 0, "is_outage": False}
+    return await mark(step, queries.mark_preview, code=code, error=message, **result)

@@ -1,6 +1,11 @@
 -- by_id --
 -- under row level security: another's is not there
-select a.* from public.voice_clone_attempts a where a.id = %(attempt)s
+select
+  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
+  a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
+  a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
+from public.voice_clone_attempts a where a.id = %(attempt)s
 
 -- is_for_reflection --
 -- the longer address must be true as well
@@ -27,8 +32,12 @@ left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claime
 select voice_clone.renew_lease(%(attempt)s, %(epoch)s, %(lease)s) as held
 
 -- intend --
--- committed before the provider's call
-select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s, %(settle)s) as id
+-- committed before the provider's call; null where no slot is free yet
+select voice_clone.intend_enrollment(%(attempt)s, %(epoch)s, %(label)s, %(kind)s, %(settle)s, %(account)s) as id
+
+-- wait_for_slot --
+-- false: no voice is being removed, and no deleted one can be
+select voice_clone.wait_for_slot(%(attempt)s, %(epoch)s, %(message)s) as waits
 
 -- resolve --
 -- closed: the provider made no voice; unknown: its label is looked up
@@ -63,18 +72,19 @@ select runtime_status from voice_clone.await_verification(
 select id from voice_clone.fail_attempt(%(attempt)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
 
 -- requeue --
--- later, while the budget lasts
-select id from voice_clone.requeue_attempt(%(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s)
+-- later, while the budget lasts or in an outage
+select id from voice_clone.requeue_attempt(
+  %(attempt)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(message)s, %(is_outage)s)
 
 -- mark_runtime --
 -- what the runtime said of the voice
 select id from voice_clone.mark_runtime(
-  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+  %(attempt)s, %(epoch)s, %(status)s, %(code)s, %(error)s, %(delay)s, %(message)s, %(is_outage)s)
 
 -- mark_preview --
 -- the clip, or why there is none
 select id from voice_clone.mark_preview(
-  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s)
+  %(attempt)s, %(epoch)s, %(status)s, %(path)s, %(code)s, %(error)s, %(delay)s, %(message)s, %(is_outage)s)
 
 -- verification_work --
 -- no row: no such attempt
@@ -89,8 +99,9 @@ select voice_clone.complete_verification(%(attempt)s, %(epoch)s, %(count)s, %(me
 select voice_clone.reject_verification(%(attempt)s, %(epoch)s, %(count)s, %(code)s, %(error)s, %(message)s)
 
 -- postpone_verification --
--- a poll found neither: the wait doubles
-select voice_clone.postpone_verification(%(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s)
+-- a poll found neither: the wait doubles; the error, where no poll is possible
+select voice_clone.postpone_verification(
+  %(attempt)s, %(epoch)s, %(count)s, %(at_least)s, %(message)s, %(code)s, %(error)s)
 
 -- record_verification --
 -- the result that an operator or a webhook reports
@@ -100,13 +111,25 @@ select * from voice_clone.record_verification(%(attempt)s, %(verified)s, %(voice
 -- what there is to do; a removal is committed as an intent before the provider is asked
 select * from voice_clone.begin_cleanup(%(enrollment)s)
 
+-- note_failed_cleanup --
+-- the sweep requests the cleanup again
+select voice_clone.note_failed_cleanup(%(enrollment)s, %(code)s)
+
 -- end_cleanup --
 -- orphaned, closed or removed, unless another cleanup was first; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status
 
+-- begin_object_removal --
+-- no row: the folder was emptied for the last time
+select * from voice_clone.begin_object_removal(%(removal)s)
+
+-- end_object_removal --
+-- the folder was emptied, with the archive of its message
+select voice_clone.end_object_removal(%(removal)s, %(is_final)s, %(message)s)
+
 -- mirror_reflections --
--- a function of the active attempts alone, so one call serves every message of a batch
-select voice_clone.mirror_reflections(%(ids)s)
+-- a function of the active attempts alone, so one call serves every message of a batch; returns those that it left
+select voice_clone.mirror_unlocked_reflections(%(ids)s)
 
 -- events_after --
 -- one query for every attempt that changed and is followed here
@@ -118,11 +141,11 @@ select voice_clone.has_more_events(%(attempt)s, %(user)s, %(after)s)
 
 -- set_slots --
 -- null for no limit; nothing is written where nothing changed
-select voice_clone.set_slots(%(provider)s, %(region)s, %(slots)s)
+select voice_clone.set_slots(%(provider)s, %(region)s, %(slots)s, %(accounts)s)
 
 -- count_enrolled_voices --
 -- counted up to what the account uses: the other voices of the account are not ours
-select voice_clone.count_enrolled_voices(%(provider)s, %(region)s, %(limit)s) as held
+select voice_clone.count_enrolled_voices(%(provider)s, %(region)s, %(limit)s, %(accounts)s) as held
 
 -- launch_gates --
 -- of many requests at once, in their order; null where the reflection is another user's
@@ -137,7 +160,12 @@ select what, count from voice_clone.sweep(%(limit)s)
 
 -- of_reflection --
 -- newest first, with the index on (reflection_id, created_at)
-select a.* from public.voice_clone_attempts a
+select
+  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
+  a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
+  a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
+from public.voice_clone_attempts a
 where a.reflection_id = %(reflection)s
 order by a.created_at desc
 limit %(limit)s
@@ -146,4 +174,4 @@ limit %(limit)s
 -- opened and queued at once: the provider was asked before
 select * from voice_clone.use_custom_voice(
   %(attempt)s, %(user)s, %(reflection)s, %(provider)s, %(region)s, %(voice)s, %(label)s, %(target_model)s,
-  %(name)s, %(language)s, %(preview_required)s)
+  %(name)s, %(language)s, %(preview_required)s, %(account)s)

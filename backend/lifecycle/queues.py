@@ -14,6 +14,7 @@ from backend.context import AppContext
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.mirror import mirror_reflections
+from backend.lifecycle.object_removal import remove_objects
 from backend.lifecycle.preview import render_preview
 from backend.lifecycle.runtime_sync import sync_runtime
 from backend.lifecycle.verification import verify_attempt
@@ -49,6 +50,7 @@ class LifecycleQueue(Struct, frozen=True, kw_only=True):
     handle_batch: HandleBatch | None = None
     batch_size: int = 16
     concurrency: int = 50
+    delay_seconds: float = 0.0
 
     def path(self, message: LifecycleMessage) -> str:
         if self.reflection_address and message.reflection_id:
@@ -65,6 +67,7 @@ class LifecycleQueue(Struct, frozen=True, kw_only=True):
             batch_size=self.batch_size,
             concurrency=self.concurrency,
             limited=self.step is not None,
+            delay_seconds=self.delay_seconds,
         )
 
 
@@ -79,13 +82,25 @@ ALL_QUEUES = [
         reflection_address=f"{ATTEMPT_OF_REFLECTION}/process",
     ),
     LifecycleQueue(name="voice_clone_verify", step=verify_attempt, address=f"{ATTEMPT}/verify"),
-    LifecycleQueue(name="voice_mirror", handle_batch=mirror_reflections, batch_size=200, concurrency=1),
+    LifecycleQueue(
+        name="voice_mirror",
+        handle_batch=mirror_reflections,
+        batch_size=200,
+        concurrency=1,
+        delay_seconds=2.0,  # the database's timeout 'mirror_progress', unless an operator set another
+    ),
     LifecycleQueue(name="voice_runtime_sync", step=sync_runtime, address=f"{ATTEMPT}/runtime-sync"),
     LifecycleQueue(name="voice_preview", step=render_preview, address=f"{ATTEMPT}/preview"),
     LifecycleQueue(
         name="voice_cleanup",
         step=clean_up,
         address="/internal/enrollments/{row_id}/clean-up",
+        concurrency=4,
+    ),
+    LifecycleQueue(
+        name="object_removal",
+        step=remove_objects,
+        address="/internal/object-removals/{row_id}/remove",
         concurrency=4,
     ),
 ]

@@ -3,10 +3,9 @@
 from uuid import UUID
 
 from backend.context import AppContext
-from backend.lifecycle.claim import Step, claimed, mark, queries, retry_delay
-from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
+from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
+from backend.providers.base import ProviderError, VoiceProvider
 from backend.queues.outcomes import Outcome
-from backend.web.logs import log
 
 MISSING = ("voice_missing", "The provider does not have this voice any more. Record a new sample.")
 UNLISTED = ("voice_unlisted", "The provider does not list this new voice yet.")
@@ -20,21 +19,17 @@ async def sync_runtime(context: AppContext, attempt_id: UUID, *, message_id: int
 
 async def sync(step: Step) -> Outcome:
     """The same, for a step that has the lease already."""
-    provider = step.context.providers.get(step.work.provider)
-    if provider is None:
-        return await mark_runtime(
-            step, "failed", "provider_not_configured", "This voice provider is not set up here."
-        )
     try:
+        provider = step.provider()
         problem = await runtime_problem(step, provider)
     except ProviderError as error:
-        status = "pending" if may_pass(error) else "failed"
-        delay = retry_delay(step.work.sync_count, error)
-        return await mark_runtime(step, status, error.code, error.message, delay)
+        if is_outage(step, error):
+            return await wait_for_runtime(step, error.code, error.message, waiting_delay(step, error))
+        return await mark_runtime(step, "failed", error.code, error.message)
     if problem is not None:
         young = provider.limits.listing_lag_seconds - (step.work.ready_seconds or 0)
         if problem == MISSING and young > 0:
-            return await mark_runtime(step, "pending", *UNLISTED, delay=young)
+            return await wait_for_runtime(step, *UNLISTED, delay=young)
         return await mark_runtime(step, "failed", *problem)
     return await mark_runtime(step, "synced")
 
@@ -52,13 +47,16 @@ async def runtime_problem(step: Step, provider: VoiceProvider) -> tuple[str, str
     return None
 
 
-def may_pass(error: ProviderError) -> bool:
-    """Reading and speaking change nothing at the provider, so an unknown outcome may be retried as well."""
-    log.warning("provider_failed", error=str(error))
-    return error.kind in {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE, ErrorKind.UNKNOWN}
+async def wait_for_runtime(step: Step, code: str, message: str, delay: float) -> Outcome:
+    """Later, without a try that counts: the provider is away, or does not list the voice yet."""
+    return await mark(
+        step, queries.mark_runtime, status="pending", code=code, error=message, delay=delay, is_outage=True
+    )
 
 
 async def mark_runtime(
-    step: Step, status: str, code: str | None = None, message: str | None = None, delay: float = 0
+    step: Step, status: str, code: str | None = None, message: str | None = None
 ) -> Outcome:
-    return await mark(step, queries.mark_runtime, status=status, code=code, error=message, delay=delay)
+    return await mark(
+        step, queries.mark_runtime, status=status, code=code, error=message, delay=0, is_outage=False
+    )

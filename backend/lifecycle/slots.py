@@ -28,9 +28,9 @@ async def keep_slots(context: AppContext) -> Never:
 async def store_slots(context: AppContext, provider: VoiceProvider) -> bool:
     """False where the provider or the database did not answer; the stored limit then stays."""
     try:
-        where = {"provider": provider.name, "region": provider.region or ""}
+        where = place(provider)
         slots = await slots_of(context, provider)
-        await context.database.execute(queries.set_slots, {**where, "slots": slots})
+        await context.database.steps.execute(queries.set_slots, {**where, "slots": slots})
     except (ProviderError, AppError) as error:
         log.warning("slots_unknown", provider=provider.name, error=str(error))
         return False
@@ -45,9 +45,17 @@ async def slots_of(context: AppContext, provider: VoiceProvider) -> int | None:
     account = await provider.slots()
     if account is None:
         return provider.limits.slots
-    parameters = {"provider": provider.name, "region": provider.region or "", "limit": account.used}
-    held = await context.database.fetch_value(queries.count_enrolled_voices, parameters, of=int)
+    parameters = {**place(provider), "limit": account.used}
+    held = await context.database.reads.fetch_value(queries.count_enrolled_voices, parameters, of=int)
     return max(0, account.allowed - (account.used - (held or 0)))
+
+
+def place(provider: VoiceProvider) -> dict[str, object]:
+    return {
+        "provider": provider.name,
+        "region": provider.region or "",
+        "accounts": list(provider.accounts),
+    }
 
 
 def name_alternatives(context: AppContext, error: Conflict, full: str) -> Conflict:

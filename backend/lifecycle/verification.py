@@ -12,7 +12,8 @@ from backend.context import AppContext
 from backend.errors import InvalidInput, NotFound, StaleLease
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.claim import queries
-from backend.providers.base import ProviderError
+from backend.providers.base import ErrorKind, ProviderError
+from backend.providers.places import find_provider
 from backend.queues.outcomes import Done, Outcome
 from backend.web.logs import log
 
@@ -28,6 +29,8 @@ class VerificationWork(Struct, frozen=True, kw_only=True):
     lease_epoch: int
     verify_count: int
     provider: str
+    region: str
+    account: str | None
     provider_voice_id: str | None
     verifying_seconds: float | None
 
@@ -61,26 +64,33 @@ async def poll(
     A provider that fails, or is not set up here any more, is polled again: the verification has its own
     deadline, and the voice is the user's.
     """
-    provider = context.providers.get(work.provider)
-    if provider is None:
-        log.error("verification_without_provider", attempt_id=str(attempt_id), provider=work.provider)
-        return queries.postpone_verification, {"at_least": 0.0}
     try:
+        provider = find_provider(context.providers, work.provider, work.region, work.account)
         found = await provider.describe(work.provider_voice_id or "")
     except ProviderError as error:
         log.warning("provider_failed", attempt_id=str(attempt_id), error=str(error))
-        return queries.postpone_verification, {"at_least": error.retry_after or 0.0}
+        return queries.postpone_verification, postponed(error.retry_after or 0.0, error)
     if found is None:
         young = provider.limits.listing_lag_seconds - (work.verifying_seconds or 0)
         if young > 0:
-            return queries.postpone_verification, {"at_least": young}
+            return queries.postpone_verification, postponed(young)
         message = "The provider does not have this voice any more. Record a new sample."
         return queries.reject_verification, {"code": "voice_missing", "error": message}
     if found.is_verified:
         return queries.complete_verification, {}
     if found.verification_refused:
         return queries.reject_verification, {"code": REFUSED, "error": refusal_message()}
-    return queries.postpone_verification, {"at_least": 0.0}
+    return queries.postpone_verification, postponed(0.0)
+
+
+def postponed(at_least: float, error: ProviderError | None = None) -> dict[str, object]:
+    """The attempt says so where no poll is possible, because its voice is not where this service looks."""
+    told = error if error is not None and error.kind is ErrorKind.MISPLACED else None
+    return {
+        "at_least": at_least,
+        "code": told.code if told else None,
+        "error": told.message if told else None,
+    }
 
 
 async def record_verification(

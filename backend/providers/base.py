@@ -42,6 +42,7 @@ class ErrorKind(StrEnum):
     FULL = "full"  # no voice slot is left: retrying changes nothing
     MISCONFIGURED = "misconfigured"  # key, region, plan or model: page someone
     UNKNOWN = "unknown"  # it may have happened: look the label up first
+    MISPLACED = "misplaced"  # the voice is in another region or account: wait for the operator
 
 
 class ProviderError(Exception):
@@ -112,6 +113,7 @@ class Slots(Struct, frozen=True, kw_only=True):
 class Sample(Protocol):
     """The audio to enroll: WAV, 16-bit, mono. Both accessors may be called more than once."""
 
+    path: str  # where the service keeps it
     content_type: str
     size: int  # bytes
 
@@ -164,7 +166,10 @@ class VoiceProvider(Protocol):
 
     name: str
     region: str | None
-    voice_kind: str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, match
+    accounts: tuple[str, ...]  # the names of the account here; a new voice gets the first
+    voice_kind: (
+        str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, instant, reference, match
+    )
     target_model: str  # what voices are made for and spoken with; a voice of another is not served
 
     @property

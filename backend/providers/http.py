@@ -8,8 +8,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +16,7 @@ from msgspec import Struct
 
 from backend.providers.base import ErrorKind, ProviderError, Sample
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
+from backend.web.retry_after import retry_after
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -49,6 +48,11 @@ FULL = Failure(ErrorKind.FULL, "provider_full", "No voice slot is left at the vo
 VOICE_NOT_FOUND = Failure(
     ErrorKind.REJECTED, "voice_not_found", "The voice provider does not know this voice."
 )
+MODEL_MISMATCH = Failure(
+    ErrorKind.REJECTED,
+    "model_mismatch",
+    "The voice was made for another model than it was asked to speak with.",
+)
 TEXT_TOO_LONG = Failure(ErrorKind.REJECTED, "text_too_long", "The text is too long for one utterance.")
 TEXT_EMPTY = Failure(ErrorKind.REJECTED, "text_empty", "There is no text to speak.")
 SAMPLE_TOO_LARGE = Failure(
@@ -57,9 +61,22 @@ SAMPLE_TOO_LARGE = Failure(
 INFERENCE_FAILED = Failure(
     ErrorKind.UNAVAILABLE, "inference_failed", "The voice provider answered with no usable audio."
 )
+QUOTA_EXCEEDED = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_quota_exceeded",
+    "This service's account at the voice provider is used up.",
+)
+PLAN_INSUFFICIENT = Failure(
+    ErrorKind.MISCONFIGURED,
+    "provider_plan_insufficient",
+    "This service's plan at the voice provider does not include cloning.",
+)
 LABEL_INVALID = Failure(ErrorKind.REJECTED, "label_invalid", "A label is 1 to 16 of a-z, 0-9 and _.")
 SAMPLE_UNAVAILABLE = Failure(
     ErrorKind.UNAVAILABLE, "sample_unavailable", "The sample could not be read from storage."
+)
+SAMPLE_MISSING = Failure(
+    ErrorKind.REJECTED, "sample_missing", "The sample is not in storage any more. Record a new one."
 )
 
 BY_STATUS = {
@@ -184,20 +201,6 @@ def by_status(status: int) -> Failure:
     return BY_STATUS.get(status, REJECTED if status >= 400 else MISCONFIGURED)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, which may also be a date."""
-    value = headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
 def parse(call: Call, answer: ProviderResponse, shape: type[T]) -> T:
     """The answer's JSON as `shape`; one that does not fit counts as not heard."""
     try:
@@ -211,21 +214,26 @@ async def signed_url(call: Call, sample: Sample, seconds: int) -> str:
     try:
         return await sample.signed_url(seconds)
     except Exception as error:  # whatever storage raises, nothing was sent to the provider
-        reason = type(error).__name__
-    raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason)
+        failure, reason = unreadable(error), type(error).__name__
+    raise call.error(failure, provider_code=reason)
+
+
+def unreadable(error: Exception) -> Failure:
+    """What it means that the sample cannot be read: it is gone, or storage is away."""
+    return SAMPLE_MISSING if getattr(error, "storage_status", None) == 404 else SAMPLE_UNAVAILABLE
 
 
 async def read_sample(call: Call, sample: Sample) -> AsyncIterator[bytes]:
     """The sample's bytes, exactly `size` of them: a short body must not look like a provider's failure."""
-    sent, reason = 0, None
+    sent, reason, failure = 0, None, SAMPLE_UNAVAILABLE
     try:
         async for chunk in sample.stream():
             sent += len(chunk)
             yield chunk
     except Exception as error:
-        reason = type(error).__name__
+        failure, reason = unreadable(error), type(error).__name__
     if reason or sent != sample.size:
-        raise call.error(SAMPLE_UNAVAILABLE, provider_code=reason or "SizeMismatch")
+        raise call.error(failure, provider_code=reason or "SizeMismatch")
 
 
 def multipart(

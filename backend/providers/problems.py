@@ -33,7 +33,7 @@ def as_app_error(error: ProviderError) -> AppError:
     """A provider's failure as the client sees it: our words, our code as `reason`, their request id."""
     kind = BY_CODE.get(error.code) or BY_KIND.get(error.kind, ProviderUnavailable)
     problem = kind(error.message, extra=extra(error), retry_after=error.retry_after, internal=str(error))
-    if kind is InvalidInput:
+    if kind is InvalidInput or error.kind is ErrorKind.MISPLACED:
         problem.code = error.code
     return problem
 
@@ -42,6 +42,8 @@ def as_speech_error(error: ProviderError) -> AppError:
     """A failed synthesis: the text is at fault, or `inference_failed` (503 while the provider is down)."""
     if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
         return InvalidInput(error.message, code=error.code, field="text")
+    if error.kind is ErrorKind.MISPLACED:
+        return as_app_error(error)
     is_outage = error.kind in OUTAGES and error.code != INFERENCE_FAILED.code
     return (ProviderUnavailable if is_outage else InferenceFailed)(
         error.message,

@@ -1,6 +1,5 @@
 """WAV files: 16-bit mono PCM, from whatever WAV a provider sends."""
 
-import io
 import struct
 
 _PCM, _EXTENSIBLE = 1, 0xFFFE
@@ -17,8 +16,10 @@ def pcm_wav(pcm: bytes, sample_rate: int) -> bytes:
     return header + pcm
 
 
-def mono_wav(data: bytes) -> bytes:
-    """The audio with a plain 44-byte header. Raises ValueError if it is no WAV, or has no audio.
+def plain_wav(data: bytes) -> bytes | None:
+    """The audio with a plain 44-byte header, or None where it must be decoded (decoding.py).
+
+    Raises ValueError if it is no WAV, or has no audio.
 
     A header written before the audio declares 0 bytes or 4 GB: then all that follows it is the audio.
     """
@@ -39,23 +40,4 @@ def mono_wav(data: bytes) -> bytes:
     kind, channels, sample_rate, _, _, bits = layout
     if kind in (_PCM, _EXTENSIBLE) and channels == 1 and bits == 16 and sample_rate > 0:
         return pcm_wav(pcm, sample_rate)
-    return _decoded(data)
-
-
-def _decoded(data: bytes) -> bytes:
-    # Imported here, because they take 26 MB of the service's memory and few providers' files need them.
-    import av
-    import numpy as np
-    from av.error import FFmpegError
-
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=stream.rate)
-            frames = [out for frame in container.decode(stream) for out in resampler.resample(frame)]
-            frames += resampler.resample(None)
-            pcm = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]).astype("<i2")
-            return pcm_wav(pcm.tobytes(), stream.rate)
-    except (FFmpegError, IndexError, ValueError):
-        pass
-    raise ValueError("a WAV file that does not decode")
+    return None

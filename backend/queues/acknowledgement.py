@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from backend.database.backoff import Backoff, full_jitter
+from backend.database.backoff import Backoff, full_jitter, outage_delay
 from backend.database.connections import checkout
 from backend.queues import messages
 from backend.queues.jobs import QueueJob
@@ -19,6 +20,14 @@ from backend.queues.transient import is_transient
 from backend.settings.queues import QueueSettings
 
 log = structlog.get_logger("queues")
+
+
+MAX_SNOOZE_SECONDS = 86_400.0
+
+
+def whole_seconds(seconds: float, cap: float) -> int:
+    """Rounded up, between 0 and the cap; 0 for what is no number."""
+    return math.ceil(min(seconds, cap)) if seconds > 0 else 0
 
 
 class Acknowledgement:
@@ -48,7 +57,7 @@ class Acknowledgement:
                 if not acknowledged:
                     self._acknowledged.append(job.msg_id)
             case Snooze(retry_after=seconds):
-                self._requeue(job, job.tries - 1, max(0, math.ceil(seconds)))
+                self._requeue(job, job.tries - 1, whole_seconds(seconds, MAX_SNOOZE_SECONDS))
             case Retry():
                 self._retry(job, outcome)
 
@@ -63,20 +72,34 @@ class Acknowledgement:
         self._dead.append(letter)
 
     def _retry(self, job: QueueJob, outcome: Retry) -> None:
+        if outcome.is_outage and self._wait(job, outcome):
+            return
         if job.tries >= self._settings.budget:
             reason = f"{outcome.reason} (tried {job.tries} times)"
             self._dead_letter(messages.DeadLetter(job.msg_id, job.body, job.tries, reason))
             return
         base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
         after = outcome.retry_after
-        delay = math.ceil(full_jitter(job.tries, base, cap) if after is None else min(max(0, after), cap))
+        delay = whole_seconds(full_jitter(job.tries, base, cap) if after is None else after, cap)
         if delay <= messages.QUEUE_DELAY_SECONDS:
             self._postponed[job.msg_id] = delay
         else:
             self._requeue(job, job.tries, delay)
 
-    def _requeue(self, job: QueueJob, tries: int, delay: int) -> None:
-        self._requeued.append(messages.RequeuedMessage(job.msg_id, job.body, tries, delay))
+    def _wait(self, job: QueueJob, outcome: Retry) -> bool:
+        """Requeue without counting the try. False where the message has waited as long as it may."""
+        now = datetime.now(UTC)
+        since = job.message.waiting_since or now
+        lasted = max(0.0, (now - since).total_seconds())
+        if lasted > self._settings.outage_seconds:
+            return False
+        base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
+        delay = outage_delay(lasted, outcome.retry_after, base=base, cap=cap)
+        self._requeue(job, job.tries - 1, whole_seconds(delay, cap), since)
+        return True
+
+    def _requeue(self, job: QueueJob, tries: int, delay: int, waiting_since: datetime | None = None) -> None:
+        self._requeued.append(messages.RequeuedMessage(job.msg_id, job.body, tries, delay, waiting_since))
 
     def delays(self) -> set[int]:
         """Seconds after which messages of this batch become visible again."""

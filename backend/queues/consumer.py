@@ -62,6 +62,8 @@ class Consumer:
         self._set_backoff = Backoff()
         self._stopped = asyncio.Event()
         self._handlers_until: float | None = None
+        self._notified_at = 0.0
+        self._awaits_delay = False
 
     async def run(self) -> None:
         """Until stopped and finished. An error that leaves this method is a fault of the runtime."""
@@ -85,6 +87,25 @@ class Consumer:
             await acknowledging
             beating.cancel()
             await self._release(list(self._held))
+
+    def notify(self) -> None:
+        """A message was sent: it is visible now, or after the queue's delay."""
+        self.wake.set()
+        self._notified_at = asyncio.get_running_loop().time()
+        if self.queue.delay_seconds and not self._awaits_delay:
+            self._wake_after_delay(self._notified_at)
+
+    def _wake_after_delay(self, notified_at: float) -> None:
+        """One timer at a time, for the messages of all notifications up to this one."""
+
+        def wake() -> None:
+            self.wake.set()
+            self._awaits_delay = False
+            if self._notified_at > notified_at:
+                self._wake_after_delay(self._notified_at)
+
+        self._awaits_delay = True
+        asyncio.get_running_loop().call_at(notified_at + self.queue.delay_seconds + 0.01, wake)
 
     def stop(self, handlers_until: float | None = None) -> None:
         """Read no more. Running handlers may finish, until that loop time; then `run` returns."""

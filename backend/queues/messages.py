@@ -1,6 +1,7 @@
 """The operations on a queue's messages, on any connection. Each batch is one statement."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -19,12 +20,16 @@ QUEUE_DELAY_SECONDS = 5
 
 
 class RequeuedMessage(Struct, frozen=True):
-    """A message to send again: its text, its tries so far, the seconds until it is visible."""
+    """A message to send again: its text, its tries so far, the seconds until it is visible.
+
+    `waiting_since`, where given, is when it first met an outage.
+    """
 
     msg_id: int
     body: str
     tries: int
     delay: int
+    waiting_since: datetime | None = None
 
 
 class DeadLetter(Struct, frozen=True):
@@ -92,5 +97,6 @@ async def requeue_messages(
             "bodies": [each.body for each in requeued],
             "tries": [each.tries for each in requeued],
             "delays": [each.delay for each in requeued],
+            "waits": [each.waiting_since for each in requeued],
         },
     )

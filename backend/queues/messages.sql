@@ -27,7 +27,9 @@ with acknowledged as materialized (
   select unnest(voice_clone.acknowledge_messages(%(queue)s, %(ids)s)) as id
 )
 select voice_clone.send_messages(
-  %(queue)s, array[requeued.body || jsonb_build_object('tries', requeued.tries)], requeued.delay)
+  %(queue)s,
+  array[requeued.body || jsonb_strip_nulls(jsonb_build_object('tries', requeued.tries, 'waiting_since', requeued.waiting_since))],
+  requeued.delay)
 from acknowledged
-join unnest(%(ids)s::bigint[], %(bodies)s::jsonb[], %(tries)s::int[], %(delays)s::int[])
-  as requeued (id, body, tries, delay) using (id)
+join unnest(%(ids)s::bigint[], %(bodies)s::jsonb[], %(tries)s::int[], %(delays)s::int[], %(waits)s::timestamptz[])
+  as requeued (id, body, tries, delay, waiting_since) using (id)

@@ -13,10 +13,14 @@ class Done(Struct, frozen=True, tag_field="outcome", tag="done"):
 
 
 class Retry(Struct, frozen=True, tag_field="outcome", tag="retry"):
-    """Failed for now: read again after `retry_after` seconds, or after the backoff. The try is counted."""
+    """Failed for now: read again after `retry_after` seconds, or after the backoff.
+
+    The try is counted, unless `is_outage`: what the message needs is away, and the message is not at fault.
+    """
 
     retry_after: float | None = None
     reason: str = "retry"
+    is_outage: bool = False
 
 
 class Cancel(Struct, frozen=True, tag_field="outcome", tag="cancel"):

@@ -19,6 +19,7 @@ class Message(Struct, frozen=True):
     version: int
     enqueued_at: datetime
     tries: int = 0  # counted before the message was requeued
+    waiting_since: datetime | None = None  # when it first met an outage
 
 
 class Delivery(Struct, frozen=True):
@@ -39,7 +40,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     `handle_batch` runs in a transaction of the runtime, which also acknowledges the messages by the outcomes:
     one outcome for each message, in order. The connection's rows have the type that its pool sets.
     `concurrency` is the number of running handlers; of the `limited` queues, no more than MAX_JOBS handlers
-    run at once in a process.
+    run at once in a process. `delay_seconds`: a message may become visible so long after its notification.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     batch_size: int = 50
     concurrency: int = 50
     limited: bool = False
+    delay_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.handle is None) == (self.handle_batch is None):

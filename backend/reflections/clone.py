@@ -1,9 +1,8 @@
 """Cloning for a reflection: a file in the request, or a sample that was inspected before."""
 
-from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
-import anyio
 from msgspec import structs
 
 from backend.context import AppContext
@@ -17,11 +16,13 @@ from backend.samples.inspected import read_inspected
 from backend.samples.preparation import (
     plain_content_type,
     prepare,
+    read_whole,
     require_fit,
     require_size,
     sample_path,
+    temporary_file,
 )
-from backend.samples.uploads import NewAttempt, open_attempt, queue
+from backend.samples.uploads import NewAttempt, check_opening, open_attempt, queue
 from backend.samples.voice_details import VoiceDetails
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.web.idempotency import new_id, once
@@ -30,17 +31,20 @@ queries = load_queries(__file__)
 
 
 async def clone_file(
-    context: AppContext, caller: Caller, original: Path, new: NewAttempt, details: VoiceDetails
+    context: AppContext, caller: Caller, original: BinaryIO, new: NewAttempt, details: VoiceDetails
 ) -> AttemptRow:
-    """A file in the request: checked before anything is stored."""
+    """A file in the request: authorised, then inspected, before anything is stored."""
     content_type = plain_content_type(new.content_type)
     provider = context.choose_provider(new.provider)
     require_size(new.bytes, context.settings.attempts.max_sample_bytes, "sample")
-    prepared = await prepare(context, original, provider.limits, details.language)
+    provider.limits.require_language(details.language)
+    await check_opening(context, caller, new)
+    async with temporary_file() as wav:
+        prepared = await prepare(context, original, wav, provider.limits, caller.user_id)
     attempt_id = new_id()
     path = sample_path(caller.user_id, attempt_id, content_type)
     await open_attempt(context, caller, attempt_id, path, structs.replace(new, content_type=content_type))
-    content = await anyio.Path(original).read_bytes()
+    content = await read_whole(original)
     await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
     try:
         return await queue(context, caller.user_id, attempt_id, details, prepared, delay=0)
@@ -71,6 +75,7 @@ async def clone_sample(
         "region": provider.region or "",
         "preview_required": context.settings.attempts.preview_required,
         "name": name,
+        "per_day": context.settings.attempts.per_day or None,
     }
     try:
         return required(await once(context.database, queries.clone_sample, parameters, row=AttemptRow))

@@ -1,10 +1,9 @@
 """Routes that clone for a reflection in one request: a sample as multipart, or the id of an inspected one."""
 
-from pathlib import Path
-from typing import Any
+import asyncio
+from typing import Any, BinaryIO
 from uuid import UUID
 
-import anyio
 import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.datastructures import UploadFile
@@ -18,11 +17,15 @@ from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
 from backend.reflections.reflections import require_reflection
-from backend.samples.preparation import require_size, workspace
+from backend.samples.preparation import require_size, temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.storage.client import write_whole
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.rate_limits import POLICY
+from backend.web.request_bounds import TAKES_SAMPLE
+from backend.web.requests import read_json
 
 CHUNK = 1 << 18  # bytes
 
@@ -50,7 +53,7 @@ class VoiceCloneController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/clone", middleware=IDEMPOTENT)
+    @post("/clone", middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True, POLICY: "uploads"})
     async def clone_voice(
         self,
         reflection_id: FromPath[UUID],
@@ -62,7 +65,7 @@ class VoiceCloneController(Controller):
         await require_reflection(context, caller, reflection_id)
         kind = request.content_type[0]
         if kind == "application/json":
-            data = read_json(await request.body())
+            data = read_json(await request.body(), CloneSample)
             name = clean_name(data.name)
             attempt = await clone.clone_sample(
                 context, caller, reflection_id, data.sample_id, data.provider, name
@@ -89,8 +92,7 @@ class VoiceCloneController(Controller):
             language=fields.language,
             transcript=clean_transcript(fields.transcript),
         )
-        async with workspace() as folder:
-            original = folder / "original"
+        async with temporary_file() as original:
             size = await spool(sample, original, context.settings.attempts.max_sample_bytes)
             new = NewAttempt(
                 consent_id=fields.consent_id,
@@ -102,21 +104,11 @@ class VoiceCloneController(Controller):
             return await clone.clone_file(context, caller, original, new, details)
 
 
-def read_json(body: bytes) -> CloneSample:
-    try:
-        return msgspec.json.decode(body, type=CloneSample)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(str(error)) from error
-    except msgspec.DecodeError as error:
-        raise MalformedBody(f"The body is not JSON: {error}.") from error
-
-
-async def spool(sample: UploadFile, target: Path, most: int) -> int:
+async def spool(sample: UploadFile, target: BinaryIO, most: int) -> int:
     """Copy the upload into a file and return its size."""
     size = 0
-    async with await anyio.open_file(target, "wb") as file:
-        while chunk := await sample.read(CHUNK):
-            size += len(chunk)
-            require_size(size, most, "sample")
-            await file.write(chunk)
+    while chunk := await sample.read(CHUNK):
+        size += len(chunk)
+        require_size(size, most, "sample")
+        await asyncio.to_thread(write_whole, target, chunk)
     return size

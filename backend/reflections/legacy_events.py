@@ -4,11 +4,9 @@ An event is stored first. Then its recording is inspected like any sample; why i
 as the reason. After an interruption the same event continues from what is stored.
 """
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 from uuid import UUID
 
-import anyio
 import msgspec
 from msgspec import Meta, Struct, to_builtins
 from psycopg.types.json import Jsonb
@@ -16,15 +14,16 @@ from psycopg.types.json import Jsonb
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
-from backend.errors import AppError, InvalidFormat, InvalidInput, SampleTooLarge
+from backend.errors import AppError, InvalidFormat, InvalidInput, SampleTooLarge, StorageUnavailable
 from backend.samples.preparation import (
     PreparedSample,
     plain_content_type,
     prepare,
     prepared_path,
+    read_whole,
     require_size,
     sample_path,
-    workspace,
+    temporary_file,
 )
 from backend.samples.voice_details import Language, clean_name, clean_transcript
 from backend.storage.buckets import SAMPLE_BUCKET
@@ -100,10 +99,10 @@ async def clone_recording(context: AppContext, decision: Decision, wanted: Recor
     provider = context.choose_provider(wanted.provider)
     name = clean_name(wanted.name or decision.reflection_name or "")
     transcript = clean_transcript(wanted.transcript)
-    async with workspace() as folder:
-        original = folder / "original"
+    provider.limits.require_language(wanted.language)
+    async with temporary_file() as original, temporary_file() as wav:
         await fetch(context, decision, wanted.recording, original)
-        prepared = await prepare(context, original, provider.limits, wanted.language)
+        prepared = await prepare(context, original, wav, provider.limits, decision.user_id)
         paths = await store(context, decision, original, prepared)
     parameters = {
         **paths,
@@ -115,14 +114,14 @@ async def clone_recording(context: AppContext, decision: Decision, wanted: Recor
         "transcript": transcript,
         "content_type": prepared.content_type,
         "bytes": prepared.bytes,
-        "prepared_bytes": prepared.wav_bytes,
+        "prepared_bytes": len(prepared.wav),
         "measures": Jsonb(to_builtins(prepared.inspection)),
         "preview_required": context.settings.attempts.preview_required,
     }
     return required(await context.database.fetch_one(queries.accept, parameters, row=Decision))
 
 
-async def fetch(context: AppContext, decision: Decision, recording: Recording, target: Path) -> None:
+async def fetch(context: AppContext, decision: Decision, recording: Recording, target: BinaryIO) -> None:
     """Copy the recording into a file. Refuses a recording of another user."""
     owner, *rest = recording.path.split("/")
     if owner != str(decision.user_id) or not rest or {"", ".", ".."} & set(rest):
@@ -134,11 +133,13 @@ async def fetch(context: AppContext, decision: Decision, recording: Recording, t
         raise InvalidInput("The recording is not in Storage.", code="recording_missing")
     most = context.settings.attempts.max_sample_bytes
     require_size(info.size, most, "recording")
-    await context.storage.download_to(recording.bucket, recording.path, target, most)
+    size = await context.storage.download_to(recording.bucket, recording.path, target, most)
+    if size != info.size:
+        raise StorageUnavailable(internal=f"{size} bytes came of {info.size}")
 
 
 async def store(
-    context: AppContext, decision: Decision, original: Path, prepared: PreparedSample
+    context: AppContext, decision: Decision, original: BinaryIO, prepared: PreparedSample
 ) -> dict[str, str]:
     """Store the recording and its prepared WAV in the sample bucket. The attempt has the event's id."""
     assert decision.user_id is not None  # noqa: S101 - a received event has an owner
@@ -147,11 +148,10 @@ async def store(
         "path": sample_path(decision.user_id, decision.id, content_type),
         "prepared_path": prepared_path(decision.user_id, decision.id),
     }
-    files = [
-        (paths["path"], original, content_type),
+    objects = [
+        (paths["path"], await read_whole(original), content_type),
         (paths["prepared_path"], prepared.wav, "audio/wav"),
     ]
-    for path, file, content_type in files:
-        content = await anyio.Path(file).read_bytes()
+    for path, content, content_type in objects:
         await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
     return paths

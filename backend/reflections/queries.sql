@@ -24,8 +24,8 @@ select exists (select from voice_clone.launch_gate(%(reflection)s, %(user)s))
 select * from voice_clone.retry_attempt(%(reflection)s, %(user)s)
 
 -- active --
--- the attempt that a retry is about, and what was measured of its sample; under row level security
-select to_jsonb(a) as attempt, s.measures
+-- what a retry needs of the attempt it is about, and what was measured of its sample; under row level security
+select a.id, a.provider, a.language, s.measures
 from public.voice_clone_attempts a
 left join public.voice_samples s on s.id = a.sample_id
 where a.reflection_id = %(reflection)s and a.is_active
@@ -46,4 +46,5 @@ select * from voice_clone.restore_attempt(%(reflection)s, %(user)s)
 -- clone_sample --
 -- opened and queued at once: the sample passed before
 select * from voice_clone.clone_sample(
-  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s)
+  %(attempt)s, %(user)s, %(sample)s, %(reflection)s, %(provider)s, %(region)s, %(preview_required)s, %(name)s,
+  %(per_day)s)

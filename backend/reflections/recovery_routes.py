@@ -14,6 +14,7 @@ from backend.reflections import retry as retrying
 from backend.reflections.reflections import owner_step, queries
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.rate_limits import POLICY
 
 
 class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +28,7 @@ class RecoveryController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/retry", middleware=IDEMPOTENT)
+    @post("/retry", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
     async def retry(
         self,
         reflection_id: FromPath[UUID],

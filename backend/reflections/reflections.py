@@ -21,7 +21,7 @@ async def owner_step(context: AppContext, caller: Caller, reflection_id: UUID, s
 
 async def require_reflection(context: AppContext, caller: Caller, reflection_id: UUID) -> None:
     parameters = {"reflection": reflection_id, "user": caller.user_id}
-    if not await context.database.fetch_value(queries.exists, parameters, of=bool):
+    if not await context.database.reads.fetch_value(queries.exists, parameters, of=bool):
         raise no_reflection()
 
 

@@ -19,7 +19,9 @@ queries = load_queries(__file__)
 
 
 class ActiveAttempt(Struct, frozen=True, kw_only=True):
-    attempt: AttemptRow
+    id: UUID
+    provider: str
+    language: str | None
     measures: Inspection | None
 
 
@@ -31,16 +33,16 @@ async def retry(
     active = await mine.fetch_one(queries.active, {"reflection": reflection_id}, row=ActiveAttempt)
     parameters = {"reflection": reflection_id, "user": caller.user_id}
     statement = queries.retry
-    wanted = provider_name or (active.attempt.provider if active else None)
+    wanted = provider_name or (active.provider if active else None)
     provider = context.choose_provider(wanted)
     if provider_name is not None:
         if active is not None and active.measures is not None:
-            provider.limits.require_language(active.attempt.language or "")
+            provider.limits.require_language(active.language or "")
             require_fit(active.measures, provider.limits, "Retry elsewhere, or clone another sample.")
         statement = queries.retry_elsewhere
         parameters |= {
             "attempt": new_id(),
-            "failed": active.attempt.id if active else None,
+            "failed": active.id if active else None,
             "provider": provider.name,
             "region": provider.region or "",
             "preview_required": context.settings.attempts.preview_required,

@@ -30,6 +30,7 @@ from backend.samples.alternatives import alternatives, with_alternatives
 from backend.samples.voice_details import Language, clean_name
 from backend.web.authentication import UserRequest, require_user
 from backend.web.idempotency import IDEMPOTENT, once
+from backend.web.rate_limits import POLICY
 
 PREVIEW_URL_SECONDS = 600
 ATTEMPTS_SHOWN = 50
@@ -91,7 +92,7 @@ class ReflectionsController(Controller):
         context: NamedDependency[AppContext],
     ) -> ReflectionVoice:
         parameters = {"reflection": reflection_id, "user": caller.user_id}
-        row = await context.database.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
+        row = await context.database.reads.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
         if row is None:
             raise no_reflection()
         url = None
@@ -102,7 +103,7 @@ class ReflectionsController(Controller):
             voice=row.voice, gate=row.gate, source=row.source, preview_url=url, alternatives=others
         )
 
-    @patch("/voice", status_code=202)
+    @patch("/voice", status_code=202, opt={POLICY: "uploads"})
     async def use_custom_voice(
         self,
         reflection_id: FromPath[UUID],
@@ -123,7 +124,7 @@ class ReflectionsController(Controller):
         )
         return Attempt.of(await use_custom_voice(context, caller, reflection_id, new))
 
-    @post("/voice/preview", middleware=IDEMPOTENT)
+    @post("/voice/preview", middleware=IDEMPOTENT, opt={POLICY: "previews"})
     async def request_preview(
         self,
         reflection_id: FromPath[UUID],

@@ -1,13 +1,15 @@
 """Sample preparation: a sample is inspected by content, checked against the provider's limits, and converted.
 
-A refused sample leaves nothing behind: the uploaded object and temporary files are deleted.
+A refused sample leaves nothing behind. A sample is refused for what was found in it, and for nothing else:
+what fails on our side is InspectionUnavailable, and the uploaded object stays for the next try.
 """
 
-import shutil
+import builtins
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import BinaryIO, cast
 from uuid import UUID
 
 import anyio
@@ -15,7 +17,7 @@ from msgspec import Struct, to_builtins
 
 from backend.audio.inspect import Inspection
 from backend.context import AppContext
-from backend.errors import AppError, InvalidFormat, SampleRefused, SampleTooLarge, Unavailable
+from backend.errors import AppError, InspectionUnavailable, InvalidFormat, SampleRefused, SampleTooLarge
 from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
@@ -42,8 +44,7 @@ class PreparedSample(Struct, frozen=True, kw_only=True):
     inspection: Inspection
     content_type: str  # of the original, by content
     bytes: int  # of the original
-    wav: Path
-    wav_bytes: int
+    wav: builtins.bytes
 
 
 def sample_path(user_id: UUID, attempt_id: UUID, content_type: str) -> str:
@@ -74,34 +75,48 @@ def require_size(size: int, most: int, field: str) -> None:
 
 
 @asynccontextmanager
-async def workspace() -> AsyncIterator[Path]:
-    """A temporary folder for the files of one sample."""
-    folder = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="likeness-sample-")))
+async def temporary_file() -> AsyncIterator[BinaryIO]:
+    """A file without a name: nothing is left of it when the process ends, however it ends.
+
+    Raises InspectionUnavailable where it cannot be made or written, as on a full or read-only disk.
+    """
     try:
-        yield folder
-    finally:
-        await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+        file = await anyio.to_thread.run_sync(make_temporary_file)
+        try:
+            yield file
+        finally:
+            file.close()
+    except OSError as error:
+        raise InspectionUnavailable(internal=f"temporary file: {error.strerror or error}") from error
 
 
-async def prepare(context: AppContext, original: Path, limits: Limits, language: str) -> PreparedSample:
+def make_temporary_file() -> BinaryIO:
+    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
+
+
+async def prepare(
+    context: AppContext, original: BinaryIO, wav: BinaryIO, limits: Limits, user_id: UUID | None
+) -> PreparedSample:
     """Inspect and prepare in one decoding; refuse with what was measured and what would pass."""
-    size = (await anyio.Path(original).stat()).st_size
+    size = os.fstat(original.fileno()).st_size
     if size == 0:
         raise InvalidFormat("The file is empty.", field="sample")
-    limits.require_language(language)
-    wav = original.with_name("prepared.wav")
     try:
-        inspection = await context.inspector.inspect(original, prepared=wav)
+        inspection = await context.inspector.inspect(original, prepared=wav, user=user_id)
     except InputRefused as error:
         raise from_audio(error) from error
     require_fit(inspection, limits, "Record the sample again and upload it to the same URL.")
     return PreparedSample(
-        inspection=inspection,
-        content_type=inspection.content_type,
-        bytes=size,
-        wav=wav,
-        wav_bytes=(await anyio.Path(wav).stat()).st_size,
+        inspection=inspection, content_type=inspection.content_type, bytes=size, wav=await read_whole(wav)
     )
+
+
+async def read_whole(file: BinaryIO) -> bytes:
+    def read() -> bytes:
+        file.seek(0)
+        return file.read()
+
+    return await anyio.to_thread.run_sync(read)
 
 
 def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # noqa: A002 - as in AppError
@@ -119,9 +134,7 @@ def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # n
 
 
 def from_audio(error: InputRefused) -> AppError:
-    """Unreadable audio is 400, readable but unusable audio is 422, a shutdown is 503."""
-    if error.code == "inspector_closed":
-        return Unavailable(error.message)
+    """Unreadable audio is 400, readable but unusable audio is 422."""
     kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(
         error.code, SampleRefused
     )

@@ -20,6 +20,7 @@ from backend.voices.voices import Voice, find_voice
 from backend.web.authentication import UserRequest, require_user
 from backend.web.background import Background
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.rate_limits import POLICY
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class CloneController(Controller):
     guards = (require_user,)
     tags = ("clone",)
 
-    @post("/upload-url", middleware=IDEMPOTENT)
+    @post("/upload-url", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
     async def open_upload(
         self, data: JSONBody[NewUpload], request: UserRequest, context: NamedDependency[AppContext]
     ) -> OpenUpload:
@@ -58,7 +59,7 @@ class CloneController(Controller):
         )
         return await uploads.open_upload(context, request.user, new)
 
-    @post("/finalize", middleware=IDEMPOTENT)
+    @post("/finalize", middleware=IDEMPOTENT, opt={POLICY: "finalizations"})
     async def finalize(
         self,
         data: JSONBody[FinalizeUpload],

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import datetime
 from math import ceil
+from typing import BinaryIO
 from uuid import UUID
 
-import anyio
 from msgspec import Struct, structs, to_builtins
 from psycopg.types.json import Jsonb
 
@@ -20,10 +20,12 @@ from backend.errors import (
     NotFound,
     SampleRefused,
     SampleTooLarge,
+    StorageUnavailable,
 )
 from backend.lifecycle.attempts import AttemptRow, read_attempt
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.slots import name_alternatives
+from backend.samples.inspections import Lease, inspection_lease
 from backend.samples.preparation import (
     PreparedSample,
     plain_content_type,
@@ -31,15 +33,18 @@ from backend.samples.preparation import (
     prepared_path,
     require_size,
     sample_path,
-    workspace,
+    temporary_file,
 )
 from backend.samples.voice_details import VoiceDetails
 from backend.storage.buckets import SAMPLE_BUCKET
+from backend.storage.client import ObjectInfo
 from backend.web.background import Background
-from backend.web.idempotency import new_id, once
+from backend.web.idempotency import has_result, new_id, once
 
 queries = load_queries(__file__)
 MESSAGE_MARGIN_SECONDS = 5  # after the wait, before a consumer takes over an inline attempt
+REMOVE_SECONDS = 10.0  # less than the lease of an inspection
+FAULTS_OF_THE_SAMPLE = (InvalidFormat, SampleRefused, SampleTooLarge)
 
 
 class Upload(Struct, frozen=True, kw_only=True):
@@ -93,9 +98,29 @@ async def open_attempt(
         "content_type": new.content_type,
         "bytes": new.bytes,
         "preview_required": context.settings.attempts.preview_required,
+        "per_day": context.settings.attempts.per_day or None,
     }
     try:
         return required(await once(context.database, queries.open, parameters, row=Opened)).voice_id
+    except Conflict as error:
+        raise name_alternatives(context, error, provider.name) from error
+
+
+async def check_opening(context: AppContext, caller: Caller, new: NewAttempt) -> None:
+    """Raises what open_attempt would raise."""
+    if has_result():  # an earlier request with this idempotency key opened it
+        return
+    provider = context.choose_provider(new.provider)
+    parameters = {
+        "user": caller.user_id,
+        "consent": new.consent_id,
+        "reflection": new.reflection_id,
+        "per_day": context.settings.attempts.per_day or None,
+        "provider": provider.name,
+        "region": provider.region or "",
+    }
+    try:
+        await context.database.execute(queries.check_opening, parameters)
     except Conflict as error:
         raise name_alternatives(context, error, provider.name) from error
 
@@ -138,33 +163,63 @@ async def finalize(
             await take_upload(context, upload, details)
         except IllegalTransition:  # a concurrent finalize was first; return its attempt
             return await read_attempt(context, caller, upload.id)
-        work = background.start(process_attempt(context, upload.id, early=True))
+        work = background.start(process_attempt(context.for_steps(), upload.id, early=True))
         await asyncio.wait({work}, timeout=context.settings.attempts.finalize_wait)
     return await read_attempt(context, caller, upload.id)
 
 
 async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
-    """Check the uploaded object and queue its attempt; a refused object is deleted."""
-    info = await context.storage.info(SAMPLE_BUCKET, upload.path)
-    if info is None:
+    """Inspect the uploaded object and queue its attempt; a refused object is deleted."""
+    provider = context.choose_provider(upload.provider)
+    provider.limits.require_language(details.language)
+    async with (
+        context.inspector.turns.of(upload.id),
+        inspection_lease(context, upload.id, upload.user_id) as lease,
+        temporary_file() as original,
+        temporary_file() as wav,
+    ):
+        found = await find_object(context, upload)
+        try:
+            await download(context, upload, found, original)
+            prepared = await prepare(context, original, wav, provider.limits, upload.user_id)
+        except FAULTS_OF_THE_SAMPLE:
+            await remove_inspected(context, upload, found, lease)
+            raise
+        delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
+        await queue(context, upload.user_id, upload.id, details, prepared, delay, lease)
+
+
+async def find_object(context: AppContext, upload: Upload) -> ObjectInfo:
+    found = await context.storage.info(SAMPLE_BUCKET, upload.path)
+    if found is None:
         raise Conflict(
             "Nothing has been uploaded yet.",
             code="upload_missing",
             help="PUT the file to the upload_url that /api/clone/upload-url gave, then finalize.",
         )
+    return found
+
+
+async def download(context: AppContext, upload: Upload, found: ObjectInfo, original: BinaryIO) -> None:
     most = context.settings.attempts.max_sample_bytes
-    provider = context.choose_provider(upload.provider)
-    async with workspace() as folder:
-        original = folder / "original"
-        try:
-            require_size(info.size, most, "sample")
-            await context.storage.download_to(SAMPLE_BUCKET, upload.path, original, most)
-            prepared = await prepare(context, original, provider.limits, details.language)
-        except (InvalidFormat, SampleRefused, SampleTooLarge):
+    require_size(found.size, most, "sample")
+    size = await context.storage.download_to(SAMPLE_BUCKET, upload.path, original, most)
+    if size != found.size:
+        raise StorageUnavailable(internal=f"{size} bytes came of {found.size}")
+
+
+async def remove_inspected(context: AppContext, upload: Upload, inspected: ObjectInfo, lease: Lease) -> None:
+    """Remove the object that was inspected, and no other: its user may have uploaded another meanwhile.
+
+    Storage deletes by path alone. While the lease holds, no other call removes this object, and nothing can
+    be uploaded to a path that is taken; so what has this version now has it until it is removed here.
+    """
+    async with asyncio.timeout(REMOVE_SECONDS):
+        if not await lease.renew():
+            return
+        present = await context.storage.info(SAMPLE_BUCKET, upload.path)
+        if present == inspected:
             await context.storage.remove(SAMPLE_BUCKET, [upload.path])
-            raise
-        delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
-        await queue(context, upload.user_id, upload.id, details, prepared, delay)
 
 
 async def queue(
@@ -174,11 +229,11 @@ async def queue(
     details: VoiceDetails,
     prepared: PreparedSample,
     delay: int,
+    lease: Lease | None = None,
 ) -> AttemptRow:
     """Store the prepared WAV, then queue the attempt; consumers get its message after `delay` seconds."""
     path = prepared_path(user_id, attempt_id)
-    content = await anyio.Path(prepared.wav).read_bytes()
-    await context.storage.upload(SAMPLE_BUCKET, path, content, "audio/wav", upsert=True)
+    await context.storage.upload(SAMPLE_BUCKET, path, prepared.wav, "audio/wav", upsert=True)
     parameters = {
         "attempt": attempt_id,
         "user": user_id,
@@ -189,7 +244,8 @@ async def queue(
         "bytes": prepared.bytes,
         "measures": Jsonb(to_builtins(prepared.inspection)),
         "prepared_path": path,
-        "prepared_bytes": len(content),
+        "prepared_bytes": len(prepared.wav),
         "delay": delay,
+        "inspection": lease.epoch if lease else None,
     }
     return required(await context.database.fetch_one(queries.queue, parameters, row=AttemptRow))

@@ -1,37 +1,35 @@
 """A small pool of processes for jobs that are heavy, or that hostile input could crash or hang.
 
 A worker starts when a job needs one, stays for the next jobs, and ends after IDLE_SECONDS without one.
-A worker that dies, or is killed at its deadline, fails only its own job. Workers see nothing of the
-environment: no key, no address, no open connection.
+A worker that dies, or is killed at its deadline, fails only its own job. Workers see nothing of the service:
+no environment, no open connection, no file but those of the job, and no network (restrictions.py).
 """
 
 import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from backend.sandbox.errors import InputRefused
 from backend.sandbox.frames import HEADER, NO_MEMORY, OK, REFUSED, RefusedFrame
 
 IDLE_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
-KEPT_VARIABLES = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "SYSTEMROOT",
+LOADER_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # some Pythons do not start without them
+START = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from backend.sandbox.worker import main; main({module!r}, {limits})"
 )
 
 
@@ -40,6 +38,7 @@ class Reason(StrEnum):
     CRASH = "crash"  # the process died by itself
     MEMORY = "memory"
     FAULT = "fault"  # an exception in the job's own code
+    START = "start"  # no worker could be started
     CLOSED = "closed"  # the pool was closed
 
 
@@ -52,8 +51,17 @@ class WorkerFailure(Exception):  # noqa: N818 - a failure of the worker, not the
         self.detail = detail
 
 
+class Worker(Struct, frozen=True, eq=False):
+    """A process and the socket to it. `descriptors` is the same socket, which can also send open files."""
+
+    process: Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    descriptors: socket.socket
+
+
 class WorkerPool:
-    """Runs `handle(request)` of a module in a child process. Close it with `aclose`."""
+    """Runs `handle(request, files)` of a module in a child process. Close it with `aclose`."""
 
     def __init__(
         self,
@@ -65,26 +73,30 @@ class WorkerPool:
         memory_bytes: int = 512 << 20,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        self._arguments = ("-m", "backend.sandbox.worker", module, str(memory_bytes), str(cpu_seconds))
+        self._module = module
+        self._limits = (memory_bytes, cpu_seconds)
         self._wall_seconds = wall_seconds
         self._idle_seconds = idle_seconds
         self._free = asyncio.Semaphore(size)
-        self._workers: set[Process] = set()
-        self._idle: deque[tuple[float, Process]] = deque()  # since when, oldest first
+        self._workers: set[Worker] = set()
+        self._idle: deque[tuple[float, Worker]] = deque()  # since when, oldest first
         self._reaper: asyncio.Task[None] | None = None  # runs while a worker is idle
         self._closed = False
 
     @property
     def process_ids(self) -> list[int]:
-        return [worker.pid for worker in self._workers if worker.returncode is None]
+        return [each.process.pid for each in self._workers if each.process.returncode is None]
 
-    async def run(self, request: bytes) -> bytes:
-        """Raises InputRefused when the job refuses its input, and WorkerFailure when no response comes."""
+    async def run(self, request: bytes, files: Sequence[int] = ()) -> bytes:
+        """`files` are descriptors of open files, which the job may read and write.
+
+        Raises InputRefused when the job refuses its input, and WorkerFailure when no response comes.
+        """
         async with self._free:
             worker = await self._take()
             try:
                 async with asyncio.timeout(self._wall_seconds):
-                    status, response = await _exchange(worker, request)
+                    status, response = await _exchange(worker, request, files)
             except BaseException as error:  # CancelledError too: this worker is still busy with the job
                 await self._end(worker)
                 if isinstance(error, EOFError | OSError):  # a TimeoutError is an OSError
@@ -108,22 +120,23 @@ class WorkerPool:
         for worker in list(self._workers):
             await self._end(worker)
 
-    async def _take(self) -> Process:
+    async def _take(self) -> Worker:
         """The worker that was used last, so that the others can end; a new one where none is idle."""
         if self._closed:
             raise WorkerFailure(Reason.CLOSED)
         while self._idle:
             _, worker = self._idle.pop()
-            if worker.returncode is None:
+            if worker.process.returncode is None:
                 return worker
             await self._end(worker)
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, *self._arguments, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_environment()
-        )
+        try:
+            worker = await start_worker(self._module, self._limits)
+        except OSError as error:  # no memory, or too many processes or open files
+            raise WorkerFailure(Reason.START, str(error)) from error
         self._workers.add(worker)
         return worker
 
-    def _keep(self, worker: Process) -> None:
+    def _keep(self, worker: Worker) -> None:
         self._idle.append((time.monotonic(), worker))
         if self._reaper is None or self._reaper.done():
             self._reaper = asyncio.create_task(self._end_idle())
@@ -142,35 +155,58 @@ class WorkerPool:
                 self._idle.popleft()
                 await self._end(worker)
 
-    async def _end(self, worker: Process) -> None:
-        if worker.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)  # worker.kill() may reap it and lose the exit code
-        if worker.stdin is not None:
-            worker.stdin.close()
-        await worker.wait()
+    async def _end(self, worker: Worker) -> None:
+        """Kills the worker and what it may have started: they are one process group."""
+        if worker.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(
+                    worker.process.pid, signal.SIGKILL
+                )  # process.kill() may reap it and lose the exit code
+        worker.writer.close()
+        worker.descriptors.close()
+        await worker.process.wait()
         self._workers.discard(worker)
 
-    def _post_mortem(self, worker: Process, error: Exception) -> WorkerFailure:
+    def _post_mortem(self, worker: Worker, error: Exception) -> WorkerFailure:
         if self._closed:
             return WorkerFailure(Reason.CLOSED)
         if isinstance(error, TimeoutError):
             return WorkerFailure(Reason.DEADLINE, f"{self._wall_seconds} s")
-        if worker.returncode == -signal.SIGXCPU:
+        if worker.process.returncode == -signal.SIGXCPU:
             return WorkerFailure(Reason.DEADLINE, "CPU time")
-        return WorkerFailure(Reason.CRASH, f"exit code {worker.returncode}")
+        return WorkerFailure(Reason.CRASH, f"exit code {worker.process.returncode}")
 
 
-async def _exchange(worker: Process, request: bytes) -> tuple[int, bytes]:
-    assert worker.stdin is not None  # noqa: S101 - both are pipes
-    assert worker.stdout is not None  # noqa: S101
-    worker.stdin.write(HEADER.pack(OK, len(request)) + request)
-    await worker.stdin.drain()
-    status, size = HEADER.unpack(await worker.stdout.readexactly(HEADER.size))
-    return status, await worker.stdout.readexactly(size)
+async def start_worker(module: str, limits: tuple[int, ...]) -> Worker:
+    """Python in isolated mode: it reads no environment, and only what is installed beside it."""
+    code = START.format(
+        root=str(ROOT), module=module, limits=", ".join(str(each) for each in (*limits, os.getpid()))
+    )
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as unused:
+        unused.enter_context(ours)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-X", "utf8", "-c", code),
+                stdin=theirs.fileno(),
+                stdout=DEVNULL,
+                stderr=DEVNULL,
+                env={name: os.environ[name] for name in LOADER_VARIABLES if name in os.environ},
+                start_new_session=True,
+            )
+        descriptors = unused.enter_context(ours.dup())
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        unused.pop_all()
+    return Worker(process, reader, writer, descriptors)
 
 
-def _environment() -> dict[str, str]:
-    """One thread each: the pool's size is the parallelism."""
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+async def _exchange(worker: Worker, request: bytes, files: Sequence[int]) -> tuple[int, bytes]:
+    header = HEADER.pack(OK, len(request))
+    if files:  # the worker has read all that was sent before, so there is room for the header
+        socket.send_fds(worker.descriptors, [header], files)
+    else:
+        worker.writer.write(header)
+    worker.writer.write(request)
+    await worker.writer.drain()
+    status, size = HEADER.unpack(await worker.reader.readexactly(HEADER.size))
+    return status, await worker.reader.readexactly(size)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from backend.settings.attempts import AttemptSettings
 from backend.settings.database import DatabaseSettings
+from backend.settings.limits import LimitSettings
 from backend.settings.providers import ProviderSettings
 from backend.settings.queues import QueueSettings
 from backend.settings.sections import SettingsError, read_section
@@ -25,6 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     supabase: SupabaseSettings
     providers: ProviderSettings
     attempts: AttemptSettings
+    limits: LimitSettings
     queues: QueueSettings
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from backend.settings.sections import Count, Seconds, Section
+from backend.settings.sections import Count, Section
 
 
 class AttemptSettings(Section, frozen=True, kw_only=True):
@@ -13,8 +13,7 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     finalize_wait: Annotated[float, Meta(ge=0)] = field(name="FINALIZE_WAIT_SECONDS", default=10.0)
     max_sample_bytes: Count = field(name="MAX_SAMPLE_BYTES", default=10_485_760)
     lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
-    # after a create, how long its voice may still appear: the call's timeout and the provider's listing lag
-    enrollment_settle_seconds: Seconds = field(name="ENROLLMENT_SETTLE_SECONDS", default=150.0)
+    per_day: Annotated[int, Meta(ge=0)] = field(name="ATTEMPTS_PER_DAY", default=100)  # of one user; 0: any
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 

@@ -18,6 +18,9 @@ class DatabaseSettings(Section, frozen=True, kw_only=True):
     listen_url: str = field(name="LISTEN_DATABASE_URL", default="")
     pool_size: Count = field(name="DATABASE_POOL_SIZE", default=16)
     timeout: Seconds = field(name="DATABASE_TIMEOUT_SECONDS", default=2.0)  # to get a connection
+    # what the server cancels: a statement, or an idle transaction; the wait for one locked row
+    statement_timeout: Seconds = field(name="DATABASE_STATEMENT_TIMEOUT_SECONDS", default=15.0)
+    lock_timeout: Seconds = field(name="DATABASE_LOCK_TIMEOUT_SECONDS", default=2.0)
     # None for a transaction pooler; a number prepares a statement after that many uses
     prepare_threshold: Annotated[int, Meta(ge=0)] | None = field(
         name="DATABASE_PREPARE_THRESHOLD", default=None

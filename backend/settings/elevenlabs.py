@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from backend.settings.accounts import account_names, account_problems
 from backend.settings.sections import plain_base
 
 HOSTS = {  # host → region in which the data stays
@@ -17,6 +18,7 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
     api_key: str
     base_url: str = "https://api.elevenlabs.io"
     model_id: str = "eleven_multilingual_v2"
+    account: str = ""  # its names, comma-separated
     output_format: str = "pcm_24000"
     create_seconds: float = 120.0
     call_seconds: float = 20.0
@@ -26,6 +28,10 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"ElevenLabsConfig(region={self.region!r}, model_id={self.model_id!r})"
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return account_names(self.account, "elevenlabs", self.api_key)
 
     @property
     def base(self) -> str:
@@ -43,6 +49,7 @@ class ElevenLabsConfig(Struct, frozen=True, kw_only=True):
             found.append("ELEVENLABS_API_KEY is missing")
         elif self.api_key != self.api_key.strip():
             found.append("ELEVENLABS_API_KEY has spaces around it")
+        found += account_problems("ELEVENLABS_ACCOUNT", self.account, self.api_key)
         url = plain_base(self.base_url)
         host = (url and url.hostname) or ""
         if url is None:

@@ -13,3 +13,5 @@ class QueueSettings(Section, frozen=True, kw_only=True):
     budget: Count = field(name="MESSAGE_BUDGET", default=16)  # tries before a message is a dead letter
     retry_base_seconds: Annotated[float, Meta(ge=0)] = field(name="RETRY_BASE_SECONDS", default=1.0)
     retry_cap_seconds: Seconds = field(name="RETRY_CAP_SECONDS", default=300.0)
+    # how long a message waits for a service that is away before its tries count
+    outage_seconds: Seconds = field(name="OUTAGE_SECONDS", default=86_400.0)

@@ -1,11 +1,13 @@
 """Settings of the Qwen adapter, and their checks: key, region and base URL must agree."""
 
+import math
 import re
 from typing import Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from backend.settings.accounts import account_names, account_problems
 from backend.settings.sections import plain_base
 
 TARGET_MODEL = "qwen3-tts-vc-2026-01-22"
@@ -21,14 +23,23 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
     region: str
     base_url: str | None = None  # if it is not the region's own host
     workspace_id: str | None = None
+    account: str = ""  # its names, comma-separated
     target_model: str = TARGET_MODEL
     send_sample_as: Literal["signed_url", "data_url"] = "signed_url"
-    signed_url_seconds: int = 300  # longer than create_seconds, so a queued fetch still succeeds
     create_seconds: float = 120.0
     call_seconds: float = 20.0
     speech_seconds: float = 60.0
     page_size: int = 100
     listing_lag_seconds: float = 15.0
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return account_names(self.account, "qwen", self.api_key, self.workspace_id or "")
+
+    @property
+    def signed_url_seconds(self) -> int:
+        """Longer than the create call, so that a fetch that Qwen queued still succeeds."""
+        return max(300, math.ceil(self.create_seconds) + 60)
 
     def __repr__(self) -> str:
         return f"QwenConfig(region={self.region!r}, target_model={self.target_model!r})"
@@ -52,6 +63,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
             found.append("QWEN_API_KEY is missing")
         elif not self.api_key.startswith("sk-") or self.api_key != self.api_key.strip():
             found.append("QWEN_API_KEY is not a key: keys start with sk- and hold no spaces")
+        found += account_problems("QWEN_ACCOUNT", self.account, self.api_key)
         if not self.region:
             found.append("QWEN_REGION is missing: beijing or singapore, where the key was made")
         elif self.region not in REGIONS:

@@ -12,6 +12,9 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     host: str = field(name="HOST", default="127.0.0.1")
     port: Annotated[int, Meta(ge=0, le=65535)] = field(name="PORT", default=8000)
     workers: Count = field(name="WORKERS", default=1)
+    http2: bool = field(name="HTTP2", default=False)  # without TLS (h2c), for a proxy that speaks it
+    # how long a client may send nothing in the head or the body of a request, or between two requests
+    request_timeout: Seconds = field(name="REQUEST_TIMEOUT_SECONDS", default=10.0)
     service_url: str = field(name="SERVICE_URL", default="")  # at which consumers reach the service
     cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
     stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)

@@ -14,6 +14,7 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
     jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off": only the secret is trusted
     jwt_issuer: str = field(name="JWT_ISSUER", default="")
     jwt_audience: str = field(name="JWT_AUDIENCE", default="authenticated")
+    allow_anonymous: bool = field(name="ALLOW_ANONYMOUS_USERS", default=False)
 
     def __post_init__(self) -> None:
         url = self.url.rstrip("/")

@@ -11,14 +11,18 @@ from msgspec import Meta, Struct
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.providers.base import ProviderError, SpeechRequest
+from backend.providers.places import find_provider
 from backend.providers.problems import as_speech_error
-from backend.voices.voices import find_voice
+from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
+from backend.web.rate_limits import POLICY, RateLimits
+
+LONGEST_TEXT = 10_000  # characters; a provider may accept less
 
 
 class NewSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice_id: UUID
-    text: Annotated[str, Meta(min_length=1)]
+    text: Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
     format: Literal["wav"] = "wav"
 
 
@@ -27,26 +31,36 @@ class SpeechController(Controller):
     guards = (require_user,)
     tags = ("speech",)
 
-    @post(status_code=200)
+    @post(status_code=200, opt={POLICY: "speech"})
     async def generate(
-        self, data: JSONBody[NewSpeech], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+        self,
+        data: JSONBody[NewSpeech],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        limits: NamedDependency[RateLimits],
     ) -> Response[bytes]:
         """A WAV file (16-bit PCM, mono), spoken with the model that the voice was made for.
 
-        502 `inference_failed` where the provider cannot speak it, 503 with `Retry-After` while it is down.
+        502 `inference_failed` where the provider cannot speak it, 503 with `Retry-After` while it is down,
+        or while another account or region of the provider is set up than the voice's.
         """
-        voice = await find_voice(context, caller, data.voice_id)
-        provider = context.choose_provider(voice.tts_provider)
+        voice = await find_speaking_voice(context, caller, data.voice_id)
         request = SpeechRequest(
             provider_voice_id=voice.provider_voice_id,
             target_model=voice.provider_target_model,
             text=data.text,
             language=voice.language,
         )
+        await limits.use("characters", caller.user_id, len(data.text))
+        place = (voice.tts_provider, voice.provider_region, voice.provider_account)
         try:
-            speech = await provider.synthesize(request)
+            speech = await find_provider(context.providers, *place).synthesize(request)
         except ProviderError as error:
+            # Where it was removed meanwhile, that is why it failed.
+            await find_speaking_voice(context, caller, data.voice_id)
             raise as_speech_error(error) from error
+        # Deleted or revoked while it spoke: nothing that it said is sent.
+        await find_speaking_voice(context, caller, data.voice_id)
         return Response(
             speech, media_type="audio/wav", headers={"content-disposition": 'inline; filename="speech.wav"'}
         )

@@ -4,11 +4,9 @@ import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
-import anyio
 import msgspec
 from msgspec import Struct
 
@@ -22,6 +20,8 @@ CHUNK = 1 << 18  # bytes
 PAGE = 1000  # objects of one listing
 KEY_REFUSED = (401, 403)
 PROBE_SECONDS = 3.0
+CALL_SECONDS = 20.0
+TRANSFER_SECONDS = 60.0  # of a whole upload, or of a download into a file
 
 
 class StorageRefused(AppError):  # noqa: N818 - as the other errors
@@ -66,10 +66,15 @@ class SignedUrl(Struct, frozen=True):
 
 
 class ObjectInfo(Struct, frozen=True):
+    """Equal for one version of an object: a replacement has another `version`."""
+
     name: str
     size: int
     content_type: str | None = None
     etag: str | None = None
+    id: str | None = None
+    version: str | None = None
+    last_modified: str | None = None
 
 
 class Listed(Struct, frozen=True):
@@ -129,21 +134,20 @@ class Storage:
         except FAILURES as error:
             raise unavailable(error) from error
 
-    async def download_to(self, bucket: str, path: str, target: Path, max_bytes: int) -> int:
-        """Copy the object into a file; its size. Past `max_bytes`, SampleTooLarge, and no file is left."""
+    async def download_to(self, bucket: str, path: str, target: BinaryIO, max_bytes: int) -> int:
+        """Copy the object into an open file; its size. SampleTooLarge past `max_bytes`."""
         size = 0
         try:
-            async with await anyio.open_file(target, "wb") as file:
+            async with asyncio.timeout(TRANSFER_SECONDS):
                 async for chunk in self.stream(bucket, path):
                     size += len(chunk)
                     if size > max_bytes:
                         raise SampleTooLarge(
                             help=f"At most {max_bytes} bytes.", extra={"max_bytes": max_bytes}
                         )
-                    await file.write(chunk)
-        except BaseException:
-            await anyio.Path(target).unlink(missing_ok=True)
-            raise
+                    await asyncio.to_thread(write_whole, target, chunk)
+        except TimeoutError as error:
+            raise unavailable(error) from error
         return size
 
     async def upload(
@@ -156,7 +160,13 @@ class Storage:
         upsert: bool = False,
     ) -> None:
         headers = {"content-type": content_type, "x-upsert": str(upsert).lower()}
-        await self._call("POST", f"/object/{object_path(bucket, path)}", content=content, headers=headers)
+        await self._call(
+            "POST",
+            f"/object/{object_path(bucket, path)}",
+            content=content,
+            headers=headers,
+            total_seconds=TRANSFER_SECONDS,
+        )
 
     async def remove(self, bucket: str, paths: Sequence[str]) -> int:
         """The number of objects that existed."""
@@ -165,7 +175,11 @@ class Storage:
 
     async def list(self, bucket: str, folder: str = "") -> list[str]:
         """The names of all objects in a folder; folders in it are left out."""
-        names: list[str] = []
+        return [each.name for each in await self._entries(bucket, folder) if each.id is not None]
+
+    async def _entries(self, bucket: str, folder: str) -> Sequence[Listed]:
+        """The objects of a folder, and the folders in it."""
+        entries: list[Listed] = []
         offset = 0
         while True:
             body = {
@@ -175,10 +189,22 @@ class Storage:
                 "sortBy": {"column": "name", "order": "asc"},
             }
             page = decode(await self._call("POST", f"/object/list/{quote(bucket)}", json=body), list[Listed])
-            names += [each.name for each in page if each.id is not None]
+            entries += page
             offset += len(page)
             if len(page) < PAGE:
-                return names
+                return entries
+
+    async def walk(self, bucket: str, folder: str) -> AsyncIterator[str]:
+        """The paths of all objects in a folder and below it."""
+        folders = [folder]
+        while folders:
+            parent = folders.pop()
+            for entry in await self._entries(bucket, parent):
+                path = f"{parent}/{entry.name}"
+                if entry.id is None:
+                    folders.append(path)
+                else:
+                    yield path
 
     async def ping(self) -> None:
         """Raises when Storage does not respond or refuses the key; a missing bucket is no error."""
@@ -200,11 +226,19 @@ class Storage:
         return "ok"
 
     async def _call(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **body: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        total_seconds: float = CALL_SECONDS,
+        **body: Any,
     ) -> bytes:
         headers = {**self._headers, **(headers or {})}
         try:
-            async with self._http.request(method, self._base + path, headers=headers, **body) as response:
+            async with self._http.request(
+                method, self._base + path, headers=headers, total_seconds=total_seconds, **body
+            ) as response:
                 content = await response.read()
         except FAILURES as error:
             raise unavailable(error) from error
@@ -213,9 +247,9 @@ class Storage:
 
 
 class StorageProfiles:
-    """The embedded provider's voices as objects of one bucket. A key is a path."""
+    """Voices that no vendor keeps, as objects of one bucket. A key is a path."""
 
-    def __init__(self, storage: Storage, bucket: str = "local-voices") -> None:
+    def __init__(self, storage: Storage, bucket: str) -> None:
         self._storage = storage
         self._bucket = bucket
 
@@ -240,6 +274,13 @@ class StorageProfiles:
 
     async def delete(self, key: str) -> None:
         await self._storage.remove(self._bucket, [key])
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """An unbuffered file may take less than it is given, as on a disk that is almost full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def upload_path(bucket: str, path: str) -> str:

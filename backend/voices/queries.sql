@@ -10,6 +10,11 @@ select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.pro
   v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at
 from public.voices v where v.id = %(voice)s
 
+-- to_speak --
+-- under row level security: another's, or a deleted one, is not there
+select v.language, v.tts_provider, v.provider_region, v.provider_account, v.provider_voice_id, v.provider_target_model
+from public.voices v where v.id = %(voice)s
+
 -- remove --
 -- soft; the reflections that used it have no voice from now on
 select voice_clone.delete_voice(%(voice)s, %(user)s) as deleted

@@ -41,7 +41,7 @@ class VoicesController(Controller):
     async def delete_voice(
         self, voice_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> None:
-        """Soft: the voice stays at its provider. Reflections that spoke with it have no voice from now on."""
+        """Soft: silent at once, also where it is used as a custom voice; removed after its retention."""
         parameters = {"voice": voice_id, "user": caller.user_id}
         if not await context.database.fetch_value(queries.remove, parameters, of=bool):
             raise NotFound("There is no such voice.")

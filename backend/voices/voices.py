@@ -30,6 +30,25 @@ class Voice(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class SpeakingVoice(Struct, frozen=True, kw_only=True):
+    """What a voice speaks with, and where."""
+
+    language: str
+    tts_provider: str
+    provider_region: str
+    provider_account: str
+    provider_voice_id: str
+    provider_target_model: str
+
+
+async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUID) -> SpeakingVoice:
+    mine = context.database.as_caller(caller)
+    voice = await mine.fetch_one(queries.to_speak, {"voice": voice_id}, row=SpeakingVoice)
+    if voice is None:
+        raise NotFound("There is no such voice.")
+    return voice
+
+
 async def find_voice(context: AppContext, caller: Caller, voice_id: UUID) -> Voice:
     voice = await context.database.as_caller(caller).fetch_one(queries.by_id, {"voice": voice_id}, row=Voice)
     if voice is None:

@@ -7,6 +7,7 @@ The key is claimed before the route runs. The row is stored with the key in the 
 that the retry after a crash returns the same row. The response is stored last, and replayed.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -21,11 +22,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from backend.database.pool import Database, required
+from backend.database.pool import Database, repeat_once, required
 from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidInput
 from backend.web.authentication import require_user
 from backend.web.logs import log
+from backend.web.request_bounds import TAKES_SAMPLE
 
 T = TypeVar("T")
 queries = load_queries(__file__)
@@ -35,6 +37,8 @@ KEY = re.compile(rb"[ -~]{1,255}")
 REPLAYED = (b"idempotency-replayed", b"true")
 MULTIPART = "multipart/form-data"
 CHUNK = 1 << 18  # bytes
+LARGEST_ANSWER = 65_536  # bytes; the database refuses more
+RENEW_SECONDS = 2.0  # a third of the lease: the timeout `idempotency_lease`
 
 
 class KeyClaim(Struct, frozen=True, kw_only=True):
@@ -57,6 +61,12 @@ def new_id() -> UUID:
     return claim.id if claim else uuid4()
 
 
+def has_result() -> bool:
+    """Whether an earlier request with this key created its row, which `once` then returns."""
+    claim = _claim.get()
+    return claim is not None and claim.result is not None
+
+
 async def once(
     database: Database, statement: str, parameters: Mapping[str, Any], *, row: type[T]
 ) -> T | None:
@@ -66,12 +76,20 @@ async def once(
         return await database.fetch_one(statement, parameters, row=row)
     if claim.result is not None:
         return msgspec.convert(claim.result, row)
-    async with database.transaction() as transaction:
+    made = await repeat_once(lambda: create(database, claim, statement, parameters))
+    return None if made is None else msgspec.convert(made, row)
+
+
+async def create(
+    database: Database, claim: KeyClaim, statement: str, parameters: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The row, stored with the key in one transaction."""
+    async with database.transaction(owner=parameters.get("user")) as transaction:
         made = await transaction.fetch_one(statement, parameters)
         if made is not None:
             kept = {"id": claim.id, "epoch": claim.epoch, "result": Jsonb(made)}
             await transaction.execute(queries.keep_result, kept)
-    return None if made is None else msgspec.convert(made, row)
+    return made
 
 
 class CapturedResponse:
@@ -88,12 +106,17 @@ class CapturedResponse:
             await send(message)
 
     def to_columns(self) -> dict[str, Any]:
-        """Nulls for a response that the client should retry: a 5xx, or one with Retry-After."""
+        """Nulls for a response that the client should retry: a 5xx, or one with Retry-After; and a large one.
+
+        The next call then runs the route again, with the row that was stored.
+        """
         start: Any = self.messages[0]
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
         if start["status"] >= 500 or any(name.lower() == "retry-after" for name, _ in headers):
             return {"status": None, "headers": None, "body": None}
         body = b"".join(message.get("body", b"") for message in self.messages[1:])
+        if len(body) > LARGEST_ANSWER:
+            return {"status": None, "headers": None, "body": None}
         return {"status": start["status"], "headers": Jsonb(headers), "body": body}
 
 
@@ -113,14 +136,18 @@ class Idempotency:
         request = Request[Any, Any, Any](scope, receive, send)
         await require_user(request, request.route_handler)
         key = checked_key(value)
-        form = await request.form() if request.content_type[0] == MULTIPART else FormMultiDict()
+        form = await request.form() if reads_form(request) else FormMultiDict()
         database: Database = request.app.state.database
         try:
             claim = await claim_key(database, request, key, form)
             if claim.status is not None:
                 await replay(claim, send)
                 return
-            response = await self._run(claim, scope, receive)
+            renewing = asyncio.create_task(renew(database, claim))
+            try:
+                response = await self._run(claim, scope, receive)
+            finally:
+                renewing.cancel()
         finally:
             await form.close()
         await store(database, claim, response)
@@ -137,6 +164,12 @@ class Idempotency:
 
 
 IDEMPOTENT = [Idempotency]
+
+
+def reads_form(request: Request[Any, Any, Any]) -> bool:
+    """Where the route reads one. A body that is read as a form here cannot be read as JSON there."""
+    is_form = request.content_type[0] == MULTIPART
+    return is_form and bool(request.route_handler.opt.get(TAKES_SAMPLE))
 
 
 def checked_key(value: bytes) -> str:
@@ -166,6 +199,17 @@ async def store(database: Database, claim: KeyClaim, response: CapturedResponse)
         log.warning("response_not_stored", code=error.code, internal=error.internal)
 
 
+async def renew(database: Database, claim: KeyClaim) -> None:
+    """While the call runs, so that a key whose process was killed is free soon."""
+    held: bool | None = True
+    while held:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            held = await database.fetch_value(queries.renew, {"id": claim.id, "epoch": claim.epoch}, of=bool)
+        except AppError as error:  # the next renewal may still be in time
+            log.warning("key_not_renewed", code=error.code, internal=error.internal)
+
+
 async def replay(claim: KeyClaim, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in claim.headers or ()]
     await send({
@@ -183,7 +227,7 @@ async def fingerprint(request: Request[Any, Any, Any], form: FormMultiDict) -> b
     scope = request.scope
     parts = [request.method.encode(), scope["path"].encode(), scope["query_string"]]
     kind = request.content_type[0]
-    if kind == MULTIPART:
+    if reads_form(request):
         for name, value in sorted(form.multi_items(), key=lambda item: item[0]):
             parts += [name.encode(), await part(value)]
     else:

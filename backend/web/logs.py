@@ -16,13 +16,15 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 REDACTED = "[redacted]"
 SECRET_NAME = re.compile(r"token|secret|password|authorization|cookie|signature|api_?key", re.IGNORECASE)
 SECRET_TEXT = re.compile(
-    r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*"  # a JWT
+    r"(?-i:eyJ)[\w.-]{16,}"  # a JWT, or a part of one; no two matches begin in the same run of characters
     r"|\b(?:sk|sb_secret|sb_publishable|xi)[-_][\w-]{8,}"  # keys of vendors and of Supabase
     r"|(?<=earer )[\w.~+/-]{8,}=*"
     r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"  # user:password of a URL
     r"|(?<=[?&])(?:[\w-]*(?:token|signature|credential|key)|expires|sig)=[^\s&\"'\\]+",  # of a signed URL
     re.IGNORECASE,
 )
+LONGEST_VALUE = 8192  # characters of one value, so that the search for secrets is bounded
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 QUIET = ("aiohttp", "psycopg.pool", "_granian")
 
 EventDict = MutableMapping[str, Any]
@@ -37,7 +39,9 @@ def configure_logging(level: str = "info", format: str = "json") -> None:  # noq
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        bound_values,
         redact_names,
+        *([escape_control] if console else []),
     ]
     render = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(to_json)
     structlog.configure(
@@ -71,6 +75,24 @@ def redact_names(_: object, __: str, event: EventDict) -> EventDict:
     for name in event:
         if SECRET_NAME.search(name):
             event[name] = REDACTED
+    return event
+
+
+def bound_values(_: object, __: str, event: EventDict) -> EventDict:
+    """A long text keeps its begin and its end: the last lines of a traceback name the error."""
+    for name, value in event.items():
+        if isinstance(value, bytes | bytearray):
+            value = repr(bytes(value[:LONGEST_VALUE]))
+        if isinstance(value, str) and len(value) > LONGEST_VALUE:
+            event[name] = f"{value[: LONGEST_VALUE // 4]} … {value[-LONGEST_VALUE // 2 :]}"
+    return event
+
+
+def escape_control(_: object, __: str, event: EventDict) -> EventDict:
+    """JSON escapes them by itself; a terminal would obey them. Line ends of tracebacks stay."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
     return event
 
 

@@ -19,11 +19,14 @@ from backend.errors import (
     NotFound,
     TooLarge,
     from_postgres,
+    from_unexpected,
 )
 from backend.web.logs import log, request_id
 
 NAMED_FIELD = re.compile(r"field `(.+?)`")
 MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
+LONGEST_ECHO = 400  # characters
+MOST_ECHOED = 100  # elements of a list
 NO_BODY = "'data'"  # the whole message of Litestar for an absent body
 
 
@@ -43,7 +46,7 @@ class RouterError(AppError):
 
 def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
     error = as_app_error(exception)
-    if error.status >= 500:
+    if error.status >= 500 or isinstance(exception, psycopg.Error):
         is_expected = isinstance(exception, AppError | psycopg.OperationalError)
         log.error(
             "request_failed",
@@ -73,7 +76,18 @@ def problem(error: AppError) -> dict[str, Any]:
         "help": error.help,
         "request_id": request_id.get(),
     }
-    return {name: value for name, value in body.items() if value is not None}
+    return {name: shorten(value) for name, value in body.items() if value is not None}
+
+
+def shorten(value: Any) -> Any:
+    """No text of a client is repeated at length, wherever an error quotes it."""
+    if isinstance(value, str) and len(value) > LONGEST_ECHO:
+        return f"{value[:LONGEST_ECHO]}…"
+    if isinstance(value, dict):
+        return {name: shorten(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [shorten(each) for each in value[:MOST_ECHOED]]
+    return value
 
 
 def as_app_error(exception: Exception) -> AppError:
@@ -83,6 +97,8 @@ def as_app_error(exception: Exception) -> AppError:
         return from_validation(exception)
     if isinstance(exception, HTTPException):
         return from_framework(exception)
+    if isinstance(exception, psycopg.Error):
+        return from_unexpected(exception)
     return exception if isinstance(exception, AppError) else AppError()
 
 

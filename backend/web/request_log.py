@@ -5,11 +5,15 @@ The line has the route's template, never the path, which may contain personal da
 
 import re
 import time
+from collections.abc import Iterable
+from typing import cast
 from uuid import uuid4
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.web.logs import log, request_id
+from backend.web.rate_limits import HEADERS, RateLimitHeaders
+from backend.web.request_bounds import SAFE_HEADERS
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
@@ -34,7 +38,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], identity_header]
+                limits = cast("RateLimitHeaders", scope["state"].get(HEADERS, ()))
+                message["headers"] = [*safe_headers(message["headers"], identity_header), *limits]
             await send(message)
 
         try:
@@ -53,6 +58,15 @@ class RequestLog:
                 **scope["state"].get("log", {}),
             )
             request_id.reset(restore)
+
+
+def safe_headers(
+    headers: Iterable[tuple[bytes, bytes]], identity: tuple[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Nothing is cached unless its route says so: answers are private, and some hold signed URLs."""
+    given = [*headers]
+    names = {name.lower() for name, _ in given}
+    return [*given, identity, *(header for header in SAFE_HEADERS if header[0] not in names)]
 
 
 def incoming_id(scope: Scope) -> str | None:

@@ -5,11 +5,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import typer
 
+from backend.settings.providers import ProviderName
 from scripts.local.dev import FAULTS, cancelled_by_signal
 from scripts.local.main_job import DemoError, Result, run_main_job
 from scripts.local.product import running_everything
@@ -17,9 +18,7 @@ from scripts.local.sample import speak_sample
 
 
 def demo(
-    provider: Annotated[
-        Literal["local", "qwen", "elevenlabs"], typer.Option(help="qwen and elevenlabs are simulated.")
-    ] = "local",
+    provider: Annotated[ProviderName, typer.Option(help="All but local are simulated.")] = "local",
     sample: Annotated[
         Path | None, typer.Option(help="A WAV recording of 3 to 60 seconds; synthesized if not given.")
     ] = None,

@@ -11,6 +11,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from backend.settings.providers import ProviderName
 from scripts.local.product import running_everything
 from scripts.local.supabase.postgres import PostgresError
 from scripts.local.supabase.processes import ProcessError
@@ -23,7 +24,7 @@ FAULTS = (StackError, PostgresError, MigrationError, ProcessError)
 
 
 def dev(
-    provider: Annotated[str, typer.Option(help="local, or qwen or elevenlabs at the simulator")] = "local",
+    provider: Annotated[ProviderName, typer.Option(help="All but local are simulated.")] = "local",
 ) -> None:
     """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and run until Ctrl-C.
 
@@ -31,7 +32,10 @@ def dev(
 
     Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
 
-    Exit codes: 0 stopped by a signal; 1 a process did not start or ended; the message has the end of its log.
+    A process that ends is started again, with a line that says so.
+
+    Exit codes: 0 stopped by a signal; 1 a process did not start, or ended again and again; the message has
+    the end of its log.
 
     Example: likeness dev --provider qwen
     """
@@ -68,7 +72,7 @@ async def run(provider: str) -> None:
     async with running_everything(provider=provider) as stack:
         await ensure_demo_user(stack)
         announce(stack)
-        await stack.processes.wait_for_failure()
+        await stack.processes.keep_running(Console(soft_wrap=True, highlight=False, markup=False).print)
 
 
 async def ensure_demo_user(stack: Stack) -> None:

@@ -77,4 +77,9 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "QWEN_WORKSPACE_ID": "",
         "ELEVENLABS_API_KEY": "sim-local",
         "ELEVENLABS_BASE_URL": f"{stack.simulator_url}/elevenlabs",
+        "CARTESIA_API_KEY": "sim-local",
+        "CARTESIA_BASE_URL": f"{stack.simulator_url}/cartesia",
+        "PIPECAT_URL": f"{stack.simulator_url}/pipecat",
+        "MODAL_URL": f"{stack.simulator_url}/modal",
+        "MODAL_API_KEY": "sim-local",
     }

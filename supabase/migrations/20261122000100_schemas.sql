@@ -7,10 +7,6 @@
 create schema if not exists voice_clone;
 create schema if not exists operations;
 
-alter default privileges in schema voice_clone revoke execute on functions from public;
-alter default privileges in schema operations revoke execute on functions from public;
-alter default privileges revoke execute on functions from public;
-
 do $$
 begin
   -- May execute the transitions; holds no table.
@@ -21,18 +17,11 @@ begin
   if to_regrole('voice_clone_service') is null then
     create role voice_clone_service login;
   end if;
-  -- Owns the function that writes the mirror's keys, and nothing else: the one role that may write them. It bypasses row
-  -- level security, because an adopted table of reflections has policies of its own; its grants name a few columns.
-  if to_regrole('voice_clone_mirror') is null then
-    create role voice_clone_mirror nologin bypassrls;
-  end if;
 end
 $$;
 
 grant voice_clone_backend, authenticated to voice_clone_service;
-grant voice_clone_mirror to postgres;
 
 revoke all on schema voice_clone, operations from public, anon, authenticated;
-grant usage on schema voice_clone to voice_clone_backend, voice_clone_mirror;
+grant usage on schema voice_clone to voice_clone_backend;
 grant usage on schema operations to service_role;
-grant usage on schema public to voice_clone_mirror;

@@ -1,25 +1,41 @@
--- Timeouts: how long the lifecycle waits for what, as rows, so that operators and tests can set them.
+-- Timeouts: of the service's login; and how long the lifecycle waits for what, as rows, so that operators and tests can set them.
+
+-- The service's login cannot wait for ever, whatever opened its connection. The service sets the same on each of its own.
+alter role voice_clone_service set statement_timeout = '15s';
+alter role voice_clone_service set lock_timeout = '2s';
+alter role voice_clone_service set idle_in_transaction_session_timeout = '15s';
 
 create table voice_clone.timeouts (
   name text primary key,
-  value interval not null check (value >= interval '0'),
-  purpose text not null
+  value interval check (value >= interval '0'),
+  purpose text not null,
+  constraint timeouts_never check (value is not null or name = 'deleted_voice')
 );
+comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
 revoke all on voice_clone.timeouts from public, anon, authenticated, service_role;
 
 insert into voice_clone.timeouts (name, value, purpose) values
   ('upload', '24 hours', 'an upload that is not finalized by then expires'),
+  ('slot_reservation', '15 minutes', 'an open upload keeps its voice slot for so long, and so long again once its file is there'),
+  ('inspection_lease', '30 seconds', 'an inspection that is not renewed by then may be taken over by the next finalize'),
   ('queue_hold', '5 seconds', 'a longer wait is kept in not_before, and the sweep sends its message when it is due'),
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),
+  ('mirror_progress', '2 seconds', 'until a transition is mirrored that others follow soon; any other is mirrored at once'),
+  ('sweep_error', '1 minute', 'a row that the sweep could not process is tried again after so long; it doubles'),
   ('step', '10 minutes', 'the hard deadline of one step, however often its lease is renewed'),
+  ('outage', '24 hours', 'a step that waits so long for what is away fails'),
   ('verification', '3 days', 'a voice whose speaker is not verified by then fails'),
   ('verification_poll', '5 seconds', 'between the first two polls of the provider; it doubles from there'),
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
   ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
+  ('deleted_voice', '30 days', 'a voice that its user deleted is removed at its provider after so long; null: only to make room'),
+  ('object_removal', '3 hours', 'removed objects are removed once more after so long: an upload that was signed before may arrive'),
+  ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
+  ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
-  ('idempotency_lease', '60 seconds', 'a call without an answer by then may be taken over by the next with its key');
+  ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 
 create function voice_clone.timeout(p_name text) returns interval
 language plpgsql stable set search_path = ''

@@ -18,15 +18,14 @@ create table voice_clone.queues (
 alter table voice_clone.queues enable row level security;
 revoke all on voice_clone.queues from public, anon, authenticated, service_role;
 
--- All that a new queue needs: its row, its queue and the queue of its dead letters, out of reach of every client.
-create function voice_clone.create_queue(p_name text, p_purpose text) returns void
+-- The tables of a queue and of its dead letters, out of reach of every client.
+create function voice_clone.create_queue_tables(p_name text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_queue text;
   v_table text;
 begin
-  insert into voice_clone.queues (name, purpose) values (p_name, p_purpose);
   foreach v_queue in array array[p_name, p_name || '_dead'] loop
     perform pgmq.create(v_queue);
     foreach v_table in array array['q_' || v_queue, 'a_' || v_queue] loop
@@ -42,6 +41,45 @@ begin
 end
 $$;
 
+create function voice_clone.has_queue_tables(p_name text) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return 2 = (select count(*) from pg_catalog.pg_class c
+    where c.relnamespace = 'pgmq'::regnamespace and c.relname in ('q_' || p_name, 'q_' || p_name || '_dead'));
+end
+$$;
+
+-- All that a new queue needs: its row and its tables.
+create function voice_clone.create_queue(p_name text, p_purpose text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  insert into voice_clone.queues (name, purpose) values (p_name, p_purpose);
+  perform voice_clone.create_queue_tables(p_name);
+end
+$$;
+
+-- For operators, after a backup was restored: creates the queues whose tables are missing, and returns their names. pgmq's
+-- tables are in no backup where pgmq is an extension. The sweep sends again what their messages were for.
+create function operations.create_missing_queues() returns setof text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_name text;
+begin
+  for v_name in
+    select q.name from voice_clone.queues q
+    where not voice_clone.has_queue_tables(q.name)
+    order by q.name
+  loop
+    perform voice_clone.create_queue_tables(v_name);
+    return next v_name;
+  end loop;
+end
+$$;
+revoke all on function operations.create_missing_queues() from public, anon, authenticated, service_role;
+
 select voice_clone.create_queue(queue.name, queue.purpose)
 from (values
   ('voice_clone_process', 'claim a queued attempt and enroll its sample'),
@@ -49,7 +87,8 @@ from (values
   ('voice_mirror', 'copy lifecycle state into reflections.voice'),
   ('voice_runtime_sync', 'make a ready voice known to the runtime'),
   ('voice_preview', 'render the clip that the owner must hear'),
-  ('voice_cleanup', 'remove orphans at the provider')
+  ('voice_cleanup', 'remove orphans at the provider'),
+  ('object_removal', 'remove the recordings and previews of removed voices from Storage')
 ) queue (name, purpose);
 
 create function voice_clone.require_queue(p_queue text) returns text

@@ -12,7 +12,7 @@ begin
   end if;
   create table public.reflections (
     id uuid primary key default gen_random_uuid(),
-    user_id uuid not null default auth.uid() references auth.users (id),
+    user_id uuid not null default auth.uid() references auth.users (id) on delete cascade,
     name text not null check (length(name) between 1 and 120),
     voice jsonb not null default '{}',
     created_at timestamptz not null default now()
@@ -59,16 +59,20 @@ begin
 end
 $$;
 
-grant select (id, voice), update (voice) on public.reflections to voice_clone_mirror;
+-- The mirror is written with the rights of this table's owner, and so are the triggers that it fires: no client may add one.
+revoke trigger on public.reflections from public, anon, authenticated, service_role;
 
--- What a reflection is called. Only a table of ours is sure to have a name.
+-- What a reflection is called, as a voice may be called: one line, without control characters and changes of the reading
+-- direction. Only a table of ours is sure to have a name.
 create function voice_clone.reflection_name(r public.reflections) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
+  c_unfit constant text := '[\u0001-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+';
   v_name jsonb := to_jsonb(r) -> 'name';
 begin
-  return coalesce(case jsonb_typeof(v_name) when 'string' then nullif(btrim(left(v_name #>> '{}', 120)), '') end, 'Voice');
+  return coalesce(case jsonb_typeof(v_name)
+    when 'string' then nullif(btrim(regexp_replace(left(v_name #>> '{}', 120), c_unfit, ' ', 'g')), '') end, 'Voice');
 end
 $$;
 
@@ -80,31 +84,3 @@ begin
   return case when p_voice ->> 'version' ~ '^[0-9]{1,15}$' then (p_voice ->> 'version')::bigint else 0 end;
 end
 $$;
-grant execute on function voice_clone.shown_version(jsonb) to voice_clone_mirror;
-
--- Refuses a change of the keys that only the mirror writes; every other key is the application's.
--- Invoker on purpose: current_user tells who writes.
-create function voice_clone.protect_mirror_keys() returns trigger
-language plpgsql set search_path = ''
-as $$
-declare
-  v_before jsonb := case tg_op when 'UPDATE' then old.voice else '{}' end;
-begin
-  if current_user <> 'voice_clone_mirror'
-    and exists (
-      select from unnest(tg_argv::text[]) k (key)
-      where v_before -> k.key is distinct from new.voice -> k.key
-    )
-  then
-    raise exception 'only the mirror writes these keys of voice: %', array_to_string(tg_argv::text[], ', ')
-      using errcode = '42501';
-  end if;
-  return null;
-end
-$$;
-
--- After, so that it sees what a BEFORE trigger of the application makes of the row.
-create trigger voice_clone_protect_mirror_keys after insert or update on public.reflections
-  for each row execute function voice_clone.protect_mirror_keys(
-    'cloneStatus', 'runtimeStatus', 'previewStatus', 'previewRequired', 'attemptId', 'voiceId',
-    'provider', 'targetModel', 'error', 'version', 'updatedAt');

@@ -1,4 +1,7 @@
 -- Consents: an append-only ledger, hash-chained for each person. A revocation is an entry like a signature.
+--
+-- The chain names a person by an id that is found nowhere else. The user's own id is beside it and in no hash, so it goes when
+-- the user is deleted, and the chain stays verifiable.
 
 create table public.voice_consent_statements (
   id uuid primary key default gen_random_uuid(),
@@ -19,20 +22,37 @@ insert into public.voice_consent_statements (statement, version, locale, body) v
   ('voice_clone', 1, 'de', 'Ich bin die Person, die in dieser Aufnahme spricht, oder habe deren schriftliche Erlaubnis. Ich stimme zu, dass daraus eine synthetische Kopie dieser Stimme erstellt und in meinem Namen zum Sprechen von Texten verwendet wird. Ich kann dies jederzeit widerrufen; die Kopie wird dann nicht mehr verwendet.'),
   ('voice_clone', 1, 'zh', '本人即录音中的讲话者，或已获得该讲话者的书面许可。本人同意以此录音制作该声音的合成副本，并以本人名义朗读文本。本人可随时撤回同意，撤回后该副本不再使用。');
 
+create table voice_clone.consent_chains (
+  person_id uuid primary key default gen_random_uuid(),
+  user_id uuid unique references auth.users (id),
+  position int not null default 0,
+  hash bytea not null default '\x00',
+  recorded_at timestamptz
+);
+comment on table voice_clone.consent_chains is 'whose chain it is, and its last entry, so that a missing end is noticed';
+comment on column voice_clone.consent_chains.user_id is 'null once the user is deleted';
+alter table voice_clone.consent_chains enable row level security;
+revoke all on voice_clone.consent_chains from public, anon, authenticated, service_role;
+
 create table public.voice_consents (
   id uuid primary key default gen_random_uuid(),
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
+  person_id uuid not null references voice_clone.consent_chains (person_id),
   position int not null,
   statement_id uuid not null references public.voice_consent_statements (id),
   subject_kind text not null check (subject_kind in ('self', 'reflection')),
   subject_id uuid check ((subject_kind = 'self') = (subject_id is null)),
   revokes uuid unique references public.voice_consents (id),
-  recorded_at timestamptz not null default now(),
+  recorded_at timestamptz not null,
   previous_hash bytea not null,
   hash bytea not null,
-  unique (user_id, position),
+  unique (person_id, position),
   unique (id, user_id)
 );
+create index voice_consents_user_id_idx on public.voice_consents (user_id, position);
+comment on column public.voice_consents.user_id is 'null once the user is deleted; in no hash';
+comment on column public.voice_consents.person_id is 'the person in the chain: an id that is used for nothing else';
+comment on column public.voice_consents.recorded_at is 'taken under the lock of the chain, so it grows with the position';
 comment on column public.voice_consents.revokes is 'the signature that this entry revokes; null for a signature';
 
 alter table public.voice_consents enable row level security;
@@ -46,7 +66,7 @@ create function voice_clone.consent_hash(p_entry public.voice_consents) returns 
 language sql stable set search_path = ''
 as $$
   select sha256(p_entry.previous_hash || convert_to(concat_ws('|',
-    p_entry.id, p_entry.user_id, p_entry.position, s.statement, s.version, s.locale, encode(sha256(convert_to(s.body, 'utf8')), 'hex'),
+    p_entry.id, p_entry.person_id, p_entry.position, s.statement, s.version, s.locale, encode(sha256(convert_to(s.body, 'utf8')), 'hex'),
     p_entry.subject_kind, coalesce(p_entry.subject_id::text, '-'), coalesce(p_entry.revokes::text, '-'),
     to_char(p_entry.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US')), 'utf8'))
   from public.voice_consent_statements s where s.id = p_entry.statement_id
@@ -57,29 +77,45 @@ create function voice_clone.chain_consent() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_last record;
+  k voice_clone.consent_chains;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('consents:' || new.user_id::text, 0));
-  select c.position, c.hash into v_last
-  from public.voice_consents c where c.user_id = new.user_id order by c.position desc limit 1;
-  new.position := coalesce(v_last.position, 0) + 1;
-  new.previous_hash := coalesce(v_last.hash, '\x00');
+  perform voice_clone.lock_consents(new.user_id);
+  insert into voice_clone.consent_chains (user_id) values (new.user_id) on conflict (user_id) do nothing;
+  select * into k from voice_clone.consent_chains c where c.user_id = new.user_id for update;
+  new.person_id := k.person_id;
+  new.position := k.position + 1;
+  new.recorded_at := greatest(clock_timestamp(), k.recorded_at + interval '1 microsecond');
+  new.previous_hash := k.hash;
   new.hash := voice_clone.consent_hash(new);
+  update voice_clone.consent_chains c
+  set position = new.position, hash = new.hash, recorded_at = new.recorded_at where c.person_id = k.person_id;
   return new;
 end
 $$;
 create trigger voice_consents_chain before insert on public.voice_consents
   for each row execute function voice_clone.chain_consent();
 
+-- The erasure of a deleted user takes names and ids out of the events, and changes nothing else.
 create function voice_clone.refuse_append_only_change() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
+  if tg_op = 'UPDATE' and tg_table_name = 'events' and current_setting('voice_clone.erasing', true) = 'on' then
+    return null;
+  end if;
   raise exception '%.% is append-only', tg_table_schema, tg_table_name using errcode = '42501';
 end
 $$;
-create trigger voice_consents_append_only before update or delete or truncate on public.voice_consents
+create trigger voice_consents_append_only before delete or truncate on public.voice_consents
   for each statement execute function voice_clone.refuse_append_only_change();
+-- An entry never changes; only the user's id goes when the user is deleted.
+create trigger voice_consents_keep_entry before update on public.voice_consents
+  for each row when (
+    new.user_id is not null or (new.id, new.person_id, new.position, new.statement_id, new.subject_kind, new.subject_id,
+      new.revokes, new.recorded_at, new.previous_hash, new.hash)
+    is distinct from (old.id, old.person_id, old.position, old.statement_id, old.subject_kind, old.subject_id,
+      old.revokes, old.recorded_at, old.previous_hash, old.hash))
+  execute function voice_clone.refuse_append_only_change();
 create trigger voice_consent_statements_append_only before update or delete or truncate on public.voice_consent_statements
   for each statement execute function voice_clone.refuse_append_only_change();
 
@@ -106,8 +142,8 @@ begin
       using errcode = 'VC004', detail = '{"field": "subject"}';
   end if;
   return query
-    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, position, previous_hash, hash)
-    values (p_user, v_statement, p_subject_kind, p_subject_id, 0, '', '')
+    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id)
+    values (p_user, v_statement, p_subject_kind, p_subject_id)
     returning *;
 end
 $$;
@@ -122,8 +158,8 @@ begin
     return;
   end if;
   return query
-    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, revokes, position, previous_hash, hash)
-    select c.user_id, c.statement_id, c.subject_kind, c.subject_id, c.id, 0, '', ''
+    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, revokes)
+    select c.user_id, c.statement_id, c.subject_kind, c.subject_id, c.id
     from public.voice_consents c
     where c.id = p_consent and c.user_id = p_user and c.revokes is null
     returning *;
@@ -135,7 +171,16 @@ exception when unique_violation then -- another call was first
 end
 $$;
 
--- A new entry takes this lock exclusively (chain_consent); a caller that relies on a consent shares it, so that a consent
+-- A new entry, the deletion of a voice and of a user take this lock; see lock_consents_shared.
+create function voice_clone.lock_consents(p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('consents:' || p_user::text, 0));
+end
+$$;
+
+-- What takes lock_consents ends the use of voices; a caller that relies on a consent shares it, so that a consent
 -- that was checked cannot be revoked before the transaction of the check ends. Taken before any lock on a reflection or an
 -- attempt, because a revocation cancels attempts while it holds the lock.
 create function voice_clone.lock_consents_shared(p_user uuid) returns void

@@ -2,7 +2,7 @@
 
 create table public.voice_samples (
   id uuid primary key default gen_random_uuid(),
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   consent_id uuid not null,
   reflection_id uuid references public.reflections (id) on delete set null,
   path text not null unique,
@@ -14,11 +14,14 @@ create table public.voice_samples (
   prepared_path text,
   prepared_bytes bigint,
   created_at timestamptz not null default now(),
+  removed_at timestamptz,
   foreign key (consent_id, user_id) references public.voice_consents (id, user_id),
   check (num_nulls(measures, prepared_path, prepared_bytes) in (0, 3))
 );
 comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
+comment on column public.voice_samples.user_id is 'null once the user is deleted, here and in attempts, voices and sessions';
+comment on column public.voice_samples.removed_at is 'since then it cannot be used or read; its objects are removed from Storage';
 comment on column public.voice_samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV: what a provider gets';
 create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
 create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
@@ -38,5 +41,7 @@ begin
   return new;
 end
 $$;
-create trigger voice_samples_require_consent before insert or update of consent_id, user_id on public.voice_samples
+create trigger voice_samples_require_consent before insert on public.voice_samples
   for each row execute function voice_clone.require_consent();
+create trigger voice_samples_require_consent_again before update of consent_id, user_id on public.voice_samples
+  for each row when (new.user_id is not null) execute function voice_clone.require_consent();

@@ -4,7 +4,7 @@
 -- between the first and the last byte that changed.
 create table public.voice_clone_attempts (
   id uuid primary key,
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
@@ -19,6 +19,7 @@ create table public.voice_clone_attempts (
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
   provider_voice_id text,
+  account text,
   target_model text,
   request_id text,
   preview_path text,
@@ -37,6 +38,7 @@ create table public.voice_clone_attempts (
   lease_seconds int,
   leased_at timestamptz,
   not_before timestamptz,
+  waiting_since timestamptz,
 
   process_count int not null default 0,
   verify_count int not null default 0,
@@ -62,6 +64,8 @@ create table public.voice_clone_attempts (
 
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
+  constraint voice_clone_attempts_owner check (
+    user_id is not null or (not is_active and status in ('expired', 'cancelled'))),
   constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_seconds is null)),
   constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
   constraint voice_clone_attempts_budgets check (
@@ -76,6 +80,10 @@ comment on column public.voice_clone_attempts.is_enrolling is
 comment on column public.voice_clone_attempts.lease_seconds is
   'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
+comment on column public.voice_clone_attempts.account is
+  'at the provider, where provider_voice_id is: a name of the operator, or a fingerprint of the key; empty where it is not known';
+comment on column public.voice_clone_attempts.waiting_since is
+  'when the present step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
@@ -88,6 +96,23 @@ create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;
-grant select on public.voice_clone_attempts to authenticated, service_role, voice_clone_mirror;
+grant select on public.voice_clone_attempts to service_role;
+
+-- The columns that an owner reads: neither the lease, nor the counts and budgets of the workers. A new column is not among
+-- them until it is named here.
+create function voice_clone.client_columns() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select '{id, user_id, reflection_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
+    target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
+    user_retry_count, user_retry_budget, error_code, error_message, cancel_reason, updated_at, activated_at, queued_at,
+    processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at}'::text[]
+$$;
+do $$
+begin
+  execute format('grant select (%s) on public.voice_clone_attempts to authenticated',
+    array_to_string(voice_clone.client_columns(), ', '));
+end
+$$;
 create policy "Owners read their attempts" on public.voice_clone_attempts
   for select to authenticated using (user_id = (select auth.uid()));

@@ -134,15 +134,16 @@ begin
 end
 $$;
 
--- An epoch only grows, and an attempt never changes its owner or its voice. A voice whose speaker was not verified is
+-- An epoch only grows, and an attempt never changes its owner or its voice; it loses its owner when the user is deleted. A voice whose speaker was not verified is
 -- no longer the attempt's, so that a retry may make another.
 create function voice_clone.check_immutable_columns(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
   if p_new.lease_epoch < p_old.lease_epoch
-    or (p_new.id, p_new.user_id, p_new.voice_id, p_new.source, p_new.created_at)
-      is distinct from (p_old.id, p_old.user_id, p_old.voice_id, p_old.source, p_old.created_at)
+    or (p_new.id, p_new.voice_id, p_new.source, p_new.created_at)
+      is distinct from (p_old.id, p_old.voice_id, p_old.source, p_old.created_at)
+    or p_new.user_id <> p_old.user_id or (p_old.user_id is null and p_new.user_id is not null)
     or (p_old.provider_voice_id is not null and p_new.provider_voice_id is distinct from p_old.provider_voice_id
       and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
     or p_new.reflection_id <> p_old.reflection_id

@@ -1,7 +1,7 @@
 -- Deadlines: when the sweep next looks at an attempt, and when its lease ends. They are apart from the attempts because they
 -- change often, change nothing else and are in no event: a renewal writes one short row and no index (HOT).
 
--- One row for each attempt that something is awaited of.
+-- One row for each attempt that something is awaited of, and for each whose mirror the sweep has not compared yet.
 create table voice_clone.deadlines (
   attempt_id uuid primary key references public.voice_clone_attempts (id),
   sweep_at timestamptz not null,
@@ -61,6 +61,7 @@ declare
   v_lease timestamptz := new.leased_at + make_interval(secs => new.lease_seconds);
   v_epoch int := case when v_lease is not null then new.lease_epoch end;
   v_sweep_at timestamptz;
+  v_compare_at timestamptz;
 begin
   if tg_op = 'UPDATE' and new.lease_owner is not null and old.lease_owner is not null
     and new.lease_epoch = old.lease_epoch
@@ -68,7 +69,17 @@ begin
     return null;
   end if;
   v_sweep_at := voice_clone.attempt_sweep_at(new, v_lease);
-  if v_sweep_at is null then
+  if v_sweep_at is null and new.reflection_id is not null and new.activated_at is not null then
+    -- Nothing is awaited but the mirror: the sweep compares it once, mostly when the last lease would have ended.
+    v_compare_at := now() + voice_clone.timeout('lost_message');
+    update voice_clone.deadlines d
+    set lease_epoch = null, lease_expires_at = null, sweep_at = least(d.sweep_at, v_compare_at)
+    where d.attempt_id = new.id;
+    if not found then
+      insert into voice_clone.deadlines (attempt_id, sweep_at) values (new.id, v_compare_at);
+    end if;
+    return null;
+  elsif v_sweep_at is null then
     delete from voice_clone.deadlines d where d.attempt_id = new.id;
     return null;
   end if;

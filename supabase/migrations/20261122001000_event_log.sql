@@ -37,7 +37,7 @@ $$;
 create function voice_clone.event_changes(e voice_clone.events) returns jsonb
 language sql stable set search_path = ''
 as $$
-  select case when e.changes ? 'user_id' then voice_clone.new_attempt_columns()
+  select case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
       || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
     || coalesce((
       select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$' then to_jsonb(e.recorded_at)
@@ -45,6 +45,46 @@ as $$
       from jsonb_each(e.changes) c), '{}')
     || case when e.events = '{verification_pending}' then '{}'
       else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end
+$$;
+
+-- After how many seconds an attempt is mirrored. While a worker has it or will have it at once, more transitions follow, and
+-- one message serves all of them.
+create function voice_clone.mirror_delay(a public.voice_clone_attempts) returns int
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return case
+    when a.status <> 'verifying' and (a.lease_owner is not null or voice_clone.awaited_queue(a) is not null)
+    then ceil(extract(epoch from voice_clone.timeout('mirror_progress'))) else 0
+  end;
+end
+$$;
+
+-- Held exclusively by the consumer that mirrors a reflection until it has acknowledged the messages, and shared by a
+-- transition that relies on one of these messages.
+create function voice_clone.mirror_lock(p_reflection uuid) returns bigint
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return hashtextextended('mirror ' || p_reflection, 0);
+end
+$$;
+
+-- Whether a message that mirrors this transition as well is in the queue already: the mirror does not show the version before
+-- it, so the message about that version was not handled. From here to the commit no consumer handles it, because a
+-- consumer reads the attempt under the lock. Where the lock is not free, a consumer may have read the attempt already.
+create function voice_clone.has_mirror_message(p_reflection uuid, p_version bigint) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_version is null or current_setting('transaction_isolation') <> 'read committed'
+    or not pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))
+  then
+    return false;
+  end if;
+  return exists ( -- a statement of its own: its snapshot is younger than the lock
+    select from public.reflections r where r.id = p_reflection and voice_clone.shown_version(r.voice) < p_version);
+end
 $$;
 
 -- After a write. A message that would wait longer than its queue keeps it is left to the sweep.
@@ -57,6 +97,7 @@ declare
   v_changes jsonb;
   v_edges voice_clone.edges[];
   v_queue text := voice_clone.awaited_queue(new);
+  v_delay int;
 begin
   if tg_op = 'INSERT' then
     v_new := jsonb_strip_nulls(v_new) - 'id';
@@ -100,8 +141,13 @@ begin
     end if;
   end if;
   if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
-    perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', new.reflection_id, new.version, null), 0);
-    perform voice_clone.notify('voice_clone_wake', 'voice_mirror');
+    v_delay := voice_clone.mirror_delay(new);
+    if v_delay = 0 or not voice_clone.has_mirror_message(
+      new.reflection_id, case when (v_old -> 'is_active')::boolean then old.version end)
+    then
+      perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', new.reflection_id, new.version, null), v_delay);
+      perform voice_clone.notify('voice_clone_wake', 'voice_mirror');
+    end if;
   end if;
   return null;
 end

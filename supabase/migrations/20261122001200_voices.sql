@@ -2,7 +2,7 @@
 
 create table public.voices (
   id uuid primary key,
-  user_id uuid not null references auth.users (id),
+  user_id uuid references auth.users (id),
   attempt_id uuid not null unique references public.voice_clone_attempts (id),
   enrollment_id uuid unique references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
@@ -12,18 +12,31 @@ create table public.voices (
   provider_target_model text not null,
   provider_voice_kind text not null,
   provider_region text not null,
+  provider_account text not null default '',
   provider_request_id text,
   provider_metadata jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  removal_requested_at timestamptz,
+  constraint voices_owner check (user_id is not null or deleted_at is not null),
+  constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
 );
 comment on column public.voices.provider_voice_kind is
-  'vc, ivc: a clone, in the words of Qwen and of ElevenLabs; match: an embedded voice; custom: a voice that was at the provider before';
+  'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '
+  'match: an embedded voice; custom: a voice that was at the provider before';
+comment on column public.voices.provider_account is
+  'a name of the operator, or a fingerprint of the key; empty for an imported voice';
 comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
-comment on column public.voices.deleted_at is 'a soft delete: the voice stays at its provider and cannot be used';
+comment on column public.voices.deleted_at is 'since then it cannot be used; it stays at its provider until its retention ends';
+comment on column public.voices.removal_requested_at is 'since then its removal at the provider is requested';
 create index voices_user_id_idx on public.voices (user_id, created_at desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
+-- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
+create index voices_deleted_at_idx on public.voices (deleted_at)
+  where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
+create index voices_tts_provider_deleted_at_idx on public.voices (tts_provider, provider_region, deleted_at)
+  where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
 -- A stock voice may be used by many, so only a voice that an enrollment made belongs to one row.
 create unique index voices_provider_voice_idx
   on public.voices (tts_provider, provider_region, provider_voice_id) where enrollment_id is not null;
@@ -58,10 +71,10 @@ create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e 
 language sql security definer set search_path = ''
 as $$
   insert into public.voices (
-    id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_voice_id,
+    id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
-    a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.provider_voice_id,
+    a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
     e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
 $$;
 
@@ -70,21 +83,22 @@ create function voice_clone.add_custom_voice(a public.voice_clone_attempts) retu
 language sql security definer set search_path = ''
 as $$
   insert into public.voices (
-    id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_voice_id,
+    id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id)
   values (
-    a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, a.provider_voice_id,
+    a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, coalesce(a.account, ''), a.provider_voice_id,
     a.target_model, 'custom', a.request_id)
 $$;
 
--- The voices that a provider should have, the newest first.
-create function voice_clone.undeleted_voices(p_provider text, p_region text)
+-- The voices that a provider should have, the newest first: those of these accounts, or of all.
+create function voice_clone.undeleted_voices(p_provider text, p_region text, p_accounts text[] default null)
 returns table (voice_id uuid, attempt_id uuid, provider_voice_id text)
 language sql stable security definer set search_path = ''
 as $$
   select v.id, v.attempt_id, v.provider_voice_id from public.voices v
   where v.tts_provider = p_provider and v.provider_region = p_region and v.deleted_at is null
+    and (p_accounts is null or v.provider_account = '' or v.provider_account = any (p_accounts))
   order by v.created_at desc
 $$;
 
-grant execute on function voice_clone.undeleted_voices(text, text) to voice_clone_backend;
+grant execute on function voice_clone.undeleted_voices(text, text, text[]) to voice_clone_backend;

@@ -1,25 +1,29 @@
 -- Slots: how many voices may be kept at a provider. An attempt takes a slot when it is opened, before anything is
--- uploaded. The slot is free again when the attempt ends without a voice or its voice is removed at the provider.
+-- uploaded, and keeps it until its reservation ends (uploads.sql); finalizing it later takes a slot again. The slot is free
+-- when the attempt ends without a voice or its voice is removed at the provider.
 
 create table voice_clone.slots (
   provider text not null,
   region text not null default '',
   slots int not null check (slots >= 0),
+  accounts text[],
   updated_at timestamptz not null default now(),
   primary key (provider, region)
 );
+comment on column voice_clone.slots.accounts is 'the names of the account whose slots these are; null counts the voices of all';
 comment on table voice_clone.slots is 'a provider without a row has no limit, or one that is unknown here';
 alter table voice_clone.slots enable row level security;
 revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 
 -- What takes a slot: a voice that is at the provider or may be, and an attempt that is going to make one.
-create index enrollments_slots_idx on voice_clone.enrollments (provider, region)
+create index enrollments_slots_idx on voice_clone.enrollments (provider, region, account)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
 create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
   where is_enrolling and source <> 'custom_voice';
 
--- Counts at most p_limit, by the two indexes alone.
-create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int) returns int
+-- Counts at most p_limit, by the two indexes alone: of the account with these names, or of all.
+create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
+returns int
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -28,26 +32,27 @@ begin
   select count(*) into v_count from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
-      and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
     select from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region
       and a.is_enrolling and a.source <> 'custom_voice'
       and a.provider_voice_id is null
-      and (a.status = 'awaiting_upload' or not exists (
-        select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')))
+      and case when a.status = 'awaiting_upload' then voice_clone.has_slot_reservation(a.id)
+        else not exists (
+          select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')) end
     limit p_limit
   ) taken;
   return v_count;
 end
 $$;
 
--- When a slot may become free by itself: an upload expires, or an orphan is removed. Null where none will.
+-- When a slot may become free by itself: a reservation ends, or an orphan is removed. Null where none will.
 create function voice_clone.slot_free_at(p_provider text, p_region text) returns timestamptz
 language sql stable set search_path = ''
 as $$
-  select greatest(now(), min(soon.sweep_at)) from (
-    select d.sweep_at from public.voice_clone_attempts a join voice_clone.deadlines d on d.attempt_id = a.id
+  select greatest(now(), min(soon.free_at)) from (
+    select voice_clone.slot_reserved_until(a.id) as free_at from public.voice_clone_attempts a
     where a.provider = p_provider and a.region = p_region and a.is_enrolling and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
@@ -56,35 +61,59 @@ as $$
   ) soon having count(*) > 0
 $$;
 
--- An attempt that will enroll a voice, and a failed one that is retried, takes a slot or is refused.
-create function voice_clone.reserve_slot() returns trigger
+-- The voices that are being removed at a provider, each about to leave its slot; counts at most p_limit.
+create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int) returns int
+language sql stable security definer set search_path = ''
+as $$
+  select count(*)::int from (
+    select from voice_clone.enrollments e
+    where e.provider = p_provider and e.region = p_region and e.status in ('orphaned', 'removing')
+      and (e.status = 'removing' or e.removal_due_at <= now())
+    limit p_limit
+  ) leaving
+$$;
+
+-- Where no slot is left, those of deleted voices are made free before their retention ends, the longest deleted first. True
+-- where as many voices are about to leave as are too many with one more; the attempt waits for that (wait_for_slot).
+create function voice_clone.make_room(p_provider text, p_region text, p_slots int, p_accounts text[]) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_missing int := voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
+begin
+  v_missing := v_missing - voice_clone.slots_leaving(p_provider, p_region, p_slots);
+  return v_missing <= 0
+    or voice_clone.release_deleted_voices(v_missing, interval '0', p_provider, p_region) >= v_missing;
+end
+$$;
+
+-- Raises VC007 where the provider has no slot left. The caller's transaction then takes the slot: the lock is kept until its end.
+create function voice_clone.require_slot(p_provider text, p_region text, p_reflection uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_slots int;
+  v_accounts text[];
   v_free_at timestamptz;
 begin
-  select s.slots into v_slots from voice_clone.slots s where s.provider = new.provider and s.region = new.region;
+  select s.slots, s.accounts into v_slots, v_accounts from voice_clone.slots s where s.provider = p_provider and s.region = p_region;
   if not found then
-    return new;
-  end if;
-  if tg_op = 'UPDATE' and exists (
-    select from voice_clone.enrollments e where e.attempt_id = new.id and e.status in ('intended', 'unknown')
-  ) then
-    return new; -- its enrollment still has the slot
+    return;
   end if;
   -- The reflection first, in the common lock order; then one reservation at a time, so that two cannot both take the
   -- last slot.
-  perform from public.reflections r where r.id = new.reflection_id for no key update;
-  perform pg_advisory_xact_lock(hashtextextended('slots:' || new.provider || ':' || new.region, 0));
-  if voice_clone.slots_taken(new.provider, new.region, v_slots) < v_slots then
-    return new;
+  perform from public.reflections r where r.id = p_reflection for no key update;
+  perform pg_advisory_xact_lock(hashtextextended('slots:' || p_provider || ':' || p_region, 0));
+  if voice_clone.slots_taken(p_provider, p_region, v_slots, v_accounts) < v_slots
+    or voice_clone.make_room(p_provider, p_region, v_slots, v_accounts)
+  then
+    return;
   end if;
-  v_free_at := voice_clone.slot_free_at(new.provider, new.region);
-  raise exception 'No voice slot is left at the voice provider %.', new.provider
+  v_free_at := voice_clone.slot_free_at(p_provider, p_region);
+  raise exception 'No voice slot is left at the voice provider %.', p_provider
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(
-        'code', 'provider_full', 'field', 'provider', 'provider', new.provider, 'slots', v_slots,
+        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', v_slots,
         'free_at', v_free_at))::text,
       hint = case when v_free_at is null
         then 'None is about to become free: a voice must be removed there, or the plan extended.'
@@ -92,39 +121,58 @@ begin
           || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
 end
 $$;
+
+-- An attempt that will enroll a voice takes a slot or is refused: when it is made, when a failed one is retried, and when an
+-- upload is queued after its reservation ended.
+create function voice_clone.reserve_slot() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' and (
+    voice_clone.has_slot_reservation(new.id)
+    or exists ( -- its enrollment still has the slot
+      select from voice_clone.enrollments e where e.attempt_id = new.id and e.status in ('intended', 'unknown'))
+  ) then
+    return new;
+  end if;
+  perform voice_clone.require_slot(new.provider, new.region, new.reflection_id);
+  return new;
+end
+$$;
 create trigger voice_clone_attempts_reserve_slot before insert on public.voice_clone_attempts
   for each row when (new.status in ('awaiting_upload', 'queued') and new.provider_voice_id is null and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
 create trigger voice_clone_attempts_reserve_slot_again before update of status on public.voice_clone_attempts
-  for each row when (old.status = 'failed' and new.status = 'queued' and new.provider_voice_id is null
+  for each row when (old.status in ('failed', 'awaiting_upload') and new.status = 'queued' and new.provider_voice_id is null
     and new.source <> 'custom_voice')
   execute function voice_clone.reserve_slot();
 
 -- Sets a provider's limit, from the settings or from the provider's account; null for no limit. Writes only a change.
-create function voice_clone.set_slots(p_provider text, p_region text, p_slots int) returns void
+create function voice_clone.set_slots(p_provider text, p_region text, p_slots int, p_accounts text[] default null) returns void
 language sql security definer set search_path = ''
 as $$
   delete from voice_clone.slots s where s.provider = p_provider and s.region = p_region and p_slots is null;
-  insert into voice_clone.slots as s (provider, region, slots)
-  select p_provider, p_region, p_slots where p_slots is not null
-  on conflict (provider, region) do update set slots = excluded.slots, updated_at = now()
-  where s.slots <> excluded.slots
+  insert into voice_clone.slots as s (provider, region, slots, accounts)
+  select p_provider, p_region, p_slots, p_accounts where p_slots is not null
+  on conflict (provider, region) do update set slots = excluded.slots, accounts = excluded.accounts, updated_at = now()
+  where (s.slots, s.accounts) is distinct from (excluded.slots, excluded.accounts)
 $$;
 
 -- The voices at a provider that enrollments made, or may have made; counts at most p_limit. Any other voice of the
 -- provider's account is not ours.
-create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int) returns int
+create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
+returns int
 language sql stable security definer set search_path = ''
 as $$
   select count(*)::int from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
-      and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+      and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     limit p_limit
   ) held
 $$;
 
 grant execute on function
-  voice_clone.set_slots(text, text, int),
-  voice_clone.count_enrolled_voices(text, text, int)
+  voice_clone.set_slots(text, text, int, text[]),
+  voice_clone.count_enrolled_voices(text, text, int, text[])
 to voice_clone_backend;

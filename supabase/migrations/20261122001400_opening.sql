@@ -1,28 +1,97 @@
 -- Opening and queueing: how an attempt is created, and how it becomes the active one.
 
--- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
-create function voice_clone.open_attempt(
-  p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
-  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean
-) returns setof public.voice_clone_attempts
+-- Raises VC008 where the user made as many attempts in the last 24 hours as are allowed. Null is no limit.
+create function voice_clone.require_daily_allowance(p_user uuid, p_per_day int) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_oldest timestamptz;
+begin
+  -- The attempt that must become a day old before the next may be made.
+  select a.created_at into v_oldest from public.voice_clone_attempts a
+  where a.user_id = p_user and a.created_at > now() - interval '24 hours' and a.source = 'sample'
+  order by a.created_at desc offset greatest(p_per_day, 1) - 1 limit 1;
+  if p_per_day is not null and found then
+    raise exception '% attempts were made in the last 24 hours', p_per_day
+      using errcode = 'VC008', hint = 'Make the next one after the time in Retry-After.',
+        detail = jsonb_build_object('code', 'too_many_attempts', 'per_day', p_per_day,
+          'retry_after', ceil(extract(epoch from v_oldest + interval '24 hours' - now())))::text;
+  end if;
+end
+$$;
+
+-- Whether this user may open an upload: what open_attempt requires, before anything is sent or decoded. An upload whose slot
+-- reservation ended gives way to a new one (make_room_for_upload), so only the others count.
+create function voice_clone.check_opening(
+  p_user uuid, p_consent uuid, p_reflection uuid, p_per_day int, p_provider text default null, p_region text default null
+) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  c_open_limit constant int := 20; -- uploads of one user that are not finalized
-  v_sample uuid;
+  c_open_limit constant int := 5; -- uploads of one user that are not finalized
+  v_free_at timestamptz[];
 begin
   if p_reflection is not null and not exists (
     select from public.reflections r where r.id = p_reflection and r.user_id = p_user
   ) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a
-      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') >= c_open_limit then
+  perform voice_clone.check_consent(p_consent, p_user, p_reflection);
+  perform voice_clone.require_daily_allowance(p_user, p_per_day);
+  select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at from public.voice_clone_attempts a
+  where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id);
+  if cardinality(v_free_at) >= c_open_limit then
     raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
-            hint = 'Finalize one of them; an upload that is not used expires after 24 hours.';
+      using errcode = 'VC008', hint = 'Finalize one of them; the oldest one gives way after the time in Retry-After.',
+        detail = jsonb_build_object('code', 'too_many_open_uploads', 'retry_after', (
+          select greatest(1, ceil(extract(epoch from min(f) - now()))) from unnest(v_free_at) f))::text;
   end if;
+  if p_provider is not null then -- in open_attempt the attempt itself takes the slot
+    perform voice_clone.require_slot(p_provider, p_region, p_reflection);
+  end if;
+end
+$$;
+
+-- The upload that was left longest ago expires where there are as many as a user may have open. Skips what another
+-- transaction works on.
+create function voice_clone.make_room_for_upload(p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c_open_limit constant int := 5;
+begin
+  if (select count(*) from public.voice_clone_attempts a
+      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') < c_open_limit then
+    return;
+  end if;
+  update public.voice_clone_attempts x set status = 'expired'
+  where x.id = (
+    select a.id from public.voice_clone_attempts a
+    where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload'
+      and not voice_clone.has_slot_reservation(a.id)
+    order by a.created_at limit 1 for no key update skip locked);
+  if not found then
+    raise exception '% uploads are open already', c_open_limit
+      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}', hint = 'Finalize one of them.';
+  end if;
+end
+$$;
+
+-- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
+create function voice_clone.open_attempt(
+  p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
+  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_per_day int default null
+) returns setof public.voice_clone_attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_sample uuid;
+begin
+  perform voice_clone.lock_consents_shared(p_user);
+  perform voice_clone.keep_reflection(p_reflection, p_user) where p_reflection is not null;
+  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
+  perform voice_clone.check_opening(p_user, p_consent, p_reflection, p_per_day);
+  perform voice_clone.make_room_for_upload(p_user);
   insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (p_user, p_consent, p_reflection, p_path, p_content_type, p_bytes)
   returning id into v_sample;
@@ -38,7 +107,8 @@ $$;
 -- The message comes after p_delay_seconds, so that the caller may do the work at once.
 create function voice_clone.queue_attempt(
   p_attempt uuid, p_user uuid, p_name text, p_language text, p_transcript text,
-  p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint, p_delay_seconds int
+  p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint, p_delay_seconds int,
+  p_inspection int default null
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -49,12 +119,18 @@ begin
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';
   end if;
-  -- One queueing at a time for a reflection; the reflection before its attempts, in the common lock order.
+  -- One queueing at a time for a reflection. Its attempts after it and by their ids, in the common lock order.
   perform from public.reflections r where r.id = v_attempt.reflection_id for no key update;
-  select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt for no key update;
+  -- A reflection that has another owner by now is refused (voice_clone_attempts_same_owner_again).
+  perform from public.voice_clone_attempts a
+  where a.id = p_attempt or (a.reflection_id = v_attempt.reflection_id and a.is_active) order by a.id for no key update;
+  select * into v_attempt from public.voice_clone_attempts a where a.id = p_attempt;
   if v_attempt.status <> 'awaiting_upload' then
     raise exception 'attempt % awaits no upload: it is %', p_attempt, v_attempt.status using errcode = 'VC001',
       detail = jsonb_build_object('from', v_attempt.status, 'to', 'queued')::text;
+  end if;
+  if p_inspection is not null then
+    perform voice_clone.require_inspection(p_attempt, p_inspection);
   end if;
   perform voice_clone.cancel_attempts('superseded', p_reflection => v_attempt.reflection_id);
   update public.voice_samples s
@@ -70,26 +146,44 @@ begin
 end
 $$;
 
+-- Raises VC008 where the user has as many unfinished attempts as is allowed. One opening at a time for a user.
+create function voice_clone.check_unfinished_attempts(p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c_limit constant int := 20;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
+  if (select count(*) from public.voice_clone_attempts a
+      where a.user_id = p_user and a.is_enrolling) >= c_limit then
+    raise exception '% attempts are not finished yet', c_limit
+      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
+            hint = 'Wait until one of them has ended; an upload that is not used expires after 24 hours.';
+  end if;
+end
+$$;
+
 -- Another attempt, queued at once, with a sample that passed inspection earlier.
 create function voice_clone.clone_sample(
   p_attempt uuid, p_user uuid, p_sample uuid, p_reflection uuid, p_provider text, p_region text,
-  p_preview_required boolean, p_name text
+  p_preview_required boolean, p_name text, p_per_day int default null
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.measures is not null;
+  where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
-  if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
-    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
-  end if;
+  perform voice_clone.lock_reflection(p_reflection, p_user);
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
+  perform voice_clone.check_unfinished_attempts(p_user);
+  perform voice_clone.require_daily_allowance(p_user, p_per_day);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_attempt, p_user, p_reflection, p_sample, 'sample', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
@@ -99,7 +193,8 @@ end
 $$;
 
 grant execute on function
-  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean),
-  voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, text, bigint, int),
-  voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text)
+  voice_clone.check_opening(uuid, uuid, uuid, int, text, text),
+  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int),
+  voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, text, bigint, int, int),
+  voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text, int)
 to voice_clone_backend;

@@ -14,19 +14,49 @@ begin
 end
 $$;
 
--- Queued again while the budget lasts, else failed with this error.
-create function voice_clone.requeue_or_fail(
-  p_attempt uuid, p_error_code text, p_error_message text, p_delay_seconds float8
-) returns public.voice_clone_attempts
-language sql security definer set search_path = ''
+-- Whether a step that failed is tried again: within its budget. An outage uses up none, and has a limit of its own.
+create function voice_clone.may_try_again(a public.voice_clone_attempts, p_count int, p_budget int, p_is_outage boolean)
+returns boolean
+language plpgsql stable set search_path = ''
 as $$
-  update public.voice_clone_attempts a
-  set status = case when a.process_count < a.process_budget then 'queued' else 'failed' end,
-      not_before = case when a.process_count < a.process_budget
-        then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
-  where a.id = p_attempt
-  returning *
+begin
+  return case when p_is_outage then coalesce(a.waiting_since + voice_clone.timeout('outage') > now(), true)
+    else p_count < p_budget end;
+end
+$$;
+
+-- What the user reads where an outage outlasted its limit.
+create function voice_clone.outage_message(p_error_message text) returns text
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return p_error_message || ' That lasted longer than is waited for. Retry later, or choose another provider.';
+end
+$$;
+
+-- Queued again, or failed with this error. An outage is not the attempt's fault: the try is not counted.
+create function voice_clone.requeue_or_fail(
+  p_attempt uuid, p_error_code text, p_error_message text, p_delay_seconds float8, p_is_outage boolean
+) returns public.voice_clone_attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  a public.voice_clone_attempts;
+  v_again boolean;
+begin
+  select * into a from public.voice_clone_attempts x where x.id = p_attempt;
+  v_again := voice_clone.may_try_again(a, a.process_count, a.process_budget, p_is_outage);
+  update public.voice_clone_attempts x
+  set status = case when v_again then 'queued' else 'failed' end,
+      process_count = x.process_count - (p_is_outage and v_again)::int,
+      waiting_since = case when v_again and p_is_outage then coalesce(x.waiting_since, now()) when v_again then x.waiting_since end,
+      not_before = case when v_again then now() + make_interval(secs => p_delay_seconds) end,
+      error_code = p_error_code, lease_owner = null, lease_seconds = null,
+      error_message = case when p_is_outage and not v_again then voice_clone.outage_message(p_error_message) else p_error_message end
+  where x.id = p_attempt
+  returning * into a;
+  return a;
+end
 $$;
 
 -- Takes a queued attempt for processing; also one whose worker's lease ran out, while the budget lasts.
@@ -39,6 +69,7 @@ as $$
 declare
   a public.voice_clone_attempts;
   v_lease timestamptz;
+  v_taken int;
 begin
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   v_lease := voice_clone.lease_expires_at(p_attempt);
@@ -54,14 +85,16 @@ begin
 
   -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
   perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  if (select count(*) from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
-      where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now()) >= p_user_cap then
-    return ('user_busy', 1, null)::voice_clone.claim;
+  -- One over the cap waits for its turn (send_next_turn).
+  select count(*) into v_taken from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
+  where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now();
+  if v_taken >= p_user_cap then
+    return ('user_busy', null, null)::voice_clone.claim;
   end if;
 
   if a.status = 'processing' then
     perform voice_clone.requeue_or_fail(
-      p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds);
+      p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
     if a.process_count >= a.process_budget then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
@@ -72,6 +105,9 @@ begin
       not_before = null, error_code = null, error_message = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
+  if v_taken + 1 < p_user_cap then -- two places may have become free for one message
+    perform voice_clone.send_next_turn(a.user_id, p_attempt);
+  end if;
   return ('claimed', null, a.lease_epoch)::voice_clone.claim;
 end
 $$;
@@ -106,17 +142,18 @@ begin
 end
 $$;
 
--- A transient failure: queued again after the delay while the budget lasts, else failed. The edge back to queued sends the
--- next message, so this one is acknowledged.
+-- A transient failure: queued again after the delay, while the budget lasts or in an outage, else failed. The edge back to
+-- queued sends the next message, so this one is acknowledged.
 create function voice_clone.requeue_attempt(
-  p_attempt uuid, p_epoch int, p_delay_seconds float8, p_error_code text, p_error_message text, p_message_id bigint
+  p_attempt uuid, p_epoch int, p_delay_seconds float8, p_error_code text, p_error_message text, p_message_id bigint,
+  p_is_outage boolean default false
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   perform voice_clone.require_lease(p_attempt, p_epoch, 'processing');
-  return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds);
+  perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
+  return query select * from voice_clone.requeue_or_fail(p_attempt, p_error_code, p_error_message, p_delay_seconds, p_is_outage);
 end
 $$;
 
@@ -131,32 +168,35 @@ begin
   return query
     update public.voice_clone_attempts a
     set status = 'failed', error_code = p_error_code, error_message = p_error_message, request_id = p_request_id,
-        lease_owner = null, lease_seconds = null
+        waiting_since = null, lease_owner = null, lease_seconds = null
     where a.id = p_attempt
     returning *;
 end
 $$;
 
--- What a worker needs to know of the attempt that it claimed, with the enrollment whose outcome is open, if any.
--- ready_seconds is how long ago the voice was made: its provider may list it only after a while.
+-- What a worker needs to know of the attempt that it claimed, with the enrollment whose outcome is open, if any. The account
+-- is that of this enrollment, or of the attempt's voice; null where neither exists.
+-- ready_seconds is how long ago the voice was made: its provider may list it only after a while. waiting_seconds is how
+-- long the step has met an outage.
 -- Volatile, so that it sees the claim that it is joined to. In plpgsql, which plans the query once a session.
 create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
   attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
-  name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
+  account text, name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
   preview_count int, path text, bytes bigint, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
-  settles_in_seconds float8, ready_seconds float8
+  settles_in_seconds float8, ready_seconds float8, waiting_seconds float8
 )
 language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region,
+    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region, coalesce(e.account, a.account),
       a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
       a.preview_count, s.prepared_path, s.prepared_bytes, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
-      extract(epoch from e.settles_at - now())::float8, extract(epoch from now() - a.ready_at)::float8
+      extract(epoch from e.settles_at - now())::float8, extract(epoch from now() - a.ready_at)::float8,
+      coalesce(extract(epoch from now() - a.waiting_since), 0)::float8
     from public.voice_clone_attempts a
     left join public.voice_samples s on s.id = a.sample_id
     left join voice_clone.enrollments e on e.attempt_id = a.id and e.status in ('intended', 'unknown')
@@ -167,7 +207,7 @@ $$;
 grant execute on function
   voice_clone.claim_attempt(uuid, text, int, int, boolean),
   voice_clone.renew_lease(uuid, int, int),
-  voice_clone.requeue_attempt(uuid, int, float8, text, text, bigint),
+  voice_clone.requeue_attempt(uuid, int, float8, text, text, bigint, boolean),
   voice_clone.fail_attempt(uuid, int, text, text, text, bigint),
   voice_clone.claimed_work(uuid)
 to voice_clone_backend;

@@ -6,7 +6,8 @@
 -- What a poll needs, and whether one is due: due | not_due | inactive | nothing_to_do.
 create function voice_clone.verification_work(p_attempt uuid)
 returns table (
-  outcome text, lease_epoch int, verify_count int, provider text, provider_voice_id text, verifying_seconds float8)
+  outcome text, lease_epoch int, verify_count int, provider text, region text, account text, provider_voice_id text,
+  verifying_seconds float8)
 language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
@@ -17,7 +18,7 @@ begin
         when a.not_before > now() then 'not_due'
         else 'due'
       end,
-      a.lease_epoch, a.verify_count, a.provider, a.provider_voice_id,
+      a.lease_epoch, a.verify_count, a.provider, a.region, a.account, a.provider_voice_id,
       extract(epoch from now() - a.verifying_at)::float8
     from public.voice_clone_attempts a where a.id = p_attempt;
 end
@@ -79,7 +80,8 @@ as $$
   update public.voice_clone_attempts x
   set status = 'failed', error_code = p_error_code, error_message = p_error_message, not_before = null,
       provider_voice_id = case when x.source = 'custom_voice' then x.provider_voice_id end,
-      target_model = case when x.source = 'custom_voice' then x.target_model end
+      target_model = case when x.source = 'custom_voice' then x.target_model end,
+      account = case when x.source = 'custom_voice' then x.account end
   where x.id = a.id and x.status = 'verifying'
 $$;
 
@@ -94,9 +96,10 @@ as $$
 $$;
 
 -- Not verified yet, or the provider did not answer: the wait before the next poll doubles, or is longer where the provider
--- asks for that. Not a transition: nothing that a client sees has changed.
+-- asks for that. Not a transition: nothing that a client sees has changed, unless an error says why no poll is possible.
 create function voice_clone.postpone_verification(
-  p_attempt uuid, p_epoch int, p_verify_count int, p_at_least_seconds float8, p_message_id bigint
+  p_attempt uuid, p_epoch int, p_verify_count int, p_at_least_seconds float8, p_message_id bigint,
+  p_error_code text default null, p_error_message text default null
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -107,7 +110,8 @@ declare
       voice_clone.timeout('verification_poll_cap')),
     make_interval(secs => p_at_least_seconds));
 begin
-  update public.voice_clone_attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait
+  update public.voice_clone_attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait,
+      error_code = p_error_code, error_message = p_error_message
   where x.id = p_attempt returning * into a;
   if not voice_clone.is_long_wait(a.not_before) then -- else the sweep sends it
     perform pgmq.send('voice_clone_verify', voice_clone.queue_message('voice_clone_verify', a.id, a.version, a.reflection_id),
@@ -168,6 +172,6 @@ grant execute on function
   voice_clone.verification_work(uuid),
   voice_clone.complete_verification(uuid, int, int, bigint),
   voice_clone.reject_verification(uuid, int, int, text, text, bigint),
-  voice_clone.postpone_verification(uuid, int, int, float8, bigint),
+  voice_clone.postpone_verification(uuid, int, int, float8, bigint, text, text),
   voice_clone.record_verification(uuid, boolean, text, text, text)
 to voice_clone_backend;

@@ -43,7 +43,7 @@ $$;
 -- (lock_consents_shared), or a revocation and this call could wait for each other.
 create function voice_clone.use_custom_voice(
   p_attempt uuid, p_user uuid, p_reflection uuid, p_provider text, p_region text, p_provider_voice_id text, p_label text,
-  p_target_model text, p_name text, p_language text, p_preview_required boolean
+  p_target_model text, p_name text, p_language text, p_preview_required boolean, p_account text default ''
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -60,17 +60,17 @@ begin
   end if;
   v_name := coalesce(p_name, voice_clone.reflection_name(r));
   v_sample := voice_clone.check_custom_voice(p_user, p_reflection, p_provider, p_provider_voice_id, p_label);
-  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active;
+  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active;
   if a.source = 'custom_voice' and 'failed' not in (a.status, a.runtime_status, a.preview_status)
-    and (a.provider, a.region, a.provider_voice_id, a.target_model, a.name, a.language)
-      = (p_provider, p_region, p_provider_voice_id, p_target_model, v_name, p_language)
+    and (a.provider, a.region, a.account, a.provider_voice_id, a.target_model, a.name, a.language)
+      = (p_provider, p_region, p_account, p_provider_voice_id, p_target_model, v_name, p_language)
   then
     return next a;
     return;
   end if;
-  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, provider_voice_id,
+  insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, account, provider_voice_id,
                                target_model, preview_status)
-  values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_provider_voice_id,
+  values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_account, p_provider_voice_id,
           p_target_model, case when p_preview_required then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
     p_attempt, p_user, v_name, p_language, null, null, null, null, null, null, 0);
@@ -87,19 +87,22 @@ as $$
 declare
   a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
 begin
-  if not (select f.is_usable
+  if a.source <> 'custom_voice' then
+    raise exception 'attempt % enrolls a sample', p_attempt using errcode = 'VC001';
+  elsif not (select f.is_usable
           from voice_clone.find_custom_voice(a.user_id, a.provider, a.provider_voice_id, p_label) f) then
     raise exception 'There is no such voice at this provider.' using errcode = 'VC006',
       detail = '{"code": "voice_not_found", "field": "provider_voice_id"}';
   end if;
   perform voice_clone.add_custom_voice(a);
   perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
-  return query select * from voice_clone.make_ready(a, a.provider_voice_id, a.target_model, a.request_id, p_continue_to_sync);
+  return query select * from voice_clone.make_ready(
+    a, a.provider_voice_id, a.target_model, a.account, a.request_id, p_continue_to_sync);
 end
 $$;
 
 grant execute on function
   voice_clone.find_custom_voice(uuid, text, text, text),
-  voice_clone.use_custom_voice(uuid, uuid, uuid, text, text, text, text, text, text, text, boolean),
+  voice_clone.use_custom_voice(uuid, uuid, uuid, text, text, text, text, text, text, text, boolean, text),
   voice_clone.attach_custom_voice(uuid, int, text, bigint, boolean)
 to voice_clone_backend;

@@ -21,50 +21,109 @@ begin
 end
 $$;
 
--- The mirror where no attempt is active any more, at the version of the last active one.
+-- The mirror where no attempt is active any more, at the version of the last active one. It has an error where that one ended
+-- because the voice that it used was removed elsewhere.
 create function voice_clone.empty_mirror(p_last public.voice_clone_attempts) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_build_object(
     'cloneStatus', 'none', 'runtimeStatus', 'pending', 'previewStatus', 'not_required', 'previewRequired', false,
-    'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null, 'error', null,
+    'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null,
+    'error', case when p_last.cancel_reason = 'original_removed'
+      then jsonb_build_object('code', p_last.error_code, 'message', p_last.error_message) end,
     'version', p_last.version, 'updatedAt', p_last.updated_at);
 end
 $$;
 
--- Updates the mirrors of these reflections, and returns how many changed. Safe to call often and in any order: the version
--- is compared with the locked row, so no mirror goes back. Duplicates in the array have no effect.
-create function voice_clone.mirror_reflections(p_reflections uuid[]) returns int
+-- Writes the mirrors of these reflections, which the caller has locked, and returns how many changed. The attempts are read
+-- after the lock, and the version is compared with the locked row, so no mirror goes back.
+create function voice_clone.write_mirrors(p_reflections uuid[]) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_ids uuid[];
+  v_mirrors jsonb[];
   v_count int;
+  v_is_exact boolean;
 begin
-  -- In one order, so that two calls cannot deadlock.
-  perform from public.reflections r where r.id = any (p_reflections) order by r.id for no key update;
-  -- The triggers of an adopted table may name their objects without a schema.
-  perform set_config('search_path', 'public, extensions, pg_temp', true);
-  update public.reflections r
-  set voice = coalesce(r.voice, '{}') || case when (last.attempt).is_active
-    then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end
+  select array_agg(r.id), array_agg(
+    case when (last.attempt).is_active then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end)
+  into v_ids, v_mirrors
   from unnest(p_reflections) requested (id)
+  join public.reflections r on r.id = requested.id
   cross join lateral (
     select a as attempt from public.voice_clone_attempts a
     where a.reflection_id = requested.id and a.activated_at is not null
     order by a.activated_at desc, a.version desc limit 1
   ) last
-  where r.id = requested.id and voice_clone.shown_version(r.voice) < (last.attempt).version;
-  get diagnostics v_count = row_count;
+  where voice_clone.shown_version(r.voice) < (last.attempt).version;
+  if v_ids is null then
+    return 0;
+  end if;
+  perform set_config('voice_clone.mirror_pass', voice_clone.mirror_pass(pg_trigger_depth() + 1), true);
+  -- The triggers of an adopted table may name their objects without a schema. The statement names all of its own with one.
+  perform set_config('search_path', 'public, extensions, pg_temp', true);
+  with written as (
+    update public.reflections r set voice = coalesce(r.voice, '{}') || m.mirror
+    from rows from (pg_catalog.unnest(v_ids), pg_catalog.unnest(v_mirrors)) m (id, mirror) where r.id = m.id
+    returning r.voice @> m.mirror as is_exact
+  )
+  select pg_catalog.count(*), pg_catalog.bool_and(w.is_exact) into v_count, v_is_exact from written w;
+  perform pg_catalog.set_config('voice_clone.mirror_pass', '', true);
+  if not v_is_exact then
+    raise exception 'a trigger of reflections changes keys of voice that only the mirror writes' using errcode = '42501';
+  end if;
   return v_count;
 end
 $$;
 
--- Only this role may write the mirror's keys.
-grant create on schema voice_clone to voice_clone_mirror;
-alter function voice_clone.mirror_reflections(uuid[]) owner to voice_clone_mirror;
-revoke create on schema voice_clone from voice_clone_mirror;
-revoke all on function voice_clone.mirror_reflections(uuid[]) from public;
-grant execute on function voice_clone.attempt_mirror(public.voice_clone_attempts), voice_clone.empty_mirror(public.voice_clone_attempts)
-to voice_clone_mirror;
-grant execute on function voice_clone.mirror_reflections(uuid[]) to voice_clone_backend;
+-- Updates the mirrors of these reflections, and returns how many changed. Safe to call often and in any order. Duplicates
+-- in the array have no effect. Waits for a reflection that another transaction has locked.
+create function voice_clone.mirror_reflections(p_reflections uuid[]) returns int
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- In one order, so that two calls cannot deadlock.
+  perform from public.reflections r where r.id = any (p_reflections) order by r.id for no key update;
+  return voice_clone.write_mirrors(p_reflections);
+end
+$$;
+
+-- For the consumer, which acknowledges the messages of these reflections in the same transaction. Returns those that it
+-- left: another transaction has the row, or the application's triggers wait for one, or a transition that sent no message
+-- of its own is not committed yet. Their messages come back. Waits for no other transaction for long.
+create function voice_clone.mirror_unlocked_reflections(p_reflections uuid[]) returns uuid[]
+language plpgsql security definer set search_path = '' set lock_timeout = '100ms'
+as $$
+declare
+  v_free uuid[];
+  v_id uuid;
+  v_done uuid[] := '{}';
+  v_blocked int := 0;
+begin
+  select array_agg(requested.id) into v_free
+  from (select distinct r as id from unnest(p_reflections) r order by r) requested
+  where pg_try_advisory_xact_lock(voice_clone.mirror_lock(requested.id));
+  v_free := array(
+    select r.id from public.reflections r where r.id = any (v_free) order by r.id for no key update skip locked);
+  begin
+    perform voice_clone.write_mirrors(v_free);
+    v_done := v_free;
+  exception when lock_not_available then
+    foreach v_id in array v_free loop
+      begin
+        exit when v_blocked = 5; -- the others are not made to wait for so many
+        perform voice_clone.write_mirrors(array[v_id]);
+        v_done := v_done || v_id;
+      exception when lock_not_available then
+        v_blocked := v_blocked + 1;
+      end;
+    end loop;
+  end;
+  return array(select r.id from public.reflections r where r.id = any (p_reflections) and r.id <> all (v_done) order by r.id);
+end
+$$;
+
+grant execute on function voice_clone.mirror_reflections(uuid[]), voice_clone.mirror_unlocked_reflections(uuid[])
+to voice_clone_backend;

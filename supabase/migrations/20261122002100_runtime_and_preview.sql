@@ -29,7 +29,7 @@ begin
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
   if v_lost then
-    a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds);
+    a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
     if 'failed' = (case p_step when 'runtime' then a.runtime_status else a.preview_status end) then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
@@ -46,20 +46,28 @@ begin
 end
 $$;
 
--- Pending again after the delay while the step's budget lasts, else failed with this error.
+-- Pending again after the delay, while the step's budget lasts or in an outage, else failed with this error.
 create function voice_clone.requeue_or_fail_step(
-  a public.voice_clone_attempts, p_step text, p_error_code text, p_error_message text, p_delay_seconds float8
+  a public.voice_clone_attempts, p_step text, p_error_code text, p_error_message text, p_delay_seconds float8,
+  p_is_outage boolean
 ) returns public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_again boolean := case p_step when 'runtime' then a.sync_count < a.sync_budget else a.preview_count < a.preview_budget end;
+  v_again boolean := case p_step
+    when 'runtime' then voice_clone.may_try_again(a, a.sync_count, a.sync_budget, p_is_outage)
+    else voice_clone.may_try_again(a, a.preview_count, a.preview_budget, p_is_outage) end;
+  v_uncounted int := (p_is_outage and v_again)::int;
 begin
   update public.voice_clone_attempts x
   set runtime_status = case when p_step <> 'runtime' then x.runtime_status when v_again then 'pending' else 'failed' end,
       preview_status = case when p_step <> 'preview' then x.preview_status when v_again then 'required' else 'failed' end,
+      sync_count = x.sync_count - case p_step when 'runtime' then v_uncounted else 0 end,
+      preview_count = x.preview_count - case p_step when 'preview' then v_uncounted else 0 end,
+      waiting_since = case when v_again and p_is_outage then coalesce(x.waiting_since, now()) when v_again then x.waiting_since end,
       not_before = case when v_again then now() + make_interval(secs => p_delay_seconds) end,
-      error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
+      error_code = p_error_code, lease_owner = null, lease_seconds = null,
+      error_message = case when p_is_outage and not v_again then voice_clone.outage_message(p_error_message) else p_error_message end
   where x.id = a.id
   returning * into a;
   return a;
@@ -68,7 +76,8 @@ $$;
 
 -- The runtime has the voice (synced), refused it (failed), or may have it later (pending, within the budget).
 create function voice_clone.mark_runtime(
-  p_attempt uuid, p_epoch int, p_status text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint
+  p_attempt uuid, p_epoch int, p_status text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint,
+  p_is_outage boolean default false
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -77,12 +86,12 @@ declare
 begin
   perform voice_clone.acknowledge_messages('voice_runtime_sync', array[p_message_id]) where p_message_id is not null;
   if p_status = 'pending' then
-    return query select * from voice_clone.requeue_or_fail_step(a, 'runtime', p_error_code, p_error_message, p_delay_seconds);
+    return query select * from voice_clone.requeue_or_fail_step(a, 'runtime', p_error_code, p_error_message, p_delay_seconds, p_is_outage);
     return;
   end if;
   return query
     update public.voice_clone_attempts x
-    set runtime_status = p_status, error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
+    set runtime_status = p_status, error_code = p_error_code, error_message = p_error_message, waiting_since = null, lease_owner = null, lease_seconds = null
     where x.id = p_attempt
     returning *;
 end
@@ -90,7 +99,8 @@ $$;
 
 -- The clip is rendered at p_path, cannot be rendered (failed), or may be later (required, within the budget).
 create function voice_clone.mark_preview(
-  p_attempt uuid, p_epoch int, p_status text, p_path text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint
+  p_attempt uuid, p_epoch int, p_status text, p_path text, p_error_code text, p_error_message text, p_delay_seconds float8, p_message_id bigint,
+  p_is_outage boolean default false
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -99,13 +109,13 @@ declare
 begin
   perform voice_clone.acknowledge_messages('voice_preview', array[p_message_id]) where p_message_id is not null;
   if p_status = 'required' then
-    return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds);
+    return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds, p_is_outage);
     return;
   end if;
   return query
     update public.voice_clone_attempts x
     set preview_status = p_status, preview_path = coalesce(p_path, x.preview_path),
-        error_code = p_error_code, error_message = p_error_message, lease_owner = null, lease_seconds = null
+        error_code = p_error_code, error_message = p_error_message, waiting_since = null, lease_owner = null, lease_seconds = null
     where x.id = p_attempt
     returning *;
 end
@@ -142,7 +152,8 @@ begin
   end if;
   return query
     update public.voice_clone_attempts x
-    set preview_status = 'required', preview_count = 0, error_code = null, error_message = null, not_before = null
+    set preview_status = 'required', preview_count = 0, error_code = null, error_message = null, not_before = null,
+        waiting_since = null
     where x.id = a.id
     returning *;
 end
@@ -165,8 +176,8 @@ $$;
 
 grant execute on function
   voice_clone.claim_step(uuid, text, text, int),
-  voice_clone.mark_runtime(uuid, int, text, text, text, float8, bigint),
-  voice_clone.mark_preview(uuid, int, text, text, text, text, float8, bigint),
+  voice_clone.mark_runtime(uuid, int, text, text, text, float8, bigint, boolean),
+  voice_clone.mark_preview(uuid, int, text, text, text, text, float8, bigint, boolean),
   voice_clone.request_preview(uuid, uuid),
   voice_clone.complete_preview(uuid, uuid)
 to voice_clone_backend;

@@ -50,7 +50,8 @@ declare
   a public.voice_clone_attempts;
 begin
   perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
+  select * into a from public.voice_clone_attempts x
+  where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   return query
     update public.voice_clone_attempts x
@@ -61,7 +62,7 @@ begin
         sync_count = case x.runtime_status when 'failed' then 0 else x.sync_count end,
         preview_count = case x.preview_status when 'failed' then 0 else x.preview_count end,
         user_retry_count = x.user_retry_count + 1,
-        error_code = null, error_message = null, not_before = null
+        error_code = null, error_message = null, not_before = null, waiting_since = null
     where x.id = a.id
     returning *;
 end
@@ -81,7 +82,8 @@ declare
 begin
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
+  select * into a from public.voice_clone_attempts x
+  where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   if a.id is distinct from p_failed then
     raise exception 'another attempt is active by now'
@@ -90,7 +92,7 @@ begin
     return query select * from voice_clone.retry_attempt(p_reflection, p_user);
     return;
   end if;
-  select * into v_sample from public.voice_samples s where s.id = a.sample_id and s.measures is not null;
+  select * into v_sample from public.voice_samples s where s.id = a.sample_id and s.measures is not null and s.removed_at is null;
   if not found then
     raise exception 'this voice was made of no sample that another provider could take'
       using errcode = 'VC007', detail = voice_clone.refusal_detail('sample_missing', a),
@@ -159,17 +161,23 @@ declare
 begin
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
+  -- All that this reads or changes, by their ids; what is restorable is decided under the locks.
+  perform voice_clone.lock_attempts(array(
+    select a.id from public.voice_clone_attempts a
+    where a.reflection_id = p_reflection and a.activated_at is not null
+      and (a.is_active or a.ready_at is not null or a.activated_at = (
+        select max(x.activated_at) from public.voice_clone_attempts x where x.reflection_id = p_reflection))));
   select * into v_newer from public.voice_clone_attempts a
-  where a.reflection_id = p_reflection and a.activated_at is not null
-  order by a.activated_at desc, a.version desc limit 1 for no key update;
+  where a.reflection_id = p_reflection and a.user_id = p_user and a.activated_at is not null
+  order by a.activated_at desc, a.version desc limit 1;
   if v_newer.id is not null and not voice_clone.has_ended_without_voice(v_newer) then
     raise exception 'the latest attempt has not failed: it is %', v_newer.status
       using errcode = 'VC007', detail = voice_clone.refusal_detail('latest_not_failed', v_newer);
   end if;
   select a.* into v_kept from public.voice_clone_attempts a
   join public.voices v on v.attempt_id = a.id and v.deleted_at is null
-  where a.reflection_id = p_reflection and a.activated_at is not null and voice_clone.is_restorable(a)
-  order by a.activated_at desc, a.version desc limit 1 for no key update of a, v;
+  where a.reflection_id = p_reflection and a.user_id = p_user and a.activated_at is not null and voice_clone.is_restorable(a)
+  order by a.activated_at desc, a.version desc limit 1 for no key update of v;
   if v_kept.id is null then
     raise exception 'no earlier voice of this reflection is kept'
       using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_restore', v_newer),
@@ -186,7 +194,7 @@ language sql security definer set search_path = ''
 as $$
   update public.voice_clone_attempts a
   set status = 'ready', is_active = true, cancel_reason = null, error_code = null, error_message = null,
-      not_before = null,
+      not_before = null, waiting_since = null,
       runtime_status = case when a.runtime_status in ('syncing', 'failed') then 'pending' else a.runtime_status end,
       preview_status = case when a.preview_status in ('rendering', 'failed') then 'required' else a.preview_status end,
       sync_count = case a.runtime_status when 'synced' then a.sync_count else 0 end,

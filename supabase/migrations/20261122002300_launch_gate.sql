@@ -2,12 +2,16 @@
 
 create table public.voice_sessions (
   id uuid primary key default gen_random_uuid(),
-  reflection_id uuid not null references public.reflections (id) on delete cascade,
-  user_id uuid not null references auth.users (id),
+  reflection_id uuid not null,
+  user_id uuid references auth.users (id),
   attempt_id uuid not null references public.voice_clone_attempts (id),
   voice_id uuid not null references public.voices (id),
   created_at timestamptz not null default now()
 );
+comment on table public.voice_sessions is 'a record: it survives its reflection, and without its user the user''s deletion';
+comment on column public.voice_sessions.reflection_id is 'without a reference: the reflection may be gone';
+create trigger voice_sessions_require_own_attempt before insert on public.voice_sessions
+  for each row execute function voice_clone.require_own_attempt();
 create index voice_sessions_reflection_id_idx on public.voice_sessions (reflection_id, created_at desc);
 create index voice_sessions_user_id_idx on public.voice_sessions (user_id);
 alter table public.voice_sessions enable row level security;
@@ -34,7 +38,23 @@ begin
 end
 $$;
 
--- No row when the reflection is not this user's.
+-- Why a reflection without an active attempt may not be launched: it also says where the voice that it used was removed elsewhere.
+create function voice_clone.no_voice_blockers(p_reflection uuid, p_user uuid) returns text[]
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return array_remove(array['no_voice', (
+    select a.cancel_reason from public.voice_clone_attempts a
+    where a.reflection_id = p_reflection and a.user_id = p_user and a.activated_at is not null
+      and a.cancel_reason = 'original_removed'
+      and not exists (
+        select from public.voice_clone_attempts n
+        where n.reflection_id = p_reflection and n.activated_at > a.activated_at)
+    limit 1)], null);
+end
+$$;
+
+-- No row when the reflection is not this user's. `is not distinct from`, so that the index on the user is not used.
 create function voice_clone.launch_gate(p_reflection uuid, p_user uuid)
 returns table (launchable boolean, blockers text[])
 language plpgsql stable security definer set search_path = '' rows 1
@@ -42,9 +62,13 @@ as $$
 begin
   select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) into blockers
   from public.reflections r
-  left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
+  left join public.voice_clone_attempts a
+    on a.reflection_id = r.id and a.is_active and a.user_id is not distinct from r.user_id
   where r.id = p_reflection and r.user_id = p_user;
   if found then
+    if blockers = '{no_voice}' then
+      blockers := voice_clone.no_voice_blockers(p_reflection, p_user);
+    end if;
     launchable := blockers = '{}';
     return next;
   end if;
@@ -63,7 +87,8 @@ begin
       a.source, a.preview_path, case when a.error_code is not null then to_jsonb(a) end, s.measures
     from public.reflections r
     cross join voice_clone.launch_gate(r.id, p_user) g
-    left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
+    left join public.voice_clone_attempts a
+      on a.reflection_id = r.id and a.is_active and a.user_id is not distinct from r.user_id
     left join public.voice_samples s on s.id = a.sample_id and a.error_code is not null
     where r.id = p_reflection and r.user_id = p_user;
 end
@@ -77,11 +102,13 @@ declare
   a public.voice_clone_attempts;
   v_blockers text[];
 begin
-  if not exists (select from public.reflections r where r.id = p_reflection and r.user_id = p_user) then
-    raise exception 'there is no such reflection' using errcode = 'VC004';
-  end if;
-  select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for share;
+  perform voice_clone.keep_reflection(p_reflection, p_user);
+  select * into a from public.voice_clone_attempts x
+  where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for share;
   v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status);
+  if v_blockers = '{no_voice}' then
+    v_blockers := voice_clone.no_voice_blockers(p_reflection, p_user);
+  end if;
   if v_blockers <> '{}' then
     raise exception 'a session may not start yet' using errcode = 'VC005',
       detail = jsonb_build_object('blockers', v_blockers)::text;

@@ -1,10 +1,11 @@
 -- Followers: clients that follow an attempt read its transitions, in their order.
 
--- What an event changed, without the columns that are internal to workers.
+-- What an event changed, of the columns that an owner reads.
 create function voice_clone.public_changes(e voice_clone.events) returns jsonb
 language sql stable set search_path = ''
 as $$
-  select voice_clone.event_changes(e) - '{lease_owner,lease_epoch,lease_seconds,leased_at}'::text[]
+  select coalesce(jsonb_object_agg(c.key, c.value), '{}')
+  from jsonb_each(voice_clone.event_changes(e)) c where c.key = any (voice_clone.client_columns())
 $$;
 
 create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint)

@@ -1,6 +1,7 @@
 -- Idempotency keys: a call that creates something, repeated with the same key, gets the first answer and creates nothing.
 --
--- claim   before the work: one call at a time for a key, under a lease that the next call may take over
+-- claim   before the work: one call at a time for a key, under a lease that its process renews while it works on the call.
+--         When the process is gone, the lease ends soon, and the next call takes over
 -- result  what the work created, in the work's own transaction: a call that takes over reads it instead of creating again
 -- answer  after the work, byte for byte; replayed from then on
 
@@ -17,7 +18,8 @@ create table voice_clone.idempotency_keys (
   body bytea,
   created_at timestamptz not null default now(),
   unique (user_id, key),
-  check (num_nulls(status, headers, body) in (0, 3))
+  check (num_nulls(status, headers, body) in (0, 3)),
+  check (octet_length(body) <= 65536 and octet_length(headers::text) <= 8192 and octet_length(result::text) <= 65536)
 );
 comment on column voice_clone.idempotency_keys.id is
   'also the id of what the call creates: another call finds it, and a key that is used again after a day gets another';
@@ -33,6 +35,7 @@ language plpgsql security definer set search_path = '' rows 1
 as $$
 #variable_conflict use_column
 declare
+  c_limit constant int := 1000; -- keys of one user that are kept
   v_lease timestamptz := now() + voice_clone.timeout('idempotency_lease');
   k voice_clone.idempotency_keys;
 begin
@@ -44,6 +47,12 @@ begin
     set epoch = x.epoch + 1, lease_expires_at = v_lease
     where x.fingerprint = p_fingerprint and x.status is null and x.lease_expires_at <= now()
   returning * into k;
+  if found and k.epoch = 1 and (select count(*) from (
+    select from voice_clone.idempotency_keys x where x.user_id = p_user limit c_limit + 1) kept) > c_limit then
+    raise exception 'this user has used % keys within a day', c_limit using errcode = 'VC008',
+      detail = '{"code": "too_many_idempotency_keys", "field": "Idempotency-Key", "retry_after": 600}',
+      hint = 'A key is free a day after its first use. Calls without a key are not refused.';
+  end if;
   if not found then
     select * into k from voice_clone.idempotency_keys x where x.user_id = p_user and x.key = p_key;
     if k.fingerprint <> p_fingerprint then
@@ -57,6 +66,17 @@ begin
     end if;
   end if;
   return query select k.id, k.epoch, k.result, k.status, k.headers, k.body;
+end
+$$;
+
+-- The process still works on the call. False where another call has taken over.
+create function voice_clone.renew_idempotency_key(p_id uuid, p_epoch int) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update voice_clone.idempotency_keys k set lease_expires_at = now() + voice_clone.timeout('idempotency_lease')
+  where k.id = p_id and k.epoch = p_epoch and k.status is null;
+  return found;
 end
 $$;
 
@@ -85,26 +105,36 @@ as $$
   where k.id = p_id and k.epoch = p_epoch
 $$;
 
--- Deletes the oldest expired keys, at most p_limit, and returns how many. Called by the sweep.
+-- Deletes the oldest expired keys, at most p_limit, and returns how many. Called by the sweep. All at once, and one by one
+-- where one of them has an error, which is postponed.
 create function voice_clone.delete_expired_idempotency_keys(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_count int;
-begin
-  delete from voice_clone.idempotency_keys k using (
+  v_ids uuid[] := array(
     select x.id from voice_clone.idempotency_keys x
     where x.created_at <= now() - voice_clone.timeout('idempotency')
-    order by x.created_at limit p_limit for update skip locked
-  ) old
-  where k.id = old.id;
-  get diagnostics v_count = row_count;
-  return v_count;
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
+    order by x.created_at limit p_limit for update skip locked);
+  v_id uuid;
+begin
+  delete from voice_clone.idempotency_keys k where k.id = any (v_ids);
+  return cardinality(v_ids);
+exception when others then
+  foreach v_id in array v_ids loop
+    begin
+      delete from voice_clone.idempotency_keys k where k.id = v_id;
+    exception when others then
+      perform voice_clone.postpone_row('idempotency key', v_id, sqlerrm, sqlstate);
+    end;
+  end loop;
+  return cardinality(v_ids);
 end
 $$;
 
 grant execute on function
   voice_clone.claim_idempotency_key(uuid, text, bytea),
+  voice_clone.renew_idempotency_key(uuid, int),
   voice_clone.keep_idempotent_result(uuid, int, jsonb),
   voice_clone.keep_idempotent_answer(uuid, int, int, jsonb, bytea),
   voice_clone.delete_expired_idempotency_keys(int)

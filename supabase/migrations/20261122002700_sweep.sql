@@ -1,6 +1,22 @@
 -- Sweep: the periodic recovery of what is overdue. Safe to run often, and several at once: each row is locked by one sweep,
 -- which reads it again under its lock.
 
+-- Whether the mirror of a reflection shows less than its last active attempt. True as well for a message that is on its way.
+create function voice_clone.is_mirror_behind(p_reflection uuid) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.reflections r
+    cross join lateral (
+      select a.version from public.voice_clone_attempts a
+      where a.reflection_id = r.id and a.activated_at is not null
+      order by a.activated_at desc, a.version desc limit 1
+    ) last
+    where r.id = p_reflection and voice_clone.shown_version(r.voice) < last.version);
+end
+$$;
+
 -- One attempt that is due, locked by the caller together with its deadline. Returns what was done.
 create function voice_clone.sweep_attempt(a public.voice_clone_attempts) returns text
 language plpgsql security definer set search_path = ''
@@ -15,10 +31,10 @@ declare
 begin
   if v_lost or a.leased_at + voice_clone.timeout('step') <= now() then
     if a.status = 'processing' then
-      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0);
+      a := voice_clone.requeue_or_fail(a.id, v_code, v_message, 0, false);
     else
       a := voice_clone.requeue_or_fail_step(
-        a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0);
+        a, case a.runtime_status when 'syncing' then 'runtime' else 'preview' end, v_code, v_message, 0, false);
     end if;
     return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'requeued' end;
   elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.timeout('upload') <= now() then
@@ -30,6 +46,16 @@ begin
       'Try again and complete it, or record another sample.');
     return 'failed';
   end if;
+  if voice_clone.attempt_sweep_at(a, v_lease) is null then
+    if not voice_clone.is_mirror_behind(a.reflection_id) then
+      delete from voice_clone.deadlines d where d.attempt_id = a.id;
+      return 'compared';
+    end if;
+    update voice_clone.deadlines d set sweep_at = now() + least(
+      greatest(voice_clone.timeout('lost_message'), now() - a.updated_at), voice_clone.timeout('lost_message_cap'))
+    where d.attempt_id = a.id;
+    return 'postponed';
+  end if;
   update voice_clone.deadlines d set sweep_at = voice_clone.attempt_sweep_at(a, v_lease) where d.attempt_id = a.id;
   if v_queue is null then -- a lease that was renewed
     return 'postponed';
@@ -40,38 +66,55 @@ begin
 end
 $$;
 
--- Sweeps attempts, enrollments and idempotency keys, at most p_limit of each, and creates the event log's next partitions;
--- an error in one of these does not stop the others. Returns counts by what was done, and no row where nothing was due.
+-- Sweeps attempts with their mirrors, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
+-- each and no more than 500, and creates the event log's next partitions. An error in a row postpones the row, and stops no
+-- other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts;
+  v_limit int := least(p_limit, 500); -- the rows stay locked until the transaction ends
   v_done text[] := '{}';
   v_enrollments int := 0;
   v_keys int := 0;
+  v_what text;
+  v_is_behind boolean;
+  v_removals jsonb := '{}';
 begin
   for a in
     select x.* from voice_clone.deadlines d join public.voice_clone_attempts x on x.id = d.attempt_id
     where d.sweep_at <= now()
-    order by d.sweep_at limit p_limit
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = d.attempt_id and s.retry_at > now())
+    order by d.sweep_at limit v_limit
     for no key update skip locked
   loop
     begin
-      v_done := v_done || voice_clone.sweep_attempt(a);
-    exception when others then -- an error in one row does not stop the others
-      raise warning 'attempt % cannot be swept: % (%)', a.id, sqlerrm, sqlstate;
-      v_done := v_done || 'errors'::text;
+      v_is_behind := voice_clone.is_mirror_behind(a.reflection_id); -- before this sweep changes the attempt
+      v_what := voice_clone.sweep_attempt(a);
+      if v_is_behind then -- whatever became of the message that was sent with the transition
+        perform voice_clone.send_messages(
+          'voice_mirror', array[voice_clone.queue_message('voice_mirror', a.reflection_id, a.version, null)], 0);
+      end if;
+      v_done := v_done || v_what || case when v_is_behind then array['mirrors'] else '{}' end;
+    exception when others then
+      perform voice_clone.postpone_row('attempt', a.id, sqlerrm, sqlstate);
     end;
   end loop;
   begin
-    v_enrollments := voice_clone.sweep_enrollments(p_limit);
+    v_enrollments := voice_clone.sweep_enrollments(v_limit);
   exception when others then
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   begin
-    v_keys := voice_clone.delete_expired_idempotency_keys(p_limit);
+    select coalesce(jsonb_object_agg(r.what, r.count), '{}') into v_removals from voice_clone.sweep_removals(v_limit) r;
+  exception when others then
+    raise warning 'removals cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_keys := voice_clone.delete_expired_idempotency_keys(v_limit);
   exception when others then
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
@@ -82,8 +125,11 @@ begin
     raise warning 'event partitions cannot be created: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
+  delete from voice_clone.sweep_errors s where s.retry_at < now() - interval '1 hour';
+  v_done := v_done || array(select 'errors' from voice_clone.sweep_errors s where s.failed_at = now());
   return query
     select d, count(*)::int from unnest(v_done) d group by d
+    union all select r.key, r.value::int from jsonb_each_text(v_removals) r
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end

@@ -135,6 +135,10 @@ begin
   if v_decision.outcome <> 'received' then
     return v_decision;
   end if;
+  if split_part(p_path, '/', 1) <> v_decision.user_id::text then -- the reflection has another owner since its recording was read
+    return voice_clone.decide_legacy_event(
+      p_event, 'refused', 'recording_not_owned', 'The recording does not lie in a folder of the reflection''s owner.');
+  end if;
   select e.reflection_id into v_reflection from voice_clone.legacy_events e where e.id = p_event;
   insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
   values (v_decision.user_id, v_decision.consent_id, v_reflection, p_path, p_content_type, p_bytes)

@@ -88,12 +88,22 @@ def raising(state: str, detail: str = "") -> str:
     return f"do $$ begin raise exception 'Not like this.' using {using}; end $$"
 
 
+def foreign_key(columns: str) -> str:
+    constraint = f"table = 'orders', constraint = 'orders_{columns}_fkey'"
+    return f"do $$ begin raise exception 'Gone.' using errcode = '23503', {constraint}; end $$"
+
+
 STATEMENTS = {
     **{state: raising(state) for state in ("VC001", "VC002", "VC003", "VC004", "VC005", "VC006", "VC007")},
     "VC008": raising("VC008", '{"retry_after": 9}'),
     "refined": raising(
         "VC007", '{"code": "sample_in_use", "field": "sample_id", "help": "Wait.", "status": "queued"}'
     ),
+    **{state: raising(state) for state in ("XX000", "23514", "22003")},
+    **{
+        column: foreign_key(column)
+        for column in ("user_id", "reflection_id", "reflection_id_user_id", "consent_id_user_id", "other_id")
+    },
     "deadlock": raising("40P01"),
     "shutdown": raising("57P01"),
     "ours": f"select '{SECRET}' from public.no_such_table",  # noqa: S608 - a secret in a statement is the point

@@ -5,9 +5,11 @@ import wave
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from backend.audio.decode import MAX_PACKETS, MAX_SAMPLES, open_source
 from backend.audio.inspect import AudioInspector, Inspection
 from backend.providers.base import Limits
 from backend.samples.findings import check, report
@@ -279,3 +281,59 @@ async def test_a_file_over_the_byte_limit_is_never_opened(tmp_path: Path) -> Non
         await inspector.inspect(samples.recording())
     assert refused.value.code == "sample_too_large"
     assert inspector.pool.process_ids == []
+
+
+# -- bombs: small files that would decode to much
+
+
+def wide_flac(path: Path, seconds: int, declared_samples: int) -> Path:
+    """Eight channels of silence at 384 kHz, whose header says something else about its length."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("flac", rate=384_000, layout="7.1")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8 * 65_535), np.int16), format="s16", layout="7.1")
+        frame.sample_rate = 384_000
+        for number in range(seconds * 384_000 // 65_535):
+            frame.pts = number * 65_535
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | declared_samples >> 32  # the last 36 bits of what STREAMINFO describes
+    content[22:26] = (declared_samples & 0xFFFFFFFF).to_bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("seconds", "declared"), [(1, 600 * 384_000), (30, 0)], ids=["the header tells", "the header lies"]
+)
+async def test_a_sample_with_too_many_samples_is_refused_before_it_is_decoded_whole(
+    seconds: int, declared: int, inspector: AudioInspector, tmp_path: Path
+) -> None:
+    bomb = wide_flac(tmp_path / "bomb.flac", seconds, declared)
+    assert bomb.stat().st_size < 200_000
+    with pytest.raises(InputRefused) as refused:
+        await inspector.inspect(bomb, prepared=tmp_path / "prepared.wav")
+    assert (refused.value.code, refused.value.details["channels"]) == ("too_many_samples", 8)
+    assert not (tmp_path / "prepared.wav").exists()
+
+
+async def test_the_samples_that_are_decoded_of_any_file_are_bounded(tmp_path: Path) -> None:
+    with wide_flac(tmp_path / "bomb.flac", 30, 0).open("rb") as file, open_source(file) as source:
+        decoded = 0
+        with pytest.raises(InputRefused, match="384000 Hz"):  # noqa: PT012 - each block is counted
+            for block in source.blocks(600):
+                decoded += block.size
+    assert decoded <= MAX_SAMPLES
+
+
+async def test_ten_minutes_in_stereo_are_decoded(inspector: AudioInspector, tmp_path: Path) -> None:
+    seen = await inspector.inspect(samples.silence(tmp_path / "long.flac", "flac", 600, 48_000, "stereo"))
+    assert (seen.seconds, seen.channels) == (600, 2)
+
+
+async def test_a_file_of_countless_packets_is_refused(inspector: AudioInspector, tmp_path: Path) -> None:
+    empty_frame = bytes.fromhex("fff15c4000fffc")  # of AAC: a header and nothing else
+    (tmp_path / "many.aac").write_bytes(empty_frame * (MAX_PACKETS + 10))
+    with pytest.raises(InputRefused):
+        await inspector.inspect(tmp_path / "many.aac")

@@ -1,22 +1,25 @@
 """The worker pool, with handlers that fail. The module is its own worker: see `handle`."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 
-from backend.audio.inspect import AudioInspector
+from backend.audio.inspect import WAITING, AudioInspector
+from backend.errors import InspectionUnavailable, Throttled
 from backend.sandbox.errors import InputRefused
 from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 from tests import audio_samples as samples
 
 
-def handle(request: bytes) -> bytes:
+def handle(request: bytes, files: Sequence[BinaryIO] = ()) -> bytes:
     word, _, rest = request.partition(b" ")
     match word:
         case b"echo":
@@ -28,14 +31,12 @@ def handle(request: bytes) -> bytes:
             while True:
                 pass
         case b"sleep":
-            Path(rest.decode()).write_bytes(b"")  # a FIFO: blocks until it is read
+            files[0].write(b"asleep")
             time.sleep(60)
         case b"eat":
             return bytes(4 << 30)[:1]
         case b"die":
             os.kill(os.getpid(), signal.SIGSEGV)
-        case b"environment":
-            return " ".join(os.environ).encode()
     raise ValueError("what?")
 
 
@@ -124,16 +125,30 @@ async def test_a_job_that_misbehaves_fails_alone(request_: bytes, reason: Reason
     assert await pool.run(b"echo still here") == b"still here"
 
 
+class Pipe:
+    """What a job writes into it is read here: so a test knows that the job is at work."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+
+    async def first_bytes(self) -> bytes:
+        return await asyncio.to_thread(os.read, self._reader, 6)
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self.writer)
+
+
 @pytest.fixture
-def mark(tmp_path: Path) -> Path:
-    """A FIFO: reading it blocks until its writer has closed it."""
-    os.mkfifo(tmp_path / "mark")
-    return tmp_path / "mark"
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
 
 
-async def test_a_worker_killed_during_its_job_fails_only_that_job(pool: WorkerPool, mark: Path) -> None:
-    job = asyncio.create_task(pool.run(b"sleep %s" % bytes(mark)))
-    await asyncio.to_thread(mark.read_bytes)
+async def test_a_worker_killed_during_its_job_fails_only_that_job(pool: WorkerPool, pipe: Pipe) -> None:
+    job = asyncio.create_task(pool.run(b"sleep", [pipe.writer]))
+    assert await pipe.first_bytes() == b"asleep"
     os.kill(pool.process_ids[0], signal.SIGKILL)
     with pytest.raises(WorkerFailure) as failed:
         await job
@@ -141,20 +156,20 @@ async def test_a_worker_killed_during_its_job_fails_only_that_job(pool: WorkerPo
     assert await pool.run(b"echo next") == b"next"
 
 
-async def test_a_job_past_its_deadline_is_killed(mark: Path) -> None:
+async def test_a_job_past_its_deadline_is_killed(pipe: Pipe) -> None:
     pool = WorkerPool(__name__, size=1, wall_seconds=1)
     try:
         with pytest.raises(WorkerFailure) as failed:
-            await pool.run(b"sleep %s" % bytes(mark))  # which is not read
+            await pool.run(b"sleep", [pipe.writer])
         assert failed.value.reason == Reason.DEADLINE
         assert pool.process_ids == []
     finally:
         await pool.aclose()
 
 
-async def test_a_cancelled_job_leaves_no_process_at_work(pool: WorkerPool, mark: Path) -> None:
-    job = asyncio.create_task(pool.run(b"sleep %s" % bytes(mark)))
-    await asyncio.to_thread(mark.read_bytes)
+async def test_a_cancelled_job_leaves_no_process_at_work(pool: WorkerPool, pipe: Pipe) -> None:
+    job = asyncio.create_task(pool.run(b"sleep", [pipe.writer]))
+    await pipe.first_bytes()
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
@@ -162,49 +177,111 @@ async def test_a_cancelled_job_leaves_no_process_at_work(pool: WorkerPool, mark:
     assert await pool.run(b"echo next") == b"next"
 
 
-async def test_closing_ends_a_running_job(pool: WorkerPool, mark: Path) -> None:
-    job = asyncio.create_task(pool.run(b"sleep %s" % bytes(mark)))
-    await asyncio.to_thread(mark.read_bytes)
+async def test_closing_ends_a_running_job(pool: WorkerPool, pipe: Pipe) -> None:
+    job = asyncio.create_task(pool.run(b"sleep", [pipe.writer]))
+    await pipe.first_bytes()
     await pool.aclose()
     with pytest.raises(WorkerFailure) as failed:
         await job
     assert failed.value.reason == Reason.CLOSED
 
 
-async def test_a_worker_sees_no_secret_of_the_service(
-    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
-    assert b"SECRET" not in await pool.run(b"environment")
+# -- inspections: what is not the sample's fault is said to be ours
 
 
-async def test_an_inspection_whose_worker_is_killed_says_so_and_the_next_one_works(
-    mark: Path, tmp_path: Path
+def unbuffered(file: str | int, mode: str) -> Any:
+    return open(file, mode, buffering=0)
+
+
+@contextlib.asynccontextmanager
+async def inspecting(**limits: Any) -> AsyncIterator[AudioInspector]:
+    inspector = AudioInspector(workers=1, **limits)
+    yield inspector
+    await inspector.aclose()
+
+
+async def test_an_inspection_whose_worker_is_killed_is_our_failure_and_the_next_one_works(
+    tmp_path: Path,
 ) -> None:
-    inspector = AudioInspector(workers=1)
-    try:
+    mark, prepared = tmp_path / "mark", tmp_path / "prepared.wav"
+    os.mkfifo(mark)
+    async with inspecting() as inspector:
         job = asyncio.create_task(inspector.inspect(samples.recording(), prepared=mark))
-        with await asyncio.to_thread(mark.open, "rb"):  # the worker writes, and nothing reads
+        with await asyncio.to_thread(mark.open, "rb") as written:
+            await asyncio.to_thread(written.read, 6)  # the worker is at work
             os.kill(inspector.pool.process_ids[0], signal.SIGKILL)
-            with pytest.raises(InputRefused) as failed:
+            with pytest.raises(InspectionUnavailable) as failed:
                 await job
-        assert failed.value.code == "decode_failed"
+        assert failed.value.status == 503
+        assert failed.value.headers["Retry-After"]
         assert "mark" not in os.listdir(tmp_path)
-        prepared = tmp_path / "prepared.wav"
         assert (await inspector.inspect(samples.recording(), prepared=prepared)).voiced_seconds > 2
         assert "prepared.wav" in os.listdir(tmp_path)
-    finally:
-        await inspector.aclose()
 
 
-async def test_decoding_that_takes_too_much_cpu_time_is_a_timeout(tmp_path: Path) -> None:
-    inspector = AudioInspector(workers=1, cpu_seconds=0)
-    try:
+async def test_an_inspection_whose_worker_is_frozen_is_our_failure_and_the_next_one_works() -> None:
+    async with inspecting(wall_seconds=6) as inspector:
+        await inspector.inspect(samples.recording())
+        os.kill(inspector.pool.process_ids[0], signal.SIGSTOP)
+        with pytest.raises(InspectionUnavailable):
+            await inspector.inspect(samples.recording())
+        await inspector.inspect(samples.recording())
+
+
+async def test_an_inspection_without_memory_is_our_failure() -> None:
+    async with inspecting(memory_bytes=1) as inspector:
+        with pytest.raises(InspectionUnavailable):
+            await inspector.inspect(samples.recording())
+
+
+async def test_an_inspection_that_takes_too_much_cpu_time_is_our_failure(tmp_path: Path) -> None:
+    async with inspecting(cpu_seconds=0) as inspector:
         speech, rate = samples.speech()
         long = tmp_path / "long.wav"  # of speech, which costs several seconds of CPU; silence is too cheap
         long.write_bytes(samples.wav(np.tile(speech, 80), rate))
-        with pytest.raises(InputRefused) as failed:
+        with pytest.raises(InspectionUnavailable):
             await inspector.inspect(long)
-        assert failed.value.code == "decode_timeout"
+
+
+async def test_a_prepared_file_that_cannot_be_written_is_our_failure() -> None:
+    async with inspecting() as inspector:
+        with unbuffered("/dev/full", "wb") as full, pytest.raises(InspectionUnavailable):
+            await inspector.inspect(samples.recording(), prepared=full)
+
+
+async def test_a_worker_that_cannot_be_started_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with inspecting() as inspector:
+        monkeypatch.setattr("sys.executable", "/nowhere/python")
+        with pytest.raises(InspectionUnavailable):
+            await inspector.inspect(samples.recording())
+
+
+# -- shares
+
+
+async def test_a_user_with_many_inspections_leaves_a_worker_for_the_others() -> None:
+    """The greedy user's workers are frozen: nothing of theirs ends until the other's inspection is done."""
+    inspector = AudioInspector(workers=2, wall_seconds=60)
+    try:
+        await asyncio.gather(*(inspector.inspect(samples.recording(), user=each) for each in "ab"))
+        assert len(inspector.pool.process_ids) == 2
+        reader, writer = os.pipe()  # full once the worker has written 64 kB
+        with unbuffered(reader, "rb") as drain, unbuffered(writer, "wb") as stuck:
+            greedy = [
+                asyncio.create_task(inspector.inspect(samples.recording(), prepared=stuck, user="greedy"))
+                for _ in range(1 + WAITING)
+            ]
+            await asyncio.to_thread(drain.read, 1)
+            with pytest.raises(Throttled) as refused:
+                await inspector.inspect(samples.recording(), user="greedy")
+            assert (refused.value.code, refused.value.status) == ("too_many_inspections", 429)
+            assert refused.value.headers["Retry-After"]
+            async with asyncio.timeout(30):
+                await inspector.inspect(samples.recording(), user="another")
+            assert not any(each.done() for each in greedy)
+            for each in greedy:
+                each.cancel()
+            await asyncio.gather(*greedy, return_exceptions=True)
+        await inspector.inspect(samples.recording(), user="greedy")
     finally:
         await inspector.aclose()

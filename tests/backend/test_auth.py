@@ -26,6 +26,18 @@ SECRET = "a shared secret of more than thirty-two characters"
 ISSUER = "https://project.example/auth/v1"
 
 
+HOSTILE_HEADERS: dict[str, list[bytes]] = {
+    "token_malformed": [
+        *(b'{"alg":["HS256"]}', b'{"alg":{"HS256":1}}', b'{"alg":null}', b'{"alg":7}', b'{"alg":"\xff"}'),
+        *(b"{}", b"[]", b"7", b'"HS256"', b"null", b"\xff", b""),
+        *(b'{"alg":"HS256","kid":["a"]}', b'{"alg":"HS256","crit":"b64"}'),
+        *(b"[" * 5000, b'{"alg":' + b"[" * 5000, b"9" * 5000),
+    ],
+    "token_signature_refused": [b'{"alg":"HS256","b64":7}'],
+    "token_algorithm_refused": [b'{"alg":"\\ud800"}', b'{"alg":"none"}', b'{"alg":""}'],
+}
+
+
 class KeyServer:
     """A real HTTP server of a JWKS document, which counts its requests."""
 
@@ -140,6 +152,23 @@ def forged(keys: KeyServer) -> dict[str, tuple[str, str]]:
         "without an end": (es256(exp=None), "token_incomplete"),
         "not valid yet": (es256(nbf=int(time.time()) + 600), "token_not_yet_valid"),
         "a name instead of an id": (es256(sub="ada"), "token_subject_refused"),
+        "an id in a form that Postgres does not read": (
+            es256(sub=f"urn:uuid:{uuid4()}"),
+            "token_subject_refused",
+        ),
+        "an id in braces": (es256(sub=f"{{{uuid4()}}}"), "token_subject_refused"),
+        "an id without hyphens": (es256(sub=uuid4().hex), "token_subject_refused"),
+        "a number instead of an id": (es256(sub=7), "token_malformed"),
+        "a lone surrogate in a claim": (es256(user_metadata={"name": "\ud800"}), "token_malformed"),
+        "a zero character in a claim": (es256(user_metadata={"name": "a\\\0"}), "token_malformed"),
+        "an end that is infinite": (es256(exp=float("inf")), "token_malformed"),
+        "an end that is a list": (es256(exp=[1]), "token_malformed"),
+        "an anonymous user": (es256(is_anonymous=True), "token_anonymous_refused"),
+        **{
+            f"the header {header}": (f"{base64url_encode(header).decode()}.e30.AA", code)
+            for code, headers in HOSTILE_HEADERS.items()
+            for header in headers
+        },
         "garbage": ("a.b.c", "token_malformed"),
         "a huge token": ("x" * 100_000, "token_malformed"),
     }
@@ -159,6 +188,34 @@ def test_a_verified_token_is_cached_until_it_expires_and_at_most_five_minutes() 
     caller = Caller(uuid4(), "{}", "token")
     assert cached_until("token", Verified(caller, expires=1_060.0), 1_000.0) == 1_060.0
     assert cached_until("token", Verified(caller, expires=5_000.0), 1_000.0) == 1_300.0
+
+
+async def test_a_cached_token_ends_with_its_own_expiry() -> None:
+    now = time.time()
+    settings = SupabaseSettings(
+        url="https://project.example", secret_key="sb_secret_x", jwt_secret=SECRET, jwks_url="off"
+    )
+    async with HttpClient() as http:
+        verifier = TokenVerifier(settings, http, wall_clock=lambda: now)
+        token = jwt.encode(claims(exp=int(time.time()) - 5), SECRET)  # within the leeway of clocks
+        first = await verifier.verify(token)
+        assert await verifier.verify(token) is not first, "it has expired, so it is not cached"
+        token = jwt.encode(claims(exp=int(now) + 60), SECRET)
+        first = await verifier.verify(token)
+        assert await verifier.verify(token) is first
+        now += 61
+        assert await verifier.verify(token) is not first, "verified again, by the real clock"
+
+
+async def test_anonymous_users_are_accepted_where_a_setting_allows_them() -> None:
+    settings = SupabaseSettings(
+        url="https://project.example", secret_key="sb_secret_x", jwt_secret=SECRET, jwks_url="off",
+        allow_anonymous=True,
+    )  # fmt: skip
+    async with HttpClient() as http:
+        given = claims(is_anonymous=True)
+        found = await TokenVerifier(settings, http).verify(jwt.encode(given, SECRET))
+    assert str(found.user_id) == given["sub"]
 
 
 async def test_a_rotated_key_is_fetched_once_its_window_is_over(keys: KeyServer) -> None:

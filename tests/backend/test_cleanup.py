@@ -8,18 +8,25 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from backend.providers.base import EnrollRequest, VoiceProvider, new_label
-from backend.providers.elevenlabs.adapter import ElevenLabs
-from backend.providers.qwen.adapter import Qwen
+from backend.providers.base import new_label
 from backend.web.http_client import HttpClient
 from scripts.local.supabase.postgres import Cluster
+from tests.backend.adapters import ADAPTERS, enrolling
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.clusters import cloned_database
 from tests.fixture import Fixture, Row
-from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
+from tests.simulators import (
+    CARTESIA_KEY,
+    ELEVENLABS_KEY,
+    QWEN_KEY,
+    BytesSample,
+    Simulator,
+    simulator,
+    spoken_sample,
+)
 
-PROVIDERS = ["qwen", "elevenlabs"]
-REGIONS = {"qwen": "singapore", "elevenlabs": ""}
+PROVIDERS = ["qwen", "elevenlabs", "cartesia"]
+REGIONS = {"qwen": "singapore", "elevenlabs": "", "cartesia": ""}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,8 @@ async def service(
         "QWEN_BASE_URL": f"{all_providers.url}/qwen/{REGIONS['qwen']}",
         "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
         "ELEVENLABS_BASE_URL": f"{all_providers.url}/elevenlabs",
+        "CARTESIA_API_KEY": CARTESIA_KEY,
+        "CARTESIA_BASE_URL": f"{all_providers.url}/cartesia",
     }
     logs = tmp_path_factory.mktemp("cleanup")
     async with served(logs, given.database.service, **settings) as running:
@@ -84,18 +93,12 @@ class Scene:
     async def make_voice(self) -> str:
         """Create the voice, as a worker whose response was lost."""
         async with HttpClient() as http:
-            adapters: dict[str, VoiceProvider] = {
-                "qwen": Qwen(self.providers.qwen(send_sample_as="data_url"), http),
-                "elevenlabs": ElevenLabs(self.providers.elevenlabs(), http),
-            }
-            sample = BytesSample(spoken_sample(4.0))
-            request = EnrollRequest(
-                label=self.label, name="Ada", language="en", transcript=None, sample=sample
-            )
-            return (await adapters[self.provider].enroll(request)).provider_voice_id
+            adapter = ADAPTERS[self.provider](self.providers, http)
+            request = enrolling(self.label, BytesSample(spoken_sample(4.0)))
+            return (await adapter.enroll(request)).provider_voice_id
 
     def cancel(self) -> None:
-        self.given.one("select * from voice_clone.revoke_consent(%s, %s)", self.consent, self.user)
+        self.given.truth("select voice_clone.cancel_attempts('reset', p_attempts => %s)", [self.attempt])
 
     def settle(self) -> None:
         self.past("settles_at = now()")
@@ -258,8 +261,21 @@ async def test_a_region_that_is_not_set_up_here_is_not_looked_into(scene: Scene)
     scene.cancel()
     scene.settle()
     scene.past("region = 'beijing'")
-    assert (await scene.clean_up())["reason"] == "provider_not_configured"
-    assert scene.row["status"] == "intended"
+    assert (await scene.clean_up())["reason"] == "provider_region_changed"
+    assert (scene.row["status"], scene.row["error_code"]) == ("intended", "provider_region_changed")
+    assert scene.providers.calls(scene.provider, "list") == []
+
+
+async def test_an_account_that_is_not_set_up_here_is_not_looked_into(scene: Scene) -> None:
+    scene.cancel()
+    scene.settle()
+    sweep_at = scene.row["sweep_at"]
+    scene.past("account = 'another'")
+    assert (await scene.clean_up())["reason"] == "provider_account_changed"
+    row = scene.row
+    assert (row["status"], row["error_code"]) == ("intended", "provider_account_changed")
+    assert row["sweep_at"] == sweep_at, "the sweep alone decides when it is tried again"
+    assert scene.providers.calls(scene.provider, "list") == []
 
 
 async def test_an_unknown_enrollment_is_not_found_and_a_stranger_is_not_let_in(service: Served) -> None:

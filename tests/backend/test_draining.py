@@ -65,6 +65,7 @@ async def test_every_queue_that_is_consumed_can_be_drained(service: Served) -> N
 async def test_draining_takes_an_attempt_as_far_as_consumers_would(
     given: Fixture, providers: Simulator, service: Served
 ) -> None:
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'mirror_progress'")
     attempts = [await verifying(given, providers, polls=0) for _ in range(3)]
     for queue in ("voice_clone_verify", "voice_runtime_sync"):
         assert await drain(service, queue) == {"handled": 3, "running": 0, "empty": True}

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -55,6 +56,35 @@ async def test_a_database_that_was_never_migrated_is_named_so(
         connection.execute("drop schema voice_clone cascade")
     async with served(tmp_path_factory.mktemp("bare"), database.service) as service:
         assert await ready(service) == state("not_migrated", "unreachable")
+
+
+BROKEN: dict[str, LiteralString] = {
+    "trigger voice_clone_protect_mirror_keys on public.reflections":
+        "alter table public.reflections disable trigger voice_clone_protect_mirror_keys",
+    "the key of the mirror": "delete from voice_clone.mirror_key",
+    "function voice_clone.write_mirrors(uuid[])":
+        "alter function voice_clone.write_mirrors(uuid[]) owner to voice_clone_service",
+    "index voice_clone.enrollments_open_idx": "drop index voice_clone.enrollments_open_idx",
+    "queue voice_mirror": "select pgmq.drop_queue('voice_mirror')",
+    "the list of parts": "delete from voice_clone.installation",
+    "permission denied": "revoke execute on function voice_clone.missing_parts() from voice_clone_backend",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", BROKEN)
+async def test_a_broken_installation_is_not_ready_and_its_log_names_the_part(
+    database: Database, tmp_path: Path, part: str
+) -> None:
+    async with (
+        failing_storage(saying(400, NO_BUCKET)) as url,
+        served(tmp_path, database.service, url, DATABASE_TIMEOUT_SECONDS="10") as service,
+    ):
+        assert await ready(service) == state("ok", "ok")
+        with psycopg.connect(database.superuser, autocommit=True) as connection:
+            connection.execute(BROKEN[part])
+        assert await ready(service) == state("incomplete", "ok")
+        events = [line for line in service.child.output().splitlines() if "installation_incomplete" in line]
+    assert part in events[0]
 
 
 async def test_it_is_ready_again_when_its_database_is_back(

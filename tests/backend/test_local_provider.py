@@ -36,6 +36,7 @@ class Recorded(Struct):
 
     data: bytes
     size: int
+    path: str = "sample.wav"
     content_type: str = "audio/wav"
 
     async def signed_url(self, seconds: int) -> str:

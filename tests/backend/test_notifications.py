@@ -54,7 +54,9 @@ async def test_a_statement_on_its_own_notifies_as_well(
     given: Fixture, pool: Pool, listener: psycopg.AsyncConnection
 ) -> None:
     user = given.user()
-    attempt = given.queued(user, given.reflection(user))
+    reflection = given.reflection(user)
+    attempt = given.queued(user, reflection)
+    given.mirror(reflection)
     await heard(given, listener)
     claim = "select * from voice_clone.claim_attempt(%s, 'worker', 60, 4, true)"
     await pool.fetch_one(claim, (attempt,))

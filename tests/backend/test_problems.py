@@ -18,11 +18,16 @@ CODES = {
     "MalformedBody": (400, "malformed_body"),
     "InvalidFormat": (400, "invalid_format"),
     "Unauthenticated": (401, "token_invalid"),
+    "UserGone": (401, "user_gone"),
     "NotFound": (404, "not_found"),
+    "RequestTimeout": (408, "request_timeout"),
     "Conflict": (409, "conflict"),
     "IllegalTransition": (409, "illegal_transition"),
     "StaleLease": (409, "stale_lease"),
     "LaunchBlocked": (409, "launch_blocked"),
+    "AddressTooLong": (414, "address_too_long"),
+    "UnsupportedMediaType": (415, "unsupported_media_type"),
+    "MethodNotAllowed": (405, "method_not_allowed"),
     "TooLarge": (413, "body_too_large"),
     "SampleTooLarge": (413, "sample_too_large"),
     "InvalidInput": (422, "invalid_input"),
@@ -35,6 +40,7 @@ CODES = {
     "Unavailable": (503, "unavailable"),
     "ProviderUnavailable": (503, "provider_unavailable"),
     "DatabaseUnavailable": (503, "database_unavailable"),
+    "DatabaseFailed": (503, "database_failed"),
     "StorageUnavailable": (503, "storage_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
 }
@@ -142,7 +148,10 @@ async def test_a_body_over_the_limit_is_refused(service: Served) -> None:
     assert problem(answer)[1] == (413, "body_too_large")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"count": 1,}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b'{"count": 1,}', b'{"\xff": 1}', b'{"count": "\xff"}', b"[" * 60_000],
+)
 async def test_a_body_that_is_no_json_is_malformed(service: Served, content: bytes) -> None:
     answer = await service.http.post(
         "/faults/orders", content=content, headers={"content-type": "application/json"}
@@ -236,10 +245,47 @@ async def test_what_may_pass_by_itself_is_a_503(service: Served, statement: str)
     assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_a_statement_that_is_wrong_is_a_fault_of_ours(service: Served) -> None:
-    body, result = problem(await service.http.get("/faults/sql/ours"))
-    assert result == (500, "internal_error")
-    assert "no_such_table" in str(await service.log(body["request_id"]))
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("ours", (503, "database_failed")),
+        ("XX000", (503, "database_failed")),
+        ("23514", (409, "conflict")),
+        ("22003", (422, "invalid_input")),
+    ],
+)
+async def test_an_error_that_no_one_expected_is_answered_by_its_class_and_logged(
+    service: Served, statement: str, expected: tuple[int, str]
+) -> None:
+    body, result = problem(await service.http.get(f"/faults/sql/{statement}"))
+    assert result == expected
+    logged = str(await service.log(body["request_id"]))
+    assert ("no_such_table" if statement == "ours" else "Not like this.") in logged
+    assert "Traceback" in logged
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("user_id", (401, "user_gone")),
+        ("reflection_id", (404, "not_found")),
+        ("reflection_id_user_id", (404, "not_found")),
+        ("consent_id_user_id", (422, "consent_required")),
+        ("other_id", (409, "conflict")),
+    ],
+)
+async def test_a_row_that_is_gone_by_now_is_named_by_the_constraint(
+    service: Served, column: str, expected: tuple[int, str]
+) -> None:
+    assert problem(await service.http.get(f"/faults/sql/{column}"))[1] == expected
+
+
+async def test_an_error_repeats_no_long_text_of_the_client(service: Served) -> None:
+    long = "x" * 30_000
+    for body in ({"count": long}, {"count": 1, "owner": {"name": "Ada"}, long: True}, {long: long}):
+        answer = await service.http.post("/faults/orders", json=body)
+        assert problem(answer)[1] == (422, "invalid_input")
+        assert len(answer.content) < 4000
 
 
 async def test_a_request_has_the_callers_id_or_one_of_its_own(service: Served) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import queue_consumers.settings as consumer_settings
+from backend.lifecycle.queues import QUEUES
 from backend.settings import load_settings
 from backend.settings.sections import Section, SettingsError
 
@@ -28,7 +29,7 @@ def problems(**changes: str) -> list[str]:
 
 
 def documented() -> dict[str, str]:
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
+    return dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
 
 
 def read_by_code() -> dict[str, list[msgspec.structs.FieldInfo]]:
@@ -108,7 +109,7 @@ def test_every_fault_is_named_at_once() -> None:
         *("VOICE_PROVIDER", "PORT", "LOG_FORMAT", "QWEN_REGION"),
     ):
         assert any(name in problem for problem in found), (name, found)
-    assert any("local, qwen, elevenlabs" in problem for problem in found)
+    assert any("local, qwen, elevenlabs, cartesia, pipecat, modal" in problem for problem in found)
     assert len(found) == 9, found
 
 
@@ -127,6 +128,10 @@ def test_without_a_project_no_token_can_be_verified() -> None:
         ({**QWEN, "QWEN_BASE_URL": "https://dashscope.aliyuncs.com"}, "QWEN_BASE_URL is in Beijing"),
         ({"VOICE_PROVIDER": "qwen"}, "QWEN_API_KEY is missing"),
         ({"VOICE_PROVIDER": "elevenlabs"}, "ELEVENLABS_API_KEY is missing"),
+        ({"VOICE_PROVIDER": "cartesia"}, "CARTESIA_API_KEY is missing"),
+        ({"VOICE_PROVIDER": "pipecat"}, "PIPECAT_URL is missing"),
+        ({"VOICE_PROVIDER": "modal"}, "MODAL_URL is missing"),
+        ({"MODAL_URL": "https://voice.example"}, "MODAL_API_KEY is missing"),
         ({"INTERNAL_TOKEN": "t" * 31}, "INTERNAL_TOKEN is weak"),
         ({"SUPABASE_JWT_SECRET": "s" * 31}, "SUPABASE_JWT_SECRET is weak"),
         ({"SUPABASE_JWKS_URL": "off"}, "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed"),
@@ -150,3 +155,37 @@ def test_faults_and_representations_show_no_secret() -> None:
     settings = load_settings({**COMPLETE, **QWEN, "SUPABASE_JWT_SECRET": "s" * 32})
     for secret in (*COMPLETE.values(), *QWEN.values(), "s" * 32):
         assert secret not in repr(settings)
+
+
+SETTLE = {
+    "PROVIDER_CREATE_SECONDS": "100",
+    "PROVIDER_LISTING_LAG_SECONDS": "20",
+    "ENROLLMENT_SETTLE_SECONDS": "120",
+}
+
+
+@pytest.mark.parametrize(
+    "provider", [{}, QWEN, {"ELEVENLABS_API_KEY": "a-key"}, {"CARTESIA_API_KEY": "a-key"}]
+)
+def test_a_create_that_outlasts_its_settling_is_refused(provider: dict[str, str]) -> None:
+    (problem,) = problems(**SETTLE, **provider)
+    for name in SETTLE:
+        assert name in problem
+    settings = load_settings({**COMPLETE, **SETTLE, **provider, "ENROLLMENT_SETTLE_SECONDS": "121"})
+    for config in (settings.providers.qwen, settings.providers.elevenlabs, settings.providers.cartesia):
+        assert config is None or (config.create_seconds, config.listing_lag_seconds) == (100, 20)
+
+
+def test_the_consumers_refuse_it_as_well() -> None:
+    queues = list(QUEUES.values())
+    with pytest.raises(SettingsError) as raised:
+        consumer_settings.load_settings(queues, {**COMPLETE, **SETTLE, "SERVICE_URL": "http://127.0.0.1:1"})
+    (problem,) = raised.value.problems
+    assert "ENROLLMENT_SETTLE_SECONDS (120)" in problem
+
+
+def test_a_signed_url_of_qwen_outlasts_the_create() -> None:
+    slow = {**SETTLE, "PROVIDER_CREATE_SECONDS": "600", "ENROLLMENT_SETTLE_SECONDS": "700"}
+    config = load_settings({**COMPLETE, **slow, **QWEN}).providers.qwen
+    assert config is not None
+    assert config.signed_url_seconds > 600

@@ -1,6 +1,6 @@
 """The Storage client: requests to the embedded Storage, and errors of one that fails."""
 
-import os
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from backend.errors import SampleTooLarge, StorageUnavailable
+from backend.storage.buckets import LOCAL_VOICES
 from backend.storage.client import PAGE, Storage, StorageProfiles, StorageRefused
 from backend.web.http_client import HttpClient
 from scripts.local.supabase.postgres import Cluster
@@ -145,19 +146,19 @@ async def test_a_name_that_storage_does_not_take_is_refused(storage: Storage, fo
 
 async def test_a_download_is_a_file_of_that_size(storage: Storage, folder: str, tmp_path: Path) -> None:
     await storage.upload(BUCKET, f"{folder}/take.wav", SOUND, "audio/wav")
-    size = await storage.download_to(BUCKET, f"{folder}/take.wav", tmp_path / "take", len(SOUND))
+    with (tmp_path / "take").open("wb") as file:
+        size = await storage.download_to(BUCKET, f"{folder}/take.wav", file, len(SOUND))
     assert (size, (tmp_path / "take").read_bytes()) == (len(SOUND), SOUND)
 
 
-async def test_a_download_past_the_limit_leaves_no_file(
-    storage: Storage, folder: str, tmp_path: Path
-) -> None:
+async def test_a_download_past_the_limit_is_refused(storage: Storage, folder: str, tmp_path: Path) -> None:
     await storage.upload(BUCKET, f"{folder}/take.wav", SOUND, "audio/wav")
-    with pytest.raises(SampleTooLarge, match="too large"):
-        await storage.download_to(BUCKET, f"{folder}/take.wav", tmp_path / "take", len(SOUND) - 1)
-    with pytest.raises(StorageRefused):
-        await storage.download_to(BUCKET, f"{folder}/never.wav", tmp_path / "take", len(SOUND))
-    assert os.listdir(tmp_path) == []
+    with (tmp_path / "take").open("wb", buffering=0) as file:
+        with pytest.raises(SampleTooLarge, match="too large"):
+            await storage.download_to(BUCKET, f"{folder}/take.wav", file, len(SOUND) - 1)
+        with pytest.raises(StorageRefused):
+            await storage.download_to(BUCKET, f"{folder}/never.wav", file, len(SOUND))
+        assert file.tell() < len(SOUND)
 
 
 async def test_a_listing_has_every_page_and_no_folder(
@@ -186,7 +187,7 @@ async def test_a_key_of_another_project_is_refused_and_no_outage(url: str) -> No
 
 
 async def test_profiles_are_kept_listed_and_removed_by_key(storage: Storage, folder: str) -> None:
-    profiles = StorageProfiles(storage)
+    profiles = StorageProfiles(storage, LOCAL_VOICES)
     assert await profiles.get(f"{folder}/ada") is None
     for name in ("ada", "adam", "bob", "in/ada"):
         await profiles.put(f"{folder}/{name}", b"{}")
@@ -217,7 +218,7 @@ OPERATIONS: dict[str, Callable[[Storage], Awaitable[object]]] = {
     "list": lambda storage: storage.list(BUCKET, "a"),
     "stream": read_all,
     "ping": lambda storage: storage.ping(),
-    "profile": lambda storage: StorageProfiles(storage).get("a/b"),
+    "profile": lambda storage: StorageProfiles(storage, LOCAL_VOICES).get("a/b"),
 }
 TELLING = {"upload url", "signed url", "info", "remove", "list"}  # whose answer is read as JSON
 
@@ -279,8 +280,14 @@ async def test_a_gateway_that_refuses_the_key_is_a_refusal(status: int) -> None:
     assert refused.value.storage_status == status
 
 
-async def test_a_download_that_is_cut_leaves_no_file(tmp_path: Path) -> None:
+async def test_a_download_that_is_cut_is_an_outage(tmp_path: Path) -> None:
     async with failing_storage(cut_midway) as url, HttpClient() as http:
-        with pytest.raises(StorageUnavailable):
-            await Storage(supabase(url), http).download_to(BUCKET, "a.wav", tmp_path / "a", 2_000_000)
-    assert os.listdir(tmp_path) == []
+        with (tmp_path / "a").open("wb") as file, pytest.raises(StorageUnavailable):
+            await Storage(supabase(url), http).download_to(BUCKET, "a.wav", file, 2_000_000)
+
+
+async def test_a_disk_that_is_full_is_no_fault_of_storage() -> None:
+    async with failing_storage(saying(200, SOUND)) as url, HttpClient() as http:
+        full = await asyncio.to_thread(Path("/dev/full").open, "wb", buffering=0)
+        with full, pytest.raises(OSError, match="No space left"):
+            await Storage(supabase(url), http).download_to(BUCKET, "a.wav", full, 2_000_000)

@@ -53,8 +53,8 @@ def test_our_functions_call_nothing_else(database: Database) -> None:
         ).fetchall()
     callers = [name for name, source in functions if "pgmq" in source]
     assert len(callers) > 5
-    # create_queue secures and tunes the tables of the queue that it creates, when it is migrated.
-    secured = {"voice_clone.create_queue(text,text)": ["%I", "%I", "%I',", "%I"]}
+    # create_queue_tables secures and tunes the tables of the queue that it creates, when it is migrated.
+    secured = {"voice_clone.create_queue_tables(text)": ["%I", "%I", "%I',", "%I"]}
     assert {name: unsafe for name, source in functions if (unsafe := unsafe_mentions(source))} == secured
 
 

@@ -1,4 +1,4 @@
-"""The twelve invariants of the lifecycle as checks, and for each a mutant that removes it.
+"""The thirteen invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -6,6 +6,7 @@ A check passes on the migrated schema and must fail on its mutant: a check that 
 from collections.abc import Callable
 from itertools import product
 from typing import LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -62,7 +63,8 @@ def a_transition_leaves_its_traces(given: Fixture) -> None:
     ).fetchall()
     assert [event["events"] for event in events] == [["opened"], ["queued"]]
     assert [message["message"]["id"] for message in given.messages("voice_clone_process")] == [str(attempt)]
-    assert len(given.messages("voice_mirror")) == 1
+    mirrors = "select count(*) from pgmq.q_voice_mirror m where m.message ->> 'id' = %s"
+    assert given.truth(mirrors, str(given.attempt(attempt)["reflection_id"]))["count"] == 1
     assert given.deadline(attempt)["sweep_at"] is not None, "the sweep sends what is lost"
     given.claim(attempt)
     versions = "select array_agg(version order by id) as all from voice_clone.events where attempt_id = %s"
@@ -87,17 +89,31 @@ def a_stale_worker_writes_nothing(given: Fixture) -> None:
 def no_create_while_an_outcome_is_open(given: Fixture) -> None:
     attempt = given.queued(given.user(), None)
     epoch = given.claim(attempt, lease=0)["lease_epoch"]
-    enrollment = given.intend(attempt, epoch)
-    epoch = given.claim(attempt)["lease_epoch"]
+    enrollment = given.intend(attempt, epoch, settle=0)
+    epoch = given.claim(attempt, lease=0)["lease_epoch"]
     with pytest.raises(psycopg.Error) as caught:
         given.intend(attempt, epoch)
     assert caught.value.sqlstate == "VC007"
     with pytest.raises(psycopg.Error):  # and no voice without an enrollment of its own
         given.attach(attempt, epoch, given.user())
-    given.one(
-        "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)", enrollment, epoch
-    )
-    given.attach(attempt, epoch, given.intend(attempt, epoch))
+    close = "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)"
+    given.one(close, enrollment, epoch)
+    unsettled = given.intend(attempt, epoch)
+    epoch = given.claim(attempt)["lease_epoch"]
+    refused_closing(given, "enrollment_not_settled", close, unsettled, epoch)
+    report = "select voice_clone.report_enrollment(%s, %s, 'm', false, 'r', null) as status"
+    assert given.one(report, unsettled, f"voice-of-{unsettled}")["status"] == "intended"
+    refused_closing(given, "enrollment_has_voice", close, unsettled, epoch)
+    update = "update voice_clone.enrollments set status = 'closed' where id = %s"
+    refused(given, errors.CheckViolation.sqlstate, update, unsettled)
+    given.attach(attempt, epoch, unsettled)
+
+
+def refused_closing(given: Fixture, code: str, sql: str, *parameters: object) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        given.one(sql, *parameters)
+    assert caught.value.sqlstate == "VC007"
+    assert f'"{code}"' in (caught.value.diag.message_detail or "")
 
 
 def the_mirror_converges(given: Fixture) -> None:
@@ -113,6 +129,13 @@ def the_mirror_converges(given: Fixture) -> None:
     assert given.one("select voice_clone.mirror_reflections(%s) as count", [reflection])["count"] == 0
     for forged in ('{"cloneStatus": "ready"}', '{"theme": "dark"}'):
         refused(given, "42501", "update public.reflections set voice = %s where id = %s", forged, reflection)
+        with given.superuser.transaction():  # nor with a setting of one's own
+            given.superuser.execute("select set_config('voice_clone.mirror_pass', 'forged', true)")
+            with given.superuser.transaction(force_rollback=True):
+                refused(
+                    given, "42501", "update public.reflections set voice = %s where id = %s",
+                    forged, reflection,
+                )  # fmt: skip
     newer = given.queued(user, reflection)
     assert given.attempt(newer)["version"] > mirror["version"], "a newer attempt starts above what was shown"
     assert given.mirror(reflection)["attemptId"] == str(newer)
@@ -123,6 +146,23 @@ def the_mirror_converges(given: Fixture) -> None:
     cleared = given.mirror(reflection)
     assert (cleared["cloneStatus"], cleared["attemptId"], cleared["theme"]) == ("none", None, "dark")
     assert cleared["version"] == given.attempt(newer)["version"]
+    the_mirror_heals(given, user, reflection)
+
+
+def the_mirror_heals(given: Fixture, user: UUID, reflection: UUID) -> None:
+    """A transition that a consumer has not read sends its own message, and the sweep replaces a lost one."""
+    attempt = given.queued(user, reflection)
+    waiting = "select count(*) from pgmq.q_voice_mirror"
+    with psycopg.connect(given.database.service) as consumer:
+        consumer.execute("select voice_clone.mirror_unlocked_reflections(%s)", ([reflection],))
+        given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+        epoch = given.claim(attempt)["lease_epoch"]
+        assert given.truth(waiting)["count"] == 1, "the consumer may have read the attempt already"
+    given.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, epoch)
+    given.superuser.execute("select pgmq.purge_queue('voice_mirror')")
+    given.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
+    given.one("select count(*) from voice_clone.sweep(100)")
+    assert given.truth(waiting)["count"] > 0, "the sweep compares mirrors with attempts"
 
 
 def the_gate_reads_the_attempt(given: Fixture) -> None:
@@ -144,6 +184,11 @@ def the_gate_reads_the_attempt(given: Fixture) -> None:
     given.launchable(user, reflection)  # and no mirror was written
     assert given.one(gate, reflection, user) == {"launchable": True, "blockers": []}
     assert given.service.execute(gate, (reflection, given.user())).fetchall() == []
+    other = given.user()
+    given.superuser.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
+    assert given.one(gate, reflection, other) == {"launchable": False, "blockers": ["no_voice"]}
+    active = "select count(*) from public.voice_clone_attempts where reflection_id = %s and is_active"
+    assert given.truth(active, reflection)["count"] == 0, "its voice is its former owner's"
 
 
 def a_late_completion_is_an_orphan(given: Fixture) -> None:
@@ -180,6 +225,12 @@ def no_sample_without_consent(given: Fixture) -> None:
         with pytest.raises(psycopg.Error) as caught:
             given.open(user, subject, consent)
         assert caught.value.sqlstate == "VC003"
+        with pytest.raises(psycopg.Error):  # also where no function looked first
+            given.superuser.execute(
+                "insert into public.voice_samples"
+                " (user_id, consent_id, reflection_id, path, content_type, bytes)"
+                " values (%s, %s, %s, gen_random_uuid()::text, 'audio/wav', 1)", (user, consent, subject),
+            )  # fmt: skip
     given.open(user, reflection, given.consent(user, reflection))
     assert given.truth("select count(*) from public.voice_samples")["count"] == 1
 
@@ -212,13 +263,45 @@ def a_client_sees_its_own_and_writes_nothing(given: Fixture) -> None:
     user, stranger = given.user(), given.user()
     attempt = given.launchable(user, given.reflection(user))
     with as_client(given, stranger) as client:
-        assert client.execute("select * from public.voice_clone_attempts").fetchall() == []
+        assert client.execute("select id from public.voice_clone_attempts").fetchall() == []
     with as_client(given, user) as client:
         assert [row["id"] for row in client.execute("select id from public.voice_clone_attempts")] == [
             attempt
         ]
     with as_client(given, user) as client, pytest.raises(errors.InsufficientPrivilege):
         client.execute("update public.voice_clone_attempts set status = 'cancelled'")
+
+
+def what_is_revoked_or_deleted_goes(given: Fixture) -> None:
+    for is_revoked in (True, False):
+        user = given.user()
+        original = given.launchable(user, given.reflection(user))
+        enrollment = given.truth("select * from voice_clone.enrollments where attempt_id = %s", original)
+        elsewhere = given.reflection(user)
+        use = given.one(
+            "select * from voice_clone.use_custom_voice"
+            "(gen_random_uuid(), %s, %s, 'local', '', %s, null, 'm', 'Ada', 'en', true)",
+            user, elsewhere, enrollment["provider_voice_id"],
+        )["id"]  # fmt: skip
+        sample = given.truth(
+            "select * from public.voice_samples where id = %s", given.attempt(original)["sample_id"]
+        )
+        if is_revoked:
+            given.one("select * from voice_clone.revoke_consent(%s, %s)", sample["consent_id"], user)
+        else:
+            voice = given.attempt(original)["voice_id"]
+            given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
+            begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+            assert begun["reason"] == "attached", "its retention has begun"
+            given.truth("select voice_clone.release_deleted_voices(10, '0')")
+        for attempt in (original, use):
+            assert given.attempt(attempt)["status"] == "cancelled"
+        spoken = "select count(*) from public.voices where user_id = %s and deleted_at is null"
+        assert given.truth(spoken, user)["count"] == 0
+        folder = "select count(*) from voice_clone.object_removals where folder = %s"
+        assert given.truth(folder, f"{user}/{original}")["count"] == 2, "the recording and the preview"
+        begun = given.one("select * from voice_clone.begin_cleanup(%s)", enrollment["id"])
+        assert begun["task"] == "remove", "without the grace period of an orphan"
 
 
 class as_client:  # noqa: N801 - reads as a clause
@@ -287,6 +370,10 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         a_client_sees_its_own_and_writes_nothing,
         run("alter table public.voice_clone_attempts disable row level security"),
     ),
+    13: (
+        what_is_revoked_or_deleted_goes,
+        patch("voice_clone.apply_revocation", "perform voice_clone.withdraw(v_attempts);", ""),
+    ),
 }
 
 # More ways to lose an invariant: each is found by the same check.
@@ -304,10 +391,66 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     ),
     "no deadline": (3, run("drop trigger voice_clone_attempts_set_deadline on public.voice_clone_attempts")),
     "a stale renewal": (4, patch("voice_clone.renew_lease", "and d.lease_epoch = p_epoch", "")),
+    "a guard that any setting opens": (
+        6,
+        patch(
+            "voice_clone.protect_mirror_keys",
+            "= voice_clone.mirror_pass(pg_trigger_depth())",
+            "<> ''",
+        ),
+    ),
+    "an intent that is closed although its voice is known": (
+        5,
+        patch("voice_clone.resolve_enrollment", "and e.provider_voice_id is not null", "and false"),
+    ),
+    "an intent that is closed before its voice can appear": (
+        5,
+        patch("voice_clone.resolve_enrollment", "and e.settles_at > now()", "and false"),
+    ),
+    "a closed enrollment with a voice": (
+        5,
+        run("alter table voice_clone.enrollments drop constraint enrollments_closed"),
+    ),
+    "a transition that relies on a message that is being handled": (
+        6,
+        patch(
+            "voice_clone.has_mirror_message",
+            "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))",
+            "true",
+        ),
+    ),
+    "a mirror that is never compared": (
+        6,
+        patch("voice_clone.sweep", "voice_clone.is_mirror_behind(a.reflection_id)", "false"),
+    ),
     "a message that stays": (
         10,
         patch(
             "voice_clone.acknowledge_messages", "pgmq.delete(p_queue, p_message_ids)", "unnest(p_message_ids)"
+        ),
+    ),
+    "a reflection that changes hands with its voice": (
+        7,
+        run("drop trigger voice_clone_release on public.reflections"),
+    ),
+    "a use that speaks on without its original": (
+        13,
+        patch("voice_clone.silence", "p_attempts => v_uses", "p_attempts => '{}'"),
+    ),
+    "a retention that releases nothing": (
+        13,
+        patch("voice_clone.release_deleted_voices", "set status = 'orphaned', ", "set status = 'attached', "),
+    ),
+    "a recording that stays": (
+        13,
+        patch("voice_clone.remove_samples", "perform voice_clone.request_object_removal", "perform concat"),
+    ),
+    "a deleted voice that is removed at once": (
+        13,
+        patch(
+            "voice_clone.delete_voice",
+            "'voice_deleted');",
+            "'voice_deleted'); perform voice_clone.release_deleted_voices(1, '0');",
         ),
     ),
     "a first event that leaves out too much": (

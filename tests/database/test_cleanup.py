@@ -56,16 +56,14 @@ def due(given: Fixture, enrollment: UUID) -> None:
 
 
 def open_outcome(given: Fixture, *, cancelled: bool = True) -> tuple[UUID, UUID]:
-    """An attempt and its enrollment, whose worker got no response; then the attempt's consent is revoked."""
+    """An attempt and its enrollment, whose worker got no response; then the attempt is cancelled."""
     user = given.user()
-    consent = given.consent(user)
-    attempt = given.open(user, None, consent)
-    given.queue(attempt, user)
+    attempt = given.queued(user, None)
     epoch = given.claim(attempt)["lease_epoch"]
     enrollment = given.intend(attempt, epoch)
     given.one("select voice_clone.resolve_enrollment(%s, %s, 'unknown', 'lost', null, 60)", enrollment, epoch)
     if cancelled:
-        given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
+        given.truth("select voice_clone.cancel_attempts('reset', p_attempts => %s)", [attempt])
     return attempt, enrollment
 
 

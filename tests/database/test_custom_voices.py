@@ -240,3 +240,16 @@ def test_its_owner_retries_it_and_goes_back_to_it(given: Fixture) -> None:
     back = restore(given, reflection, user)
     assert (back["id"], back["status"], back["is_active"]) == (custom, "ready", True)
     assert given.mirror(reflection)["voiceId"] == str(back["voice_id"])
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [("Ada\r\nLovelace", "Ada Lovelace"), ("a\u202eb\u2066c\u009bd", "a b c d"), ("\u0001\u001b", "Voice")],
+)
+def test_a_voice_without_a_name_has_its_reflections_on_one_line(
+    given: Fixture, called: str, name: str
+) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    given.superuser.execute("update public.reflections set name = %s where id = %s", (called, reflection))
+    assert use(given, user, reflection, "stock")["name"] == name

@@ -152,15 +152,39 @@ def test_events_of_the_last_30_days_are_never_dropped(given: Fixture, retention:
         given.superuser.execute(DROP, (retention,))
 
 
-def test_a_client_is_shown_every_column_of_its_new_attempt(given: Fixture) -> None:
+def test_a_client_is_shown_every_column_of_its_new_attempt_that_it_may_read(given: Fixture) -> None:
     attempt = given.open(given.user(), None)
     row = given.attempt(attempt)
     first = given.one("select * from voice_clone.attempt_events(%s, %s, 0)", attempt, row["user_id"])
-    shown = {name for name, value in row.items() if value is not None}
-    assert set(first["changes"]) == shown - {"lease_epoch"}
+    assert set(first["changes"]) == {name for name in granted_columns(given) if row[name] is not None}
     assert (first["changes"]["version"], first["changes"]["id"]) == (1, str(attempt))
     stored = given.truth("select changes from voice_clone.events where attempt_id = %s", attempt)["changes"]
     assert not {"id", "version", "created_at", "updated_at", "process_budget"} & set(stored)
+
+
+def granted_columns(given: Fixture) -> set[str]:
+    """Those of an attempt that its owner reads over the Data API."""
+    rows = given.superuser.execute("""
+        select attname from pg_attribute where attrelid = 'public.voice_clone_attempts'::regclass
+          and attnum > 0 and has_column_privilege('authenticated', attrelid, attnum, 'select')
+    """)
+    return {row["attname"] for row in rows}
+
+
+def test_the_events_and_their_stream_show_only_columns_that_the_owner_may_read(given: Fixture) -> None:
+    user = given.user()
+    attempt = given.launchable(user, given.reflection(user))
+    stored = given.superuser.execute(
+        "select c.key from voice_clone.events e, jsonb_object_keys(voice_clone.event_changes(e)) c (key)"
+        " where e.attempt_id = %s", (attempt,),
+    )  # fmt: skip
+    assert {"lease_owner", "lease_epoch", "leased_at", "sync_count"} <= {row["key"] for row in stored}
+    timeline = "select * from voice_clone.attempt_events(%s, %s, 0)"
+    stream = "select * from voice_clone.events_after(array[%s]::uuid[], array[0]::bigint[], 100)"
+    for rows in (given.service.execute(timeline, (attempt, user)), given.service.execute(stream, (attempt,))):
+        shown = {name for row in rows for name in row["changes"]}
+        assert shown <= granted_columns(given)
+        assert {"status", "runtime_status", "preview_status", "ready_at"} <= shown
 
 
 def test_a_timestamp_that_is_the_events_own_is_stored_once(given: Fixture) -> None:

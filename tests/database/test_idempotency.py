@@ -1,15 +1,20 @@
 """One call at a time for a key, one stored response; a key is deleted after a day."""
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.errors import DatabaseError
 from psycopg.types.json import Jsonb
 
+from backend.database.pool import Database as Pool
+from backend.settings.database import DatabaseSettings
+from backend.web.idempotency import RENEW_SECONDS, KeyClaim, renew
 from tests.fixture import Fixture, Row
 
 CALL, OTHER_CALL = b"one call", b"another call"
@@ -159,3 +164,56 @@ def test_a_key_that_could_not_be_a_header_is_refused(given: Fixture) -> None:
     for key in ("", "x" * 256, "a\nb", "ä"):
         with pytest.raises(psycopg.errors.CheckViolation):
             claim(given, given.user(), key)
+
+
+def test_a_renewed_key_is_not_taken_over_and_one_without_renewals_is(given: Fixture) -> None:
+    user = given.user()
+    set_time(given, "idempotency_lease", "0")
+    held = claim(given, user)
+    set_time(given, "idempotency_lease", "1 hour")
+    renew = "select voice_clone.renew_idempotency_key(%s, %s) as held"
+    assert given.one(renew, held["id"], held["epoch"])["held"]
+    assert refusal(given, user)["code"] == "idempotency_key_in_use"
+    given.superuser.execute("update voice_clone.idempotency_keys set lease_expires_at = now()")
+    assert claim(given, user)["epoch"] == held["epoch"] + 1
+    assert not given.one(renew, held["id"], held["epoch"])["held"], "another call has it"
+
+
+def test_a_key_is_free_soon_after_its_process_is_gone(given: Fixture) -> None:
+    lease = given.truth("select value from voice_clone.timeouts where name = 'idempotency_lease'")["value"]
+    assert 3 * RENEW_SECONDS <= lease.total_seconds() <= 10
+
+
+async def test_a_call_that_runs_long_renews_its_key(given: Fixture) -> None:
+    user = given.user()
+    held = claim(given, user)
+    expiry = "select lease_expires_at from voice_clone.idempotency_keys"
+    before = given.truth(expiry)["lease_expires_at"]
+    async with Pool(DatabaseSettings(url=given.database.service)) as pool:
+        renewing = asyncio.create_task(renew(pool, msgspec.convert({**held, "body": None}, KeyClaim)))
+        async with asyncio.timeout(60):
+            while given.truth(expiry)["lease_expires_at"] == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        keep_answer(given, held)
+        async with asyncio.timeout(60):
+            await renewing
+
+
+def test_the_keys_of_one_user_are_bounded_and_so_is_an_answer(given: Fixture) -> None:
+    user, other = given.user(), given.user()
+    given.superuser.execute(
+        "insert into voice_clone.idempotency_keys (user_id, key, fingerprint, lease_expires_at)"
+        " select %s, n::text, '', now() from generate_series(1, 1000) n",
+        (user,),
+    )
+    with pytest.raises(DatabaseError) as refused:
+        claim(given, user)
+    assert refused.value.sqlstate == "VC008"
+    assert json.loads(refused.value.diag.message_detail or "")["code"] == "too_many_idempotency_keys"
+    assert claim(given, user, "7", b"")["epoch"] == 2, "a key that is kept already"
+    held = claim(given, other)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        given.one(
+            "select voice_clone.keep_idempotent_answer(%s, %s, 201, '[]'::jsonb, %s)",
+            held["id"], held["epoch"], b"x" * 65_537,
+        )  # fmt: skip

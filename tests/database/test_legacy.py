@@ -24,7 +24,8 @@ def receive(given: Fixture, reflection: UUID, event: str = "e", payload: dict[st
 
 
 def accept(given: Fixture, event: Row) -> Row:
-    return given.one(ACCEPT, event["id"], f"{event['id']}/sample.wav", f"{event['id']}/prepared.wav")
+    folder = f"{event['user_id']}/{event['id']}"
+    return given.one(ACCEPT, event["id"], f"{folder}/sample.wav", f"{folder}/prepared.wav")
 
 
 def kept(given: Fixture) -> list[Row]:
@@ -81,7 +82,8 @@ def test_an_event_at_both_services_at_once_is_one_attempt(
         ) as service:
             received = service.execute(RECEIVE, ("e", reflection, Jsonb(PAYLOAD))).fetchone()
             assert received is not None
-            paths = (f"{received['id']}/sample.wav", f"{received['id']}/prepared.wav")
+            folder = f"{owner}/{received['id']}"
+            paths = (f"{folder}/sample.wav", f"{folder}/prepared.wav")
             accepted = service.execute(ACCEPT, (received["id"], *paths)).fetchone()
             assert accepted is not None
             return accepted["attempt_id"]

@@ -23,7 +23,8 @@ from r, generate_series(1, 4) n
 HOT: dict[str, tuple[LiteralString, str]] = {
     "the launch gate": (
         "select from public.reflections r"
-        " left join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active"
+        " left join public.voice_clone_attempts a"
+        " on a.reflection_id = r.id and a.is_active and a.user_id is not distinct from r.user_id"
         " where r.id = %(id)s and r.user_id = %(id)s",
         "voice_clone_attempts_active_reflection_idx",
     ),
@@ -130,7 +131,28 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select c.id from public.voice_consents c where c.user_id = %(id)s and c.revokes is null"
         " and not exists (select from public.voice_consents r where r.revokes = c.id)"
         " order by c.position desc limit 1",
-        "voice_consents_user_id_position_key",
+        "voice_consents_user_id_idx",
+    ),
+    "the voices whose retention ends": (
+        "select v.id from public.voices v where v.deleted_at <= now() and v.removal_requested_at is null"
+        " and v.enrollment_id is not null order by v.deleted_at limit 100 for no key update skip locked",
+        "voices_deleted_at_idx",
+    ),
+    "the deleted voices of a provider": (
+        "select v.id from public.voices v where v.deleted_at <= now() and v.removal_requested_at is null"
+        " and v.enrollment_id is not null and v.tts_provider = 'qwen' and v.provider_region = 'beijing'"
+        " order by v.deleted_at limit 1 for no key update skip locked",
+        "voices_tts_provider_deleted_at_idx",
+    ),
+    "the removals of objects that are due": (
+        "select r.id from voice_clone.object_removals r where r.sweep_at <= now()"
+        " order by r.sweep_at limit 100 for no key update skip locked",
+        "object_removals_sweep_at_idx",
+    ),
+    "whether an object is being removed": (
+        "select from voice_clone.object_removals r"
+        " where r.bucket = 'voice-samples' and r.folder in ('a', 'b')",
+        "object_removals_bucket_folder_key",
     ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"

@@ -111,7 +111,10 @@ def test_a_voice_whose_consent_was_revoked_is_not_restored(given: Fixture) -> No
     revoke(given, kept, user)
     with refused("VC007", "nothing_to_restore"):
         restore(given, reflection, user)
-    given.superuser.execute("update public.voices set deleted_at = null where attempt_id = %s", (kept,))
+    given.superuser.execute(
+        "update public.voices set deleted_at = null, removal_requested_at = null where attempt_id = %s",
+        (kept,),
+    )
     with refused("VC007", "nothing_to_restore"):
         restore(given, reflection, user)  # nor after the row of the voice is undeleted
 

@@ -103,13 +103,9 @@ def test_from_upload_to_voice_it_is_one_place(given: Fixture) -> None:
     assert counts == [1, 1, 1, 1]
 
 
-def test_a_voice_keeps_its_place_when_its_owner_deletes_it(given: Fixture) -> None:
-    """The delete is soft: the provider still has the voice."""
+def test_a_voice_in_use_keeps_its_place(given: Fixture) -> None:
     user = given.user()
-    attempt = given.queued(user, None)
-    given.enroll(attempt)
-    given.one("select voice_clone.delete_voice(%s, %s)", given.attempt(attempt)["voice_id"], user)
-    assert taken(given) == 1
+    given.enroll(given.queued(user, None))
     limit(given, 1)
     diagnostic = refusal(given, user)
     assert "free_at" not in said(diagnostic)
@@ -119,19 +115,18 @@ def test_a_voice_keeps_its_place_when_its_owner_deletes_it(given: Fixture) -> No
 def test_an_orphan_keeps_its_place_until_it_is_removed(given: Fixture) -> None:
     limit(given, 1)
     user = given.user()
-    consent = given.consent(user)
-    attempt = given.open(user, None, consent)
-    given.queue(attempt, user)
+    attempt = given.queued(user, None)
     enrollment = given.intend(attempt, given.claim(attempt)["lease_epoch"])
-    given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
+    given.truth("select voice_clone.cancel_attempts('reset', p_attempts => %s)", [attempt])
     refusal(given, user)
     given.one("select voice_clone.end_cleanup(%s, 'orphaned', 'voice', 'm', null)", enrollment)
     assert "orphan" in (refusal(given, user).message_hint or "")
     given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'orphan_grace'")
     assert given.one("select task from voice_clone.begin_cleanup(%s)", enrollment)["task"] == "remove"
+    given.open(user, None)  # it waits for the removal
     refusal(given, user)
     given.one("select voice_clone.end_cleanup(%s, 'removed', null, null, null)", enrollment)
-    given.open(user, None)
+    assert taken(given) == 1
 
 
 def test_an_attempt_that_comes_to_nothing_gives_its_place_up(given: Fixture) -> None:

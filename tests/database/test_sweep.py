@@ -12,8 +12,9 @@ from tests.fixture import Fixture
 
 
 def sweep(given: Fixture, limit: int = 100) -> dict[str, int]:
+    """What it did, but for the mirrors: see test_mirror_healing.py."""
     rows = given.service.execute("select what, count from voice_clone.sweep(%s)", (limit,))
-    return {row["what"]: row["count"] for row in rows}
+    return {row["what"]: row["count"] for row in rows if row["what"] not in {"mirrors", "compared"}}
 
 
 def past_triggers(given: Fixture, sql: LiteralString, *parameters: Any) -> None:
@@ -58,22 +59,29 @@ def verifying(given: Fixture, user: UUID, reflection: UUID | None) -> UUID:
 
 def test_where_nothing_is_due_nothing_is_done(given: Fixture) -> None:
     user = given.user()
-    attempts = [
-        given.open(user, None),
-        given.queued(user, None),
-        given.launchable(user, given.reflection(user)),
-    ]
+    reflection = given.reflection(user)
+    attempts = [given.open(user, None), given.queued(user, None), given.launchable(user, reflection)]
     before = [(given.attempt(attempt), given.deadline(attempt)) for attempt in attempts]
     assert sweep(given) == {}
     assert [(given.attempt(attempt), given.deadline(attempt)) for attempt in attempts] == before
 
 
 def test_an_attempt_that_awaits_nothing_is_never_swept(given: Fixture) -> None:
-    user = given.user()
-    assert given.deadline(given.launchable(user, given.reflection(user)))["sweep_at"] is None
-    library = given.queued(user, None)
+    library = given.queued(given.user(), None)
     given.enroll(library)
     assert given.deadline(library)["sweep_at"] is None
+
+
+def test_an_attempt_that_awaits_nothing_but_its_mirror_is_swept_once(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    attempt = given.launchable(user, reflection)
+    given.mirror(reflection)
+    deadline = given.deadline(attempt)
+    assert (deadline["sweep_at"] is not None, deadline["lease_epoch"]) == (True, None)
+    wait(given)
+    assert sweep(given) == {}
+    assert given.deadline(attempt)["sweep_at"] is None
 
 
 def test_an_upload_that_is_not_finalized_expires(given: Fixture) -> None:
@@ -163,6 +171,9 @@ def test_an_expired_lease_gives_the_attempt_back_until_its_budget_is_used(given:
     assert sweep(given) == {"failed": 1}
     after = given.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "worker_lost")
+    given.mirror(after["reflection_id"])
+    wait(given)
+    assert sweep(given) == {}
     assert given.deadline(attempt)["sweep_at"] is None
 
 
@@ -287,6 +298,89 @@ def test_a_row_that_cannot_be_moved_keeps_no_other_from_it(given: Fixture) -> No
     expire(given, other)
     assert sweep(given) == {"errors": 1, "requeued": 1}
     assert given.attempt(stuck)["status"] == "awaiting_upload"
+
+
+def break_rows(given: Fixture, table: str, event: str, ids: list[UUID]) -> None:
+    """Rows that cannot be written, not even by the sweep's own bookkeeping."""
+    listed = ", ".join(f"'{each}'" for each in ids)
+    given.superuser.execute(
+        f"create or replace function public.break() returns trigger language plpgsql as $$ begin"
+        f" if old.id in ({listed}) then raise 'broken'; end if;"
+        f" return case tg_op when 'DELETE' then old else new end; end $$;"
+        f" create trigger break before {event} on {table}"
+        f" for each row execute function public.break()".encode()
+    )
+
+
+def errors(given: Fixture) -> list[Any]:
+    rows = given.superuser.execute("select * from operations.sweep_errors()").fetchall()
+    return sorted((row["kind"], row["row_id"], row["count"]) for row in rows)
+
+
+def retry_errors(given: Fixture) -> None:
+    given.superuser.execute("update voice_clone.sweep_errors set retry_at = now()")
+
+
+@pytest.mark.parametrize("kind", ["attempt", "enrollment", "idempotency key"])
+def test_rows_with_errors_do_not_stand_first_in_line_again(given: Fixture, kind: str) -> None:
+    """Three broken rows are due first, and one run takes two."""
+    user = given.user()
+    if kind == "attempt":
+        due = [given.open(user, None) for _ in range(4)]
+        wait_past(given, "upload")
+        past_triggers(given, "update voice_clone.deadlines set sweep_at = now() - interval '1 h'"
+                      " where attempt_id = any(%s)", due[:3])  # fmt: skip
+        break_rows(given, "public.voice_clone_attempts", "update", due[:3])
+        done = {"expired": 1}
+    elif kind == "enrollment":
+        due = []
+        for _ in range(4):
+            attempt = given.queued(given.user(), None)
+            due.append(given.intend(attempt, given.claim(attempt)["lease_epoch"], settle=0))
+        past_triggers(given, "delete from voice_clone.deadlines")
+        past_triggers(given, "update voice_clone.enrollments set sweep_at = now() - interval '1 h'"
+                      " where id = any(%s)", due[:3])  # fmt: skip
+        break_rows(given, "voice_clone.enrollments", "update", due[:3])
+        done = {"enrollments": 1}
+    else:
+        for number in range(4):
+            given.one("select * from voice_clone.claim_idempotency_key(%s, %s, 'x')", user, f"key-{number}")
+        rows = given.superuser.execute("select id from voice_clone.idempotency_keys order by created_at")
+        due = [row["id"] for row in rows]
+        given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'idempotency'")
+        break_rows(given, "voice_clone.idempotency_keys", "delete", due[:3])
+        done = {"idempotency_keys": 1}
+    first, second, third = (sweep(given, 2) for _ in range(3))
+    assert (first.pop("errors"), second.pop("errors"), third) == (2, 1, {})
+    assert second == done if kind == "attempt" else second == {next(iter(done)): 2}
+    assert errors(given) == sorted((kind, each, 1) for each in due[:3])
+    retry_errors(given)
+    assert sweep(given, 2)["errors"] == 2
+    assert sum(count for _, _, count in errors(given)) == 5
+    waits = "select max(retry_at - now()) > min(retry_at - now()) as doubles from voice_clone.sweep_errors"
+    assert given.truth(waits)["doubles"]
+
+
+def test_an_error_is_forgotten_when_its_row_works_again(given: Fixture) -> None:
+    attempt = given.open(given.user(), None)
+    wait_past(given, "upload")
+    break_rows(given, "public.voice_clone_attempts", "update", [attempt])
+    assert sweep(given) == {"errors": 1}
+    given.superuser.execute("drop trigger break on public.voice_clone_attempts")
+    past = "update voice_clone.sweep_errors set retry_at = now() - interval '2 h'"
+    given.superuser.execute(past)
+    assert sweep(given) == {"expired": 1}
+    assert errors(given) == []
+
+
+def test_one_run_locks_no_more_than_500_rows_of_a_kind(given: Fixture) -> None:
+    user = given.user()
+    for _ in range(501):
+        given.one("select * from voice_clone.claim_idempotency_key(%s, %s, 'x')", user, str(uuid4()))
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'idempotency'")
+    assert [sweep(given, 100_000) for _ in range(3)] == [
+        {"idempotency_keys": 500}, {"idempotency_keys": 1}, {},
+    ]  # fmt: skip
 
 
 def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(given: Fixture) -> None:

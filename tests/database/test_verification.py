@@ -188,7 +188,7 @@ def test_a_refused_voice_is_an_orphan_and_another_may_be_made(given: Fixture) ->
     reject(given, attempt, work(given, attempt))
     after = given.attempt(attempt)
     assert (after["status"], after["error_code"]) == ("failed", "verification_refused")
-    assert (after["provider_voice_id"], given.deadline(attempt)["sweep_at"]) == (None, None)
+    assert (after["provider_voice_id"], given.deadline(attempt)["lease_epoch"]) == (None, None)
     orphans = given.superuser.execute("select * from operations.orphans()").fetchall()
     assert [orphan["provider_voice_id"] for orphan in orphans] == [f"voice-of-{attempt}"]
     assert given.mirror(reflection)["error"] == {"code": "verification_refused", "message": "No. Try again."}

@@ -36,7 +36,9 @@ def test_a_message_wakes_the_consumers_of_its_queue_alone(
     user = given.user()
     attempt = given.queued(user, given.reflection(user))
     assert wake_ups(given, listener) == ["voice_clone_process", "voice_mirror"]
-    given.claim(attempt)
+    epoch = given.claim(attempt)["lease_epoch"]
+    assert wake_ups(given, listener) == [], "the first message mirrors this transition as well"
+    given.one("select * from voice_clone.fail_attempt(%s, %s, 'c', 'm', null, null)", attempt, epoch)
     assert wake_ups(given, listener) == ["voice_mirror"]
     given.one("select voice_clone.send_messages('voice_cleanup', array['{}'::jsonb], 0)")
     assert wake_ups(given, listener) == ["voice_cleanup"]

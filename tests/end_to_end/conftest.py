@@ -24,12 +24,14 @@ from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
 from tests.clusters import temporary_directory
-from tests.simulators import ELEVENLABS_KEY, QWEN_KEY, Simulator, simulator
+from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
 QUICK = {
     "LEASE_SECONDS": "1",
-    "ENROLLMENT_SETTLE_SECONDS": "1",
+    "PROVIDER_CREATE_SECONDS": "4.5",
+    "PROVIDER_LISTING_LAG_SECONDS": "0.3",
+    "ENROLLMENT_SETTLE_SECONDS": "5",
     "VISIBILITY_SECONDS": "2",
     "POLL_SECONDS": "0.5",
 }
@@ -87,6 +89,8 @@ class Product:
             **service_settings(self.stack, "local"),
             "QWEN_API_KEY": QWEN_KEY,
             "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+            "CARTESIA_API_KEY": CARTESIA_KEY,
+            "MODAL_API_KEY": MODAL_KEY,
             **QUICK,
             **settings,
         }

@@ -15,7 +15,11 @@ WAITING: LiteralString = """
     select from pg_stat_activity where usename = 'voice_clone_service' and wait_event_type = 'Lock'
 """
 POINTS = ("before the intent", "after the intent", "inside the call", "after the call", "in the sync")
-DESCRIBING = {"qwen": "list", "elevenlabs": "get"}  # what each adapter calls to describe a voice
+DESCRIBING = {
+    "qwen": "list",
+    "elevenlabs": "get",
+    "cartesia": "get",
+}  # what each adapter calls to describe a voice
 
 
 @asynccontextmanager
@@ -61,7 +65,7 @@ async def crash(product: Product, what: str, service: Child) -> None:
 
 @pytest.mark.parametrize("what", ["worker", "postgres"])
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs"])
+@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia"])
 async def test_a_crash_makes_no_second_voice(
     product: Product, prepared: bytes, provider: str, point: str, what: str
 ) -> None:

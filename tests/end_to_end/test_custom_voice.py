@@ -95,7 +95,7 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
         assert product.providers.calls(provider, "delete") == []
 
 
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "local"])
+@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia", "pipecat", "modal", "local"])
 async def test_the_voice_of_another_user_is_refused_like_a_missing_one(
     ada: Person, product: Product, prepared: bytes, provider: str
 ) -> None:

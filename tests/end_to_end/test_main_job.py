@@ -11,7 +11,7 @@ from scripts.local.main_job import run_main_job
 from tests.end_to_end.conftest import Product, person
 
 
-@pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs"])
+@pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
 async def test_a_sample_becomes_a_voice_that_may_be_launched(
     product: Product, sample: Path, tmp_path: Path, provider: str
 ) -> None:
@@ -36,6 +36,9 @@ QWEN_MODEL, ELEVENLABS_MODEL = "qwen3-tts-vc-2026-01-22", "eleven_multilingual_v
     [
         ("qwen", "vc", QWEN_MODEL, {"usage": {"count": 1}, "fallback_mode": False}),
         ("elevenlabs", "ivc", ELEVENLABS_MODEL, {"requires_verification": False}),
+        ("cartesia", "instant", "sonic-3.5", {"access": "private"}),
+        ("pipecat", "reference", "reference-1", {}),
+        ("modal", "reference", "reference-1", {}),
         ("local", "match", "local-acoustic-match-1", None),
     ],
 )
@@ -59,7 +62,7 @@ async def test_a_voice_says_what_its_provider_said_of_it(
         "provider_region": attempt["region"],
         "provider_request_id": attempt["request_id"],
     }
-    assert (attempt["request_id"] is None) == (provider == "local")
+    assert (attempt["request_id"] is None) == (provider not in ("qwen", "elevenlabs"))
     if metadata is None:
         assert measured["measures"]["pitch_hz"] > 50
     else:

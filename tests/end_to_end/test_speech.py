@@ -8,12 +8,12 @@ from tests.end_to_end.test_bad_input import answer
 FAULTS = [  # fault, its settings, the expected status
     ("internal_error", {}, 503),
     ("throttled", {"retry_after": 7}, 503),
-    ("error", {"status": 400, "code": "BadRequest.Unknown"}, 502),
+    ("error", {"status": 400, "code": "odd"}, 502),
     ("wrong_key", {}, 502),
 ]
 
 
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs"])
+@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
 async def test_a_synthesis_that_fails_is_inference_failed(
     product: Product, prepared: bytes, provider: str
 ) -> None:

@@ -1,7 +1,7 @@
-"""The twelve invariants, checked from outside on the rows before and after a step."""
+"""The thirteen invariants, checked from outside on the rows before and after a step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,7 @@ class Step:
     refused_by: int = 0  # the invariant that had it refused: nothing changed
     is_report: bool = False  # a late completion: nothing that a client sees changed
     mirrored: str = ""  # this reflection's mirror is up to date
+    lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
 
@@ -56,7 +57,7 @@ def check(number: int, holds: object, what: str) -> None:
 def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
     for each in (
         refusals, actives, edges, traces, epochs, intents, mirrors, gates, orphans, consents, archives,
-        replays, strangers,
+        replays, strangers, removals,
     ):  # fmt: skip
         each(before, after, step)
 
@@ -113,6 +114,7 @@ def awaited(row: Row) -> str | None:
 def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
     """Each transition has one version, one event, and its messages."""
     sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
+    mirrors_sent = {m["id"] for m in after.live().values() if m["queue"] == "voice_mirror"}
     versions = {a["id"]: a["version"] for a in before.attempts}
     for event, old, new in new_events(before, after):
         names = set(event["events"])
@@ -131,7 +133,7 @@ def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
                 3, (queue, new["id"], new["version"]) in sent, f"{step.name}: {names} sent nothing to {queue}"
             )
         if new.get("reflection_id") and (new["is_active"] or old.get("is_active")):
-            told = ("voice_mirror", new["reflection_id"], new["version"]) in sent
+            told = new["reflection_id"] in mirrors_sent | step.lost_mirrors
             check(3, told or new["reflection_id"] not in {r["id"] for r in after.reflections},
                   f"{step.name}: {names} did not tell the mirror")  # fmt: skip
     for a in after.attempts:
@@ -140,9 +142,10 @@ def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
         )
         waits = bool(awaited(a) or a["lease_owner"] or a["status"] == "awaiting_upload")
         deadline = after.deadline(a["id"])
+        is_compared = a["activated_at"] and a["reflection_id"]  # until the sweep has seen its mirror
         check(
             3,
-            waits == bool(deadline["sweep_at"]),
+            waits == bool(deadline["sweep_at"]) or (is_compared and not waits),
             f"{step.name}: {a['status']} has the wrong deadline: {deadline}",
         )
         epoch = a["lease_epoch"] if a["lease_owner"] else None
@@ -174,19 +177,20 @@ def intents(_: Snapshot, after: Snapshot, step: Step) -> None:
     made |= {None} if any(a["source"] == "custom_voice" for a in after.attempts) else set()
     check(
         5,
-        all(v["enrollment_id"] in made for v in after.voices),
+        all(v["enrollment_id"] in made for v in after.voices if not v["deleted_at"]),
         f"{step.name}: a voice without its enrollment",
     )
 
 
 def attempt_mirror(a: Row) -> dict[str, Any]:
+    error = a["error_code"] and {"code": a["error_code"], "message": a["error_message"]}
     if not a["is_active"]:
         nothing = dict.fromkeys(MIRRORED)
         return nothing | {
             "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required",
             "previewRequired": False, "version": a["version"], "updatedAt": a["updated_at"],
+            "error": error if a["cancel_reason"] == "original_removed" else None,
         }  # fmt: skip
-    error = a["error_code"] and {"code": a["error_code"], "message": a["error_message"]}
     return {
         "cloneStatus": a["status"], "runtimeStatus": a["runtime_status"],
         "previewStatus": a["preview_status"], "previewRequired": a["preview_status"] not in HEARD,
@@ -219,7 +223,7 @@ def mirrors(before: Snapshot, after: Snapshot, step: Step) -> None:
 
 def gates(_: Snapshot, after: Snapshot, step: Step) -> None:
     launchable = {
-        a["reflection_id"]
+        (a["reflection_id"], a["user_id"])
         for a in after.attempts
         if a["is_active"]
         and a["status"] == "ready"
@@ -227,7 +231,11 @@ def gates(_: Snapshot, after: Snapshot, step: Step) -> None:
         and a["preview_status"] in HEARD
     }
     for r in after.reflections:
-        check(7, r["gate"] == (r["id"] in launchable), f"{step.name}: the gate says {r['gate']}")
+        is_open = (r["id"], r["user_id"]) in launchable
+        check(7, r["gate"] == is_open, f"{step.name}: the gate says {r['gate']}")
+        strangers = [a for a in after.attempts if a["is_active"] and a["reflection_id"] == r["id"]
+                     and a["user_id"] != r["user_id"]]  # fmt: skip
+        check(7, not strangers, f"{step.name}: a reflection has the voice of another user")
 
 
 def orphans(before: Snapshot, after: Snapshot, step: Step) -> None:
@@ -236,7 +244,7 @@ def orphans(before: Snapshot, after: Snapshot, step: Step) -> None:
     adrift = {e["id"] for e in after.enrollments if e["status"] in ("orphaned", "removed", "closed")}
     check(
         8,
-        not adrift & {v["enrollment_id"] for v in after.voices},
+        not adrift & {v["enrollment_id"] for v in after.voices if not v["deleted_at"]},
         f"{step.name}: an orphan is somebody's voice",
     )
 
@@ -265,3 +273,26 @@ def replays(_: Snapshot, after: Snapshot, step: Step) -> None:
 
 def strangers(_: Snapshot, after: Snapshot, step: Step) -> None:
     check(12, after.strangers == 0, f"{step.name}: a client sees rows of others")
+
+
+def removals(_: Snapshot, after: Snapshot, step: Step) -> None:
+    """What is revoked or erased is silent and goes at once; what is deleted is silent."""
+    revoked = {s["id"] for s in after.samples if s["is_revoked"] or s["user_id"] is None}
+    left = [s["id"] for s in after.samples if s["id"] in revoked and not s["removed_at"]]
+    check(13, not left, f"{step.name}: the recording of a revoked consent stays")
+    gone = {a["id"] for a in after.attempts if a["sample_id"] in revoked or a["user_id"] is None}
+    live = [a["status"] for a in after.attempts if a["id"] in gone]
+    check(13, set(live) <= {"cancelled", "expired"}, f"{step.name}: revoked, and {live}")
+    for e in after.enrollments:
+        waits = e["status"] == "attached" or (e["status"] == "orphaned" and not e["removal_due_at"])
+        check(13, e["attempt_id"] not in gone or not waits, f"{step.name}: a revoked voice is {e['status']}")
+    spoken = [v for v in after.voices if not v["deleted_at"]]
+    check(13, not gone & {v["attempt_id"] for v in spoken}, f"{step.name}: a revoked voice speaks")
+    owned = {v["enrollment_id"] for v in spoken}
+    made = {e["provider_voice_id"]: e["id"] for e in after.enrollments}
+    for v in spoken:
+        original = made.get(v["provider_voice_id"])
+        check(13, original is None or original in owned, f"{step.name}: a use outlives its original")
+    attached = {e["id"] for e in after.enrollments if e["status"] == "attached"}
+    kept = {v["enrollment_id"] for v in after.voices if v["removal_requested_at"]}
+    check(13, not attached & kept, f"{step.name}: a voice whose removal was requested is kept")

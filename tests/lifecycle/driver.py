@@ -12,7 +12,7 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.model import Model
+from tests.lifecycle.removals import RemovalModel
 from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
 
@@ -21,6 +21,8 @@ NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
+REWRITE_EVENTS = ("waits", "deletes a user")
+WATCHED = ("attempts", "deadlines", "events", "enrollments", "voices", "reflections", "messages")
 ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
 
@@ -40,6 +42,7 @@ class Claim:
     label: str = ""
     voice: str | None = None
     called: bool = False
+    found_nothing: bool = False  # the provider listed no voice under the label
 
 
 class Driver(RuleBasedStateMachine):
@@ -48,13 +51,15 @@ class Driver(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.model = Model()
+        self.model = RemovalModel()
         self.step = Step()
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
         self.provider: dict[str, str] = {}  # voices by label
+        self.lost_mirrors: set[str] = set()  # reflections whose mirror waits for the sweep
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
         bench.force("select proof.forget()")
+        bench.add_users()
         self.snapshot: Snapshot = bench.watch()
 
     @initialize()
@@ -118,8 +123,11 @@ class Driver(RuleBasedStateMachine):
 
     @invariant()
     def verify_invariants(self) -> None:
-        before, self.snapshot = self.snapshot, self.bench.watch(self.snapshot)
+        before = self.snapshot
+        self.snapshot = self.bench.watch(before, rereads=self.step.name in REWRITE_EVENTS)
         self.is_whole = False
+        self.count_effect(before)
+        self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
@@ -141,6 +149,12 @@ class Driver(RuleBasedStateMachine):
         note(f"# {self.step.name}")
         self.is_whole = True
         self.step = Step("nothing")
+
+    def count_effect(self, before: Snapshot) -> None:
+        """A move took effect if it was allowed and changed a row; a session is a row that is not watched."""
+        changed = any(getattr(before, name) != getattr(self.snapshot, name) for name in WATCHED)
+        if not self.step.refused_by and (changed or self.step.name == "starts a session"):
+            self.bench.effects[self.step.name] += 1
 
     def choose(self, pick: int, *statuses: str) -> Attempt | None:
         """One of the attempts in these statuses, the newest first; of all attempts if no status is given."""

@@ -104,14 +104,14 @@ class ForbiddenWrites(Cleanups):
         self.call(
             "intends a second create",
             "insert into voice_clone.enrollments"
-            " (attempt_id, provider, region, provider_voice_kind, label, settles_at)"
-            " values (%(attempt)s, 'local', '', 'match', %(label)s, now())",
+            " (attempt_id, lease_epoch, provider, region, provider_voice_kind, label, settles_at)"
+            " values (%(attempt)s, 1, 'local', '', 'match', %(label)s, now())",
             Refusal("23505", 5), forced=True, attempt=open_[pick % len(open_)].attempt,
             label=uuid4().hex[:16],
         )  # fmt: skip
 
     def samples_without_consent(self, pick: int) -> None:
-        revoked = [(id_, c) for id_, c in self.model.consents.items() if c.revoked]
+        revoked = [(id_, c) for id_, c in self.model.consents.items() if c.revoked]  # also of a deleted user
         id_, consent = revoked[pick % len(revoked)]
         self.call(
             "samples without consent",

@@ -6,17 +6,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.lifecycle.checks import Step
-from tests.lifecycle.driver import WORKERS
+from tests.lifecycle.driver import MOST, WORKERS
 from tests.lifecycle.quiescence import Quiescence
+from tests.lifecycle.rows import Attempt
 from tests.lifecycle.users import Action
 
 OUTCOMES = ["lives"] * 8 + ["dies before the commit", "dies after the commit"]
 LUCKS = ["well"] * 7 + ["rejected", "throttled", "unknown", "unknown, made", "verification"]
+LUCKS_OF = {  # the luck at the provider of those whose own differs
+    "refused": ["well"] * 3 + ["rejected"] * 3,
+    "verified": ["verification"] * 3 + ["well"],
+    "launched": ["well"],
+}
 MOODS = {  # users, message readers, workers, workers without a pause, time and faults, forbidden writes
     "busy": (2, 3, 2, 4, 2, 1),
     "unlucky": (2, 3, 4, 0, 5, 1),
     "late": (3, 3, 3, 1, 5, 0),
     "hostile": (3, 2, 2, 2, 2, 4),
+    "refused": (4, 1, 1, 6, 2, 0),
+    "verified": (3, 3, 1, 4, 3, 0),
+    "launched": (4, 1, 1, 8, 1, 0),
 }
 
 
@@ -28,6 +37,7 @@ class Lifecycle(Quiescence):
     @initialize(mood=st.sampled_from(list(MOODS)), with_crashes=st.booleans(), quiesces=st.integers(0, 3))
     def mood(self, mood: str, with_crashes: bool, quiesces: int) -> None:
         self.weights = MOODS[mood]
+        self.lucks = LUCKS_OF.get(mood, LUCKS)
         self.outcomes = OUTCOMES if with_crashes else OUTCOMES[:1]
         self.quiesces = quiesces == 3
 
@@ -41,7 +51,7 @@ class Lifecycle(Quiescence):
         self.is_whole = False
         random = Random(chance)
         luck, outcome, worker, pick = (
-            random.choice(LUCKS), random.choice(self.outcomes), random.choice(WORKERS),
+            random.choice(self.lucks), random.choice(self.outcomes), random.choice(WORKERS),
             random.randrange(5040),
         )  # fmt: skip
         held, attempts = any(self.claims.values()), bool(self.model.attempts)
@@ -76,6 +86,9 @@ class Lifecycle(Quiescence):
             actions += [lambda pick: self.is_taken_over(worker, pick)] * 2
         if self.choose(0, "queued", "processing"):
             actions += [lambda pick: self.works_inline(worker, pick, outcome)] * 2
+            actions += [lambda pick: self.is_refused_and_tried_again(worker, pick)]
+        if any(a.is_active and a.status == "ready" for a in self.model.attempts.values()):
+            actions += [lambda pick: self.is_replaced_without_success(worker, pick)] * 2
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
         if self.cleanups:
@@ -97,6 +110,37 @@ class Lifecycle(Quiescence):
             self.verify_invariants()
         claims.remove(claim)
 
+    def is_refused_and_tried_again(self, worker: str, pick: int) -> None:
+        """Its provider refuses the sample, and its owner tries again."""
+        if (a := self.choose(pick, "queued")) and self.is_refused(worker, a):
+            (self.retries, self.retries_elsewhere, self.restores)[pick % 3](pick)
+
+    def is_replaced_without_success(self, worker: str, pick: int) -> None:
+        """The owner of a working voice clones another one, which fails, and goes back."""
+        ready = [a for a in self.model.attempts.values() if a.is_active and a.status == "ready"]
+        reflection = ready[pick % len(ready)].reflection_id
+        if reflection is None or len(self.model.attempts) >= MOST:
+            return
+        place = list(self.model.reflections).index(reflection)
+        if a := self.open(place, "good"):
+            self.verify_invariants()
+            self.queue(a)
+            self.verify_invariants()
+            if self.is_refused(worker, a):
+                self.restores(pick)
+
+    def is_refused(self, worker: str, a: Attempt) -> bool:
+        """Whether a worker could claim it; then its provider refused the sample."""
+        if self.claim(worker, a, "process", None, outcome="lives") != "claimed":
+            return False
+        self.verify_invariants()
+        claim = self.claims[worker][-1]
+        while not self.works(claim, "rejected", "lives"):
+            self.verify_invariants()
+        self.claims[worker].remove(claim)
+        self.verify_invariants()
+        return True
+
     def is_taken_over(self, worker: str, pick: int) -> None:
         """Its worker survives and writes late."""
         self.waits(2)
@@ -116,3 +160,5 @@ class Lifecycle(Quiescence):
         queue, number = live[pick % len(live)]
         self.step = Step(f"{name} a message")
         self.bench.force(sql.format(queue), number=number)
+        if name == "loses" and queue == "voice_mirror":
+            self.lost_mirrors.add(self.snapshot.live()[queue, number]["id"])

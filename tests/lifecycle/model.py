@@ -4,13 +4,12 @@ Times are seconds on the model's own clock, which only a wait moves. Every span 
 every wait is whole ticks, so that the real time that a run takes decides nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.lifecycle.rows import (
     BUDGET,
     LEASE,
-    LIVE,
     OPEN,
     STEP,
     TIMES,
@@ -30,6 +29,9 @@ class Model:
     consents: dict[str, Consent] = field(default_factory=dict)
     reflections: dict[str, str] = field(default_factory=dict)
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
+    deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
+    requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
+    removed_samples: set[str] = field(default_factory=set)
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""
@@ -57,14 +59,16 @@ class Model:
         return next((e for e in self.enrollments.values() if e.attempt == attempt and e.status in OPEN), None)
 
     def last_shown(self, reflection: str) -> Attempt | None:
-        shown = [a for a in self.of_reflection(reflection) if a.activated]
+        """To its present owner."""
+        owner = self.reflections[reflection]
+        shown = [a for a in self.of_reflection(reflection) if a.activated and a.user_id == owner]
         return max(shown, key=lambda a: a.version, default=None)
 
     def covers(self, consent: str, user: str, reflection: str | None) -> bool:
         c = self.consents[consent]
         return c.user == user and not c.revoked and c.subject in (None, reflection)
 
-    # What users do
+    # What users do; removals.py has what removes their voices
 
     def queue(self, a: Attempt) -> None:
         for other in list(self.of_reflection(a.reflection_id)):
@@ -81,15 +85,6 @@ class Model:
         if was == "verifying":
             self.orphan_attached(a)
 
-    def revoke(self, consent: str) -> None:
-        self.consents[consent].revoked = True
-        for a in self.attempts.values():
-            if a.consent == consent:
-                if a.status in LIVE:
-                    self.cancel(a, "consent_revoked")
-                if a.id in self.voices:
-                    self.voices[a.id] = True
-
     def retry(self, a: Attempt) -> None:
         values: dict[str, object] = {}
         if a.status == "failed":
@@ -98,14 +93,17 @@ class Model:
             values |= {"runtime_status": "pending", "sync_count": 0}
         if a.preview_status == "failed":
             values |= {"preview_status": "required", "preview_count": 0}
-        self.change(a, user_retry_count=a.user_retry_count + 1, error_code=None, not_before=None, **values)
+        self.change(
+            a, user_retry_count=a.user_retry_count + 1, error_code=None, not_before=None, waiting_since=None,
+            **values,
+        )  # fmt: skip
 
     def restorable(self, reflection: str) -> Attempt | None:
         kept = [
             a for a in self.of_reflection(reflection)
             if a.activated and a.status == "cancelled" and a.cancel_reason == "superseded" and a.was_ready
-            and self.voices.get(a.id) is False
-            and (a.consent is None or self.covers(a.consent, a.user_id, reflection))
+            and self.voices.get(a.id) is False and a.user_id == self.reflections[reflection]
+            and (a.consent is None or self.covers(a.consent, a.user_id or "", reflection))
         ]  # fmt: skip
         return max(kept, key=lambda a: a.version, default=None)
 
@@ -118,12 +116,18 @@ class Model:
         preview = "required" if kept.preview_status in ("rendering", "failed") else kept.preview_status
         self.change(
             kept, status="ready", is_active=True, cancel_reason=None, error_code=None, not_before=None,
+            waiting_since=None,
             runtime_status=runtime, preview_status=preview, sync_count=kept.sync_count if synced else 0,
             preview_count=kept.preview_count if seen else 0,
         )  # fmt: skip
 
+    def is_withdrawn(self, a: Attempt) -> bool:
+        return a.user_id is None or (a.consent is not None and self.consents[a.consent].revoked)
+
     def orphan(self, e: Enrollment) -> None:
         e.status, e.orphaned_at = "orphaned", self.clock
+        if self.is_withdrawn(self.attempts[e.attempt]):
+            e.removal_due = self.clock if e.removal_due is None else e.removal_due
 
     def orphan_attached(self, a: Attempt) -> None:
         for e in self.enrollments.values():
@@ -173,11 +177,21 @@ class Model:
             verified_once=False,
         )
 
-    def requeue_or_fail(self, a: Attempt, code: str, delay: float) -> None:
-        again = a.process_count < BUDGET
+    def may_try_again(self, a: Attempt, count: int, *, is_outage: bool) -> tuple[bool, dict[str, object]]:
+        """And what an outage changes: no try is counted, for as long as it may last."""
+        if not is_outage:
+            again = count < BUDGET
+            return again, {"waiting_since": a.waiting_since if again else None}
+        since = self.clock if a.waiting_since is None else a.waiting_since
+        again = since + TIMES["outage"] > self.clock
+        return again, {"waiting_since": since if again else None}
+
+    def requeue_or_fail(self, a: Attempt, code: str, delay: float, *, is_outage: bool = False) -> None:
+        again, values = self.may_try_again(a, a.process_count, is_outage=is_outage)
         self.change(
             a, status="queued" if again else "failed", not_before=self.clock + delay if again else None,
-            error_code=code, lease_owner=None, until=None,
+            process_count=a.process_count - (again and is_outage), error_code=code, lease_owner=None,
+            until=None, **values,
         )  # fmt: skip
 
     def claim_step(self, a: Attempt, step: str, owner: str) -> str:
@@ -199,24 +213,29 @@ class Model:
             return self.take(a, owner, runtime_status="syncing", sync_count=a.sync_count + 1)
         return self.take(a, owner, preview_status="rendering", preview_count=a.preview_count + 1)
 
-    def requeue_or_fail_step(self, a: Attempt, step: str, code: str, delay: float) -> None:
-        again = (a.sync_count if step == "runtime" else a.preview_count) < BUDGET
+    def requeue_or_fail_step(
+        self, a: Attempt, step: str, code: str, delay: float, *, is_outage: bool = False
+    ) -> None:
+        counter = "sync_count" if step == "runtime" else "preview_count"
+        count: int = getattr(a, counter)
+        again, values = self.may_try_again(a, count, is_outage=is_outage)
         to = ("pending" if step == "runtime" else "required") if again else "failed"
+        values |= {f"{step}_status": to, counter: count - (again and is_outage)}
         self.change(
-            a, **{f"{step}_status": to}, not_before=self.clock + delay if again else None,
-            error_code=code, lease_owner=None, until=None,
+            a, not_before=self.clock + delay if again else None,
+            error_code=code, lease_owner=None, until=None, **values,
         )  # fmt: skip
 
     def end(self, a: Attempt, code: str | None = None, **values: object) -> None:
         """A worker's last write: it releases the lease."""
-        self.change(a, error_code=code, lease_owner=None, until=None, **values)
+        self.change(a, error_code=code, lease_owner=None, until=None, waiting_since=None, **values)
 
     def make_ready(self, a: Attempt, voice: str | None) -> None:
         """The worker continues to the runtime sync under its lease, if the attempt has a reflection."""
         self.voices[a.id] = False
         if a.reflection_id:
             self.change(
-                a, status="ready", provider_voice_id=voice, error_code=None,
+                a, status="ready", provider_voice_id=voice, error_code=None, waiting_since=None,
                 runtime_status="syncing", sync_count=a.sync_count + 1,
             )  # fmt: skip
         else:
@@ -248,7 +267,8 @@ class Model:
         return a.is_active and a.status in ("queued", "processing")
 
     def is_owned(self, e: Enrollment) -> bool:
-        return any(self.attempts[id_].provider_voice_id == e.voice for id_ in self.voices) or any(
+        used = [id_ for id_, is_deleted in self.voices.items() if not is_deleted]
+        return any(self.attempts[id_].provider_voice_id == e.voice for id_ in used) or any(
             a.provider_voice_id == e.voice and a.status in ("verifying", "ready") and a.id == e.attempt
             for a in self.attempts.values()
         )
@@ -261,7 +281,8 @@ class Model:
                 return "look_up"
             self.orphan(e)
         elif e.status == "orphaned":
-            if e.orphaned_at + TIMES["orphan_grace"] <= self.clock and not self.is_owned(e):
+            due = e.orphaned_at + TIMES["orphan_grace"] if e.removal_due is None else e.removal_due
+            if due <= self.clock and not self.is_owned(e):
                 e.status = "removing"
                 return "remove"
         elif e.status == "removing":
@@ -281,8 +302,26 @@ class Model:
 
     # What the sweep does
 
-    def recover(self, a: Attempt) -> str:
+    def is_mirror_behind(self, a: Attempt, shown: Mapping[str, int]) -> bool:
+        """`shown`: the versions that the mirrors show."""
+        last = self.last_shown(a.reflection_id or "")
+        return last is not None and shown.get(str(a.reflection_id), 0) < last.version
+
+    def awaits_nothing(self, a: Attempt) -> bool:
+        waits = a.status in ("queued", "verifying") or (
+            a.status == "ready"
+            and a.reflection_id is not None
+            and (
+                a.runtime_status == "pending"
+                or (a.runtime_status == "synced" and a.preview_status == "required")
+            )
+        )
+        return a.until is None and a.status != "awaiting_upload" and not (a.is_active and waits)
+
+    def recover(self, a: Attempt, is_mirror_behind: bool) -> str:
         """The sweep of one attempt that is due."""
+        if self.awaits_nothing(a):
+            return "postponed" if is_mirror_behind else "compared"
         lost = a.until is not None and a.until <= self.clock
         if lost or (a.until is not None and a.since + STEP <= self.clock):
             code = "worker_lost" if lost else "deadline_exceeded"

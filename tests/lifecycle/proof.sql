@@ -9,7 +9,8 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages');
+  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
+  ('public.voices'), ('voice_clone.object_removals');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -61,6 +62,8 @@ begin
   delete from public.voice_clone_attempts;
   delete from public.voice_samples;
   delete from public.voice_consents;
+  delete from voice_clone.consent_chains;
+  delete from voice_clone.object_removals;
   delete from public.reflections;
   delete from voice_clone.deferred_messages;
   for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix) loop
@@ -79,11 +82,11 @@ declare
 begin
   perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
   perform set_config('role', 'authenticated', true);
-  execute 'select (select count(*) from public.voice_clone_attempts where user_id <> $1)
-                + (select count(*) from public.voices where user_id <> $1)
-                + (select count(*) from public.voice_samples where user_id <> $1)
-                + (select count(*) from public.voice_consents where user_id <> $1)
-                + (select count(*) from public.reflections where user_id <> $1)' into v_count using p_user;
+  execute 'select (select count(*) from public.voice_clone_attempts where user_id is distinct from $1)
+                + (select count(*) from public.voices where user_id is distinct from $1)
+                + (select count(*) from public.voice_samples where user_id is distinct from $1)
+                + (select count(*) from public.voice_consents where user_id is distinct from $1)
+                + (select count(*) from public.reflections where user_id is distinct from $1)' into v_count using p_user;
   perform set_config('role', 'none', true);
   return v_count;
 end
@@ -130,30 +133,32 @@ begin
 end
 $$;
 
--- p_after is the last event that was seen: only attempts with newer ones are replayed again.
-create function proof.watch(p_stranger uuid, p_after bigint) returns jsonb
+-- p_after is the last event that was seen: only attempts with newer ones are replayed again. Events after p_read alone are read.
+create function proof.watch(p_stranger uuid, p_after bigint, p_read bigint) returns jsonb
 language sql
 as $$
   select jsonb_build_object(
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
     'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
-    'due', (select coalesce(jsonb_agg(d.attempt_id), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
+    'due', (select coalesce(jsonb_agg(d.attempt_id order by d.sweep_at), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),
     'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('changes', voice_clone.event_changes(e)) order by e.id), '[]')
-               from voice_clone.events e),
+               from voice_clone.events e where e.id > p_read),
     'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
                     from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
     'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.voice_samples s
-                  where not exists (
+                  where s.user_id is not null and not exists (
                     select from public.voice_consents c
                     where c.id = s.consent_id and c.user_id = s.user_id and c.revokes is null
                       and (c.subject_kind = 'self' or c.subject_id = s.reflection_id or s.reflection_id is null)
                       and not exists (select from public.voice_consents r
                                       where r.revokes = c.id and r.recorded_at < s.created_at))),
+    'samples', (select coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object('is_revoked', exists (
+                  select from public.voice_consents r where r.revokes = s.consent_id))), '[]') from public.voice_samples s),
     'messages', proof.messages(),
     'strangers', proof.others_seen_by(p_stranger))
 $$;

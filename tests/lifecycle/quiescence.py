@@ -7,7 +7,8 @@ from tests.lifecycle.rows import TICK
 
 SWEEP = "select what, count from voice_clone.sweep(100)"
 QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
-          "voice_mirror")  # fmt: skip
+          "object_removal", "voice_mirror")  # fmt: skip
+REQUESTED_AGAIN = ("enrollments", "object_removals")
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
@@ -38,10 +39,17 @@ class Quiescence(ForbiddenWrites):
         self.step = Step("sweeps")
         rows = self.bench.service.execute(SWEEP).fetchall()
         did: dict[str, int] = {}
+        shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
         for a in due:
-            what = self.model.recover(a)
+            is_behind = self.model.is_mirror_behind(a, shown)
+            what = self.model.recover(a, is_behind)
             did[what] = did.get(what, 0) + 1
-        found = {row["what"]: row["count"] for row in rows if row["what"] != "enrollments"}
+            if is_behind:
+                did["mirrors"] = did.get("mirrors", 0) + 1
+                self.lost_mirrors.discard(str(a.reflection_id))
+        if released := self.model.release():
+            did["released"] = released
+        found = {row["what"]: row["count"] for row in rows if row["what"] not in REQUESTED_AGAIN}
         check(0, found == did, f"the sweep did {found}, the model says {did}")
 
     def reaches_quiescence(self) -> None:
@@ -53,6 +61,9 @@ class Quiescence(ForbiddenWrites):
             while self.reads_whatever_there_is():
                 pass
             if self.is_quiescent():
+                shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
+                behind = [a.id for a in self.model.attempts.values() if self.model.is_mirror_behind(a, shown)]
+                check(6, not behind, f"the mirrors of {behind} are behind for ever")
                 return
             self.waits(AS_IT_SHOULD)
             self.verify_invariants()

@@ -13,10 +13,14 @@ TIMES = {
     "lost_message": 2500,
     "lost_message_cap": 10_500,
     "step": STEP,
+    "mirror_progress": 500,
     "orphan_grace": 5500,
+    "outage": 6500,
     "verification": 30_500,
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
+    "deleted_voice": 20_500,
+    "object_removal": 5500,
 }
 OPEN = ("intended", "unknown")
 LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")
@@ -32,7 +36,7 @@ class Refusal:
 
 @dataclass
 class Consent:
-    user: str
+    user: str | None  # None once the user is deleted
     subject: str | None
     revoked: bool = False
 
@@ -42,9 +46,10 @@ class Attempt:
     """Named like the columns; `None` in `until` means that no worker holds the lease."""
 
     id: str
-    user_id: str
+    user_id: str | None
     reflection_id: str | None
     consent: str | None
+    sample: str | None = None  # the attempt that it was recorded for
     source: str = "sample"
     provider: str = "local"
     status: str = "awaiting_upload"
@@ -57,6 +62,7 @@ class Attempt:
     until: float | None = None
     since: float = 0.0
     not_before: float | None = None
+    waiting_since: float | None = None
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False
@@ -78,6 +84,10 @@ class Attempt:
             self.status == "cancelled"
             and (self.failed_at >= self.queued_at or "failed" in (self.runtime_status, self.preview_status))
         )
+
+    def is_launchable(self) -> bool:
+        is_heard = self.preview_status in ("not_required", "completed")
+        return self.status == "ready" and self.runtime_status == "synced" and is_heard
 
     def has_failed(self) -> bool:
         return self.status == "failed" or (
@@ -102,3 +112,4 @@ class Enrollment:
     status: str = "intended"
     voice: str | None = None
     orphaned_at: float = 0.0
+    removal_due: float | None = None  # without a grace period

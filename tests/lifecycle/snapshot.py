@@ -1,5 +1,6 @@
 """A snapshot of the whole database after a step, and the connections that the steps use."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,6 +30,7 @@ class Snapshot(Struct):
     voices: list[Row] = []
     reflections: list[Row] = []
     uncovered: list[str] = []
+    samples: list[Row] = []
     messages: list[Row] = []
     strangers: int = 0
 
@@ -46,9 +48,11 @@ class Snapshot(Struct):
         return self.attempts, self.voices, self.reflections
 
 
-def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0) -> Snapshot:
-    """`after` is the last event that was seen; the stranger is a user who owns nothing."""
-    row = superuser.execute("select proof.watch(%s, %s)::text as seen", (stranger, after)).fetchone()
+def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0, read: int = 0) -> Snapshot:
+    """`after` and `read`: the last events that were seen and read. The stranger owns nothing."""
+    row = superuser.execute(
+        "select proof.watch(%s, %s, %s)::text as seen", (stranger, after, read)
+    ).fetchone()
     assert row is not None
     return msgspec.json.decode(row["seen"], type=Snapshot)
 
@@ -65,6 +69,7 @@ class Bench:
         )
         set_json_dumps(msgspec.json.encode, self.service)
         self.steps = 0  # that were taken, over all examples
+        self.effects: Counter[str] = Counter()  # steps that changed something, by name
         self.users = [str(uuid4()) for _ in range(2)]
         self.stranger = str(uuid4())
         self.superuser.execute(PROOF.read_bytes())
@@ -74,18 +79,27 @@ class Bench:
                 "update voice_clone.timeouts set value = make_interval(secs => %s) where name = %s",
                 (seconds, name),
             )
+
+    def add_users(self) -> None:
+        """Those that an example deleted are back for the next."""
         for user in self.users:
             self.superuser.execute(
-                "insert into auth.users (id, email) values (%s, %s)", (user, f"{user}@example.org")
+                "insert into auth.users (id, email) values (%s, %s) on conflict (id) do nothing",
+                (user, f"{user}@example.org"),
             )
 
     def close(self) -> None:
         self.service.close()
         self.superuser.close()
 
-    def watch(self, before: Snapshot | None = None) -> Snapshot:
+    def watch(self, before: Snapshot | None = None, *, rereads: bool = False) -> Snapshot:
+        """Old events are read again only where a step may change them."""
         last = before.events[-1]["id"] if before and before.events else 0
-        return watch(self.superuser, self.stranger, last)
+        if before is None or rereads:
+            return watch(self.superuser, self.stranger, last)
+        seen = watch(self.superuser, self.stranger, last, last)
+        seen.events = before.events + seen.events
+        return seen
 
     def ask(self, sql: str, /, **parameters: object) -> Row | None:
         """As the product's login; ids are text, as in JSON."""

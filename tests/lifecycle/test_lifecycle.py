@@ -1,28 +1,57 @@
-"""The lifecycle holds in every order of events; a mutant without an invariant is found."""
+"""The lifecycle holds in every order of events; a mutant without an invariant is found.
 
+The orders are new each day: the seed is the date, which pytest prints. `--lifecycle-seed` gives the orders
+of another day. An order that fails is kept in .local/cache/orders and tried first by the next run. Its blob
+is printed, and `--lifecycle-replay` runs that order alone.
+"""
+
+import re
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.clusters import Database
+from tests.clusters import CACHE, Database
 from tests.database.invariants import INVARIANTS
 from tests.fixture import Fixture
 from tests.lifecycle.checks import BrokenError
 from tests.lifecycle.machine import Lifecycle
 from tests.lifecycle.snapshot import Bench
 
-ORDINARY = settings(
+HUNT = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=40,
+    max_examples=400,
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
 )
-HUNT = settings(ORDINARY, max_examples=400, phases=[Phase.generate], report_multiple_bugs=False)
-LONG = settings(ORDINARY, derandomize=False, max_examples=200, stateful_step_count=100)
+ORDINARY = settings(
+    HUNT,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(CACHE / "orders"),
+    max_examples=100,
+    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+    print_blob=True,
+)
+LONG = settings(ORDINARY, max_examples=400, stateful_step_count=100)
+
+# Each of these changes a row, or starts a session, at least once in every run.
+EFFECTS = {
+    "opens an upload", "queues an attempt that is awaiting_upload", "clones a sample again",
+    "uses a stock voice", "revokes a consent", "asks for a preview", "hears the preview", "retries",
+    "retries elsewhere", "restores", "resets", "starts a session", "deletes a voice", "deletes a reflection",
+    "claims process", "intends an enrollment", "attaches", "attaches a custom voice", "awaits verification",
+    "reports a late voice", "requeues", "fails", "renews",
+    "resolves an enrollment as closed", "resolves an enrollment as unknown",
+    "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
+    "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -32,22 +61,42 @@ def bench(database: Database) -> Iterator[Bench]:
     made.close()
 
 
-def run(bench: Bench, how: settings) -> None:
+def run(bench: Bench, how: settings, *, of_day: int | None = None, replay: str | None = None) -> None:
     class OnBench(Lifecycle):
         def __init__(self) -> None:
             super().__init__(bench)
 
+    if of_day is not None:
+        seed(of_day)(OnBench)
+    if replay:
+        reproduce_failure(hypothesis.__version__, replay.encode())(OnBench)
     run_state_machine_as_test(OnBench, settings=how)
 
 
-def test_the_lifecycle_holds_in_every_order(bench: Bench) -> None:
-    run(bench, ORDINARY)
+def test_the_lifecycle_holds_in_every_order(bench: Bench, request: pytest.FixtureRequest) -> None:
+    replay = request.config.getoption("lifecycle_replay")
+    run(bench, ORDINARY, of_day=request.config.getoption("lifecycle_seed"), replay=replay)
+    assert replay or bench.effects.keys() >= EFFECTS, sorted(EFFECTS - bench.effects.keys())
 
 
 @pytest.mark.long
-def test_the_lifecycle_holds_in_thousands_of_orders(bench: Bench) -> None:
-    run(bench, LONG)
-    assert bench.steps >= 10_000
+def test_the_lifecycle_holds_in_thousands_of_orders(bench: Bench, request: pytest.FixtureRequest) -> None:
+    run(bench, LONG, of_day=request.config.getoption("lifecycle_seed"))
+    assert bench.steps >= 20_000
+    assert bench.effects.keys() >= EFFECTS
+
+
+def test_an_order_that_fails_is_replayed_by_its_blob(bench: Bench) -> None:
+    bench.superuser.execute("alter table public.voice_clone_attempts disable row level security")
+    how = settings(HUNT, print_blob=True)
+    with pytest.raises(BrokenError, match="invariant 12 is broken") as found:
+        run(bench, how)
+    blob = re.search(r"@reproduce_failure\('.*?', b'(.*?)'\)", "\n".join(found.value.__notes__))
+    assert blob is not None
+    before = bench.steps
+    with pytest.raises(BrokenError, match="invariant 12 is broken"):
+        run(bench, ORDINARY, replay=blob[1])
+    assert bench.steps - before <= HUNT.stateful_step_count, "one order"
 
 
 @pytest.mark.parametrize("number", INVARIANTS)

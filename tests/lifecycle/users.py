@@ -8,8 +8,9 @@ from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
 from backend.samples.uploads import queries as samples
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, Driver
-from tests.lifecycle.rows import LIVE, Attempt, Refusal
+from tests.lifecycle.rows import Attempt, Refusal
 
+NOT_THERE = Refusal("VC004", 13)
 Action = Callable[[int], None]
 
 
@@ -18,6 +19,7 @@ class Users(Driver):
         """The actions that are possible now, each as often as its weight."""
         moves: list[Action] = []
         statuses = {a.status for a in self.model.attempts.values()}
+        active = [a for a in self.model.attempts.values() if a.is_active]
         if len(self.model.attempts) < MOST:
             moves += [self.uploads_and_queues] * 4 + [self.opens_an_upload] * 2
             moves += [self.opens_with_any_consent, self.uses_a_stock_voice] + [
@@ -25,12 +27,23 @@ class Users(Driver):
             ] * bool(self.samples)
         if self.model.attempts:
             moves += [self.finalizes] * 2 + [self.revokes_a_consent, self.retries, self.resets]
-            moves += [self.restores]
+            moves += [self.restores, self.gives_a_reflection_away]
+            if any(is_deleted is False for is_deleted in self.model.voices.values()):
+                moves += [self.uses_an_own_voice]
+            if len(self.model.attempts) > 3 and self.can_delete_a_user():
+                moves += [self.deletes_a_user]
         if "ready" in statuses:
             moves += [self.asks_for_a_preview, self.hears_the_preview, self.hears_the_preview, self.launches]
+            moves += [self.hears_the_preview] * 4 * any(a.preview_status == "rendered" for a in active)
+            moves += [self.asks_for_a_preview] * any(
+                a.preview_status in ("rendered", "failed") for a in active
+            )
+            moves += [self.launches] * 4 * any(a.is_launchable() for a in active)
             moves += [self.deletes_a_voice] * bool(self.model.voices)
-        if "failed" in statuses:
-            moves += [self.retries, self.retries, self.retries_elsewhere, self.restores]
+        if any(a.has_failed() for a in active):
+            moves += [self.retries] * 2 + [self.retries_elsewhere, self.asks_for_a_preview]
+        if any(self.can_restore(id_) for id_ in self.model.reflections):
+            moves += [self.restores] * 6
         if len(self.model.reflections) > 2 and len(self.model.attempts) > 3:
             moves.append(self.deletes_a_reflection)
         return moves
@@ -56,11 +69,12 @@ class Users(Driver):
         consent = usable[pick % len(usable)]
         refusal = None if model.covers(consent, user, reflection) else NO_CONSENT
         a = Attempt(str(uuid4()), user, reflection, consent)
+        a.sample = a.id
         a.preview_status = "required" if reflection else "not_required"
         self.call(
             "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
-            reflection=reflection, provider="local", region="", path=f"{user}/{a.id}.wav",
-            content_type="audio/wav", bytes=1000, preview_required=True,
+            reflection=reflection, provider="local", region="", path=f"{user}/{a.id}/sample.wav",
+            content_type="audio/wav", bytes=1000, preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a
@@ -72,7 +86,7 @@ class Users(Driver):
             self.queue(a)
 
     def queue(self, a: Attempt) -> None:
-        refusal = None if a.status == "awaiting_upload" else NO_EDGE
+        refusal = None if a.status == "awaiting_upload" else NO_EDGE if a.user_id else NOT_THERE
         self.call(
             f"queues an attempt that is {a.status}", samples.queue, refusal, attempt=a.id, user=a.user_id,
             name="Ada", language="en", transcript="hello", content_type="audio/wav", bytes=1000,
@@ -94,12 +108,14 @@ class Users(Driver):
         if not mine:
             return
         reflection = mine[pick // 2 % len(mine)]
-        refusal = None if model.covers(old.consent, old.user_id, reflection) else NO_CONSENT
-        a = Attempt(str(uuid4()), old.user_id, reflection, old.consent)
+        refusal = None if model.covers(old.consent, old.user_id or "", reflection) else NO_CONSENT
+        if old.sample in model.removed_samples:
+            refusal = NOT_THERE
+        a = Attempt(str(uuid4()), old.user_id, reflection, old.consent, old.sample)
         self.call(
             "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
-            preview_required=True,
+            preview_required=True, per_day=1000,
         )  # fmt: skip
         if refusal is None:
             model.attempts[a.id] = a
@@ -107,23 +123,31 @@ class Users(Driver):
             self.samples[a.id] = self.samples[old.id]
 
     def revokes_a_consent(self, pick: int) -> None:
-        consent = list(self.model.consents)[pick % len(self.model.consents)]
-        user, subject = self.model.consents[consent].user, self.model.consents[consent].subject
+        known = [id_ for id_, c in self.model.consents.items() if c.user]
+        consent = known[pick % len(known)]
+        user, subject = self.model.consents[consent].user or "", self.model.consents[consent].subject
         self.call(
             "revokes a consent", "select * from voice_clone.revoke_consent(%(consent)s, %(user)s)",
             consent=consent, user=user,
         )  # fmt: skip
         if not self.model.consents[consent].revoked:
             self.model.revoke(consent)
-            self.sign(user, subject if subject in self.model.reflections else None)
+            is_theirs = self.model.reflections.get(subject or "") == user
+            self.sign(user, subject if is_theirs else None)
 
-    def reflection(self, pick: int) -> tuple[str, Attempt | None, dict[str, Any]]:
-        """One of them, its active attempt, and the parameters of its owner's moves."""
-        id_ = list(self.model.reflections)[pick % len(self.model.reflections)]
+    def reflection(
+        self, pick: int, fits: Callable[[str, Attempt | None], object] = lambda *_: True
+    ) -> tuple[str, Attempt | None, dict[str, Any]]:
+        """One of them, its active attempt, and the parameters of its owner's moves. Mostly one that fits."""
+        every = list(self.model.reflections)
+        fitting = [id_ for id_ in every if fits(id_, self.model.active(id_))]
+        found = fitting if fitting and pick % 5 else every
+        id_ = found[pick % len(found)]
         return id_, self.model.active(id_), {"reflection": id_, "user": self.model.reflections[id_]}
 
     def asks_for_a_preview(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        fits = ("rendered", "failed")
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.preview_status in fits)
         can = a and a.status == "ready" and a.runtime_status == "synced"
         can = can and a and a.preview_status not in ("not_required", "completed")
         refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
@@ -132,7 +156,7 @@ class Users(Driver):
             self.model.change(a, preview_status="required", preview_count=0, error_code=None, not_before=None)
 
     def hears_the_preview(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.preview_status == "rendered")
         can = a and a.preview_status in ("rendered", "completed")
         refusal = None if can else NO_EDGE if a else Refusal("VC004", 0)
         self.call("hears the preview", reflections.complete_preview, refusal, **parameters)
@@ -140,7 +164,7 @@ class Users(Driver):
             self.model.change(a, preview_status="completed")
 
     def retries(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed())
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget
         self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
         if a and can:
@@ -148,12 +172,13 @@ class Users(Driver):
 
     def retries_elsewhere(self, pick: int) -> None:
         """The same sample at the other provider, with the rest of the owner's budget."""
-        id_, a, parameters = self.reflection(pick)
+        id_, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed() and a.consent)
         other = "qwen" if a and a.provider == "local" else "local"
         new = Attempt(str(uuid4()), parameters["user"], id_, a.consent if a else None, provider=other)
+        new.sample = a.sample if a else None
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget and a.consent
         refusal = None if can else Refusal("VC007", 2)
-        if a and can and a.consent and not self.model.covers(a.consent, a.user_id, id_):
+        if a and can and a.consent and not self.model.covers(a.consent, a.user_id or "", id_):
             refusal = NO_CONSENT
         self.call(
             "retries elsewhere", reflections.retry_elsewhere, refusal, attempt=new.id,
@@ -166,12 +191,16 @@ class Users(Driver):
             self.samples[new.id] = self.samples[a.id]
 
     def restores(self, pick: int) -> None:
-        id_, _, parameters = self.reflection(pick)
-        last, kept = self.model.last_shown(id_), self.model.restorable(id_)
-        can = kept is not None and (last is None or last.has_ended_without_voice())
+        id_, _, parameters = self.reflection(pick, lambda id_, _: self.can_restore(id_))
+        kept, can = self.model.restorable(id_), self.can_restore(id_)
         self.call("restores", reflections.restore, None if can else Refusal("VC007", 2), **parameters)
         if kept and can:
             self.model.restore(kept)
+
+    def can_restore(self, reflection: str) -> bool:
+        last = self.model.last_shown(reflection)
+        is_kept = self.model.restorable(reflection) is not None
+        return is_kept and (last is None or last.has_ended_without_voice())
 
     def uses_a_stock_voice(self, pick: int) -> None:
         """A voice without an enrollment: it needs no consent, and anyone may use it."""
@@ -180,28 +209,21 @@ class Users(Driver):
         a.provider_voice_id = f"stock-{pick % 2}"
         self.call(
             "uses a stock voice", lifecycle.use_custom_voice, attempt=a.id, provider=a.provider, region="",
-            voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
+            account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
             preview_required=True, **parameters,
         )  # fmt: skip
-        same = active and active.source == "custom_voice" and active.provider_voice_id == a.provider_voice_id
-        if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
-            return
-        self.model.attempts[a.id] = a
-        self.model.queue(a)
+        self.opened_custom(a, active)
 
     def resets(self, pick: int) -> None:
         id_, a, parameters = self.reflection(pick)
-        shown = any(x.activated for x in self.model.of_reflection(id_))
+        shown = self.model.last_shown(id_)
         self.call("resets", reflections.reset, None if shown else Refusal("VC007", 0), **parameters)
         if a:
             self.model.cancel(a, "reset")
 
     def launches(self, pick: int) -> None:
-        _, a, parameters = self.reflection(pick)
-        launchable = (
-            a is not None and a.status == "ready" and a.runtime_status == "synced"
-            and a.preview_status in ("not_required", "completed")
-        )  # fmt: skip
+        _, a, parameters = self.reflection(pick, lambda _, a: a and a.is_launchable())
+        launchable = a is not None and a.is_launchable()
         self.call(
             "starts a session", reflections.start_session, None if launchable else Refusal("VC005", 7),
             **parameters,
@@ -217,9 +239,7 @@ class Users(Driver):
             user=a.user_id,
         )
         if not self.model.voices[a.id]:
-            self.model.voices[a.id] = True
-            if a.status == "ready":
-                self.model.cancel(a, "voice_deleted")
+            self.model.delete_voice(a)
 
     def deletes_a_reflection(self, pick: int) -> None:
         reflection = list(self.model.reflections)[pick % len(self.model.reflections)]
@@ -229,9 +249,63 @@ class Users(Driver):
             forced=True,
             id=reflection,
         )
-        del self.model.reflections[reflection]
-        for a in list(self.model.of_reflection(reflection)):
-            if a.status in LIVE:
-                self.model.cancel(a, "reflection_deleted")
-        for a in list(self.model.of_reflection(reflection)):
-            self.model.change(a, reflection_id=None)
+        self.model.delete_reflection(reflection)
+
+    def gives_a_reflection_away(self, pick: int) -> None:
+        """An operator, or the application, gives it another owner."""
+        id_ = list(self.model.reflections)[pick % len(self.model.reflections)]
+        owners = [c.user for c in self.model.consents.values() if c.user]
+        other = owners[pick // 2 % len(owners)]
+        self.call(
+            "gives a reflection away", "update public.reflections set user_id = %(user)s where id = %(id)s",
+            forced=True, id=id_, user=other,
+        )  # fmt: skip
+        if other != self.model.reflections[id_]:
+            self.model.give(id_, other)
+            self.step.mirrored = id_
+
+    def can_delete_a_user(self) -> bool:
+        """The second is there, and the first has a reflection to go on with."""
+        ada, bob = self.bench.users
+        is_there = any(c.user == bob for c in self.model.consents.values())
+        return is_there and ada in self.model.reflections.values()
+
+    def deletes_a_user(self, _: int) -> None:
+        """The second, once; the first goes on."""
+        user = self.bench.users[1]
+        with self.bench.superuser.transaction():
+            self.bench.force("set local role supabase_auth_admin")
+            self.call("deletes a user", "delete from auth.users where id = %(id)s", forced=True, id=user)
+        self.model.erase(user)
+
+    def uses_an_own_voice(self, pick: int) -> None:
+        """One that an enrollment made for the same user, perhaps for another reflection."""
+        id_, active, parameters = self.reflection(pick)
+        own = [
+            a for a in self.model.attempts.values()
+            if self.model.voices.get(a.id) is False
+            and (a.source, a.user_id) == ("sample", parameters["user"])
+        ]  # fmt: skip
+        if not own:
+            return
+        original = own[pick // 3 % len(own)]
+        assert original.consent is not None
+        a = Attempt(str(uuid4()), original.user_id, id_, original.consent, original.sample, "custom_voice")
+        a.provider, a.provider_voice_id = original.provider, original.provider_voice_id
+        refusal = None if self.model.covers(original.consent, a.user_id or "", id_) else NO_CONSENT
+        self.call(
+            "uses an own voice", lifecycle.use_custom_voice, refusal, attempt=a.id, provider=a.provider,
+            region="", account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada",
+            language="en", preview_required=True, **parameters,
+        )  # fmt: skip
+        self.opened_custom(a, active, refusal)
+        self.samples[a.id] = self.samples[original.id]
+
+    def opened_custom(self, a: Attempt, active: Attempt | None, refusal: Refusal | None = None) -> None:
+        """The same voice again is the same attempt, unless that failed."""
+        same = active and active.source == "custom_voice" and active.provider_voice_id == a.provider_voice_id
+        if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
+            return
+        if refusal is None:
+            self.model.attempts[a.id] = a
+            self.model.queue(a)

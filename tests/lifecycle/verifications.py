@@ -43,7 +43,14 @@ class Verifications(Workers):
             )
         else:
             self.call(
-                "sees it pending", lifecycle.postpone_verification, refusal, crash=dies, at_least=0, **look
+                "sees it pending",
+                lifecycle.postpone_verification,
+                refusal,
+                crash=dies,
+                at_least=0,
+                code=None,
+                error=None,
+                **look,
             )
         where = ("voice_clone_verify", number)
         if self.step.refused_by:

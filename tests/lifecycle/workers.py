@@ -6,7 +6,7 @@ from uuid import uuid4
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.rows import LEASE, LONG, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
+from tests.lifecycle.rows import LEASE, LONG, OPEN, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
 from tests.lifecycle.users import Users
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
@@ -41,21 +41,36 @@ class Workers(Users):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "object_removal":
+            self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
             outcome = self.claim(worker, self.model.attempts[subject], STEPS[queue], number, outcome=outcome)
-            if outcome not in ("claimed", "busy", "user_busy", "dead"):
+            if outcome not in ("claimed", "busy", "dead"):
                 self.bench.ask(ARCHIVE, queue=queue, number=number)
         return True
 
     def mirror(self, reflection: str, number: int, *, crash: bool) -> None:
         """The effect and the archive of its message are one transaction."""
-        sql = f"select voice_clone.mirror_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
+        sql = f"select voice_clone.mirror_unlocked_reflections(array[%(reflection)s]::uuid[]), ({ARCHIVE})"
         self.call("mirrors", sql, crash=crash, reflection=reflection, queue="voice_mirror", number=number)
         where = ("voice_mirror", number)
         if crash:
             self.step.kept = where
         else:
             self.step.archived, self.step.mirrored = where, reflection
+            self.lost_mirrors.discard(reflection)
+
+    def empties_a_folder(self, removal: str, number: int, *, crash: bool) -> None:
+        row = self.bench.ask(lifecycle.begin_object_removal, removal=removal)
+        where = ("object_removal", number)
+        if row is None:
+            self.call("empties nothing", ARCHIVE, queue=where[0], number=number)
+            return
+        self.call(
+            "empties a folder", lifecycle.end_object_removal, crash=crash, removal=removal,
+            is_final=row["is_final"], message=number,
+        )  # fmt: skip
+        self.step.kept, self.step.archived = (where, None) if crash else (None, where)
 
     def works_inline(self, worker: str, pick: int, outcome: str) -> None:
         if a := self.choose(pick, "queued", "processing"):
@@ -106,29 +121,55 @@ class Workers(Users):
             return self.step.refused_by != 0
         e = self.model.enrollments[claim.enrollment]
         if not claim.called:
-            claim.called = True
-            if self.model.clock >= e.settles_at:  # the call has its own deadline, and it is before that
-                luck = "unknown"
-            if luck in ("well", "verification", "unknown, made"):
-                self.provider[e.label] = f"voice-{e.label}"
-            if luck in ("well", "verification"):
-                claim.voice = self.provider[e.label]
-                return False
-            if luck.startswith("unknown"):
-                return self.give_up(claim, "unknown", outcome, SETTLE) or self.requeue(claim, LONG, outcome)
-            done = self.give_up(claim, "closed", outcome, 0)
-            return done or (
-                self.requeue(claim, SHORT, outcome) if luck == "throttled" else self.fail(claim, outcome)
-            )
-        voice = claim.voice or self.provider.get(e.label)
+            return self.create(claim, e, luck, outcome)
+        voice = claim.voice or (None if claim.found_nothing else self.provider.get(e.label))
         if voice is not None:
             return self.attach(claim, voice, outcome, verifies=luck == "verification")
         if self.model.clock < e.settles_at:
             return self.requeue(claim, LONG, outcome)
+        if not claim.found_nothing:  # before it writes that, another worker may report the voice
+            claim.found_nothing = True
+            return False
+        if e.voice is not None and not self.is_stale(claim):
+            return self.is_refused_closing(claim, e)
         if not self.give_up(claim, "closed", outcome, 0):
-            claim.enrollment, claim.called = None, False
+            claim.enrollment, claim.called, claim.found_nothing = None, False, False
             return False
         return True
+
+    def create(self, claim: Claim, e: Enrollment, luck: str, outcome: str) -> bool:
+        """The one create call. One that outlasts its time is reported late."""
+        claim.called = True
+        if self.model.clock >= e.settles_at:
+            if luck == "well" and e.voice is None and e.status in (*OPEN, "closed") and self.is_stale(claim):
+                self.provider[e.label] = f"voice-{e.label}"
+                self.report(e, self.provider[e.label])
+                return True
+            luck = "unknown"  # the call has its own deadline, and it is before that
+        if luck in ("well", "verification", "unknown, made"):
+            self.provider[e.label] = f"voice-{e.label}"
+        if luck in ("well", "verification"):
+            claim.voice = self.provider[e.label]
+            return False
+        if luck.startswith("unknown"):
+            return self.give_up(claim, "unknown", outcome, SETTLE) or self.requeue(claim, LONG, outcome)
+        done = self.give_up(claim, "closed", outcome, 0)
+        return done or (
+            self.requeue(claim, SHORT, outcome) if luck == "throttled" else self.fail(claim, outcome)
+        )
+
+    def is_stale(self, claim: Claim) -> bool:
+        return not self.model.holds(self.model.attempts[claim.attempt], claim.epoch, "processing")
+
+    def is_refused_closing(self, claim: Claim, e: Enrollment) -> bool:
+        """Its voice was reported meanwhile; the next worker finds it."""
+        self.call(
+            "closes an enrollment that has a voice", lifecycle.resolve, Refusal("VC007", 5),
+            attempt=claim.attempt, epoch=claim.epoch, message=claim.message, enrollment=e.id, status="closed",
+            code="x", request_id=None, settle=0,
+        )  # fmt: skip
+        self.verify_invariants()
+        return self.requeue(claim, SHORT, "lives")
 
     def write(
         self, claim: Claim, name: str, sql: str, held_in: str, outcome: str, /, **parameters: Any
@@ -159,7 +200,7 @@ class Workers(Users):
             refusal, dies = Refusal("VC007", 5), False
         row = self.call(
             "intends an enrollment", lifecycle.intend, refusal, crash=dies,
-            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE,
+            attempt=a.id, epoch=claim.epoch, label=label, kind="match", settle=SETTLE, account="local",
         )  # fmt: skip
         if row is not None:
             settles_at = self.model.clock + SETTLE
@@ -179,12 +220,13 @@ class Workers(Users):
             self.verify_invariants()
         return a is None
 
-    def requeue(self, claim: Claim, delay: float, outcome: str) -> bool:
+    def requeue(self, claim: Claim, delay: float, outcome: str, *, is_outage: bool = True) -> bool:
         if a := self.write(
-            claim, "requeues", lifecycle.requeue, "processing", outcome, delay=delay, code="x", error="x"
-        ):
+            claim, "requeues", lifecycle.requeue, "processing", outcome, delay=delay, code="x", error="x",
+            is_outage=is_outage,
+        ):  # fmt: skip
             self.step.archived = self.message_of(claim)
-            self.model.requeue_or_fail(a, "x", delay)
+            self.model.requeue_or_fail(a, "x", delay, is_outage=is_outage)
         return True
 
     def fail(self, claim: Claim, outcome: str) -> bool:
@@ -224,7 +266,9 @@ class Workers(Users):
 
     def attach_custom(self, claim: Claim, luck: str, outcome: str) -> bool:
         if luck in ("rejected", "throttled", "unknown"):
-            return self.fail(claim, outcome) if luck == "rejected" else self.requeue(claim, SHORT, outcome)
+            if luck == "rejected":
+                return self.fail(claim, outcome)
+            return self.requeue(claim, SHORT, outcome, is_outage=luck == "throttled")
         if a := self.write(
             claim, "attaches a custom voice", lifecycle.attach_custom_voice, "processing", outcome, label=None
         ):
@@ -257,14 +301,16 @@ class Workers(Users):
         done = "synced" if is_runtime else "rendered"
         status = {"rejected": "failed", "throttled": again, "unknown": again}.get(luck, done)
         code = None if status == done else "x"
+        is_outage = luck == "throttled"
         if self.write(
             claim, f"marks {claim.step} {status}",
             lifecycle.mark_runtime if is_runtime else lifecycle.mark_preview, "ready", outcome,
             status=status, code=code, error=code, delay=SHORT, path=None if code else "p.wav",
+            is_outage=is_outage,
         ):  # fmt: skip
             self.step.archived = self.message_of(claim)
             if status == again:
-                self.model.requeue_or_fail_step(a, claim.step, "x", SHORT)
+                self.model.requeue_or_fail_step(a, claim.step, "x", SHORT, is_outage=is_outage)
             else:
                 self.model.end(a, code, **{f"{claim.step}_status": status})
         return True

@@ -27,6 +27,7 @@ class Answered(NamedTuple):
     status: int = 200
     body: object = DONE
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = ""  # by default the one that the service sends with this status
 
 
 class Service:
@@ -57,8 +58,8 @@ class Service:
         asked = Asked(scope["path"], headers, msgspec.json.decode(content))
         self.asked.append(asked)
         self.arrived.set()
-        status, body, more = await self.answer(asked)
-        kind = "application/json" if status < 400 else "application/problem+json"
+        status, body, more, kind = await self.answer(asked)
+        kind = kind or ("application/json" if status < 400 else "application/problem+json")
         fields = [(b"content-type", kind.encode()), *((name.encode(), text.encode()) for name, text in more)]
         await send({"type": "http.response.start", "status": status, "headers": fields})
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)

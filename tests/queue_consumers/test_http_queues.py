@@ -80,14 +80,33 @@ PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409}
         (Answered(409, PROBLEM | {"code": "stale_lease"}), Retry(reason="stale_lease")),
         (
             Answered(503, PROBLEM | {"code": "database_unavailable"}, (("Retry-After", "3"),)),
-            Retry(retry_after=3, reason="database_unavailable"),
+            Retry(retry_after=3, reason="database_unavailable", is_outage=True),
         ),
         (
             Answered(503, b"upstream away", (("Retry-After", "Sat, 21 Nov 2026 00:00:00 GMT"),)),
-            Retry(reason="http_503"),
+            Retry(retry_after=0, reason="http_503", is_outage=True),
         ),
-        (Answered(401, PROBLEM | {"code": "unauthorized"}), Retry(reason="unauthorized")),
-        (Answered(500, b""), Retry(reason="http_500")),
+        (
+            Answered(429, PROBLEM | {"code": "throttled"}, (("Retry-After", "31536000"),)),
+            Retry(retry_after=300, reason="throttled", is_outage=True),
+        ),
+        (
+            Answered(401, PROBLEM | {"code": "token_invalid"}),
+            Retry(reason="token_invalid", is_outage=True),
+        ),
+        (Answered(500, PROBLEM | {"code": "internal_error"}), Retry(reason="internal_error")),
+        (Answered(500, b""), Retry(reason="http_500", is_outage=True)),
+        (Answered(404, b"<html>404", content_type="text/html"), Retry(reason="http_404", is_outage=True)),
+        (Answered(404, {"message": "no Route matched"}), Retry(reason="http_404", is_outage=True)),
+        (
+            Answered(404, {"code": "not_found"}, content_type="application/json"),
+            Retry(reason="http_404", is_outage=True),
+        ),
+        (Answered(404, PROBLEM | {"code": "route_unknown"}), Retry(reason="route_unknown")),
+        (
+            Answered(409, {"code": "illegal_transition"}, content_type="application/json"),
+            Retry(reason="http_409", is_outage=True),
+        ),
     ],
 )
 async def test_each_answer_has_its_outcome(service: Service, answered: Answered, outcome: Outcome) -> None:
@@ -114,13 +133,14 @@ async def test_an_answer_that_is_no_outcome_is_a_retry(service: Service, content
     service.answer = answer
     outcome = await outcome_of(QUEUES["voice_clone_process"], service.settings)
     assert isinstance(outcome, Retry)
+    assert outcome.is_outage
     assert outcome.reason.startswith("bad_answer")
 
 
 async def test_a_service_that_is_down_is_a_retry() -> None:
     away = ServiceSettings(url=f"http://127.0.0.1:{free_port()}", internal_token=TOKEN)
     outcome = await outcome_of(QUEUES["voice_preview"], away)
-    assert outcome == Retry(reason="service_unreachable: ClientConnectorError")
+    assert outcome == Retry(reason="service_unreachable: ClientConnectorError", is_outage=True)
 
 
 async def test_all_three_queues_are_consumed_together(queued: Queued, service: Service) -> None:

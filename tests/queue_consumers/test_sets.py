@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg import AsyncConnection, connect
 
+from backend.lifecycle.mirror import retry_after
 from backend.lifecycle.queues import QUEUES
 from backend.queues.outcomes import Cancel, Done, Outcome, Retry
 from backend.queues.queue import Message, Queue
@@ -150,3 +152,30 @@ async def test_many_messages_of_a_reflection_are_one_mirroring(queued: Queued, r
     assert len(queued.archived()) == 4
     mirrors = queued.rows("select voice ->> 'cloneStatus', voice -> 'version' from public.reflections")
     assert mirrors == [("queued", 3)]
+
+
+async def test_a_locked_reflection_keeps_no_other_waiting_and_uses_no_try(
+    queued: Queued, reflection: UUID
+) -> None:
+    """Its message comes back until the lock is released, also where one try is all that a message has."""
+    others = queued.rows("select gen_random_uuid() from generate_series(1, 3)")
+    with connect(queued.superuser) as application:
+        application.execute("select from public.reflections where id = %s for update", [reflection])
+        sent_at = datetime.now(UTC) - timedelta(seconds=2)
+        locked = body(reflection, version=3, enqueued_at=sent_at.isoformat())
+        queued.send(locked, *(body(other[0]) for other in others))
+        async with consuming(queued.database, QUEUES["voice_mirror"], budget=1):
+            await until(lambda: len(queued.archived()) >= 4)  # its own was sent again, with the same tries
+            assert queued.rows("select message -> 'tries' from pgmq.q_voice_mirror") == [(0,)]
+            assert queued.rows("select voice from public.reflections") == [({},)]
+            application.rollback()
+            await until(lambda: not queued.live())
+    assert queued.rows("select voice -> 'version' from public.reflections") == [(3,)]
+    assert queued.dead() == {}
+
+
+def test_the_wait_for_a_locked_reflection_grows_with_the_age_of_its_message() -> None:
+    ages = (0, 2, 20, 40, 4000)
+    sent = [datetime.now(UTC) - timedelta(seconds=age) for age in ages]
+    messages = [Message(event="VOICE_MIRROR", id=uuid4(), version=1, enqueued_at=at) for at in sent]
+    assert [retry_after(message) for message in messages] == [0, 1, 1, 5, 5]

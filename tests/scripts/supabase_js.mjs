@@ -33,6 +33,13 @@ await unwrap(stranger.auth.signUp({ email: `${crypto.randomUUID()}@example.com`,
 assert.deepEqual(await unwrap(stranger.from("reflections").select()), []);
 const forbidden = await client.from("reflections").update({ voice: { cloneStatus: "ready" } }).eq("id", reflection.id);
 assert.equal(forbidden.error.code, "42501");
+const attempts = client.from("voice_clone_attempts");
+const everything = await attempts.select();
+assert.equal(everything.error.code, "42501");
+const shown = "id, status, runtime_status, preview_status, error_code, error_message, created_at, updated_at";
+assert.deepEqual(await unwrap(attempts.select(shown).eq("reflection_id", reflection.id)), []);
+const embedded = await unwrap(client.from("reflections").select("id, voice_clone_attempts(id, status)"));
+assert.deepEqual(embedded.map((row) => row.id), [reflection.id]);
 const absent = await client.rpc("no_such_function");
 assert.equal(absent.error.code, "PGRST202");
 

@@ -13,6 +13,8 @@ from psycopg.types.json import Jsonb
 
 from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database, cloned_database
+from tests.database.access import grants, mutants, rows
+from tests.database.access.scene import People
 from tests.fixture import Fixture
 from tests.scripts.existing_projects import PROJECTS, VOICED, adopted, apply
 
@@ -118,6 +120,95 @@ def test_clients_of_an_adopted_table_do_what_its_application_lets_them(
     given.mirror(made)
     found = [touched(given, caller, sql, made) for caller in (user, given.user(), None)]
     assert found == [owner, stranger, anonymous]
+
+
+# Rights and, if every right is granted, rows: what the application's policies allow, and the one that we add.
+EVERYTHING = "delete, insert, references, select, truncate, update"
+ADOPTED_RIGHTS: dict[str, dict[str, str]] = {
+    "bare": {"anon, authenticated, service_role, voice_clone_service": EVERYTHING},
+    "closed": {
+        "authenticated, voice_clone_service": "select (id, user_id, voice)",
+        "service_role": EVERYTHING,
+    },
+    "with a voice": {"anon, authenticated, service_role, voice_clone_service": EVERYTHING},
+    "full": {
+        "anon": "select (id, title)",
+        "authenticated, voice_clone_service": "delete, insert, select, update",
+        "service_role": EVERYTHING,
+    },
+}
+READS_ITS_OWN = """
+             anon    owner   stranger  service  service_role
+    select   none    own     none      none     all
+    insert   none    none    none      none     all
+    update   none    none    none      none     all
+    give     none    none    none      none     all
+    delete   none    none    none      none     all
+"""
+ADOPTED_ROWS: dict[str, str] = {
+    "bare": READS_ITS_OWN,
+    "closed": READS_ITS_OWN,
+    # Its policy is for every role, and compares the user; no token of anon has one.
+    "with a voice": """
+             anon    owner   stranger  service  service_role
+    select   own     own     none      none     all
+    insert   own     own     own       none     all
+    update   own     own     none      none     all
+    give     none    none    none      none     all
+    delete   own     own     none      none     all
+""",
+    "full": """
+             anon    owner   stranger  service  service_role
+    select   all     own     none      none     all
+    insert   none    own     own       none     all
+    update   none    own     none      none     all
+    give     none    none    none      none     all
+    delete   none    none    none      none     all
+""",
+}
+# Changes of policies that let nobody reach other rows: they are for everyone, or anon reads all.
+UNCHANGED = {
+    "with a voice": ('"Owners read their reflections" on public.reflections to ',),
+    "full": (
+        '"Never an untitled one"',
+        '"Owners read their own" on public.reflections to ',
+        "for select to anon",
+    ),
+}
+REFLECTIONS = "public.reflections"
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_each_role_has_the_rights_and_reaches_the_rows_of_an_adopted_table_that_are_written(
+    every_adopted: dict[str, Fixture], name: str
+) -> None:
+    people = People(every_adopted[name])
+    for user in (people.owner, people.other):
+        reflection(people.given, user)
+    with psycopg.connect(people.database.superuser) as connection:
+        found = grants.rows(connection, grants.queries.relations, REFLECTIONS)
+        rights = grants.collapsed({row["role"]: row["rights"] for row in found if row["rights"]})
+    with rows.everything_granted(people) as connection:
+        table = next(table for table in rows.tables(connection) if table.name == REFLECTIONS)
+        outcomes = rows.Probe(connection, people, table).outcomes()
+        assert (rights, shown(outcomes)) == (
+            ADOPTED_RIGHTS[name],
+            ADOPTED_ROWS[name].split()[len(rows.ACTORS) :],
+        )
+        every = [*mutants.of_policies(connection), *mutants.of_new_policies([REFLECTIONS])]
+        survivors: list[str] = []
+        for relation, statement in every:
+            if relation == REFLECTIONS:
+                with connection.transaction(force_rollback=True):
+                    connection.execute(statement.encode())
+                    if rows.Probe(connection, people, table).outcomes() == outcomes:
+                        survivors.append(statement)
+    unexplained = [each for each in survivors if not any(part in each for part in UNCHANGED.get(name, ()))]
+    assert unexplained == []
+
+
+def shown(outcomes: rows.Outcomes) -> list[str]:
+    return [word for command, reached in outcomes.items() for word in (command, *reached)]
 
 
 def touched(given: Fixture, caller: UUID | None, sql: LiteralString, made: UUID) -> int | None:

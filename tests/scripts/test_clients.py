@@ -99,6 +99,16 @@ def test_a_client_writes_no_column_of_the_lifecycle(client: Client) -> None:
     assert refused.value.code == "42501"
 
 
+def test_a_client_reads_the_columns_of_an_attempt_that_are_not_internal(client: Client) -> None:
+    sign_up(client)
+    attempts = client.table("voice_clone_attempts")
+    assert attempts.select("id, status, runtime_status, preview_status, error_code").execute().data == []
+    for columns in ("*", "id, lease_owner", "process_count"):
+        with pytest.raises(APIError) as refused:
+            attempts.select(columns).execute()
+        assert refused.value.code == "42501"
+
+
 def test_serving_requests_leaves_the_grants_as_the_migrations_made_them(
     stack: Stack, client: Client, database: Database
 ) -> None:

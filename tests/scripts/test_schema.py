@@ -30,6 +30,7 @@ def test_what_is_added_to_the_schema_is_added_to_the_page(database: Database) ->
             create policy "Everyone listens" on public.speeches for select to anon using (tone = 'calm');
             create function voice_clone.speak(p_times int default 2) returns text
             language sql return 'spoken';
+            revoke execute on function voice_clone.speak(int) from public;
             grant execute on function voice_clone.speak(int) to voice_clone_backend;
             create type voice_clone.pitch as (low int, high int);
         """)

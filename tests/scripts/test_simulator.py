@@ -17,7 +17,7 @@ import pytest_asyncio
 from backend.providers.base import EnrollRequest, ErrorKind, ProviderError, SpeechRequest, new_label
 from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.providers.qwen.adapter import Qwen
-from backend.providers.wav import mono_wav, pcm_wav
+from backend.providers.wav import pcm_wav, plain_wav
 from backend.web.http_client import HttpClient
 from scripts.local.simulator.audio import analyze
 from scripts.migrations import ROOT
@@ -205,7 +205,7 @@ async def test_qwen_speech_comes_in_parts_as_events(
     assert [part["finish_reason"] for part in parts] == ["null"] * (len(parts) - 1) + ["stop"]
     streamed = b"".join(base64.b64decode(part["audio"]["data"]) for part in parts)
     whole = await http.get(parts[-1]["audio"]["url"])
-    assert mono_wav(whole.content) == pcm_wav(streamed, 24_000)
+    assert plain_wav(whole.content) == pcm_wav(streamed, 24_000)
     unsigned = await http.get(parts[-1]["audio"]["url"].partition("?")[0])
     assert unsigned.status_code == 403
 

@@ -15,6 +15,7 @@ import pytest
 
 from backend.__main__ import DRAIN_SECONDS
 from scripts.local.supabase.postgres import DEFAULT_VERSION
+from scripts.local.supabase.processes import MOST_RESTARTS, ProcessError
 from scripts.local.supabase.stack import Stack, StackError, running_stack
 from scripts.migrations import ROOT
 from tests.clusters import SPEED, copied_cluster, temporary_directory
@@ -184,6 +185,42 @@ async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     assert not processes_of(directory)
+
+
+def is_service(pid: int) -> bool:
+    return b"-m\0backend\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_dev_starts_a_part_again_that_was_killed(directory: Path) -> None:
+    async with supervisor("scripts", "dev", LOCAL_DIR=str(directory), COLUMNS="200") as process:
+        await line_with(process, "Ctrl-C")
+        address = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
+        service = next(each for each in processes_of(directory) if is_service(each))
+        os.kill(service, signal.SIGKILL)
+        said = await line_with(process, "started again")
+        assert said.startswith("service ended with code -9; started again as process ")
+        async with httpx.AsyncClient() as http, asyncio.timeout(60):
+            while True:
+                try:
+                    ready = await http.get(f"{address['api_url']}/health/ready")
+                    if ready.status_code == 200:
+                        break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    assert not processes_of(directory)
+
+
+async def test_a_part_that_ends_again_and_again_is_a_failure(stack: Stack) -> None:
+    child = await stack.processes.start(
+        "unlucky", [sys.executable, "-c", "raise SystemExit(3)"], {}, cwd=ROOT
+    )
+    said: list[str] = []
+    with pytest.raises(ProcessError, match="unlucky ended with code 3, again"):
+        await stack.processes.keep_running(said.append)
+    assert len(said) == MOST_RESTARTS
+    await stack.processes.stop(child)
 
 
 async def test_a_killed_dev_leaves_no_process_and_starts_again(directory: Path) -> None:

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from backend.providers.base import (
-    LABEL,
     Enrolled,
     EnrollRequest,
     Limits,
@@ -21,13 +20,10 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.elevenlabs.errors import known
 from backend.providers.http import (
-    INFERENCE_FAILED,
-    LABEL_INVALID,
-    SAMPLE_TOO_LARGE,
-    TEXT_EMPTY,
-    TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
     Call,
@@ -38,7 +34,7 @@ from backend.providers.http import (
     refusal,
     send,
 )
-from backend.providers.wav import mono_wav, pcm_wav
+from backend.providers.wav import pcm_wav
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.web.http_client import HttpClient
 
@@ -90,11 +86,15 @@ class ElevenLabs:
     name = "elevenlabs"
     voice_kind = "ivc"
 
-    def __init__(self, config: ElevenLabsConfig, client: HttpClient) -> None:
+    def __init__(
+        self, config: ElevenLabsConfig, client: HttpClient, decoder: SpeechDecoder | None = None
+    ) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"xi-api-key": config.api_key}
         self.region: str | None = config.region
+        self.accounts = config.accounts
         self.target_model = config.model_id
 
     @property
@@ -111,10 +111,7 @@ class ElevenLabs:
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         call = self._call(self._config.create_seconds, commits=True)
-        if not LABEL.fullmatch(request.label):
-            raise call.error(LABEL_INVALID)
-        if request.sample.size > self.limits.max_bytes:
-            raise call.error(SAMPLE_TOO_LARGE)
+        require_enrollable(call, request, self.limits)
         headers, body = multipart(
             {
                 "name": request.label,
@@ -170,15 +167,13 @@ class ElevenLabs:
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
         call = self._call(self._config.speech_seconds)
-        if not request.text.strip():
-            raise call.error(TEXT_EMPTY)
-        if len(request.text) > MAX_CHARACTERS.get(request.target_model, self.limits.max_characters):
-            raise call.error(TEXT_TOO_LONG)
+        most = MAX_CHARACTERS.get(request.target_model, self.limits.max_characters)
+        require_text(call, request.text, most)
         if not _VOICE_ID.fullmatch(request.provider_voice_id):
             raise call.error(VOICE_NOT_FOUND)
         body = {"text": request.text, "model_id": request.target_model}
         if request.target_model in TAKES_LANGUAGE_CODE:
-            body["language_code"] = request.language.partition("-")[0].lower()
+            body["language_code"] = primary(request.language)
         answer = await self._ask(
             call,
             "POST",
@@ -186,11 +181,7 @@ class ElevenLabs:
             params={"output_format": self._config.output_format},
             json=body,
         )
-        try:
-            return await asyncio.to_thread(self._wav, answer.body)
-        except ValueError:
-            pass
-        raise call.error(INFERENCE_FAILED, status=answer.status, request_id=answer.headers.get("request-id"))
+        return await spoken(call, answer, self._wav, answer.headers.get("request-id"))
 
     async def slots(self) -> Slots | None:
         """Of the plan, where the subscription tells."""
@@ -200,11 +191,13 @@ class ElevenLabs:
             return None
         return Slots(used=plan.voice_slots_used, allowed=plan.voice_limit)
 
-    def _wav(self, audio: bytes) -> bytes:
+    async def _wav(self, audio: bytes) -> bytes:
         asked = _OUTPUT_FORMAT.fullmatch(self._config.output_format)
         if asked is None or len(audio) < 2:
             raise ValueError("no PCM")
-        return mono_wav(audio) if asked[1] == "wav" else pcm_wav(audio, int(asked[2]))
+        if asked[1] == "wav":
+            return await self._decoder.mono_wav(audio)
+        return await asyncio.to_thread(pcm_wav, audio, int(asked[2]))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
         call = self._call(self._config.call_seconds)

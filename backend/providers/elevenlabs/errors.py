@@ -4,6 +4,8 @@ from backend.providers.base import ErrorKind
 from backend.providers.http import (
     FULL,
     MISCONFIGURED,
+    PLAN_INSUFFICIENT,
+    QUOTA_EXCEEDED,
     REJECTED,
     SAMPLE_TOO_LARGE,
     TEXT_EMPTY,
@@ -17,16 +19,6 @@ from backend.providers.http import (
 
 _UNDECODABLE = Failure(
     ErrorKind.REJECTED, "invalid_format", "The voice provider could not decode the sample. WAV or MP3 pass."
-)
-_QUOTA = Failure(
-    ErrorKind.MISCONFIGURED,
-    "provider_quota_exceeded",
-    "This service's account at the voice provider is used up.",
-)
-_PLAN = Failure(
-    ErrorKind.MISCONFIGURED,
-    "provider_plan_insufficient",
-    "This service's plan at the voice provider does not include cloning.",
 )
 _NO_ACCESS = Failure(
     ErrorKind.REJECTED, "voice_access_denied", "The voice provider does not let this account use the voice."
@@ -46,12 +38,12 @@ ERRORS: dict[str, Failure] = {
     "unprocessable": REJECTED,  # ours, for the list-shaped 422
     "invalid_api_key": MISCONFIGURED,
     "missing_api_key": MISCONFIGURED,
-    "insufficient_credits": _QUOTA,
-    "quota_exceeded": _QUOTA,  # as 401
-    "feature_not_available": _PLAN,
-    "subscription_required": _PLAN,
-    "paid_plan_required": _PLAN,  # as 400
-    "can_not_use_instant_voice_cloning": _PLAN,  # as 400
+    "insufficient_credits": QUOTA_EXCEEDED,
+    "quota_exceeded": QUOTA_EXCEEDED,  # as 401
+    "feature_not_available": PLAN_INSUFFICIENT,
+    "subscription_required": PLAN_INSUFFICIENT,
+    "paid_plan_required": PLAN_INSUFFICIENT,  # as 400
+    "can_not_use_instant_voice_cloning": PLAN_INSUFFICIENT,  # as 400
     "voice_access_denied": _NO_ACCESS,
     "voice_not_found": VOICE_NOT_FOUND,
     "model_not_found": MISCONFIGURED,

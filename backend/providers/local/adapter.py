@@ -7,7 +7,6 @@ pace. A voice is a small JSON of those measures in a store of the service's; not
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -24,52 +23,31 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.checks import primary
 from backend.providers.http import (
     INFERENCE_FAILED,
     LABEL_INVALID,
+    MODEL_MISMATCH,
     SAMPLE_TOO_LARGE,
-    SAMPLE_UNAVAILABLE,
     TEXT_EMPTY,
     TEXT_TOO_LONG,
     UNAVAILABLE,
-    UNKNOWN,
     VOICE_NOT_FOUND,
     Failure,
+    unreadable,
 )
 from backend.providers.local.jobs import VOICES, Measure, Measures, Speak
+from backend.providers.profiles import Profiles, ProfileStore
 from backend.sandbox.errors import InputRefused
 from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 
 TARGET_MODEL = "local-acoustic-match-1"
-PREFIX = "local-voice-"
 MAX_CHARACTERS = 2_000
 MAX_BYTES = 10 * 1024 * 1024
-_VOICE_ID = re.compile(rf"{PREFIX}([a-z0-9_]{{1,16}})")
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]+")
-_OTHER_MODEL = Failure(
-    ErrorKind.REJECTED,
-    "model_mismatch",
-    "The voice was made for another model than it was asked to speak with.",
-)
 _NO_LANGUAGE = Failure(
     ErrorKind.REJECTED, "language_unsupported", "The embedded provider does not speak this language."
 )
-
-
-class ProfileStore(Protocol):
-    """Where the voices are: objects by key. Whatever it raises is taken for an outage."""
-
-    async def put(self, key: str, data: bytes) -> None:
-        """Raises when the key is taken."""
-        ...
-
-    async def get(self, key: str) -> bytes | None: ...
-
-    async def list(self, prefix: str = "") -> list[str]: ...
-
-    async def delete(self, key: str) -> None:
-        """Idempotent."""
-        ...
 
 
 class Profile(Struct, frozen=True, kw_only=True):
@@ -87,6 +65,7 @@ class LocalProvider:
     name = "local"
     voice_kind = "match"
     region: str | None = None
+    accounts: tuple[str, ...] = ("local",)
     target_model = TARGET_MODEL
     limits = Limits(
         min_seconds=3.0,
@@ -99,7 +78,7 @@ class LocalProvider:
     )
 
     def __init__(self, profiles: ProfileStore, *, workers: int = 2) -> None:
-        self._profiles = profiles
+        self._profiles = Profiles(self.name, profiles, Profile)
         self.pool = WorkerPool(
             "backend.providers.local.work", size=workers, wall_seconds=60.0, cpu_seconds=30
         )
@@ -118,21 +97,17 @@ class LocalProvider:
             created_at=datetime.now(UTC),
             measures=msgspec.msgpack.decode(answer, type=Measures),
         )
-        try:
-            await self._profiles.put(_key(PREFIX + request.label), msgspec.json.encode(profile))
-        except Exception as error:  # taken, or its answer was lost: either way the label tells
-            raise _error(UNKNOWN) from error
         return Enrolled(
-            provider_voice_id=PREFIX + request.label,
+            provider_voice_id=await self._profiles.add(request.label, profile),
             target_model=TARGET_MODEL,
             metadata=create_metadata(measures=msgspec.to_builtins(profile.measures)),
         )
 
     async def find(self, label: str) -> ProviderVoice | None:
-        return await self.describe(PREFIX + label)
+        return await self.describe(self._profiles.voice_id(label))
 
     async def describe(self, provider_voice_id: str) -> ProviderVoice | None:
-        profile = await self._profile(provider_voice_id)
+        profile = await self._profiles.get(provider_voice_id)
         if profile is None:
             return None
         return ProviderVoice(
@@ -143,22 +118,13 @@ class LocalProvider:
         )
 
     async def list(self) -> AsyncIterator[ProviderVoice]:
-        try:
-            keys = await self._profiles.list(PREFIX)
-        except Exception as error:
-            raise _error(UNAVAILABLE) from error
-        for key in keys:
-            voice = await self.describe(key.removesuffix(".json"))
+        async for voice_id in self._profiles.list():
+            voice = await self.describe(voice_id)
             if voice is not None:  # else deleted since
                 yield voice
 
     async def delete(self, provider_voice_id: str) -> None:
-        if not _VOICE_ID.fullmatch(provider_voice_id):
-            return
-        try:
-            await self._profiles.delete(_key(provider_voice_id))
-        except Exception as error:
-            raise _error(UNAVAILABLE) from error
+        await self._profiles.delete(provider_voice_id)
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
         text = _UNSPEAKABLE.sub(" ", request.text).strip()
@@ -167,24 +133,15 @@ class LocalProvider:
         if len(request.text) > MAX_CHARACTERS:
             raise _error(TEXT_TOO_LONG)
         if request.target_model != TARGET_MODEL:
-            raise _error(_OTHER_MODEL)
+            raise _error(MODEL_MISMATCH)
         language = _language(request.language)
-        profile = await self._profile(request.provider_voice_id)
+        profile = await self._profiles.get(request.provider_voice_id)
         if profile is None:
             raise _error(VOICE_NOT_FOUND)
         return await self._work(Speak(text, language, profile.measures), INFERENCE_FAILED)
 
     async def aclose(self) -> None:
         await self.pool.aclose()
-
-    async def _profile(self, voice_id: str) -> Profile | None:
-        if not _VOICE_ID.fullmatch(voice_id):
-            return None
-        try:
-            data = await self._profiles.get(_key(voice_id))
-            return None if data is None else msgspec.json.decode(data, type=Profile)
-        except Exception as error:
-            raise _error(UNAVAILABLE) from error
 
     async def _work(self, job: Measure | Speak, failure: Failure) -> bytes:
         try:
@@ -195,17 +152,13 @@ class LocalProvider:
             raise _error(UNAVAILABLE if error.reason is Reason.CLOSED else failure) from error
 
 
-def _key(voice_id: str) -> str:
-    return f"{voice_id}.json"
-
-
 def _error(failure: Failure) -> ProviderError:
     return ProviderError(failure.kind, failure.code, failure.message, provider=LocalProvider.name)
 
 
 def _language(language: str) -> str:
     """`en` of `en-GB`."""
-    plain = language.partition("-")[0].lower()
+    plain = primary(language)
     if plain not in VOICES:
         raise _error(_NO_LANGUAGE)
     return plain
@@ -219,7 +172,7 @@ async def _read(sample: Sample) -> bytes:
             if len(data) > MAX_BYTES:
                 break
     except Exception as error:
-        raise _error(SAMPLE_UNAVAILABLE) from error
+        raise _error(unreadable(error)) from error
     if len(data) > MAX_BYTES:
         raise _error(SAMPLE_TOO_LARGE)
     return bytes(data)

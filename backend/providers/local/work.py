@@ -2,6 +2,8 @@
 
 import io
 import wave
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ from backend.providers.local.measure import SAMPLE_RATE, measure
 from backend.sandbox.errors import InputRefused
 
 
-def handle(request: bytes) -> bytes:
+def handle(request: bytes, _files: Sequence[BinaryIO]) -> bytes:
     job = msgspec.msgpack.decode(request, type=Measure | Speak)
     if isinstance(job, Speak):
         return _wav(say(job.text, job.language, job.measures))

@@ -1,6 +1,5 @@
 """Qwen's cloned voices: DashScope voice enrollment, and speech with the model each voice was made for."""
 
-import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from backend.providers.base import (
-    LABEL,
     Enrolled,
     EnrollRequest,
     ErrorKind,
@@ -20,12 +18,10 @@ from backend.providers.base import (
     SpeechRequest,
     create_metadata,
 )
+from backend.providers.checks import primary, require_enrollable, require_text, spoken
+from backend.providers.decoding import SpeechDecoder
 from backend.providers.http import (
     INFERENCE_FAILED,
-    LABEL_INVALID,
-    SAMPLE_TOO_LARGE,
-    TEXT_EMPTY,
-    TEXT_TOO_LONG,
     UNAVAILABLE,
     VOICE_NOT_FOUND,
     Call,
@@ -40,7 +36,6 @@ from backend.providers.http import (
 from backend.providers.qwen import errors
 from backend.providers.qwen.languages import LANGUAGES
 from backend.providers.qwen.responses import Created, Deleted, Envelope, ListedVoice, Page, QwenError, Speech
-from backend.providers.wav import mono_wav
 from backend.settings.qwen import QwenConfig
 from backend.web.http_client import HttpClient
 
@@ -65,13 +60,15 @@ class Qwen:
     name = "qwen"
     voice_kind = "vc"
 
-    def __init__(self, config: QwenConfig, client: HttpClient) -> None:
+    def __init__(self, config: QwenConfig, client: HttpClient, decoder: SpeechDecoder | None = None) -> None:
         self._config = config
         self._client = client
+        self._decoder = decoder or SpeechDecoder()
         self._headers = {"authorization": f"Bearer {config.api_key}"}
         if config.workspace_id:
             self._headers["x-dashscope-workspace"] = config.workspace_id
         self.region: str | None = config.region
+        self.accounts = config.accounts
         self.target_model = config.target_model
 
     @property
@@ -124,16 +121,13 @@ class Qwen:
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
         call = self._call(self._config.speech_seconds)
-        if not request.text.strip():
-            raise call.error(TEXT_EMPTY)
-        if count_characters(request.text) > MAX_CHARACTERS:
-            raise call.error(TEXT_TOO_LONG)
+        require_text(call, request.text, MAX_CHARACTERS, count_characters)
         body = {
             "model": request.target_model,
             "input": {
                 "text": request.text,
                 "voice": request.provider_voice_id,
-                "language_type": LANGUAGES.get(_primary(request.language), "Auto"),
+                "language_type": LANGUAGES.get(primary(request.language), "Auto"),
             },
         }
         answer = await self._post(call, GENERATION, body, Speech)
@@ -142,16 +136,15 @@ class Qwen:
 
     async def _create(self, request: EnrollRequest) -> Enrolled:
         call = self._call(self._config.create_seconds, commits=True)
-        if not LABEL.fullmatch(request.label):
-            raise call.error(LABEL_INVALID)
-        if _primary(request.language) not in LANGUAGES:
+        require_enrollable(call, request, self.limits)
+        if primary(request.language) not in LANGUAGES:
             raise call.error(LANGUAGE_UNSUPPORTED)
         body = {
             "action": "create",
             "target_model": self._config.target_model,
             "preferred_name": request.label,
             "audio": {"data": await self._audio(call, request)},
-            "language": _primary(request.language),
+            "language": primary(request.language),
         }
         if request.transcript:
             body["text"] = request.transcript
@@ -169,8 +162,6 @@ class Qwen:
         )
 
     async def _audio(self, call: Call, request: EnrollRequest) -> str:
-        if request.sample.size > self.limits.max_bytes:
-            raise call.error(SAMPLE_TOO_LARGE)
         if self._config.send_sample_as == "signed_url":
             return await signed_url(call, request.sample, self._config.signed_url_seconds)
         data = b"".join([chunk async for chunk in read_sample(call, request.sample)])
@@ -221,12 +212,9 @@ class Qwen:
         if where is None:
             raise call.error(INFERENCE_FAILED, provider_code="ResultHost", request_id=request_id)
         answer = await send(self._client, call, "GET", where)
-        if answer.ok:
-            try:
-                return await asyncio.to_thread(mono_wav, answer.body)
-            except ValueError:
-                pass
-        raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
+        if not answer.ok:
+            raise call.error(INFERENCE_FAILED, status=answer.status, request_id=request_id)
+        return await spoken(call, answer, self._decoder.mono_wav, request_id)
 
     def _result_url(self, url: str) -> str | None:
         """The address as it came, over TLS; None where it is not one of Qwen's hosts."""
@@ -252,10 +240,6 @@ class Qwen:
 def count_characters(text: str) -> int:
     """Characters as Qwen bills and limits them: a Han character counts twice."""
     return len(text) + len(_HAN.findall(text))
-
-
-def _primary(language: str) -> str:
-    return language.partition("-")[0].lower()
 
 
 def _voice(listed: ListedVoice) -> ProviderVoice:

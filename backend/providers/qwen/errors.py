@@ -6,6 +6,7 @@ from backend.providers.base import ErrorKind
 from backend.providers.http import (
     FULL,
     MISCONFIGURED,
+    QUOTA_EXCEEDED,
     REJECTED,
     SAMPLE_TOO_LARGE,
     THROTTLED,
@@ -14,11 +15,6 @@ from backend.providers.http import (
     Failure,
 )
 
-_QUOTA = Failure(
-    ErrorKind.MISCONFIGURED,
-    "provider_quota_exceeded",
-    "This service's account at the voice provider is used up.",
-)
 _UNDECODABLE = Failure(
     ErrorKind.REJECTED,
     "invalid_format",
@@ -59,8 +55,8 @@ ERRORS: dict[str, Failure] = {
     "AccessDenied.Unpurchased": MISCONFIGURED,
     "Model.AccessDenied": MISCONFIGURED,
     "Workspace.AccessDenied": MISCONFIGURED,
-    "AllocationQuota.FreeTierOnly": _QUOTA,
-    "Arrearage": _QUOTA,
+    "AllocationQuota.FreeTierOnly": QUOTA_EXCEEDED,
+    "Arrearage": QUOTA_EXCEEDED,
     "ModelNotFound": MISCONFIGURED,
     "WorkSpaceNotFound": MISCONFIGURED,
     "Throttling": THROTTLED,

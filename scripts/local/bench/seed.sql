@@ -99,8 +99,8 @@ update voice_clone.deadlines set sweep_at = now() where attempt_id = any(%(attem
 update voice_clone.deadlines set sweep_at = now() + interval '5 min' where attempt_id = any(%(attempts)s)
 
 -- swept --
--- one run, all that is due
-select sum(count) from voice_clone.sweep(%(count)s)
+-- all that is due, in two transactions: the largest is of 500
+select sum(count) from voice_clone.sweep(500)
 
 -- withdrawn --
 -- cancelled past triggers, so that no work is left for them

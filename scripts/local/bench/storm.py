@@ -31,6 +31,8 @@ queries = load_queries(__file__)
 SETTINGS = {
     "LOG_LEVEL": "info",
     "LEASE_SECONDS": "3",
+    "PROVIDER_CREATE_SECONDS": "4",
+    "PROVIDER_LISTING_LAG_SECONDS": "1.8",
     "ENROLLMENT_SETTLE_SECONDS": "6",
     "MAX_JOBS": "16",
     "VISIBILITY_SECONDS": "4",

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
+from scripts.local.simulator.cartesia import Cartesia
 from scripts.local.simulator.control import Control
 from scripts.local.simulator.elevenlabs import ElevenLabs
 from scripts.local.simulator.http import Handler, Request, Response, json_response
 from scripts.local.simulator.qwen import Qwen
+from scripts.local.simulator.reference import Reference
 from scripts.local.simulator.state import SimulatorState
 
 Surface = Callable[[Request, str], Awaitable[Response]]
@@ -18,6 +20,9 @@ def create_simulator(state: SimulatorState, client: httpx.AsyncClient) -> Handle
     surfaces: dict[str, Surface] = {
         "qwen": Qwen(state, client).handle,
         "elevenlabs": ElevenLabs(state).handle,
+        "cartesia": Cartesia(state).handle,
+        "pipecat": Reference(state, "pipecat", needs_key=False).handle,
+        "modal": Reference(state, "modal", needs_key=True).handle,
         "_control": Control(state).handle,
     }
 

@@ -28,9 +28,9 @@ def simulator(
         int | None, typer.Option(help="Voices an account may hold; the vendor's own number by default.")
     ] = None,
 ) -> None:
-    """Simulate voice providers until a signal: Qwen under /qwen/{region}, ElevenLabs under /elevenlabs.
+    """Simulate voice providers until a signal: /qwen/{region}, /elevenlabs, /cartesia, /pipecat and /modal.
 
-    Faults are injected under /_control. Keys start with sk-sim- (Qwen) or sim- (ElevenLabs). The first line
+    Faults are injected under /_control. Keys start with sk-sim- (Qwen) or sim- (the others). The first line
     printed is the address.
 
     Needs: the extra `local`.

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from scripts.local.simulator.faults import Fault
 from scripts.local.simulator.http import Request, Response, json_response
-from scripts.local.simulator.state import REFUSAL, Phase, SimulatorState
+from scripts.local.simulator.state import REFUSAL, VENDORS, Phase, SimulatorState
 
 
 class Wait(Struct, kw_only=True):
@@ -60,7 +60,7 @@ class Control:
             return json_response({"error": str(error)}, 400)
 
     def _describe(self) -> dict[str, object]:
-        voices: dict[str, list[object]] = {"qwen": [], "elevenlabs": []}
+        voices: dict[str, list[object]] = {vendor: [] for vendor in VENDORS}
         for voice in self._state.all_voices():
             voices.setdefault(voice.provider, []).append(voice)
         return {

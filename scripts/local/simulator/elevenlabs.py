@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from scripts.local.simulator.audio import CONTENT_TYPES, RATE, Analysis, UndecodableError, analyze, encode
+from scripts.local.simulator.audio import CONTENT_TYPES, STOCK, Analysis, UndecodableError, analyze, encode
 from scripts.local.simulator.calls import Call, RefusedError, perform
 from scripts.local.simulator.elevenlabs_responses import (
     CANNED,
@@ -132,7 +132,7 @@ class ElevenLabs:
 
     async def _analyze(self, content: bytes) -> Analysis:
         if self._state.instant:
-            return Analysis(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
+            return STOCK
         if len(content) > MAX_FILE_BYTES:
             raise RefusedError(400, "file_too_large", "A file is larger than 11 MB.")
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from scripts.local.simulator.audio import RATE, Analysis, UndecodableError, analyze
+from scripts.local.simulator.audio import RATE, STOCK, Analysis, UndecodableError, analyze
 from scripts.local.simulator.calls import Call, RefusedError, perform
 from scripts.local.simulator.forms import json_object
 from scripts.local.simulator.http import Request, Response
@@ -128,7 +128,7 @@ class Qwen:
         if not isinstance(data, str):
             raise RefusedError(400, "InvalidParameter", "audio.data is required.")
         if self._state.instant:
-            return Analysis(container="wav", sample_rate=RATE, seconds=10.0, voiced_seconds=10.0, pitch=120.0)
+            return STOCK
         sample = await self._fetch(data) if data.startswith(("http://", "https://")) else _decoded(data)
         try:
             analysis = await asyncio.to_thread(analyze, sample)

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from scripts.local.simulator.faults import Fault, Faults
 from scripts.local.simulator.http import Request
 
+VENDORS = ("qwen", "elevenlabs", "cartesia")  # that keep voices
 REFUSAL = "The recording does not match the voice."
 Phase = Literal["arrived", "committed", "finished"]
 
@@ -19,7 +20,7 @@ Phase = Literal["arrived", "committed", "finished"]
 class Voice(Struct, kw_only=True):
     provider: str
     voice_id: str
-    label: str  # Qwen's preferred name, ElevenLabs' name
+    label: str  # Qwen's preferred name, the name of the others
     account: str  # Qwen: the region
     language: str | None = None
     target_model: str | None = None

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO, Never
 
 import httpx
 
@@ -12,6 +13,9 @@ from scripts.parent_death import die_with_parent
 
 READY_SECONDS = 60
 POLL_SECONDS = 0.02
+MOST_RESTARTS, RESTART_SECONDS = 5, 60.0
+
+Launch = Callable[[BinaryIO], Coroutine[Any, Any, asyncio.subprocess.Process]]
 
 
 class ProcessError(Exception):
@@ -30,11 +34,18 @@ def last_lines(log: Path, count: int = 20) -> str:
 class Child:
     """A running child; its output goes to its log."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, log_start: int) -> None:
+    def __init__(self, name: str, log: Path, launch: Launch) -> None:
         self.name = name
-        self.process = process
         self.log = log
-        self._log_start = log_start  # the output of earlier runs is skipped
+        self.process: asyncio.subprocess.Process
+        self._launch = launch
+        self._log_start = 0
+
+    async def start(self) -> None:
+        """In a session of its own, so that Ctrl-C reaches the supervisor alone; again where it has ended."""
+        with self.log.open("ab") as output:
+            self._log_start = output.tell()  # the output of earlier runs is skipped
+            self.process = await self._launch(output)
 
     @property
     def pid(self) -> int:
@@ -106,11 +117,10 @@ class Processes:
     async def start(
         self, name: str, command: Sequence[str | Path], env: Mapping[str, str], cwd: Path
     ) -> Child:
-        """Start in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        log = self.logs / f"{name}.log"
-        with log.open("ab") as output:
-            start = output.tell()
-            process = await asyncio.create_subprocess_exec(
+        """Start a child whose output goes to the log of its name."""
+
+        def launch(output: BinaryIO) -> Coroutine[Any, Any, asyncio.subprocess.Process]:
+            return asyncio.create_subprocess_exec(
                 *map(str, command),
                 env=os.environ | env,
                 cwd=cwd,
@@ -120,12 +130,14 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
-        child = Child(name, process, log, start)
+
+        child = Child(name, self.logs / f"{name}.log", launch)
+        await child.start()
         self.children.append(child)
         return child
 
     async def stop(self, child: Child, grace_seconds: float = 10) -> None:
-        """Stop one on purpose: `wait_for_failure` does not report it."""
+        """Stop one on purpose: `keep_running` does not start it again."""
         if child in self.children:
             self.children.remove(child)
         await child.stop(grace_seconds)
@@ -134,10 +146,24 @@ class Processes:
         while self.children:
             await self.stop(self.children[-1], grace_seconds=30)
 
-    async def wait_for_failure(self) -> None:
-        """Returns never; raises ProcessError when a child ends that was not stopped by `stop`."""
+    async def keep_running(self, say: Callable[[str], None]) -> Never:
+        """Start again each child that ends and was not stopped by `stop`, and say so in a line.
+
+        Raises:
+            ProcessError: one ended MOST_RESTARTS times within RESTART_SECONDS.
+        """
+        clock = asyncio.get_running_loop().time
+        restarts: dict[str, list[float]] = {}
         while True:
-            for child in self.children:
-                if child.process.returncode is not None:
-                    raise child.failure(f"ended with code {child.process.returncode}")
+            for child in list(self.children):
+                code = child.process.returncode
+                if code is None:
+                    continue
+                recent = [at for at in restarts.get(child.name, []) if clock() - at < RESTART_SECONDS]
+                if len(recent) >= MOST_RESTARTS:
+                    raise child.failure(f"ended with code {code}, again")
+                restarts[child.name] = [*recent, clock()]
+                await child.start()
+                again = f"started again as process {child.pid}, log {child.log}"
+                say(f"{child.name} ended with code {code}; {again}")
             await asyncio.sleep(0.2)

@@ -1,0 +1,47 @@
+"""Revocation: tried until it is in force, or the answer says that it is not."""
+
+import asyncio
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.backoff import Backoff
+from backend.database.pool import required
+from backend.database.queries import load_queries
+from backend.errors import DatabaseUnavailable, Unavailable
+from backend.web.logs import log
+
+queries = load_queries(__file__)
+
+REVOCATION_SECONDS = 10.0  # then the client is told to repeat the call
+
+
+class Revocation(Struct, frozen=True, kw_only=True):
+    consent_id: UUID
+    revoked_at: datetime
+    hash: str
+
+
+async def revoke(context: AppContext, consent_id: UUID, user_id: UUID) -> Revocation:
+    """The first revocation, however often it is called. Raises NotFound, or Unavailable: not in force yet."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + REVOCATION_SECONDS
+    parameters = {"consent": consent_id, "user": user_id}
+    backoff = Backoff(cap=1.0)
+    while True:
+        try:
+            row = await context.database.revocations.fetch_one(queries.revoke, parameters, row=Revocation)
+            return required(row)
+        except DatabaseUnavailable as error:
+            delay = backoff.next_delay()
+            if loop.time() + delay >= until:
+                log.warning("consent_not_revoked", consent_id=str(consent_id), internal=error.internal)
+                raise Unavailable(
+                    "The consent is not revoked yet: its voices are still in use.",
+                    code="consent_not_revoked",
+                    help="Send the same call again; it has the same effect however often it is sent.",
+                    retry_after=1,
+                ) from error
+        await asyncio.sleep(delay)

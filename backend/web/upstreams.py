@@ -1,0 +1,37 @@
+"""Upstreams: a client for each server that the service calls: one that hangs takes no connection of another.
+
+A provider that reads a sample slowly holds a connection to Storage as well. Storage has more connections than
+all providers together, so that some are left.
+"""
+
+from contextlib import AsyncExitStack
+from typing import Self
+
+from backend.web.http_client import HttpClient
+
+PROVIDER_CONNECTIONS = 64  # to each provider
+STORAGE_CONNECTIONS = 400
+KEY_CONNECTIONS = 4
+KEY_SECONDS = 10.0
+
+
+class Upstreams:
+    """Opened on the event loop that uses it (`async with`), with the clients that were made before."""
+
+    def __init__(self) -> None:
+        self.storage = HttpClient(connections=STORAGE_CONNECTIONS)
+        self.keys = HttpClient(connections=KEY_CONNECTIONS, total_seconds=KEY_SECONDS)
+        self._providers: dict[str, HttpClient] = {}
+        self._opened = AsyncExitStack()
+
+    def provider(self, name: str) -> HttpClient:
+        """The client of one provider."""
+        return self._providers.setdefault(name, HttpClient(connections=PROVIDER_CONNECTIONS))
+
+    async def __aenter__(self) -> Self:
+        for client in (self.storage, self.keys, *self._providers.values()):
+            await self._opened.enter_async_context(client)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()

@@ -1,0 +1,95 @@
+-- Checks of the consents: whether each person's chain is as it was written.
+
+-- The entries of some chains that are not as they were written, with the first reason found. An entry that is missing at the
+-- end of a chain has no id.
+create function voice_clone.broken_consents(p_persons uuid[])
+returns table (person_id uuid, "position" int, consent_id uuid, problem text)
+language sql stable security definer set search_path = ''
+as $$
+  with entries as (
+    select c.*, voice_clone.consent_hash(c) as computed,
+      lag(c.hash, 1, '\x00') over chain as hash_before, lag(c.recorded_at) over chain as recorded_before,
+      row_number() over chain as place
+    from public.voice_consents c where c.person_id = any (p_persons)
+    window chain as (partition by c.person_id order by c.position)
+  ), found as (
+    select e.person_id, e.position, e.id as consent_id, case
+      when e.position <> e.place then 'an entry before it is missing'
+      when e.computed is distinct from e.hash then 'its contents or its statement were changed'
+      when e.previous_hash <> e.hash_before then 'the entry before it was changed'
+      when e.recorded_at <= e.recorded_before then 'it is older than the entry before it'
+      when e.revokes is not null and not exists (
+        select from public.voice_consents s
+        where s.id = e.revokes and s.person_id = e.person_id and s.revokes is null and s.position < e.position)
+        then 'it revokes no earlier signature of the chain'
+    end as problem
+    from entries e
+    union all
+    select k.person_id, k.position, null, 'the last entry is missing, or was changed'
+    from voice_clone.consent_chains k
+    left join public.voice_consents c on c.person_id = k.person_id and c.position = k.position
+    where k.person_id = any (p_persons) and k.position > 0 and c.hash is distinct from k.hash
+    union all
+    select k.person_id, l.position, l.id, 'an entry was added without its chain'
+    from voice_clone.consent_chains k
+    join public.voice_consents l on l.person_id = k.person_id and l.position > k.position
+    where k.person_id = any (p_persons)
+  )
+  select f.person_id, f.position, f.consent_id, f.problem from found f
+  where f.problem is not null order by f.person_id, f.position, f.consent_id
+$$;
+
+-- Where the check that runs with the sweep is: one row.
+create table voice_clone.consent_checks (
+  is_only boolean primary key default true check (is_only),
+  after_person uuid,
+  due_at timestamptz not null default now()
+);
+comment on column voice_clone.consent_checks.after_person is 'the last person of the part that was checked; null before a new round';
+alter table voice_clone.consent_checks enable row level security;
+revoke all on voice_clone.consent_checks from public, anon, authenticated, service_role;
+insert into voice_clone.consent_checks default values;
+
+-- The next chains after a person, and how many there are.
+create function voice_clone.check_consents(p_after uuid, p_limit int)
+returns table (persons int, last_person uuid, broken jsonb)
+language plpgsql stable security definer set search_path = '' rows 1
+as $$
+declare
+  v_persons uuid[] := array(
+    select k.person_id from voice_clone.consent_chains k where p_after is null or k.person_id > p_after
+    order by k.person_id limit p_limit);
+begin
+  return query
+    select cardinality(v_persons), v_persons[cardinality(v_persons)],
+      coalesce((select jsonb_agg(to_jsonb(b)) from voice_clone.broken_consents(v_persons) b), '[]');
+end
+$$;
+
+-- For the sweep: checks the next chains, at most p_limit, where that is due, and returns how many entries are broken. Each
+-- round checks all of them; the next begins after the timeout consent_check.
+create function voice_clone.sweep_consents(p_limit int) returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  k voice_clone.consent_checks;
+  v_checked record;
+begin
+  select * into k from voice_clone.consent_checks c where c.due_at <= now() for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  select * into v_checked from voice_clone.check_consents(k.after_person, p_limit);
+  if v_checked.persons < p_limit then
+    update voice_clone.consent_checks c set after_person = null, due_at = now() + voice_clone.timeout('consent_check');
+  else
+    update voice_clone.consent_checks c set after_person = v_checked.last_person;
+  end if;
+  if v_checked.broken <> '[]' then
+    raise warning 'broken consents: %', v_checked.broken;
+  end if;
+  return jsonb_array_length(v_checked.broken);
+end
+$$;
+
+grant execute on function voice_clone.check_consents(uuid, int) to voice_clone_backend;

@@ -1,0 +1,128 @@
+-- Object removals: folders of Storage whose objects are to be removed. Only Storage's API removes an object with its file, so a
+-- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive.
+
+create table voice_clone.object_removals (
+  id uuid primary key default gen_random_uuid(),
+  bucket text not null check (bucket in ('voice-samples', 'voice-previews', 'speeches')),
+  folder text not null check (folder ~ '^[0-9a-f-]{36}(/[0-9a-f-]{36})?$'),
+  requested_at timestamptz not null default now(),
+  final_at timestamptz not null,
+  sweep_at timestamptz not null,
+  unique (bucket, folder)
+);
+comment on table voice_clone.object_removals is 'a row is deleted when its folder was emptied for the last time';
+comment on column voice_clone.object_removals.folder is 'of one attempt, <user>/<attempt>, or all of a deleted user''s';
+comment on column voice_clone.object_removals.final_at is 'from then on no signed upload can write to the folder';
+create index object_removals_sweep_at_idx on voice_clone.object_removals (sweep_at);
+alter table voice_clone.object_removals enable row level security;
+revoke all on voice_clone.object_removals from public, anon, authenticated, service_role;
+
+-- A folder that cannot be one of ours is left alone.
+create function voice_clone.request_object_removal(p_bucket text, p_folder text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  if p_folder is null or p_folder !~ '^[0-9a-f-]{36}(/[0-9a-f-]{36})?$' then
+    return;
+  end if;
+  insert into voice_clone.object_removals as r (bucket, folder, final_at, sweep_at)
+  values (p_bucket, p_folder, now() + voice_clone.timeout('object_removal'), now() + voice_clone.timeout('lost_message'))
+  on conflict (bucket, folder) do update set final_at = excluded.final_at, sweep_at = excluded.sweep_at
+  returning r.id into v_id;
+  perform voice_clone.send_messages(
+    'object_removal', array[voice_clone.queue_message('object_removal', v_id, 1, null)], 0);
+end
+$$;
+
+-- The recordings of samples that no attempt and no voice uses any more: unusable and unreadable at once, then removed. The
+-- transcript is what the recording says, so it goes as well.
+create function voice_clone.remove_samples(p_samples uuid[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_path text;
+begin
+  for v_path in
+    update public.voice_samples s set removed_at = now(), transcript = null
+    where s.id = any (p_samples) and s.removed_at is null
+      and not exists (
+        select from public.voice_clone_attempts a
+        where a.sample_id = s.id and (
+          a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
+          or exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null)))
+    returning s.path
+  loop
+    perform voice_clone.request_object_removal('voice-samples', regexp_replace(v_path, '/[^/]*$', ''));
+  end loop;
+end
+$$;
+
+-- The previews of attempts, each clip that was rendered, whether or not the attempt names it.
+create function voice_clone.remove_previews(p_attempts uuid[]) returns void
+language sql security definer set search_path = ''
+as $$
+  select voice_clone.request_object_removal('voice-previews', a.user_id || '/' || a.id)
+  from public.voice_clone_attempts a where a.id = any (p_attempts) and a.preview_count > 0
+$$;
+
+-- For the policies of Storage: whether an object lies in a folder that is being removed.
+create function voice_clone.is_being_removed(p_bucket text, p_name text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (
+    select from voice_clone.object_removals r
+    where r.bucket = p_bucket
+      and r.folder in (split_part(p_name, '/', 1), split_part(p_name, '/', 1) || '/' || split_part(p_name, '/', 2)))
+$$;
+grant execute on function voice_clone.is_being_removed(text, text) to authenticated;
+
+-- What to empty; no row where the folder was emptied for the last time.
+create function voice_clone.begin_object_removal(p_removal uuid)
+returns table (bucket text, folder text, is_final boolean)
+language sql stable security definer set search_path = '' rows 1
+as $$
+  select r.bucket, r.folder, r.final_at <= now() from voice_clone.object_removals r where r.id = p_removal
+$$;
+
+-- The folder was empty after the beginning of this call's removal; p_is_final is what the beginning said.
+create function voice_clone.end_object_removal(p_removal uuid, p_is_final boolean, p_message_id bigint) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.acknowledge_messages('object_removal', array[p_message_id]) where p_message_id is not null;
+  delete from voice_clone.object_removals r where r.id = p_removal and p_is_final and r.final_at <= now();
+  update voice_clone.object_removals r set sweep_at = greatest(r.final_at, now()) where r.id = p_removal;
+end
+$$;
+
+-- Sends a message for each removal that is due, at most p_limit; the wait before the next message doubles.
+create function voice_clone.sweep_object_removals(p_limit int) returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_messages jsonb[];
+begin
+  with due as materialized (
+    select r.id from voice_clone.object_removals r where r.sweep_at <= now()
+    order by r.sweep_at limit p_limit for no key update skip locked
+  ), sent as (
+    update voice_clone.object_removals r
+    set sweep_at = now() + least(
+      greatest(voice_clone.timeout('lost_message'),
+        now() - case when r.final_at <= now() then r.final_at else r.requested_at end),
+      voice_clone.timeout('lost_message_cap'))
+    from due where r.id = due.id
+    returning r.id
+  )
+  select coalesce(array_agg(voice_clone.queue_message('object_removal', s.id, 1, null)), '{}') into v_messages from sent s;
+  perform voice_clone.send_messages('object_removal', v_messages, 0);
+  return cardinality(v_messages);
+end
+$$;
+
+grant execute on function
+  voice_clone.begin_object_removal(uuid),
+  voice_clone.end_object_removal(uuid, boolean, bigint)
+to voice_clone_backend;

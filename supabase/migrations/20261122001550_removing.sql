@@ -1,0 +1,134 @@
+-- Removing: what was deleted or revoked is silent in the same transaction, and is removed at its provider and in Storage
+-- (invariant 13). Lock order: the user's consents, attempts by id, voices, enrollments.
+
+-- Whether nothing of an attempt may stay: its consent is revoked, or its user deleted.
+create function voice_clone.is_withdrawn(p_attempt uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.voice_clone_attempts a
+    left join public.voice_samples s on s.id = a.sample_id
+    where a.id = p_attempt and (
+      a.user_id is null or exists (select from public.voice_consents r where r.revokes = s.consent_id)));
+end
+$$;
+
+-- The attempts of the same user that speak with a voice which one of these attempts enrolled, also under another reflection.
+create function voice_clone.custom_uses(p_attempts uuid[], p_user uuid) returns uuid[]
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(array_agg(distinct u.id), '{}')
+  from voice_clone.enrollments e
+  join public.voice_clone_attempts u on u.user_id = p_user and u.source = 'custom_voice'
+    and u.provider = e.provider and u.region = e.region and u.provider_voice_id = e.provider_voice_id
+  where e.attempt_id = any (p_attempts) and e.provider_voice_id is not null
+$$;
+
+-- Ends every use of the voices of these attempts, which belong to one user whose consents the caller has locked: speech by the
+-- voices' rows; gate, preview and running steps by the attempts'. Then their recordings and previews go.
+create function voice_clone.silence(p_attempts uuid[], p_user uuid, p_reason text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_uses uuid[] := voice_clone.custom_uses(p_attempts, p_user);
+begin
+  perform voice_clone.lock_attempts(p_attempts || v_uses);
+  update public.voices v set deleted_at = now()
+  where v.attempt_id = any (p_attempts || v_uses) and v.deleted_at is null;
+  perform voice_clone.cancel_attempts(p_reason, p_attempts => p_attempts);
+  perform voice_clone.cancel_attempts('original_removed', p_attempts => v_uses);
+  perform voice_clone.remove_previews(p_attempts || v_uses);
+  perform voice_clone.remove_samples(array(
+    select distinct a.sample_id from public.voice_clone_attempts a where a.id = any (p_attempts) and a.sample_id is not null));
+end
+$$;
+
+-- The voices of these attempts are removed at their provider at once. One that is not known yet follows when it is found
+-- (is_withdrawn).
+create function voice_clone.withdraw(p_attempts uuid[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.voices v set removal_requested_at = now()
+  where v.attempt_id = any (p_attempts) and v.removal_requested_at is null;
+  perform from voice_clone.enrollments e where e.attempt_id = any (p_attempts) order by e.id for no key update;
+  update voice_clone.enrollments e set status = 'orphaned', removal_due_at = now()
+  where e.attempt_id = any (p_attempts) and (e.status = 'attached' or (e.status = 'orphaned' and e.removal_due_at is null));
+end
+$$;
+
+-- The consent is revoked: everything made of its samples ends and is removed.
+create function voice_clone.apply_revocation() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempts uuid[] := array(
+    select a.id from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id
+    where s.consent_id = new.revokes);
+begin
+  perform voice_clone.silence(v_attempts, new.user_id, 'consent_revoked');
+  perform voice_clone.withdraw(v_attempts);
+  perform voice_clone.remove_samples(array(select s.id from public.voice_samples s where s.consent_id = new.revokes));
+  return null;
+end
+$$;
+create trigger voice_consents_apply_revocation after insert on public.voice_consents
+  for each row when (new.revokes is not null) execute function voice_clone.apply_revocation();
+
+-- Soft: the voice stays at its provider until its retention ends, and nothing speaks with it. Its reflections have no voice
+-- from now on. A custom voice that is deleted leaves the voice that it is a use of as it is.
+create function voice_clone.delete_voice(p_voice uuid, p_user uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt uuid;
+begin
+  perform voice_clone.lock_consents(p_user);
+  select v.attempt_id into v_attempt from public.voices v
+  where v.id = p_voice and v.user_id = p_user and v.deleted_at is null;
+  if not found then
+    return false;
+  end if;
+  perform voice_clone.silence(array[v_attempt], p_user, 'voice_deleted');
+  return true;
+end
+$$;
+
+-- Requests the removal of deleted voices at their provider, the longest deleted first, at most p_limit, and returns how many.
+-- p_age is how long ago they were deleted; none where it is null.
+create function voice_clone.release_deleted_voices(
+  p_limit int, p_age interval, p_provider text default null, p_region text default null
+) returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_enrollments uuid[];
+begin
+  with due as materialized (
+    select v.id, v.enrollment_id from public.voices v
+    where v.deleted_at <= now() - p_age and v.removal_requested_at is null and v.enrollment_id is not null
+      and (p_provider is null or (v.tts_provider = p_provider and v.provider_region = p_region))
+    order by v.deleted_at limit p_limit for no key update skip locked
+  ), requested as (
+    update public.voices v set removal_requested_at = now() from due where v.id = due.id
+  )
+  select array_agg(d.enrollment_id) into v_enrollments from due d;
+  update voice_clone.enrollments e set status = 'orphaned', removal_due_at = now()
+  where e.id = any (v_enrollments) and e.status = 'attached';
+  return coalesce(cardinality(v_enrollments), 0);
+end
+$$;
+
+-- The part of the sweep that ends retentions and removes objects. Counts by what was done.
+create function voice_clone.sweep_removals(p_limit int) returns table (what text, count int)
+language sql security definer set search_path = ''
+as $$
+  select * from (values
+    ('released', voice_clone.release_deleted_voices(p_limit, voice_clone.timeout('deleted_voice'))),
+    ('object_removals', voice_clone.sweep_object_removals(p_limit)),
+    ('broken_consents', voice_clone.sweep_consents(p_limit))
+  ) done (what, count) where done.count > 0
+$$;
+
+grant execute on function voice_clone.delete_voice(uuid, uuid) to voice_clone_backend;

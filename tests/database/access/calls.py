@@ -1,0 +1,223 @@
+"""Calls with an owner's objects, by the owner and by a stranger who has objects of the same kinds.
+
+Each function with a parameter p_user that the service may execute has a line for each object that it takes.
+In the arguments, `user` is the caller, a name is an object of the owner's, and `my_…` is the caller's own.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from tests.database.situations import fail, superseded
+from tests.fixture import Fixture
+
+PLACE = "tests/database/access/calls.py"
+Connection = psycopg.Connection[Any]
+UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
+CLONE = "'local', '', true, 'Ada'"
+CUSTOM = "'Ada', 'en', true"
+
+# (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
+CALLS: list[tuple[str, str, str, str]] = [
+    ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
+    ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
+    ("voice_clone.begin_inspection", "%(upload)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
+    ("voice_clone.claim_idempotency_key", "%(user)s, 'pending', ''", "VC007", "rows"),
+    ("voice_clone.claim_idempotency_key", "%(user)s, 'answered', ''", "rows", "other rows"),
+    ("voice_clone.clone_sample",
+     f"gen_random_uuid(), %(user)s, %(sample)s, %(my_reflection)s, {CLONE}", "rows", "VC004"),
+    ("voice_clone.clone_sample",
+     f"gen_random_uuid(), %(user)s, %(my_sample)s, %(reflection)s, {CLONE}", "rows", "VC004"),
+    ("voice_clone.complete_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.consent_for", "%(user)s, %(reflection)s", "rows", "other rows"),
+    ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
+    ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
+    ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
+    ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.open_attempt",
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, %(reflection)s, {UPLOAD}", "rows", "VC004"),
+    ("voice_clone.open_attempt",
+     f"gen_random_uuid(), %(user)s, %(consent)s, %(my_reflection)s, {UPLOAD}", "rows", "VC003"),
+    ("voice_clone.queue_attempt",
+     "%(upload)s, %(user)s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}', 'p.wav', 2000, 0",
+     "rows", "VC004"),
+    ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.reset_attempt", "%(reflection)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.restore_attempt", "%(restorable)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.retry_attempt", "%(failed)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.retry_elsewhere",
+     "gen_random_uuid(), %(failed)s, %(user)s, %(failed_attempt)s, 'qwen', '', true", "rows", "VC004"),
+    ("voice_clone.revoke_consent", "%(consent)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.revoke_consent", "%(revoked)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.sign_consent",
+     "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s", "rows", "VC004"),
+    ("voice_clone.start_session", "%(reflection)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.use_rate_limit", "%(user)s, 'speech', 1, 86400, 2", "rows", "other rows"),
+    ("voice_clone.use_custom_voice",
+     f"gen_random_uuid(), %(user)s, %(reflection)s, 'local', '', 'stock', null, 'm', {CUSTOM}",
+     "rows", "VC004"),
+    ("voice_clone.use_custom_voice",
+     f"gen_random_uuid(), %(user)s, %(my_reflection)s, 'local', '', %(provider_voice)s, null, 'm', {CUSTOM}",
+     "rows", "VC006"),
+]  # fmt: skip
+
+TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as well"
+LOCKED = "the reflection's owner is compared before; tests/database/test_owners.py makes the two differ"
+# Comparisons with the caller whose removal changes no outcome, and why.
+EQUIVALENT: dict[str, str] = {
+    "voice_clone.clone_sample, 2": TRIGGER,
+    "voice_clone.use_custom_voice, 1": TRIGGER,
+    "voice_clone.use_custom_voice, 2": LOCKED,
+    "voice_clone.retry_attempt, 1": LOCKED,
+    "voice_clone.retry_elsewhere, 1": LOCKED,
+    "voice_clone.restore_attempt, 1": LOCKED,
+    "voice_clone.restore_attempt, 2": LOCKED,
+    "voice_clone.reset_attempt, 1": LOCKED,
+    "voice_clone.start_session, 2": LOCKED,
+    "voice_clone.no_voice_blockers, 1": LOCKED,
+    "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
+    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
+    # Counts of a limit, which these calls do not reach.
+    "voice_clone.require_daily_allowance, 1": "a limit of attempts in a day",
+    "voice_clone.make_room_for_upload, 2": "a limit of open uploads",
+    "voice_clone.check_unfinished_attempts, 1": "a limit of unfinished attempts",
+    "voice_clone.claim_idempotency_key, 1": "another's key that it would delete is expired as well",
+    "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
+    "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",
+}
+
+CALLABLE = """
+    select format('%s.%s', p.pronamespace::regnamespace, p.proname) from pg_proc p
+    where p.pronamespace::regnamespace::text in ('public', 'voice_clone') and 'p_user' = any (p.proargnames)
+      and has_function_privilege('voice_clone_service', p.oid, 'execute')
+"""
+COMPARISON = re.compile(r"\b\w+\.user_id = p_user\b")
+
+
+class Objects:
+    """One of each kind for the owner, and for the stranger what a call of hers may name."""
+
+    def __init__(self, given: Fixture) -> None:
+        self.owner, self.restorable = superseded(given)[:2]
+        self.stranger = given.user()
+        self.named: dict[str, Any] = {"restorable": self.restorable}
+        self.mine = {user: self.of_each(given, user) for user in (self.owner, self.stranger)}
+        self.named |= self.mine[self.owner]
+        self.named |= self.of_owner(given)
+        self.crowd(given)
+
+    def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
+        reflection = given.reflection(user)
+        attempt = given.launchable(user, reflection)
+        row = given.attempt(attempt)
+        held = given.one("select * from voice_clone.claim_idempotency_key(%s, 'answered', '')", user)
+        given.one("select voice_clone.keep_idempotent_answer(%s, 1, 200, '[]', '')", held["id"])
+        voice = given.truth("select id from public.voices where attempt_id = %s", attempt)["id"]
+        return {
+            "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
+            "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
+        }  # fmt: skip
+
+    def of_owner(self, given: Fixture) -> dict[str, Any]:
+        user = self.owner
+        failed, unheard, revoked = given.reflection(user), given.reflection(user), given.consent(user)
+        failed_attempt = given.queued(user, failed)
+        fail(given, failed_attempt)
+        given.enroll(rendered := given.queued(user, unheard))
+        for step, sql in (
+            ("runtime", "select * from voice_clone.mark_runtime(%s, %s, 'synced', null, null, 0, null)"),
+            (
+                "preview",
+                "select * from voice_clone.mark_preview(%s, %s, 'rendered', 'p', null, null, 0, null)",
+            ),
+        ):
+            given.one(sql, rendered, given.step(rendered, step))
+        given.one("select * from voice_clone.revoke_consent(%s, %s)", revoked, user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 86400, 1)", user)
+        given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
+        return {
+            "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
+            "upload": given.open(user, None),
+        }  # fmt: skip
+
+    def crowd(self, given: Fixture) -> None:
+        """A third user, who may open no further upload and use no further key: that limits nobody else."""
+        user = given.user()
+        with suppress(psycopg.Error):
+            while True:
+                given.open(user, None)
+        given.superuser.execute(
+            "insert into voice_clone.idempotency_keys (user_id, key, fingerprint, lease_expires_at)"
+            " select %s, n::text, '', now() from generate_series(1, 2000) n", (user,),
+        )  # fmt: skip
+
+    def arguments(self, caller: UUID) -> dict[str, Any]:
+        mine = {f"my_{name}": value for name, value in self.mine[caller].items()}
+        return self.named | mine | {"user": caller}
+
+
+def result(connection: Connection, function: str, arguments: str, objects: Objects, caller: UUID) -> object:
+    """The rows, or the SQLSTATE. Rolled back."""
+    with connection.transaction(force_rollback=True):
+        claims = f'{{"sub": "{caller}", "role": "authenticated"}}'
+        connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+        statement = f"select * from {function}({arguments})".encode()
+        try:
+            with connection.transaction():
+                cursor = connection.cursor(row_factory=tuple_row)
+                rows = cursor.execute(statement, objects.arguments(caller)).fetchall()
+        except psycopg.Error as error:
+            return str(error.sqlstate)
+    rows = [tuple(round(each, 3) if isinstance(each, float) else each for each in row) for row in rows]
+    rows = [row for row in rows if any(value is not None for value in row)]
+    if not rows:
+        return "nothing"
+    is_flag = len(rows) == 1 and isinstance(rows[0][0], bool) and len(rows[0]) == 1
+    return str(rows[0][0]) if is_flag else rows
+
+
+def differences(connection: Connection, objects: Objects) -> Iterator[str]:
+    """Where a call has another outcome than is written."""
+    for function, arguments, of_owner, of_stranger in CALLS:
+        owners = result(connection, function, arguments, objects, objects.owner)
+        strangers = result(connection, function, arguments, objects, objects.stranger)
+        if outcome(owners, None) != of_owner or outcome(strangers, owners) != of_stranger:
+            found = f"{outcome(owners, None)} for the owner and {outcome(strangers, owners)} for a stranger"
+            yield f"{function}({arguments}) gives {found}; {PLACE} says {of_owner} and {of_stranger}"
+
+
+def outcome(found: object, owners: object) -> str:
+    """`other rows` are not those that the owner gets."""
+    if isinstance(found, str):
+        return found
+    return "other rows" if isinstance(owners, list) and found != owners else "rows"
+
+
+def without_a_call(connection: Connection) -> list[str]:
+    called = {function for function, *_ in CALLS}
+    found = {name for (name,) in connection.cursor(row_factory=tuple_row).execute(CALLABLE.encode())}
+    return [
+        f"{name} acts for a user and has no written expectation."
+        f" Write a call with each object that it takes in CALLS of {PLACE}"
+        for name in sorted(found - called)
+    ]
+
+
+def mutants(connection: Connection) -> Iterator[tuple[str, str]]:
+    """(function and number, definition): without one comparison of an object's user with the caller."""
+    functions = connection.execute("""
+        select format('%s.%s', p.pronamespace::regnamespace, p.proname), pg_get_functiondef(p.oid)
+        from pg_proc p
+        where p.pronamespace::regnamespace::text in ('public', 'voice_clone')
+          and 'p_user' = any (p.proargnames)
+    """).fetchall()
+    for name, source in functions:
+        for number, found in enumerate(COMPARISON.finditer(source), 1):
+            yield f"{name}, {number}", f"{source[: found.start()]}true{source[found.end() :]}"

@@ -1,0 +1,191 @@
+"""The written expectations: what each role may do with each object, by its own grants and by inherited ones.
+
+Left out: superusers, the roles of Postgres (pg_…), and `postgres`, who owns the objects.
+What reads every table by pg_read_all_data (on the local stack the login of Auth and Data API) is written for
+its role alone.
+"""
+
+
+def columns(names: str) -> str:
+    return ", ".join(sorted(names.split()))
+
+
+CLIENT = "authenticated, voice_clone_service"  # the service's login reads with its caller's rights
+ATTEMPT = columns("""
+    id user_id reflection_id sample_id voice_id source provider region name language provider_voice_id
+    target_model request_id preview_path status runtime_status preview_status is_active version not_before
+    user_retry_count user_retry_budget error_code error_message cancel_reason
+    created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
+    cancelled_at synced_at previewed_at
+""")
+
+# {} stands for: no role may do anything.
+RELATIONS: dict[str, dict[str, str]] = {
+    "public.reflections": {
+        CLIENT: "delete, insert (id, name), select, update (name)",
+        "service_role": "delete, insert, select, update",
+    },
+    "public.voice_clone_attempts": {
+        CLIENT: f"select ({ATTEMPT})",
+        "service_role": "select",
+    },
+    "public.voice_consent_statements": {f"anon, service_role, {CLIENT}": "select"},
+    "public.voice_consents": {f"service_role, {CLIENT}": "select"},
+    "public.voice_samples": {f"service_role, {CLIENT}": "select"},
+    "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
+    "public.voices": {f"service_role, {CLIENT}": "select"},
+    "voice_clone.consent_chains": {},
+    "voice_clone.consent_checks": {},
+    "voice_clone.deadlines": {},
+    "voice_clone.deferred_messages": {},
+    "voice_clone.deferred_messages_id_seq": {},
+    "voice_clone.edges": {},
+    "voice_clone.enrollments": {},
+    "voice_clone.events": {},
+    "a partition of voice_clone.events": {},
+    "voice_clone.events_id_seq": {},
+    "voice_clone.idempotency_keys": {},
+    "voice_clone.legacy_events": {},
+    "voice_clone.installation": {},
+    "voice_clone.machines": {},
+    "voice_clone.mirror_key": {},
+    "voice_clone.object_removals": {},
+    "voice_clone.queues": {},
+    "voice_clone.rate_limits": {},
+    "voice_clone.slots": {},
+    "voice_clone.sweep_errors": {},
+    "voice_clone.timeouts": {},
+    "voice_clone.uploads": {},
+    "a table of a queue": {},
+}
+
+# A function that is not named here may be executed by nobody: others call it.
+FUNCTIONS: dict[str, str] = {
+    "authenticated, voice_clone_service": "public.voice_launch_gate  voice_clone.is_being_removed",
+    "service_role": """
+        operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
+        operations.queue_metrics  operations.sweep  operations.sweep_errors
+    """,
+    "voice_clone_backend, voice_clone_service": """
+        voice_clone.accept_legacy_event
+        voice_clone.acknowledge_messages
+        voice_clone.attach_custom_voice
+        voice_clone.attach_voice
+        voice_clone.attempt_events
+        voice_clone.await_verification
+        voice_clone.begin_cleanup
+        voice_clone.begin_inspection
+        voice_clone.begin_object_removal
+        voice_clone.check_consents
+        voice_clone.check_opening
+        voice_clone.claim_attempt
+        voice_clone.claim_idempotency_key
+        voice_clone.claim_step
+        voice_clone.claimed_work
+        voice_clone.clone_sample
+        voice_clone.complete_preview
+        voice_clone.complete_verification
+        voice_clone.count_enrolled_voices
+        voice_clone.dead_letter_messages
+        voice_clone.delete_expired_idempotency_keys
+        voice_clone.delete_voice
+        voice_clone.end_cleanup
+        voice_clone.end_inspection
+        voice_clone.end_object_removal
+        voice_clone.events_after
+        voice_clone.fail_attempt
+        voice_clone.find_custom_voice
+        voice_clone.has_more_events
+        voice_clone.intend_enrollment
+        voice_clone.is_attempt_of_reflection
+        voice_clone.keep_idempotent_answer
+        voice_clone.keep_idempotent_result
+        voice_clone.launch_gate
+        voice_clone.mark_preview
+        voice_clone.mark_runtime
+        voice_clone.note_failed_cleanup
+        voice_clone.open_attempt
+        voice_clone.mirror_reflections
+        voice_clone.mirror_unlocked_reflections
+        voice_clone.missing_parts
+        voice_clone.orphans
+        voice_clone.places
+        voice_clone.postpone_messages
+        voice_clone.postpone_verification
+        voice_clone.queue_attempt
+        voice_clone.queue_delay_seconds
+        voice_clone.queue_metrics
+        voice_clone.read_messages
+        voice_clone.receive_legacy_event
+        voice_clone.record_verification
+        voice_clone.reflection_voice
+        voice_clone.refuse_legacy_event
+        voice_clone.reject_verification
+        voice_clone.renew_idempotency_key
+        voice_clone.renew_inspection
+        voice_clone.renew_lease
+        voice_clone.report_enrollment
+        voice_clone.request_preview
+        voice_clone.requeue_attempt
+        voice_clone.reset_attempt
+        voice_clone.resolve_enrollment
+        voice_clone.restore_attempt
+        voice_clone.retry_attempt
+        voice_clone.retry_elsewhere
+        voice_clone.revoke_consent
+        voice_clone.send_messages
+        voice_clone.send_notifications
+        voice_clone.set_slots
+        voice_clone.sign_consent
+        voice_clone.start_session
+        voice_clone.sweep
+        voice_clone.sweep_enrollments
+        voice_clone.unaccounted_voices
+        voice_clone.undeleted_voices
+        voice_clone.use_rate_limit
+        voice_clone.use_custom_voice
+        voice_clone.verification_work
+        voice_clone.wait_for_slot
+    """,
+}
+
+SCHEMAS: dict[str, dict[str, str]] = {
+    "public": {"everyone": "usage"},
+    "operations": {"service_role": "usage"},
+    "voice_clone": {"voice_clone_backend, voice_clone_service": "usage"},
+    "pgmq": {},
+    "supabase_migrations": {},
+}
+SCHEMAS_OF_THE_HOST = ("auth", "extensions", "storage")
+
+ROLES: dict[str, str] = {
+    "anon": "",
+    "authenticated": "",
+    "service_role": "bypassrls",
+    "authenticator": "login",
+    "dashboard_user": "createrole, createdb, replication",
+    "supabase_auth_admin": "login, createrole",
+    "supabase_storage_admin": "login, createrole",
+    "voice_clone_backend": "",
+    "voice_clone_service": "login",
+}
+
+# By member: whose rights it inherits, and as whom it may act with SET ROLE.
+MEMBERSHIPS: dict[str, dict[str, str]] = {
+    "authenticator": {"anon, authenticated, service_role": "sets"},
+    "supabase_auth_admin": {
+        "anon, authenticated, service_role": "sets",
+        "pg_read_all_data": "inherits, sets",
+    },
+    "supabase_storage_admin": {"anon, authenticated, service_role": "sets"},
+    "voice_clone_service": {"authenticated, voice_clone_backend": "inherits, sets"},
+}
+
+# What a new object of `postgres` is granted, by the kind of object: as the host made it.
+DEFAULT_PRIVILEGES: dict[str, dict[str, str]] = {
+    "public": {
+        "r": "anon=arwdDxt, authenticated=arwdDxt, service_role=arwdDxt",
+        "f": "anon=X, authenticated=X, service_role=X",
+        "S": "anon=rwU, authenticated=rwU, service_role=rwU",
+    },
+}

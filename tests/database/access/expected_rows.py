@@ -1,0 +1,72 @@
+"""The written expectations: which rows each actor reaches if every right is granted.
+
+Policies alone decide. `own` and `all` say whose rows; `some`: not every row of its own (a deleted voice is
+hidden, and an object that is being removed). `give` makes a row another user's. A bucket of Storage is
+written like a table. The service's login acts without a user here.
+"""
+
+ROWS = """
+                                  command anon    owner     stranger  service   service_role
+public.reflections                select  none      own       none      none      all
+                                  insert  none      own       own       none      all
+                                  update  none      own       none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      own       none      none      all
+public.voice_clone_attempts       select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+public.voice_consent_statements   select  all       all       all       all       all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    -         -         -         -         -
+                                  delete  none      none      none      none      all
+public.voice_consents             select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+public.voice_samples              select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+public.voice_sessions             select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+public.voices                     select  none      some      none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+storage.objects/voice-samples     select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+storage.objects/voice-previews    select  none      some      none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+storage.objects/speeches          select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
+"""
+
+# Without a policy: nobody reaches a row, except service_role, to which no policy applies.
+# The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
+CLOSED = """
+    storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
+    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.object_removals
+    voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
+    voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
+    voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
+    voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
+    voice_clone.timeouts  voice_clone.uploads
+"""

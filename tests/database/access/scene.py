@@ -1,0 +1,89 @@
+"""Two users with a row in each table and an object in each bucket, and a stranger who owns nothing."""
+
+import tomllib
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.rows import tuple_row
+
+from scripts.migrations import ROOT
+from tests.fixture import Fixture
+
+BUCKETS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "supabase" / "config.toml").read_text())[
+    "storage"
+]["buckets"]
+
+
+class People:
+    def __init__(self, given: Fixture) -> None:
+        self.given, self.database = given, given.database
+        self.owner, self.other, self.stranger = given.user(), given.user(), given.user()
+
+
+class Scene(People):
+    def __init__(self, given: Fixture) -> None:
+        super().__init__(given)
+        self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
+        given.one("select voice_clone.set_slots('local', '', 100)")
+        for bucket in BUCKETS:
+            given.superuser.execute(
+                "insert into storage.buckets (id, name) values (%s, %s)", (bucket, bucket)
+            )
+            for user in (self.owner, self.other):
+                given.superuser.execute(
+                    "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
+                )
+        given.superuser.execute(
+            "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at)"
+            " values (%s, 'x', 'x', now())",
+            (self.owner,),
+        )
+        self.remove_a_preview()
+        self.fill_queues()
+
+    def settle(self, user: UUID) -> UUID:
+        """A launched voice, whose reflection is returned, a deleted one, an upload, and internal rows."""
+        given = self.given
+        deleted = given.launchable(user, given.reflection(user))
+        voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]
+        given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
+        reflection = given.reflection(user)
+        given.launchable(user, reflection)
+        given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
+        given.open(user, reflection)
+        given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
+        given.one(
+            "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{}')",
+            str(user),
+            reflection,
+        )
+        return reflection
+
+    def remove_a_preview(self) -> None:
+        """An object of each user that is being removed: nobody reads it any more."""
+        for user in (self.owner, self.other):
+            folder = f"{user}/{uuid4()}"
+            self.given.superuser.execute(
+                "insert into storage.objects (bucket_id, name) values ('voice-previews', %s)",
+                (f"{folder}/a.wav",),
+            )
+            self.given.superuser.execute(
+                "insert into voice_clone.object_removals (bucket, folder, final_at, sweep_at)"
+                " values ('voice-previews', %s, now() + interval '1 day', now() + interval '1 day')",
+                (folder,),
+            )
+
+    def fill_queues(self) -> None:
+        given = self.given
+        given.one(
+            "select voice_clone.send_messages('voice_mirror', array['{}'::jsonb], 100000)",
+        )
+        for (queue,) in given.superuser.cursor(row_factory=tuple_row).execute(
+            "select name from voice_clone.queues"
+        ):
+            for table in (queue, f"{queue}_dead"):
+                given.superuser.execute(f"select pgmq.send('{table}', '{{}}'::jsonb, 0)".encode())
+                given.superuser.execute(
+                    f"insert into pgmq.a_{table} (msg_id, vt, message) values (0, now(), '{{}}')".encode()
+                )

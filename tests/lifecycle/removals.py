@@ -1,0 +1,94 @@
+"""The part of the model that removes: what is deleted, revoked or erased, and what then goes."""
+
+from collections.abc import Iterable
+
+from tests.lifecycle.model import Model
+from tests.lifecycle.rows import LIVE, TIMES, Attempt
+
+
+class RemovalModel(Model):
+    def silence(self, attempts: list[Attempt], user: str | None, reason: str) -> None:
+        """Their voices, and each use of them as a custom voice of the same user."""
+        ids = {a.id for a in attempts}
+        made = {e.voice for e in self.enrollments.values() if e.attempt in ids and e.voice}
+        uses = [
+            a for a in self.attempts.values()
+            if a.user_id == user and a.source == "custom_voice" and a.provider_voice_id in made
+        ]  # fmt: skip
+        for each, why in ((attempts, reason), (uses, "original_removed")):
+            for a in each:
+                if a.status in LIVE:
+                    self.cancel(a, why)
+                    a.error_code = why if why == "original_removed" else a.error_code
+        for a in (*attempts, *uses):
+            if self.voices.get(a.id) is False:
+                self.voices[a.id], self.deleted_at[a.id] = True, self.clock
+        self.remove_samples(a.sample for a in attempts)
+
+    def remove_samples(self, samples: Iterable[str | None]) -> None:
+        used = {
+            a.sample for a in self.attempts.values() if a.status in LIVE or self.voices.get(a.id) is False
+        }
+        self.removed_samples |= {sample for sample in samples if sample and sample not in used}
+
+    def withdraw(self, attempts: list[Attempt]) -> None:
+        ids = {a.id for a in attempts}
+        self.requested |= ids & self.voices.keys()
+        for e in self.enrollments.values():
+            if e.attempt in ids and e.status == "attached":
+                self.orphan(e)
+            if e.attempt in ids and e.status == "orphaned" and e.removal_due is None:
+                e.removal_due = self.clock
+
+    def revoke(self, consent: str) -> None:
+        covered = [a for a in self.attempts.values() if a.consent == consent]
+        user = self.consents[consent].user
+        self.consents[consent].revoked = True
+        self.silence(covered, user, "consent_revoked")
+        self.withdraw(covered)
+
+    def delete_voice(self, a: Attempt) -> None:
+        self.silence([a], a.user_id, "voice_deleted")
+
+    def give(self, reflection: str, user: str) -> None:
+        for a in list(self.of_reflection(reflection)):
+            if a.status in LIVE:
+                self.cancel(a, "owner_changed")
+        self.reflections[reflection] = user
+
+    def delete_reflection(self, reflection: str) -> None:
+        del self.reflections[reflection]
+        for a in list(self.of_reflection(reflection)):
+            if a.status in LIVE:
+                self.cancel(a, "reflection_deleted")
+        for a in list(self.of_reflection(reflection)):
+            self.change(a, reflection_id=None)
+
+    def erase(self, user: str) -> None:
+        theirs = [a for a in self.attempts.values() if a.user_id == user]
+        self.silence(theirs, user, "user_deleted")
+        self.withdraw(theirs)
+        for a in theirs:
+            self.change(a, user_id=None)
+            if a.sample:
+                self.removed_samples.add(a.sample)
+        for consent in self.consents.values():
+            if consent.user == user:
+                consent.user = None
+        for reflection in [id_ for id_, owner in self.reflections.items() if owner == user]:
+            self.delete_reflection(reflection)
+
+    def release(self) -> int:
+        """What the sweep requests: the removal of deleted voices whose retention has ended."""
+        due = [
+            id_ for id_, deleted_at in self.deleted_at.items()
+            if id_ not in self.requested and self.attempts[id_].source != "custom_voice"
+            and deleted_at + TIMES["deleted_voice"] <= self.clock
+        ]  # fmt: skip
+        for id_ in due:
+            self.requested.add(id_)
+            for e in self.enrollments.values():
+                if e.attempt == id_ and e.status == "attached":
+                    e.removal_due = self.clock
+                    self.orphan(e)
+        return len(due)

@@ -1,0 +1,46 @@
+"""The operator's check of the consents: what it prints, and how it ends."""
+
+import asyncio
+import json
+import os
+import sys
+
+from scripts.migrations import ROOT
+from tests.fixture import Fixture
+
+
+async def verify(url: str, *arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "scripts", "consents", "verify", *arguments),
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_the_command_names_each_entry_that_was_changed(given: Fixture) -> None:
+    for _ in range(2):
+        given.consent(given.user())
+    code, output, _ = await verify(given.database.service, "--json")
+    assert (code, json.loads(output)) == (0, {"persons": 2, "broken": []})
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute(
+            "update public.voice_consents set recorded_at = recorded_at - interval '1 day'"
+        )
+    code, output, _ = await verify(given.database.service, "--json")
+    broken = json.loads(output)["broken"]
+    consents = given.superuser.execute("select id::text from public.voice_consents").fetchall()
+    assert (code, {each["consent_id"] for each in broken}) == (1, {row["id"] for row in consents})
+    code, output, _ = await verify(given.database.postgres)
+    assert (code, output.count("its contents or its statement were changed")) == (1, 2)
+
+
+async def test_the_command_says_what_it_needs() -> None:
+    code, _, errors = await verify("")
+    assert (code, "DATABASE_URL is not set" in errors) == (2, True)
+    code, _, errors = await verify("postgresql://nobody@127.0.0.1:1/none")
+    assert (code, "could not be read" in errors) == (1, True)
