@@ -47,6 +47,9 @@ class Step:
     lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
+    is_acknowledging: bool = (
+        False  # consumers ran meanwhile: a message may be sent and acknowledged in the step
+    )
 
 
 def check(number: int, holds: object, what: str) -> None:
@@ -114,7 +117,8 @@ def awaited(row: Row) -> str | None:
 def traces(before: Snapshot, after: Snapshot, step: Step) -> None:
     """Each transition has one version, one event, and its messages."""
     sent = {(m["queue"], m["id"], m["version"]) for m in after.messages}
-    mirrors_sent = {m["id"] for m in after.live().values() if m["queue"] == "voice_mirror"}
+    messages = after.messages if step.is_acknowledging else after.live().values()
+    mirrors_sent = {m["id"] for m in messages if m["queue"] == "voice_mirror"}
     versions = {a["id"]: a["version"] for a in before.attempts}
     for event, old, new in new_events(before, after):
         names = set(event["events"])
