@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from scripts.local.bench.storm import FAULTS, Storm, storm
+from scripts.local.bench.user_actions import USER_ACTIONS
 from tests.clusters import temporary_directory
 from tests.lifecycle.snapshot import PROOF, Row, Snapshot
 from tests.storms.accounting import check
@@ -17,6 +18,9 @@ async def run_storm(attempts: int, disruptions: int, seed: int) -> None:
             with psycopg.connect(made.stack.cluster.dsn(), autocommit=True) as superuser:
                 superuser.execute(PROOF.read_bytes())  # from now on each acknowledged message is copied
             await made.queue_and_disrupt(attempts, disruptions)
+            await made.recover()
+            for number in range(len(USER_ACTIONS)):  # once more, of voices that are ready
+                made.act_as_user(number)
             await made.recover()
             snapshot, calls = await check(made)
             if attempts >= FULL:

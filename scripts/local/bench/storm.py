@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -139,11 +138,14 @@ class Storm:
         each_once: list[str] = []
         for disruption in range(disruptions):
             await asyncio.sleep(self._random.uniform(0.2, 1.2))
-            action = list(USER_ACTIONS)[disruption % len(USER_ACTIONS)]
-            self.done[action].update(act_as_user(self.bench, action, self._random))
+            self.act_as_user(disruption)
             each_once = each_once or self._random.sample(DISRUPTIONS, len(DISRUPTIONS))
             await self.disrupt(each_once.pop())
             self.queue(later[disruption::disruptions])
+
+    def act_as_user(self, number: int) -> None:
+        action, ids = act_as_user(self.bench, number, self._random)
+        self.done[action].update(ids)
 
     async def disrupt(self, what: str) -> None:
         self.disruptions[what] += 1
@@ -236,11 +238,10 @@ async def useful_throughput(directory: Path) -> list[Figure]:
 
 
 async def voices_per_second(made: Storm, *, disruptions: int) -> float:
-    before = made.bench.run(queries.ready, {})[0]
-    started = time.perf_counter()
+    before = len(made.attempts)
     if disruptions:
         await made.queue_and_disrupt(BENCH_ATTEMPTS, disruptions)
     else:
         made.queue(made.reflections(BENCH_ATTEMPTS))
     await made.recover()
-    return (made.bench.run(queries.ready, {})[0] - before) / (time.perf_counter() - started)
+    return made.bench.run(queries.throughput, {"attempts": made.attempts[before:]})[0]

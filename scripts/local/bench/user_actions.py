@@ -16,8 +16,13 @@ USER_ACTIONS = {
 RETENTIONS = (0.0, 2.0, 86_400.0)  # seconds that a deleted voice stays at its provider
 
 
-def act_as_user(bench: Bench, action: str, choice: random.Random) -> list[Any]:
-    """The ids that the action was done to; none where nothing of the kind exists yet."""
+def act_as_user(bench: Bench, number: int, choice: random.Random) -> tuple[str, list[Any]]:
+    """Each action in turn: its name, and the ids that it was done to; none where nothing is there yet.
+
+    Every second round prefers attempts without a voice: a worker may be making it.
+    """
+    round_, turn = divmod(number, len(USER_ACTIONS))
+    action = list(USER_ACTIONS)[turn]
     if action == "voices_deleted":
         bench.run(queries.retention, {"seconds": choice.choice(RETENTIONS)})
-    return bench.run(USER_ACTIONS[action], {})
+    return action, bench.run(USER_ACTIONS[action], {"has_voice": round_ % 2 == 0})

@@ -1,10 +1,11 @@
 -- consents_revoked --
--- one that samples rely on
+-- one that attempts rely on, with a voice if has_voice and there is one
 with chosen as materialized (
   select c.id, c.user_id from public.voice_consents c
-  where c.user_id is not null and exists (select from public.voice_samples s where s.consent_id = c.id)
-    and not exists (select from public.voice_consents x where x.revokes = c.id)
-  order by random() limit 1
+  join public.voice_samples s on s.consent_id = c.id and s.user_id = c.user_id
+  join public.voice_clone_attempts a on a.sample_id = s.id
+  where not exists (select from public.voice_consents x where x.revokes = c.id)
+  order by (a.status = 'ready') = %(has_voice)s desc, random() limit 1
 )
 select r.revokes from chosen cross join lateral voice_clone.revoke_consent(chosen.id, chosen.user_id) r
 
@@ -19,10 +20,10 @@ select chosen.id from chosen cross join lateral voice_clone.delete_voice(chosen.
 -- one with an attempt, to another user who has signed; each reflection once
 with chosen as materialized (
   select r.id, r.user_id from public.reflections r
-  where exists (select from public.voice_clone_attempts a where a.reflection_id = r.id and a.is_active)
-    and not exists (
-      select from public.voice_clone_attempts a where a.reflection_id = r.id and a.user_id is distinct from r.user_id)
-  order by random() limit 1
+  join public.voice_clone_attempts a on a.reflection_id = r.id and a.is_active
+  where not exists (
+    select from public.voice_clone_attempts x where x.reflection_id = r.id and x.user_id is distinct from r.user_id)
+  order by (a.status = 'ready') = %(has_voice)s desc, random() limit 1
 ), taker as materialized (
   select c.user_id from public.voice_consents c, chosen where c.user_id <> chosen.user_id order by random() limit 1
 )
@@ -31,7 +32,8 @@ update public.reflections r set user_id = taker.user_id from chosen, taker where
 -- users_deleted --
 -- one with attempts, in Auth
 with chosen as materialized (
-  select a.user_id from public.voice_clone_attempts a where a.user_id is not null order by random() limit 1
+  select a.user_id from public.voice_clone_attempts a where a.user_id is not null
+  order by (a.status = 'ready') = %(has_voice)s desc, random() limit 1
 )
 delete from auth.users u using chosen where u.id = chosen.user_id returning u.id
 
