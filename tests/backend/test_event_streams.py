@@ -40,7 +40,8 @@ def listening(given: Fixture) -> list[int]:
 def record_large_events(given: Fixture, attempt: UUID, count: int) -> None:
     given.superuser.execute(
         "insert into voice_clone.events (attempt_id, version, events, changes)"
-        " select %s, 1 + n, '{updated}', jsonb_build_object('version', n, 'x', repeat('x', 10000))"
+        " select %s, 1 + n, '{updated}',"
+        " jsonb_build_object('version', n, 'error_message', repeat('x', 10000))"
         " from generate_series(1, %s) n",
         (attempt, count),
     )

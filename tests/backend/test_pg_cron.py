@@ -57,6 +57,7 @@ async def test_the_runbook_makes_pg_cron_the_clock(given: Fixture, owner: Owner,
     assert len(jobs) == 3
     user = given.user()
     reflection = given.reflection(user)
+    given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'mirror_progress'")
     attempt = given.queued(user, reflection)
     async with served(tmp_path, given.database.service) as service:
         owner.execute(

@@ -201,9 +201,9 @@ CLONE = f"/v1/reflections/{uuid4()}/voice/clone"
     ],
 )
 async def test_a_body_over_the_limit_of_its_route_is_refused_and_its_sender_sees_that(
-    service: Service, path: str, kind: str, size: int, length: str
+    service: Service, given: Fixture, path: str, kind: str, size: int, length: str
 ) -> None:
-    user = INTERNAL_TOKEN if path.startswith("/internal") else None
+    user = INTERNAL_TOKEN if path.startswith("/internal") else token(sub=str(given.user()))
     body = b" " * size
     if "chunked" in length:
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
@@ -213,8 +213,10 @@ async def test_a_body_over_the_limit_of_its_route_is_refused_and_its_sender_sees
     assert b'"body_too_large"' in answer
 
 
-async def test_a_key_makes_no_body_larger(service: Service) -> None:
-    request_head = post(CLONE, JSON, "content-length: 200000", "idempotency-key: k", "connection: close")
+async def test_a_key_makes_no_body_larger(service: Service, given: Fixture) -> None:
+    user = token(sub=str(given.user()))
+    headers = ("content-length: 200000", "idempotency-key: k", "connection: close")
+    request_head = post(CLONE, JSON, *headers, user=user)
     assert status(await asyncio.to_thread(service.exchange, request_head + b" " * 200_000)) == 413
 
 

@@ -88,19 +88,14 @@ async def workers(
         **settings,
     }
     loaded = load_settings(environment)
-    async with Upstreams() as upstreams, Database(loaded.database) as database:
-        storage = Storage(loaded.supabase, upstreams.storage)
+    upstreams = Upstreams()
+    storage = Storage(loaded.supabase, upstreams.storage)
+    remote = remote_providers(
+        loaded.providers, upstreams, StoredSamples(storage), StorageProfiles(storage, REFERENCE_VOICES)
+    )
+    async with upstreams, Database(loaded.database) as database:
         context = AppContext(
-            settings=loaded,
-            database=database,
-            storage=storage,
-            providers=remote_providers(
-                loaded.providers,
-                upstreams,
-                StoredSamples(storage),
-                StorageProfiles(storage, REFERENCE_VOICES),
-            ),
-            inspector=AudioInspector(),
+            settings=loaded, database=database, storage=storage, providers=remote, inspector=AudioInspector()
         )
         user = given.user()
         attempt = given.open(user, given.reflection(user))
