@@ -20,7 +20,7 @@ dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simu
 test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS='-k name' narrows them, PG=18 runs all on 18)
 	@python -m pytest --every-postgres -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-test-long: ready ## thousands of random orders of events, and storms of 200 attempts; takes many minutes
+test-long: ready ## thousands of random orders of events, storms of 200 attempts, and chaos by name; takes many minutes
 	@python -m pytest -m long $(ARGS)
 
 lint: ready ## ruff (format and rules), the layers of imports, private names, and the type checker
@@ -30,7 +30,7 @@ lint: ready ## ruff (format and rules), the layers of imports, private names, an
 	@lint-imports --no-logo --no-cache
 	@basedpyright
 
-bench: ready ## measure, each figure against a floor from the same run; writes .local/bench.json
+bench: ready ## measure, storm and chaos included, each figure against a floor from the same run; writes .local/bench.json
 	@python -m scripts bench $(ARGS)
 
 migrate: ready ## push supabase/migrations to DATABASE_URL

@@ -39,7 +39,6 @@ CODES = {
     "InferenceFailed": (502, "inference_failed"),
     "StorageRefused": (502, "storage_refused"),
     "Unavailable": (503, "unavailable"),
-    "InspectionUnavailable": (503, "inspection_unavailable"),
     "ProviderUnavailable": (503, "provider_unavailable"),
     "DatabaseUnavailable": (503, "database_unavailable"),
     "DatabaseFailed": (503, "database_failed"),

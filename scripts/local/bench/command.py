@@ -17,6 +17,7 @@ from msgspec.structs import fields
 from backend.settings.limits import LimitSettings
 from scripts.local.bench import measures
 from scripts.local.bench.attempt_cost import attempt_cost
+from scripts.local.bench.chaos import SCENARIOS, recovered_throughput
 from scripts.local.bench.figures import Figure, show, slower, write
 from scripts.local.bench.lifecycles import lifecycles
 from scripts.local.bench.listeners import listeners
@@ -56,7 +57,8 @@ MEASURES = {
     "memory": Measure(memory, again=False),
     "listeners": Measure(listeners),
 }
-STORM = "storm"
+STORM, CHAOS = "storm", "chaos"  # on stacks of their own, which they may break
+NAMES = [*MEASURES, STORM, CHAOS]
 FOLDER = ROOT / ".local" / "bench"
 
 
@@ -64,7 +66,7 @@ def bench(
     full: Annotated[
         bool, typer.Option(help="Again with a million attempts and 200,000 delayed messages.")
     ] = True,
-    only: Annotated[str, typer.Option(help=f"One of: {', '.join([*MEASURES, STORM])}.")] = "",
+    only: Annotated[str, typer.Option(help=f"One of: {', '.join(NAMES)}.")] = "",
     notify: Annotated[
         bool, typer.Option("--notify", help="Only how long commits take with NOTIFY and without, as a curve.")
     ] = False,
@@ -79,10 +81,10 @@ def bench(
 
     Example: likeness bench --no-full --only attempt-cost
     """
-    if only and only not in {*MEASURES, STORM}:
-        sys.exit(f"there is no measure {only!r}; there are {', '.join([*MEASURES, STORM])}")
+    if only and only not in NAMES:
+        sys.exit(f"there is no measure {only!r}; there are {', '.join(NAMES)}")
     try:
-        names = [only] if only else [*MEASURES, STORM]
+        names = [only] if only else NAMES
         asyncio.run(cancelled_by_signal(run_notify() if notify else run(full, names)))
     except FAULTS as error:
         sys.exit(str(error))
@@ -101,13 +103,15 @@ async def run_notify() -> None:
 
 async def run(full: bool, names: Sequence[str]) -> None:
     figures: list[Figure] = []
-    if STORM in names:  # on a stack of its own, which it may break
+    if STORM in names:
         figures += await useful_throughput(await emptied(FOLDER / STORM))
-        names = [name for name in names if name != STORM]
-    if names:
-        await run_measures(figures, names, full)
-    else:
-        show(figures[0])
+        show(figures[-1])
+    for scenario in SCENARIOS if CHAOS in names else ():
+        async for figure in recovered_throughput(await emptied(FOLDER / CHAOS), scenario):
+            figures.append(figure)
+            show(figure)
+    if measures := [name for name in names if name in MEASURES]:
+        await run_measures(figures, measures, full)
     write(figures, ROOT / ".local" / "bench.json")
     sys.stdout.write("written to .local/bench.json\n")
 
@@ -116,10 +120,11 @@ async def run_measures(figures: list[Figure], names: Sequence[str], full: bool) 
     async with started() as (bench, consumers):
         again = [name for name in names if full and MEASURES[name].again]
         once = [name for name in names if name not in again]
-        figures += [figure async for figure in measured(once, bench, consumers)]
+        unrepeated = [figure async for figure in measured(once, bench, consumers)]
+        figures += unrepeated
         first = [figure async for figure in measured(again, bench, consumers)]
         figures += first
-        for figure in figures:
+        for figure in (*unrepeated, *first):
             show(figure)
         if again:
             await asyncio.to_thread(fill, bench)

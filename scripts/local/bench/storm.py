@@ -1,4 +1,4 @@
-"""A storm: workers are killed, Postgres restarts, providers fail, and attempts still get to their end.
+"""A storm: workers are killed, Postgres restarts, providers fail, users take back what they gave.
 
 The tests check that the database and the providers agree afterwards; the benchmark measures how many voices
 a second became ready.
@@ -9,9 +9,8 @@ import os
 import random
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import psycopg
 from backend.database.queries import load_queries
 from scripts.local.bench.figures import Figure, at_least
 from scripts.local.bench.seed import Bench, upload_prepared
+from scripts.local.bench.user_actions import USER_ACTIONS, act_as_user
 from scripts.local.product import REGION, service_settings
 from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
@@ -62,7 +62,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "*", "fault": "throttled", "retry_after": 0.5, "probability": 0.08},
     {"operation": "*", "fault": "bad_gateway", "probability": 0.04},
 )
-DISRUPTIONS = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release"]
+DISRUPTIONS = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release", "region"]
+OTHER_REGION = "beijing"
 PATIENCE_SECONDS = 240
 BENCH_ATTEMPTS, BENCH_DISRUPTIONS = 200, 20
 
@@ -74,6 +75,9 @@ class Storm:
         self.stack = stack
         self.bench = Bench(stack, prepared)
         self.disruptions = dict.fromkeys(DISRUPTIONS, 0)
+        self.attempts: list[Any] = []  # that were queued
+        self.done: dict[str, set[Any]] = {action: set() for action in USER_ACTIONS}  # to these ids
+        self._region = REGION
         self._random = random.Random(seed)  # noqa: S311 - the same disruptions in each run
         self._children: dict[str, Child] = {}
 
@@ -98,19 +102,31 @@ class Storm:
                 "100000",
             ]
         else:
-            env = {**service_settings(self.stack, "qwen"), **SETTINGS}
+            env = {**service_settings(self.stack, "qwen"), **SETTINGS, **self._qwen_settings()}
         self._children[name] = await self.stack.processes.start(name, command, env, cwd=ROOT)
+
+    def _qwen_settings(self) -> dict[str, str]:
+        return {
+            "QWEN_API_KEY": f"sk-sim-{self._region}",
+            "QWEN_REGION": self._region,
+            "QWEN_BASE_URL": f"{self.stack.simulator_url}/qwen/{self._region}",
+        }
 
     def queue(self, reflections: list[Any]) -> list[Any]:
         path, size = self.bench.prepared
         parameters = {"reflections": reflections, "region": REGION, "path": path, "bytes": size}
-        return self.bench.run(queries.queued, parameters)
+        queued = self.bench.run(queries.queued, parameters)
+        self.attempts += queued
+        return queued
 
     def reflections(self, count: int) -> list[Any]:
         return self.bench.new_reflections(count)
 
     async def queue_and_disrupt(self, attempts: int, disruptions: int) -> None:
-        """Half of the attempts at once, the others between the disruptions; one in ten supersedes another."""
+        """Half of the attempts at once, the others between the disruptions; one in ten supersedes another.
+
+        A user acts before each disruption. The consequences are found by `done` and the event log.
+        """
         await self.control("POST", "/faults", [
             {"provider": provider, "times": None, **fault}
             for provider in ("qwen", "elevenlabs") for fault in FAULTS
@@ -119,10 +135,17 @@ class Storm:
         reflections = self.reflections(attempts - superseding)
         later = reflections[attempts // 2 :] + self._random.sample(reflections, superseding)
         self.queue(reflections[: attempts // 2])
+        each_once: list[str] = []
         for disruption in range(disruptions):
             await asyncio.sleep(self._random.uniform(0.2, 1.2))
-            await self.disrupt(self._random.choice(DISRUPTIONS))
+            self.act_as_user(disruption)
+            each_once = each_once or self._random.sample(DISRUPTIONS, len(DISRUPTIONS))
+            await self.disrupt(each_once.pop())
             self.queue(later[disruption::disruptions])
+
+    def act_as_user(self, number: int) -> None:
+        action, ids = act_as_user(self.bench, number, self._random)
+        self.done[action].update(ids)
 
     async def disrupt(self, what: str) -> None:
         self.disruptions[what] += 1
@@ -133,9 +156,27 @@ class Storm:
             port = cluster.port
             cluster.stop(immediately=True)
             cluster.start(port=port)
+        elif what == "region":
+            await self.move(REGION if self._region == OTHER_REGION else OTHER_REGION)
         else:
             await self.kill(what)
             await self._start(what)
+
+    async def move(self, region: str) -> None:
+        """The service is killed, and started with Qwen's key of this region."""
+        self._region = region
+        await self.kill("service")
+        await self._start("service")
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP, with its workers, and SIGCONT afterwards."""
+        pid = self._children[name].pid
+        os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(pid, signal.SIGCONT)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, with its workers: no job is finished, no connection is closed."""
@@ -146,7 +187,12 @@ class Storm:
         self.stack.processes.children.remove(child)
 
     async def recover(self) -> None:
-        """End the faults, then wait until no work is left. TimeoutError with the work that is left."""
+        """End the faults in the first region, then wait until no work is left.
+
+        Raises TimeoutError with the work that is left.
+        """
+        if self._region != REGION:
+            await self.move(REGION)
         await self.control("DELETE", "/faults")
         await self.control("POST", "/release")
         left: list[Any] = []
@@ -192,11 +238,10 @@ async def useful_throughput(directory: Path) -> list[Figure]:
 
 
 async def voices_per_second(made: Storm, *, disruptions: int) -> float:
-    before = made.bench.run(queries.ready, {})[0]
-    started = time.perf_counter()
+    before = len(made.attempts)
     if disruptions:
         await made.queue_and_disrupt(BENCH_ATTEMPTS, disruptions)
     else:
         made.queue(made.reflections(BENCH_ATTEMPTS))
     await made.recover()
-    return (made.bench.run(queries.ready, {})[0] - before) / (time.perf_counter() - started)
+    return made.bench.run(queries.throughput, {"attempts": made.attempts[before:]})[0]

@@ -1,9 +1,10 @@
 -- queued --
--- a queued attempt each, the providers in turn, every fourth with a preview; all share one prepared object
+-- a queued attempt each, the providers in turn, every fourth with a preview; all share one prepared object. None for a
+-- reflection that is deleted, or whose owner has revoked
 with wanted as materialized (
-  select r.id, r.user_id, gen_random_uuid() as attempt, row_number() over (order by r.id) as n,
-    (select c.id from public.voice_consents c where c.user_id = r.user_id limit 1) as consent
-  from public.reflections r where r.id = any(%(reflections)s)
+  select r.id, r.user_id, gen_random_uuid() as attempt, row_number() over (order by r.id) as n, c.id as consent
+  from public.reflections r join public.voice_consents c on c.user_id = r.user_id
+  where r.id = any(%(reflections)s) and voice_clone.is_consent_valid(c.id, r.user_id, r.id)
 ), opened as materialized (
   select w.user_id, w.attempt
   from wanted w
@@ -21,16 +22,21 @@ cross join lateral voice_clone.queue_attempt(
 update voice_clone.timeouts set value = make_interval(secs => %(seconds)s) where name = %(name)s
 
 -- unsettled --
--- what still moves or should: attempts, enrollments, messages, mirrors
+-- what still moves or should: attempts, enrollments, retentions, folders of Storage, messages, mirrors
 select what, count from (
   select 'attempts' as what, count(*) from voice_clone.deadlines
-  union all select 'enrollments', count(*) from voice_clone.enrollments e where e.status in ('intended', 'unknown')
+  union all select 'enrollments', count(*) from voice_clone.enrollments e 
+    where e.status in ('intended', 'unknown', 'removing') or (e.status = 'orphaned' and e.removal_due_at is not null)
+  union all select 'retentions', count(*) from public.voices v
+    where v.deleted_at <= now() - voice_clone.timeout('deleted_voice') and v.removal_requested_at is null
+  union all select 'folders', count(*) from voice_clone.object_removals r where r.sweep_at < r.final_at
   union all select 'messages', sum(m.queue_length + m.deferred_length) from voice_clone.queue_metrics() m
   union all select 'mirrors', count(*) from public.reflections r
     where coalesce((r.voice ->> 'version')::bigint, 0) < (
       select max(a.version) from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null)
 ) left_over where count > 0
 
--- ready --
--- how many attempts made it to a voice
-select count(*) from public.voice_clone_attempts a where a.ready_at is not null
+-- throughput --
+-- voices a second, from the first attempt until the last voice; by the clock of Postgres, so that polling distorts nothing
+select count(*) / extract(epoch from max(a.ready_at) - min(a.created_at))::float8
+from public.voice_clone_attempts a where a.id = any(%(attempts)s) and a.ready_at is not null

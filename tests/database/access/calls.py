@@ -98,7 +98,8 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
-    "voice_clone.claim_idempotency_key, 1": "another's key that it would delete is expired as well",
+    "voice_clone.claim_idempotency_key, 1": "the deletion that follows compares the caller as well",
+    "voice_clone.claim_idempotency_key, 2": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
     "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",
 }

@@ -1,0 +1,76 @@
+"""The accounting after a storm: attempts, provider voices, failure reasons, messages, mirrors, replays."""
+
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.rows import dict_row
+
+from scripts.local.bench.storm import Storm
+from tests.lifecycle.checks import Step, check_all
+from tests.lifecycle.snapshot import Row, Snapshot, watch
+from tests.storms.causes import causes
+from tests.storms.failure_reasons import untrue_reasons
+
+
+async def check(made: Storm) -> tuple[Snapshot, list[Row]]:
+    providers = await made.control("GET", "/state")
+    with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
+        snapshot = watch(superuser, str(uuid4()))
+    check_attempts(snapshot, made)
+    check_voices(snapshot, made, [voice for each in providers["voices"].values() for voice in each])
+    assert untrue_reasons(snapshot) == []
+    assert made.unsettled() == [], "no message is left, no mirror is behind"
+    assert made.bench.run("select sum(dead_length) from voice_clone.queue_metrics()", {}) == [0]
+    # Replays and mirrors, column by column, are among these.
+    check_all(Snapshot(), snapshot, Step("the storm", queue_hold=5, is_acknowledging=True))
+    return snapshot, providers["calls"]
+
+
+def check_attempts(snapshot: Snapshot, made: Storm) -> None:
+    """Cancelled, with one of its reasons, is exactly what was superseded or taken back."""
+    attempts = {a["id"]: a for a in snapshot.attempts}
+    assert {str(id_) for id_ in made.attempts} <= set(attempts), "what was queued is there"
+    ended = {id_: a["cancel_reason"] for id_, a in attempts.items() if a["status"] == "cancelled"}
+    expected = causes(snapshot, made.done)
+    assert ended.keys() == expected.keys()
+    assert [id_ for id_, reason in ended.items() if reason not in expected[id_]] == []
+    others = [a for id_, a in attempts.items() if id_ not in ended]
+    assert {a["status"] for a in others} <= {"ready", "failed"}
+    assert sum(a["status"] == "ready" for a in others) > len(others) / 2, made.disruptions
+    for a in snapshot.attempts:
+        for step in ("process", "sync", "preview"):
+            assert a[f"{step}_count"] <= a[f"{step}_budget"]
+        if a["status"] == "ready":
+            assert a["runtime_status"] in {"synced", "failed"} or not a["is_active"]
+
+
+def check_voices(snapshot: Snapshot, made: Storm, listed: list[Row]) -> None:
+    """The providers have exactly the voices that rows own or that are known orphans."""
+    owned = {v["enrollment_id"] for v in snapshot.voices if not v["removal_requested_at"]}
+    states: dict[str, set[Any]] = {"attached": set(), "orphaned": set(), "removed": set()}
+    places: dict[str, Any] = {}
+    for e in snapshot.enrollments:
+        if e["provider_voice_id"] is not None:
+            states[e["status"]].add(e["id"])
+            places[e["id"]] = (e["provider"], e["region"], e["provider_voice_id"])
+    assert states["attached"] == owned, "each voice has its enrollment, and each enrollment its voice"
+    kept = [places[id_] for id_ in states["attached"] | states["orphaned"]]
+    regions = [v["account"] if v["provider"] == "qwen" else "" for v in listed]
+    assert sorted(kept) == sorted(
+        (v["provider"], region, v["voice_id"]) for v, region in zip(listed, regions, strict=True)
+    )
+    labels = {v["label"] for v in listed}
+    gone = gone_attempts(snapshot)
+    assert [
+        e["label"] for e in snapshot.enrollments if e["attempt_id"] in gone and e["label"] in labels
+    ] == []
+    deleted = {v["id"] for v in snapshot.voices if v["deleted_at"]}
+    taken_back = {str(id_) for id_ in made.done["voices_deleted"]}
+    assert deleted == taken_back | {v["id"] for v in snapshot.voices if v["attempt_id"] in gone}
+
+
+def gone_attempts(snapshot: Snapshot) -> set[str]:
+    """Those of deleted users and of revoked consents: nothing of them is left at a provider."""
+    revoked = {s["id"] for s in snapshot.samples if s["is_revoked"]}
+    return {a["id"] for a in snapshot.attempts if a["user_id"] is None or a["sample_id"] in revoked}

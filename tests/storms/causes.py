@@ -1,0 +1,47 @@
+"""Why attempts were cancelled: derived from what users did and from the order of the events."""
+
+from collections import defaultdict
+from typing import Any
+
+from tests.lifecycle.snapshot import Snapshot
+
+
+def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]:
+    """Of each attempt that must be cancelled, the reasons that it may have: the first one counted."""
+    found: dict[str, set[str]] = defaultdict(set)
+    revoked, deleted, given, erased = (
+        {str(id_) for id_ in done[action]}
+        for action in ("consents_revoked", "voices_deleted", "reflections_given", "users_deleted")
+    )
+    reflection, order = activations(snapshot)
+    for ids in order.values():
+        for id_ in ids[:-1]:
+            found[id_].add("superseded")
+    consent = {s["id"]: s["consent_id"] for s in snapshot.samples}
+    owner = {r["id"]: r["user_id"] for r in snapshot.reflections}
+    for a in snapshot.attempts:
+        id_, target = a["id"], reflection[a["id"]]
+        if a["voice_id"] in deleted:
+            found[id_].add("voice_deleted")
+        if consent[a["sample_id"]] in revoked:
+            found[id_].add("consent_revoked")
+        if a["user_id"] is None:
+            found[id_].add("user_deleted")
+        if target in given and a["user_id"] != owner.get(target):
+            found[id_].add("owner_changed")
+        if target not in owner:  # it went with its user
+            found[id_].add("reflection_deleted")
+    assert not erased & {a["user_id"] for a in snapshot.attempts}, "a deleted user has no attempts"
+    return dict(found)
+
+
+def activations(snapshot: Snapshot) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The reflection of each attempt, and the attempts of each reflection as they became active."""
+    reflection: dict[str, str] = {}
+    order: dict[str, list[str]] = defaultdict(list)
+    for event in snapshot.events:
+        id_, changes = event["attempt_id"], event["changes"]
+        reflection.setdefault(id_, changes.get("reflection_id"))
+        if changes.get("is_active"):
+            order[reflection[id_]].append(id_)
+    return reflection, order
