@@ -79,6 +79,7 @@ as $$
 declare
   k voice_clone.consent_chains;
 begin
+  perform voice_clone.lock_user(new.user_id);
   perform voice_clone.lock_consents(new.user_id);
   insert into voice_clone.consent_chains (user_id) values (new.user_id) on conflict (user_id) do nothing;
   select * into k from voice_clone.consent_chains c where c.user_id = new.user_id for update;
@@ -168,6 +169,16 @@ begin
   end if;
 exception when unique_violation then -- another call was first
   return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
+end
+$$;
+
+-- The lock that the foreign key of a row of this user takes, before every other lock: the deletion of a user has locked the
+-- user's row when it waits for the consents, the reflections and the attempts. A user that is gone is left to the foreign key.
+create function voice_clone.lock_user(p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from auth.users u where u.id = p_user for key share;
 end
 $$;
 

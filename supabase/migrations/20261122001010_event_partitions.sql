@@ -34,9 +34,10 @@ end
 $$;
 
 -- The partitions of this month, of the months ahead and of what is in the default partition, where they are missing.
--- Attaching one locks the default partition, so it waits a second for its readers and is otherwise left to the next call.
+-- Attaching one locks the default partition. The sweep holds other locks by then, so this waits for none: where the log is
+-- being read it raises 55P03 and is left to the next call, and where another call creates partitions it does nothing.
 create function voice_clone.create_event_partitions(p_months_ahead int) returns void
-language plpgsql security definer set search_path = '' set lock_timeout = '1s'
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_months timestamp[] := array( -- read first: no table is attached while a query of it is open
@@ -48,8 +49,10 @@ begin
   foreach v_month in array v_months
   loop
     continue when to_regclass('voice_clone.events_' || to_char(v_month, 'YYYY_MM')) is not null;
-    perform pg_advisory_xact_lock(hashtextextended('event_partitions', 0));
+    exit when not pg_try_advisory_xact_lock(hashtextextended('event_partitions', 0));
     continue when to_regclass('voice_clone.events_' || to_char(v_month, 'YYYY_MM')) is not null;
+    lock table only voice_clone.events in share update exclusive mode nowait;
+    lock table voice_clone.events_default in access exclusive mode nowait;
     perform voice_clone.create_event_partition(v_month);
   end loop;
 end

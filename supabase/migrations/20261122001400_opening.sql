@@ -87,6 +87,7 @@ as $$
 declare
   v_sample uuid;
 begin
+  perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.keep_reflection(p_reflection, p_user) where p_reflection is not null;
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
@@ -173,6 +174,7 @@ as $$
 declare
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
   where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;

@@ -34,7 +34,8 @@ as $$
 $$;
 
 -- Cancels the active attempt of a reflection (all of them when it is deleted or has another owner), or these attempts. The
--- attempt that used a voice which its user removed elsewhere says so.
+-- attempt that used a voice which its user removed elsewhere says so. An attempt whose reflection is deleted loses it in the same
+-- update: a second one, by the foreign key, would check the other foreign keys again, and wait for the user's row.
 create function voice_clone.cancel_attempts(p_reason text, p_reflection uuid default null, p_attempts uuid[] default null)
 returns int
 language plpgsql security definer set search_path = ''
@@ -49,6 +50,7 @@ declare
 begin
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
+      reflection_id = case when p_reason <> 'reflection_deleted' then a.reflection_id end,
       error_code = case p_reason when 'original_removed' then 'original_removed' else a.error_code end,
       error_message = case p_reason when 'original_removed'
         then 'The voice that this one is a use of was deleted, or its consent revoked.' else a.error_message end,

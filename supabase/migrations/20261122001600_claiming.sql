@@ -59,6 +59,20 @@ begin
 end
 $$;
 
+-- For an attempt that is updated twice in one transaction: the second update checks its foreign keys again, and would wait with
+-- the attempt locked. This does not wait; false where the user or the reflection is being deleted.
+create function voice_clone.try_lock_references(p_user uuid, p_reflection uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from auth.users u where u.id = p_user for key share skip locked;
+  if found and p_reflection is not null then
+    perform from public.reflections r where r.id = p_reflection for key share skip locked;
+  end if;
+  return found;
+end
+$$;
+
 -- Takes a queued attempt for processing; also one whose worker's lease ran out, while the budget lasts.
 -- p_early ignores not_before: the caller that queued an attempt may process it at once.
 create function voice_clone.claim_attempt(
@@ -93,6 +107,9 @@ begin
   end if;
 
   if a.status = 'processing' then
+    if not voice_clone.try_lock_references(a.user_id, a.reflection_id) then
+      return ('busy', 1, null)::voice_clone.claim;
+    end if;
     perform voice_clone.requeue_or_fail(
       p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
     if a.process_count >= a.process_budget then
@@ -109,6 +126,15 @@ begin
     perform voice_clone.send_next_turn(a.user_id, p_attempt);
   end if;
   return ('claimed', null, a.lease_epoch)::voice_clone.claim;
+end
+$$;
+
+-- The user of an attempt, before the attempt: the row of its voice refers to the user (lock_user).
+create function voice_clone.lock_user_of(p_attempt uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.lock_user((select a.user_id from public.voice_clone_attempts a where a.id = p_attempt));
 end
 $$;
 

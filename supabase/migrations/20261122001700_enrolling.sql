@@ -176,10 +176,13 @@ create function voice_clone.attach_voice(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
-  e voice_clone.enrollments := voice_clone.attach_enrollment(
-    p_enrollment, p_attempt, p_provider_voice_id, p_target_model, null, p_request_id, p_provider_metadata);
+  a public.voice_clone_attempts;
+  e voice_clone.enrollments;
 begin
+  perform voice_clone.lock_user_of(p_attempt);
+  a := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  e := voice_clone.attach_enrollment(
+    p_enrollment, p_attempt, p_provider_voice_id, p_target_model, null, p_request_id, p_provider_metadata);
   perform voice_clone.add_enrolled_voice(a, e);
   perform voice_clone.acknowledge_messages('voice_clone_process', array[p_message_id]) where p_message_id is not null;
   return query

@@ -68,9 +68,12 @@ $$;
 -- A poll found the speaker verified.
 create function voice_clone.complete_verification(p_attempt uuid, p_epoch int, p_verify_count int, p_message_id bigint)
 returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select voice_clone.make_verified(voice_clone.require_verification_poll(p_attempt, p_epoch, p_verify_count, p_message_id))
+begin
+  perform voice_clone.lock_user_of(p_attempt);
+  perform voice_clone.make_verified(voice_clone.require_verification_poll(p_attempt, p_epoch, p_verify_count, p_message_id));
+end
 $$;
 
 -- The verification failed for good. The voice is no longer the attempt's: see orphan_unverified.
@@ -132,6 +135,7 @@ declare
   a public.voice_clone_attempts;
   v_answered boolean;
 begin
+  perform voice_clone.lock_user_of(p_attempt) where p_verified;
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   if not found then
     raise exception 'there is no such attempt' using errcode = 'VC004';

@@ -53,6 +53,7 @@ declare
   v_name text;
   v_sample uuid;
 begin
+  perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   select * into r from public.reflections x where x.id = p_reflection and x.user_id = p_user for no key update;
   if not found then
@@ -85,8 +86,10 @@ create function voice_clone.attach_custom_voice(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  a public.voice_clone_attempts := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
+  a public.voice_clone_attempts;
 begin
+  perform voice_clone.lock_user_of(p_attempt);
+  a := voice_clone.require_lease(p_attempt, p_epoch, 'processing');
   if a.source <> 'custom_voice' then
     raise exception 'attempt % enrolls a sample', p_attempt using errcode = 'VC001';
   elsif not (select f.is_usable

@@ -29,6 +29,9 @@ begin
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
   if v_lost then
+    if not voice_clone.try_lock_references(a.user_id, a.reflection_id) then
+      return ('busy', 1, null)::voice_clone.claim;
+    end if;
     a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
     if 'failed' = (case p_step when 'runtime' then a.runtime_status else a.preview_status end) then
       return ('exhausted', null, null)::voice_clone.claim;

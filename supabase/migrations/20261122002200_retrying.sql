@@ -80,6 +80,7 @@ declare
   a public.voice_clone_attempts;
   v_sample public.voice_samples;
 begin
+  perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   perform voice_clone.lock_reflection(p_reflection, p_user);
   select * into a from public.voice_clone_attempts x

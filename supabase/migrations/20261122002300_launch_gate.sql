@@ -102,6 +102,7 @@ declare
   a public.voice_clone_attempts;
   v_blockers text[];
 begin
+  perform voice_clone.lock_user(p_user);
   perform voice_clone.keep_reflection(p_reflection, p_user);
   select * into a from public.voice_clone_attempts x
   where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for share;

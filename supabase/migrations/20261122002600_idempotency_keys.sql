@@ -39,8 +39,14 @@ declare
   v_lease timestamptz := now() + voice_clone.timeout('idempotency_lease');
   k voice_clone.idempotency_keys;
 begin
-  delete from voice_clone.idempotency_keys x -- where the sweep has not deleted it yet
-  where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.timeout('idempotency');
+  if exists (
+    select from voice_clone.idempotency_keys x
+    where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.timeout('idempotency')
+  ) then -- the sweep has not deleted it yet
+    perform voice_clone.lock_user(p_user);
+    delete from voice_clone.idempotency_keys x
+    where x.user_id = p_user and x.key = p_key and x.created_at <= now() - voice_clone.timeout('idempotency');
+  end if;
   insert into voice_clone.idempotency_keys as x (user_id, key, fingerprint, lease_expires_at)
   values (p_user, p_key, p_fingerprint, v_lease)
   on conflict (user_id, key) do update

@@ -42,7 +42,7 @@ as $$
 $$;
 
 -- Evaluates an event without its recording. Accepted and skipped are final; a refused event is evaluated again each time
--- it is received. Locks the event, the consents and the reflection in this order (lock_consents_shared), or a
+-- it is received. Locks the user, the event, the consents and the reflection in this order (lock_consents_shared), or a
 -- revocation and this call could wait for each other.
 create function voice_clone.evaluate_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
@@ -52,6 +52,8 @@ declare
   r public.reflections;
   v_consent uuid;
 begin
+  perform voice_clone.lock_user(y.user_id) from voice_clone.legacy_events x
+  join public.reflections y on y.id = x.reflection_id where x.id = p_event;
   select * into e from voice_clone.legacy_events x where x.id = p_event for update;
   if e.outcome in ('accepted', 'skipped') then
     return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
@@ -100,6 +102,7 @@ as $$
 declare
   v_id uuid;
 begin
+  perform voice_clone.lock_user(r.user_id) from public.reflections r where r.id = p_reflection;
   insert into voice_clone.legacy_events as e (source, event_id, reflection_id, payload)
   values (p_source, p_event_id, p_reflection, p_payload)
   on conflict (source, event_id) do update

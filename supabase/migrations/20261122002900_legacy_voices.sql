@@ -112,6 +112,8 @@ begin
   select array_agg(page.id) into v_page
   from (select l.reflection_id from voice_clone.legacy_voices() l
         where l.reflection_id > p_after or p_after is null limit p_limit) page (id);
+  perform from auth.users u where u.id in (select r.user_id from public.reflections r where r.id = any (v_page))
+  order by u.id for key share; -- before the reflections: see lock_user
   -- All of them before anything else, and in one order, like every other writer of several reflections.
   perform from public.reflections r where r.id = any (v_page) order by r.id for no key update;
   for v_legacy in

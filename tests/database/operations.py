@@ -86,7 +86,7 @@ OPERATIONS = [
     ),
     host("delete user", "delete from auth.users where id = %(user)s", "supabase_auth_admin"),
     # a worker's
-    call("claim_attempt", "%(active)s, 'other', 60, 4, true", "queued"),
+    call("claim_attempt", "%(active)s, 'other', 60, 4, true", "queued", "lost"),
     call("renew_lease", f"{LEASE}, 60", "processing", "syncing"),
     call("requeue_attempt", f"{LEASE}, 0, 'throttled', 'Later.', null", "processing"),
     call("fail_attempt", f"{LEASE}, 'refused', 'No.', null, null", "processing"),
@@ -104,8 +104,8 @@ OPERATIONS = [
     call("postpone_verification", f"{POLL}, 0, null", "verifying"),
     call("record_verification", "%(active)s, true, null, null, null", "verifying"),
     call("attach_custom_voice", f"{LEASE}, null, null, true", "custom"),
-    call("claim_step", "%(active)s, 'runtime', 'other', 60", "ready", name="claim_runtime"),
-    call("claim_step", "%(active)s, 'preview', 'other', 60", "synced", name="claim_preview"),
+    call("claim_step", "%(active)s, 'runtime', 'other', 60", "ready", "lost_sync", name="claim_runtime"),
+    call("claim_step", "%(active)s, 'preview', 'other', 60", "synced", "lost_preview", name="claim_preview"),
     call("mark_runtime", f"{LEASE}, 'synced', null, null, 0, null", "syncing"),
     call("mark_preview", f"{LEASE}, 'rendered', 'p.wav', null, null, 0, null", "rendering"),
     # the recovery's
@@ -170,6 +170,28 @@ def rendering(given: Fixture, user: UUID, reflection: UUID) -> UUID:
     return attempt
 
 
+def lost(given: Fixture, user: UUID, reflection: UUID) -> UUID:
+    return lose_lease(given, processing(given, user, reflection))
+
+
+def lost_sync(given: Fixture, user: UUID, reflection: UUID) -> UUID:
+    return lose_lease(given, syncing(given, user, reflection))
+
+
+def lost_preview(given: Fixture, user: UUID, reflection: UUID) -> UUID:
+    return lose_lease(given, rendering(given, user, reflection))
+
+
+def lose_lease(given: Fixture, attempt: UUID) -> UUID:
+    """The worker stopped, and its lease has run out."""
+    given.superuser.execute(
+        "update voice_clone.deadlines set lease_expires_at = now() - interval '1 second'"
+        " where attempt_id = %s",
+        (attempt,),
+    )
+    return attempt
+
+
 def failed(given: Fixture, user: UUID, reflection: UUID) -> UUID:
     attempt = given.queued(user, reflection)
     fail(given, attempt)
@@ -208,7 +230,7 @@ STATES: dict[str, Callable[[Fixture, UUID, UUID], UUID]] = {
     each.__name__: each
     for each in (
         queued, claimed, processing, verifying, ready, syncing, synced, rendering, failed, unsynced, launched,
-        custom, silent,
+        custom, silent, lost, lost_sync, lost_preview,
     )
 }  # fmt: skip
 

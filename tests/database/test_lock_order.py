@@ -1,4 +1,4 @@
-"""The lock order: consents, reflection, attempts by id, voices, enrollments, deadlines.
+"""The lock order: the user, consents, reflection, attempts by id, voices, enrollments, deadlines.
 
 Each operation runs into locks on all rows of one table after the other. While it waits, it may hold rows of
 earlier tables only. So no two operations wait for each other, and a new one need only be added to the table.
@@ -17,6 +17,7 @@ from tests.database.operations import OPERATIONS, STATES, Operation, Situation, 
 from tests.fixture import Fixture
 
 PLACES = (
+    "auth.users",
     "consents",
     "public.reflections",
     "public.voice_clone_attempts",
@@ -33,7 +34,9 @@ USUAL_STATES = ("processing", "verifying", "launched", "failed")
 
 
 def lock(given: Fixture, place: str, about: Situation) -> None:
-    if place == "consents":
+    if place == "auth.users":  # as the deletion of this user does
+        given.superuser.execute("select from auth.users where id = %s for update", (about["user"],))
+    elif place == "consents":
         given.superuser.execute(LOCK_CONSENTS, (about["user"],))
     else:
         given.superuser.execute(f"select from {place} for update".encode())

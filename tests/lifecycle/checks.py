@@ -47,6 +47,7 @@ class Step:
     lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
+    passed_turns: int = 0  # messages for attempts that waited for a place
 
 
 def check(number: int, holds: object, what: str) -> None:
@@ -208,7 +209,9 @@ def mirrors(before: Snapshot, after: Snapshot, step: Step) -> None:
         check(6, voice.get("theme") == old.get("theme"), f"{step.name}: a key of others is gone")
         mine = {key: value for key, value in voice.items() if key in MIRRORED}
         shown = [a for a in after.attempts if a["reflection_id"] == r["id"] and a["activated_at"]]
-        last = max(shown, key=lambda a: a["version"], default=None)
+        last = max(
+            shown, key=lambda a: (datetime.fromisoformat(a["activated_at"]), a["version"]), default=None
+        )
         version = voice.get("version", 0)
         check(6, version >= old.get("version", 0), f"{step.name}: the mirror went back")
         if last is None:

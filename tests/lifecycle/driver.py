@@ -12,13 +12,16 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.removals import RemovalModel
 from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
+from tests.lifecycle.turns import turns
+from tests.lifecycle.upload_model import UploadModel
 
 STALE = Refusal("VC002", 4)
 NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
+NOT_THERE = Refusal("VC004", 13)
+TOO_MANY = Refusal("VC008", 0)
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
 REWRITE_EVENTS = ("waits", "deletes a user")
@@ -51,7 +54,7 @@ class Driver(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.model = RemovalModel()
+        self.model = UploadModel()
         self.step = Step()
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
@@ -129,6 +132,8 @@ class Driver(RuleBasedStateMachine):
         self.count_effect(before)
         self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
+        turns(before, self.snapshot, self.step)
+        self.bench.effects.update({"sends the next turn": 1} if self.step.passed_turns else {})
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
         for a in self.model.attempts.values():

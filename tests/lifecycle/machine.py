@@ -8,11 +8,11 @@ from hypothesis.stateful import initialize, rule
 from tests.lifecycle.checks import Step
 from tests.lifecycle.driver import MOST, WORKERS
 from tests.lifecycle.quiescence import Quiescence
-from tests.lifecycle.rows import Attempt
+from tests.lifecycle.rows import USER_CAP, Attempt
 from tests.lifecycle.users import Action
 
 OUTCOMES = ["lives"] * 8 + ["dies before the commit", "dies after the commit"]
-LUCKS = ["well"] * 7 + ["rejected", "throttled", "unknown", "unknown, made", "verification"]
+LUCKS = ["well"] * 7 + ["rejected", "throttled", "unknown", "unknown, made", "verification", "verification"]
 LUCKS_OF = {  # the luck at the provider of those whose own differs
     "refused": ["well"] * 3 + ["rejected"] * 3,
     "verified": ["verification"] * 3 + ["well"],
@@ -87,8 +87,11 @@ class Lifecycle(Quiescence):
         if self.choose(0, "queued", "processing"):
             actions += [lambda pick: self.works_inline(worker, pick, outcome)] * 2
             actions += [lambda pick: self.is_refused_and_tried_again(worker, pick)]
+            actions += [lambda _: self.claims_more_than_the_cap(worker)] * 2
         if any(a.is_active and a.status == "ready" for a in self.model.attempts.values()):
             actions += [lambda pick: self.is_replaced_without_success(worker, pick)] * 2
+        if self.choose(0, "awaiting_upload"):
+            actions += [self.is_inspected_by_another]
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
         if self.cleanups:
@@ -110,6 +113,14 @@ class Lifecycle(Quiescence):
             self.verify_invariants()
         claims.remove(claim)
 
+    def claims_more_than_the_cap(self, worker: str) -> None:
+        """All that one user has waiting, one after the other."""
+        user = self.bench.users[0]
+        waiting = [a for a in self.model.attempts.values() if a.user_id == user and a.status == "queued"]
+        for a in waiting[: USER_CAP + 1]:
+            self.claim(worker, a, "process", None, outcome="lives")
+            self.verify_invariants()
+
     def is_refused_and_tried_again(self, worker: str, pick: int) -> None:
         """Its provider refuses the sample, and its owner tries again."""
         if (a := self.choose(pick, "queued")) and self.is_refused(worker, a):
@@ -124,7 +135,7 @@ class Lifecycle(Quiescence):
         place = list(self.model.reflections).index(reflection)
         if a := self.open(place, "good"):
             self.verify_invariants()
-            self.queue(a)
+            self.finalize(a)
             self.verify_invariants()
             if self.is_refused(worker, a):
                 self.restores(pick)

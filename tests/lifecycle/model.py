@@ -44,7 +44,7 @@ class Model:
             a.queued_at = self.changes if a.status == "queued" else a.queued_at
             a.failed_at = self.changes if a.status == "failed" else a.failed_at
         if a.is_active and not was_active:
-            a.activated = True
+            a.activated, a.activated_at = True, self.changes
             shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
             a.version = max([a.version, *shown])
         a.version += 1
@@ -76,11 +76,11 @@ class Model:
                 self.cancel(other, "superseded")
         self.change(a, status="queued", is_active=True, not_before=self.clock)
 
-    def cancel(self, a: Attempt, reason: str) -> None:
+    def cancel(self, a: Attempt, reason: str, **values: object) -> None:
         was = a.status
         self.change(
             a, status="cancelled", is_active=False, cancel_reason=reason,
-            lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None,
+            lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None, **values,
         )  # fmt: skip
         if was == "verifying":
             self.orphan_attached(a)
@@ -304,7 +304,8 @@ class Model:
 
     def is_mirror_behind(self, a: Attempt, shown: Mapping[str, int]) -> bool:
         """`shown`: the versions that the mirrors show."""
-        last = self.last_shown(a.reflection_id or "")
+        activated = [x for x in self.of_reflection(a.reflection_id) if x.activated]
+        last = max(activated, key=lambda x: (x.activated_at, x.version), default=None)
         return last is not None and shown.get(str(a.reflection_id), 0) < last.version
 
     def awaits_nothing(self, a: Attempt) -> bool:

@@ -29,10 +29,12 @@ class Quiescence(ForbiddenWrites):
             self.a_worker_ends_a_step(worker, luck)
 
     def waits(self, pick: int) -> None:
-        ticks = (1, 1, 2, 2, 3, 6, 32)[pick % 7]
+        self.passes((1, 1, 2, 2, 3, 6, 32)[pick % 7] * TICK)
+
+    def passes(self, seconds: float) -> None:
         self.step = Step("waits")
-        self.bench.force("select proof.travel(%(seconds)s)", seconds=ticks * TICK)
-        self.model.clock += ticks * TICK
+        self.bench.force("select proof.travel(%(seconds)s)", seconds=seconds)
+        self.model.clock += seconds
 
     def sweeps(self, _: int) -> None:
         due = [self.model.attempts[id_] for id_ in self.snapshot.due]

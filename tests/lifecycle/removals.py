@@ -60,9 +60,9 @@ class RemovalModel(Model):
         del self.reflections[reflection]
         for a in list(self.of_reflection(reflection)):
             if a.status in LIVE:
-                self.cancel(a, "reflection_deleted")
-        for a in list(self.of_reflection(reflection)):
-            self.change(a, reflection_id=None)
+                self.cancel(a, "reflection_deleted", reflection_id=None)
+            else:
+                self.change(a, reflection_id=None)
 
     def erase(self, user: str) -> None:
         theirs = [a for a in self.attempts.values() if a.user_id == user]

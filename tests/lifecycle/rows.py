@@ -6,9 +6,13 @@ TICK = 1000.0
 LEASE = SETTLE = LONG = 1500
 SHORT = 500
 STEP = 4500
+DAY = 24 * 60 * 60
+OPEN_UPLOADS = 5
 USER_CAP = 2
 TIMES = {
     "upload": 20_500,
+    "slot_reservation": 4500,
+    "inspection_lease": LEASE,
     "queue_hold": 1000,
     "lost_message": 2500,
     "lost_message_cap": 10_500,
@@ -57,6 +61,10 @@ class Attempt:
     preview_status: str = "required"
     is_active: bool = False
     version: int = 1
+    created_at: float = 0.0
+    reserved_until: float = 0.0  # its upload's slot
+    inspection_epoch: int = 0
+    inspected_until: float | None = None
     lease_epoch: int = 0
     lease_owner: str | None = None
     until: float | None = None
@@ -66,6 +74,7 @@ class Attempt:
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
     activated: bool = False
+    activated_at: int = 0  # in the order of all changes
     was_ready: bool = False
     queued_at: float = 0.0
     failed_at: float = -1.0

@@ -15,7 +15,8 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.clusters import CACHE, Database
-from tests.database.invariants import INVARIANTS
+from tests.database.invariants import INVARIANTS, Mutant, patch
+from tests.database.invariants import run as execute
 from tests.fixture import Fixture
 from tests.lifecycle.checks import BrokenError
 from tests.lifecycle.machine import Lifecycle
@@ -50,8 +51,31 @@ EFFECTS = {
     "reports a late voice", "requeues", "fails", "renews",
     "resolves an enrollment as closed", "resolves an enrollment as unknown",
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
+    "begins an inspection", "is inspected by another call", "gives way to another upload",
+    "is refused one upload more", "has made enough for a day", "waits for a turn", "sends the next turn",
     "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
+
+
+# Each is a rule of the lifecycle that is lost, and the invariant that the model then finds broken.
+MUTANTS: dict[str, tuple[int, Mutant]] = {
+    "the end of a step sends no turn": (
+        3,
+        execute("drop trigger voice_clone_attempts_pass_turn on public.voice_clone_attempts"),
+    ),
+    "a claim below the cap sends no turn": (
+        3,
+        patch("voice_clone.claim_attempt", "if v_taken + 1 < p_user_cap", "if false"),
+    ),
+    "a late inspection queues its upload": (
+        4,
+        patch("voice_clone.require_inspection", "and u.inspection_epoch = p_epoch", ""),
+    ),
+    "two calls inspect one upload": (
+        4,
+        patch("voice_clone.begin_inspection", "if u.inspected_until > now()", "if false"),
+    ),
+}
 
 
 @pytest.fixture
@@ -104,6 +128,16 @@ def test_the_loss_of_an_invariant_is_found(bench: Bench, database: Database, num
     _, remove = INVARIANTS[number]
     given = Fixture(database)
     remove(given)
+    given.close()
+    with pytest.raises(BrokenError, match=f"invariant {number} is broken"):
+        run(bench, HUNT)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_loss_of_a_rule_is_found(bench: Bench, database: Database, name: str) -> None:
+    number, mutate = MUTANTS[name]
+    given = Fixture(database)
+    mutate(given)
     given.close()
     with pytest.raises(BrokenError, match=f"invariant {number} is broken"):
         run(bench, HUNT)

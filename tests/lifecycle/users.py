@@ -6,15 +6,14 @@ from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
-from backend.samples.uploads import queries as samples
-from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, Driver
+from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TOO_MANY
 from tests.lifecycle.rows import Attempt, Refusal
+from tests.lifecycle.uploads import Uploads
 
-NOT_THERE = Refusal("VC004", 13)
 Action = Callable[[int], None]
 
 
-class Users(Driver):
+class Users(Uploads):
     def user_steps(self) -> list[Action]:
         """The actions that are possible now, each as often as its weight."""
         moves: list[Action] = []
@@ -25,8 +24,10 @@ class Users(Driver):
             moves += [self.opens_with_any_consent, self.uses_a_stock_voice] + [
                 self.clones_a_sample_again
             ] * bool(self.samples)
+            moves += [self.opens_too_many_uploads] * (len(self.model.attempts) < 2)
         if self.model.attempts:
-            moves += [self.finalizes] * 2 + [self.revokes_a_consent, self.retries, self.resets]
+            moves += [self.finalizes] * 2 + [self.ends_an_inspection] * bool(self.inspections)
+            moves += [self.revokes_a_consent, self.retries, self.resets]
             moves += [self.restores, self.gives_a_reflection_away]
             if any(is_deleted is False for is_deleted in self.model.voices.values()):
                 moves += [self.uses_an_own_voice]
@@ -41,64 +42,12 @@ class Users(Driver):
             moves += [self.launches] * 4 * any(a.is_launchable() for a in active)
             moves += [self.deletes_a_voice] * bool(self.model.voices)
         if any(a.has_failed() for a in active):
-            moves += [self.retries] * 2 + [self.retries_elsewhere, self.asks_for_a_preview]
+            moves += [self.retries, self.retries_elsewhere] * 2 + [self.asks_for_a_preview]
         if any(self.can_restore(id_) for id_ in self.model.reflections):
             moves += [self.restores] * 6
         if len(self.model.reflections) > 2 and len(self.model.attempts) > 3:
             moves.append(self.deletes_a_reflection)
         return moves
-
-    def opens_an_upload(self, pick: int) -> None:
-        self.open(pick, "good")
-
-    def opens_with_any_consent(self, pick: int) -> None:
-        self.open(pick, "any")
-
-    def uploads_and_queues(self, pick: int) -> None:
-        if a := self.open(pick, "good"):
-            self.verify_invariants()
-            self.queue(a)
-
-    def open(self, pick: int, kind: str) -> Attempt | None:
-        model = self.model
-        reflection = [*model.reflections, None][pick % (len(model.reflections) + 1)]
-        user = model.reflections[reflection] if reflection else self.bench.users[0]
-        usable = [c for c in model.consents if kind == "any" or model.covers(c, user, reflection)]
-        if not usable:
-            return None
-        consent = usable[pick % len(usable)]
-        refusal = None if model.covers(consent, user, reflection) else NO_CONSENT
-        a = Attempt(str(uuid4()), user, reflection, consent)
-        a.sample = a.id
-        a.preview_status = "required" if reflection else "not_required"
-        self.call(
-            "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
-            reflection=reflection, provider="local", region="", path=f"{user}/{a.id}/sample.wav",
-            content_type="audio/wav", bytes=1000, preview_required=True, per_day=1000,
-        )  # fmt: skip
-        if refusal is None:
-            model.attempts[a.id] = a
-            return a
-        return None
-
-    def finalizes(self, pick: int) -> None:
-        if a := self.choose(pick):
-            self.queue(a)
-
-    def queue(self, a: Attempt) -> None:
-        refusal = None if a.status == "awaiting_upload" else NO_EDGE if a.user_id else NOT_THERE
-        self.call(
-            f"queues an attempt that is {a.status}", samples.queue, refusal, attempt=a.id, user=a.user_id,
-            name="Ada", language="en", transcript="hello", content_type="audio/wav", bytes=1000,
-            measures="{}", prepared_path=f"{a.id}.wav", prepared_bytes=2000, delay=0,
-        )  # fmt: skip
-        if refusal is None:
-            self.model.queue(a)
-            row = self.bench.force(
-                "select sample_id::text from public.voice_clone_attempts where id = %(id)s", id=a.id
-            )
-            assert row is not None
-            self.samples[a.id] = row["sample_id"]
 
     def clones_a_sample_again(self, pick: int) -> None:
         model = self.model
@@ -108,17 +57,20 @@ class Users(Driver):
         if not mine:
             return
         reflection = mine[pick // 2 % len(mine)]
-        refusal = None if model.covers(old.consent, old.user_id or "", reflection) else NO_CONSENT
+        per_day, is_allowed = self.allowance(old.user_id or "", pick)
+        refusal = None if is_allowed else TOO_MANY
+        if not model.covers(old.consent, old.user_id or "", reflection):
+            refusal = NO_CONSENT
         if old.sample in model.removed_samples:
             refusal = NOT_THERE
         a = Attempt(str(uuid4()), old.user_id, reflection, old.consent, old.sample)
         self.call(
             "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
-            preview_required=True, per_day=1000,
+            preview_required=True, per_day=per_day,
         )  # fmt: skip
         if refusal is None:
-            model.attempts[a.id] = a
+            model.add(a)
             model.queue(a)
             self.samples[a.id] = self.samples[old.id]
 
@@ -186,7 +138,7 @@ class Users(Driver):
         )  # fmt: skip
         if a and refusal is None:
             new.user_retry_count = a.user_retry_count + 1
-            self.model.attempts[new.id] = new
+            self.model.add(new)
             self.model.queue(new)
             self.samples[new.id] = self.samples[a.id]
 
@@ -307,5 +259,5 @@ class Users(Driver):
         if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
             return
         if refusal is None:
-            self.model.attempts[a.id] = a
+            self.model.add(a)
             self.model.queue(a)

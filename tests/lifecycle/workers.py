@@ -91,6 +91,7 @@ class Workers(Users):
             vars(a).update(saved)
             return "dead"
         assert row is not None
+        self.bench.effects.update({"waits for a turn": 1} if said == "user_busy" else {})
         check(0, row["outcome"] == said, f"claiming {step} gave {row['outcome']}, the model says {said}")
         if said == "claimed" and outcome == "lives":
             claim = Claim(a.id, step, a.lease_epoch, number)
