@@ -12,6 +12,8 @@ from tests.database.access.grants import Connection
 from tests.database.access.scene import Scene
 from tests.fixture import Fixture
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def superuser(database: Database) -> Iterator[Connection]:

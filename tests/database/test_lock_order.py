@@ -16,6 +16,8 @@ import pytest
 from tests.database.operations import OPERATIONS, STATES, Operation, Situation, situation
 from tests.fixture import Fixture
 
+pytestmark = pytest.mark.one_postgres
+
 PLACES = (
     "auth.users",
     "consents",

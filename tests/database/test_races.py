@@ -14,6 +14,8 @@ from tests.clusters import Database
 from tests.database.operations import OPERATIONS, STATES, Operation, Situation, situation
 from tests.fixture import Fixture
 
+pytestmark = pytest.mark.one_postgres
+
 # A trigger on each table that waits a moment after each write of a racing session, so that two transactions
 # overlap.
 PAUSES = """

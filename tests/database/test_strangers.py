@@ -9,6 +9,8 @@ from tests.database.access import calls
 from tests.database.access.calls import Connection, Objects
 from tests.fixture import Fixture
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def objects(given: Fixture) -> Objects:
