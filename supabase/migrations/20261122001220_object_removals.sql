@@ -45,7 +45,8 @@ declare
   v_path text;
 begin
   for v_path in
-    update public.voice_samples s set removed_at = now(), transcript = null
+    -- Without its reflection at once: a second update in the transaction that deletes the reflection would wait for the user's row.
+    update public.voice_samples s set removed_at = now(), transcript = null, reflection_id = null
     where s.id = any (p_samples) and s.removed_at is null
       and not exists (
         select from public.voice_clone_attempts a

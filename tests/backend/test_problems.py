@@ -43,6 +43,7 @@ CODES = {
     "DatabaseUnavailable": (503, "database_unavailable"),
     "DatabaseFailed": (503, "database_failed"),
     "StorageUnavailable": (503, "storage_unavailable"),
+    "InspectionUnavailable": (503, "inspection_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
 }
 ROUTER_ERROR = "RouterError"  # it has the status of what it wraps

@@ -200,7 +200,7 @@ async def test_a_provider_that_is_away_meanwhile_is_asked_again(
     product.providers.fault("elevenlabs", "get", "reset", times=2)
     await product.start("consumers")
     ready = "select * from public.voice_clone_attempts where id = %s and status = 'ready'"
-    assert (await product.until(ready, attempt_id))["process_count"] == 3
+    assert (await product.until(ready, attempt_id))["process_count"] == 1, "an outage counts no try"
 
 
 @pytest.mark.parametrize("what", ["worker", "postgres"])

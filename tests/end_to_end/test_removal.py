@@ -102,7 +102,7 @@ async def test_a_deleted_user_leaves_nothing_but_the_record(ada: Person, prepare
 
 
 async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prepared: bytes) -> None:
-    await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="1")
+    await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="1000")
     await product.start("consumers")
     with product.connect() as connection:
         limits = "update voice_clone.timeouts set value = '1 s' where name = 'slot_wait'"
@@ -110,8 +110,9 @@ async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prep
     async with person(product) as ada:
         first = (await clone_file(ada, prepared, provider="qwen")).json()
         await launchable(ada, first["attempt_id"])
-        limited = "select from voice_clone.slots where provider = 'qwen' and slots = 1"
+        limited = "select from voice_clone.slots where provider = 'qwen' and slots = 1000"
         await product.until(limited)
+        made = len(product.providers.voices("qwen"))
         held = product.row(
             "select count(*) from voice_clone.enrollments where provider = 'qwen'"
             " and status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')"
@@ -125,7 +126,7 @@ async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prep
         assert second.status_code == 202, second.text
         ready = "select from public.voice_clone_attempts where id = %s and status = 'ready'"
         await product.until(ready, second.json()["attempt_id"], seconds=60)
-        assert len(product.providers.voices("qwen")) == 1
+        assert len(product.providers.voices("qwen")) == made
     with product.connect() as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute("update voice_clone.timeouts set value = null where name = 'slot_wait'")
 

@@ -141,5 +141,5 @@ async def test_a_voice_whose_provider_is_not_configured_any_more_is_silent(
         await product.start("service", MODAL_URL="", MODAL_API_KEY="", CARTESIA_API_KEY="")
         spoken = {provider: await speak(ada, voice["voice_id"]) for provider, voice in voices.items()}
         for provider in ("modal", "cartesia"):
-            assert problem(spoken[provider]) == (422, "provider_not_configured")
+            assert problem(spoken[provider]) == (503, "provider_not_configured")
         assert [spoken[provider].status_code for provider in ("pipecat", "local")] == [200, 200]

@@ -340,4 +340,4 @@ class Model:
         if a.status == "verifying" and a.verifying_since + TIMES["verification"] <= self.clock:
             self.reject(a, "verification_timeout")
             return "failed"
-        return "sent"
+        return "sent" if a.until is None else "postponed"  # a renewed lease

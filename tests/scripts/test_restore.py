@@ -141,7 +141,7 @@ def test_the_sweep_sends_again_what_was_awaited_in_the_queues(copy: Fixture) -> 
     with copy.superuser.transaction():
         copy.superuser.execute("update voice_clone.deadlines set sweep_at = now()")
     done = copy.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    assert {row["what"] for row in done} <= {"sent", "postponed", "mirrored"}
+    assert {row["what"] for row in done} <= {"sent", "postponed", "mirrors", "compared"}
     awaited = "select count(*) as count from voice_clone.deadlines"
     assert copy.truth("select count(*) as count from pgmq.q_voice_clone_process")["count"] > 0
     assert copy.truth(awaited)["count"] > 0
