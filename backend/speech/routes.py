@@ -17,7 +17,7 @@ from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
 from backend.web.rate_limits import POLICY, RateLimits
 
-LONGEST_TEXT = 10_000  # characters; a provider may accept less
+LONGEST_TEXT = 50_000  # characters; a provider may accept less, and says so with a code of its own
 
 
 class NewSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
