@@ -45,6 +45,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "a partition of voice_clone.events": {},
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
+    "voice_clone.job_slots": {},
     "voice_clone.legacy_events": {},
     "voice_clone.installation": {},
     "voice_clone.machines": {},
@@ -56,6 +57,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
+    "voice_clone.waiting_jobs": {},
     "a table of a queue": {},
 }
 
