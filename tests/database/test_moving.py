@@ -314,6 +314,13 @@ def test_a_voice_that_is_not_the_callers_is_not_there(given: Fixture, whose: str
         )  # fmt: skip
 
 
+def test_another_is_told_nothing_of_a_voice(given: Fixture) -> None:
+    """Nor that it is at the provider already."""
+    _, attempt = library(given)
+    with refused("VC004"):
+        move(given, attempt, given.user(), "local")
+
+
 def test_a_move_of_the_user_counts_towards_the_day_and_one_of_an_operator_does_not(given: Fixture) -> None:
     user, attempt = library(given)
     with refused("VC008", "too_many_attempts"):
