@@ -51,6 +51,7 @@ EFFECTS = {
     "reports a late voice", "requeues", "fails", "renews",
     "resolves an enrollment as closed", "resolves an enrollment as unknown",
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
+    "moves a voice", "moves a voice beside", "changes over to a voice",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
     "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
     "hands a slot over", "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
