@@ -38,6 +38,11 @@ begin
     end if;
     return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'requeued' end;
   elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.timeout('upload') <= now() then
+    -- Its sample goes with it; where another call has locked that, the next sweep expires the attempt.
+    perform from public.voice_samples s where s.id = a.sample_id for no key update skip locked;
+    if not found then
+      return 'postponed';
+    end if;
     update public.voice_clone_attempts x set status = 'expired' where x.id = a.id;
     return 'expired';
   elsif a.status = 'verifying' and a.verifying_at + voice_clone.timeout('verification') <= now() then
@@ -66,7 +71,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
+-- Sweeps attempts with their mirrors, samples, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
 -- each and no more than 500, and creates the event log's next partitions. An error in a row postpones the row, and stops no
 -- other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -77,6 +82,7 @@ declare
   v_limit int := least(p_limit, 500); -- the rows stay locked until the transaction ends
   v_done text[] := '{}';
   v_enrollments int := 0;
+  v_samples int := 0;
   v_keys int := 0;
   v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_what text;
@@ -103,6 +109,12 @@ begin
     end;
   end loop;
   begin
+    v_samples := voice_clone.sweep_samples(v_limit);
+  exception when others then
+    raise warning 'samples cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
     v_enrollments := voice_clone.sweep_enrollments(v_limit);
   exception when others then
     raise warning 'enrollments cannot be swept: % (%)', sqlerrm, sqlstate;
@@ -127,6 +139,7 @@ begin
   v_done := v_done || array(select 'errors' from voice_clone.sweep_errors s where s.failed_at = now());
   return query
     select d, count(*)::int from unnest(v_done) d group by d
+    union all select 'samples', v_samples where v_samples > 0
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'job_slots', v_slots where v_slots > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;

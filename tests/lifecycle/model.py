@@ -4,7 +4,7 @@ Times are seconds on the model's own clock, which only a wait moves. Every span 
 every wait is whole ticks, so that the real time that a run takes decides nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.lifecycle.job_slots import JobSlots
@@ -17,6 +17,7 @@ from tests.lifecycle.rows import (
     Attempt,
     Consent,
     Enrollment,
+    Sample,
 )
 
 
@@ -31,8 +32,8 @@ class Model:
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
     deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
     requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
-    removed_samples: set[str] = field(default_factory=set)
     jobs: JobSlots = field(default_factory=JobSlots)
+    samples: dict[str, Sample] = field(default_factory=dict)
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""
@@ -40,6 +41,8 @@ class Model:
         self.changes += 1
         for name, value in values.items():
             setattr(a, name, value)
+        if was == "awaiting_upload" and a.status in ("expired", "cancelled"):
+            self.remove_samples([a.sample])
         if a.status != was:
             a.was_ready = a.was_ready or a.status == "ready"
             a.queued_at = self.changes if a.status == "queued" else a.queued_at
@@ -51,6 +54,9 @@ class Model:
             shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
             a.version = max([a.version, *shown])
         a.version += 1
+
+    def remove_samples(self, samples: Iterable[str | None], *, kept: bool = False) -> None:
+        raise NotImplementedError
 
     def of_reflection(self, reflection: str | None) -> Iterator[Attempt]:
         return (a for a in self.attempts.values() if reflection and a.reflection_id == reflection)

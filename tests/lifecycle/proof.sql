@@ -10,7 +10,7 @@ create schema proof;
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
   ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
-  ('public.voices'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('voice_clone.waiting_jobs');
+  ('public.voices'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'), ('voice_clone.waiting_jobs');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'

@@ -54,7 +54,10 @@ EFFECTS = {
     "moves a voice", "moves a voice beside", "changes over to a voice",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
     "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
-    "hands a slot over", "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
+    "hands a slot over",
+    "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
+    "refuses a sample", "gives a sample back",
+    "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
 
@@ -76,13 +79,17 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
         3,
         patch("voice_clone.try_job_slot", "f.job_id is null and f.number <= p_max_jobs", "true"),
     ),
-    "a late inspection queues its upload": (
+    "a late inspection completes its sample": (
         4,
-        patch("voice_clone.require_inspection", "and u.inspection_epoch = p_epoch", ""),
+        patch("voice_clone.require_sample_lease", "and x.lease_epoch = p_epoch", ""),
     ),
     "two calls inspect one upload": (
         4,
-        patch("voice_clone.begin_inspection", "if u.inspected_until > now()", "if false"),
+        patch(
+            "voice_clone.claim_upload",
+            "elsif s.status = 'processing' and s.lease_expires_at > now()",
+            "elsif false",
+        ),
     ),
 }
 

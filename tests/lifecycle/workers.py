@@ -19,14 +19,14 @@ from tests.lifecycle.rows import (
     Enrollment,
     Refusal,
 )
-from tests.lifecycle.users import Users
+from tests.lifecycle.samples import Samples
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
 STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
 QUEUES = {step: queue for queue, step in STEPS.items()}
 
 
-class Workers(Users):
+class Workers(Samples):
     def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
         """The consumer of `voice_cleanup`."""
         raise NotImplementedError
@@ -53,6 +53,8 @@ class Workers(Users):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "voice_samples":
+            self.inspects(subject, number, dies=outcome != "lives")
         elif queue == "object_removal":
             self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
