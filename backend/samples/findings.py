@@ -1,4 +1,4 @@
-"""Findings: why a sample is not accepted, by our own minimum and a provider's limits.
+"""Findings: why a sample is not accepted, and warnings about one that is, by our limits and a provider's.
 
 A finding says what was measured and what is required. The most important one comes first.
 """
@@ -19,6 +19,10 @@ MIN_LOUDNESS_LUFS = -45.0
 MIN_SNR_DB = 10.0
 MAX_CLIPPED_SHARE = 0.005
 MAX_DAMAGED_SHARE = 0.1
+# What passes, and would be better otherwise.
+GOOD_SECONDS = 5.0
+GOOD_SNR_DB = 20.0
+GOOD_CLIPPED_SHARE = 0.001
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -38,6 +42,12 @@ def check(inspection: Inspection, limits: Limits) -> list[Finding]:
         *_length(inspection, limits),
         *_quality(inspection),
     ]
+
+
+def warnings(inspection: Inspection, limits: Limits) -> list[Finding]:
+    """What makes the voice worse, although the sample passes. Nothing that `check` refuses is repeated."""
+    refused = {finding.code for finding in check(inspection, limits)}
+    return [finding for finding in _imperfections(inspection) if finding.code not in refused]
 
 
 def report(inspection: Inspection, limits: Mapping[str, Limits]) -> dict[str, list[Finding]]:
@@ -149,6 +159,35 @@ def _quality(seen: Inspection) -> Iterator[Finding]:
             field="snr_db",
             measured=seen.snr_db,
             required=MIN_SNR_DB,
+        )
+
+
+def _imperfections(seen: Inspection) -> Iterator[Finding]:
+    if MIN_SECONDS <= seen.seconds < GOOD_SECONDS:
+        yield Finding(
+            code="sample_short",
+            message=f"short sample: {below(seen.seconds)} s; a voice sounds closer with {GOOD_SECONDS:g} s "
+            "or more",
+            field="seconds",
+            measured=seen.seconds,
+            required=GOOD_SECONDS,
+        )
+    if seen.clipped_share > GOOD_CLIPPED_SHARE:
+        yield Finding(
+            code="sample_clipped",
+            message=f"some of the sample is clipped: {seen.clipped_share:.1%} of it; record at a lower level",
+            field="clipped_share",
+            measured=seen.clipped_share,
+            required=GOOD_CLIPPED_SHARE,
+        )
+    if seen.snr_db is not None and seen.snr_db < GOOD_SNR_DB:
+        yield Finding(
+            code="sample_noisy",
+            message=f"the sample is noisy: speech is {seen.snr_db:g} dB above the noise, better "
+            f"{GOOD_SNR_DB:g} dB; record in a quieter place",
+            field="snr_db",
+            measured=seen.snr_db,
+            required=GOOD_SNR_DB,
         )
 
 

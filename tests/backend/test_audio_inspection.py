@@ -12,7 +12,7 @@ import pytest
 from backend.audio.decode import MAX_PACKETS, MAX_SAMPLES, open_source
 from backend.audio.inspect import AudioInspector, Inspection
 from backend.providers.base import Limits
-from backend.samples.findings import check, report
+from backend.samples.findings import check, report, warnings
 from backend.sandbox.errors import InputRefused
 from tests import audio_samples as samples
 
@@ -242,6 +242,23 @@ async def test_a_bad_sample_says_what_was_measured_and_what_would_pass(
     found = check(await inspector.inspect(tmp_path / "bad.wav"), LIMITS)
     assert [each.code for each in found][: len(expected)] == expected
     assert words in found[0].message
+
+
+async def test_four_seconds_are_taken_with_a_warning(inspector: AudioInspector, tmp_path: Path) -> None:
+    speech, rate = samples.speech()
+    (tmp_path / "short.wav").write_bytes(samples.wav(speech[: 4 * rate], rate))
+    seen = await inspector.inspect(tmp_path / "short.wav")
+    assert codes(seen) == []
+    assert [(each.code, each.measured, each.required) for each in warnings(seen, LIMITS)] == [
+        ("sample_short", 4.0, 5.0)
+    ]
+
+
+async def test_what_is_refused_is_no_warning(inspector: AudioInspector, tmp_path: Path) -> None:
+    (tmp_path / "clipped.wav").write_bytes(samples.wav(clipped(), samples.speech()[1]))
+    seen = await inspector.inspect(tmp_path / "clipped.wav")
+    assert "sample_clipped" in codes(seen)
+    assert "sample_clipped" not in [each.code for each in warnings(seen, LIMITS)]
 
 
 async def test_a_file_with_holes_is_damaged(inspector: AudioInspector, tmp_path: Path) -> None:
