@@ -22,6 +22,8 @@ from scripts.local.supabase.postgres import (
 from scripts.migrations import MIGRATIONS, ROOT, push_migrations
 
 CACHE = ROOT / ".local" / "cache"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there is one
+NEEDED_BYTES = 8 << 30
 SPEED = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -99,9 +101,17 @@ def forget_old_templates(keep: int = 8) -> None:
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A directory for a cluster. As root, Postgres runs as user nobody, who may not enter tmp_path."""
-    with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as path:
+    """A directory for a cluster. As root, Postgres runs as user nobody, who may not enter tmp_path.
+
+    In memory where there is room: to clone a database takes a tenth of the time that it takes on some disks.
+    """
+    parent = MEMORY if has_room(MEMORY) else None
+    with tempfile.TemporaryDirectory(prefix="likeness-", dir=parent, ignore_cleanup_errors=True) as path:
         yield Path(path)
+
+
+def has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= NEEDED_BYTES
 
 
 @contextmanager
