@@ -73,10 +73,6 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
         3,
         patch("voice_clone.hand_over_job_slot", "if w.job_id is not null", "if false"),
     ),
-    "a job that waits for a slot does not count for its user": (
-        3,
-        patch("voice_clone.try_job_slot", "and w.awaits = 'slot' and w.job_id <> p_job", "and false"),
-    ),
     "more jobs than there are slots": (
         3,
         patch("voice_clone.try_job_slot", "f.job_id is null and f.number <= p_max_jobs", "true"),
