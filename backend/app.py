@@ -36,6 +36,7 @@ from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
 from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
+from backend.samples.sample_routes import UnversionedVoiceSamplesController, VoiceSamplesController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
@@ -67,6 +68,8 @@ ROUTES: list[ControllerRouterHandler] = [
     LegacyController,
     ReflectionsController,
     SpeechController,
+    UnversionedVoiceSamplesController,
+    VoiceSamplesController,
     VoiceCloneController,
     RecoveryController,
     VoicesController,
