@@ -34,7 +34,7 @@ begin
     when v_made.id is not null and voice_clone.is_at(v_made, p_provider, p_region, p_accounts)
       then case when a.is_active and a.reflection_id is not null then 'ready_beside' else 'already_moved' end
     when a.sample_id is null then 'voice_without_sample'
-    when s.measures is null or s.removed_at is not null then 'sample_missing'
+    when s.removed_at is not null then 'sample_missing'
     when not voice_clone.is_consent_valid(s.consent_id, v.user_id, a.reflection_id) then 'consent_required'
     else 'movable' end;
 end
@@ -133,9 +133,10 @@ begin
   if not voice_clone.moves_with_reflection(v, v_reflection, p_switch) then
     v_reflection := null;
   end if;
-  perform from public.voices x where x.id = p_voice for no key update; -- before the deadlines, in the common lock order
+  -- Attempts, the sample, the voice, then the deadlines: the common lock order.
   select s.* into v_sample from public.voice_samples s
-  join public.voice_clone_attempts a on a.sample_id = s.id where a.id = v.attempt_id;
+  join public.voice_clone_attempts a on a.sample_id = s.id where a.id = v.attempt_id for no key update of s;
+  perform from public.voices x where x.id = p_voice for no key update;
   insert into public.voice_clone_attempts (
     id, user_id, reflection_id, sample_id, source, provider, region, moved_from, preview_status)
   values (
