@@ -23,9 +23,7 @@ from backend.context import AppContext
 from backend.database.pool import Database
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
-from backend.lifecycle.internal_routes import STEP_ROUTES, InternalController
 from backend.lifecycle.launch_gate import launch_gates
-from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
@@ -43,6 +41,8 @@ from backend.samples.routes import CloneController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.steps.internal_routes import STEP_ROUTES, InternalController
+from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples

@@ -72,26 +72,30 @@ create trigger voices_refuse_removed before insert on public.voices for each row
 
 -- The voice of an attempt that an enrollment made; what its provider said of it comes from the enrollment.
 create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e voice_clone.enrollments) returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
+begin
   insert into public.voices (
     id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
     a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
-    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
+    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata);
+end
 $$;
 
 -- The voice of an attempt that no enrollment made.
 create function voice_clone.add_custom_voice(a public.voice_clone_attempts) returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
+begin
   insert into public.voices (
     id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id)
   values (
     a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, coalesce(a.account, ''), a.provider_voice_id,
-    a.target_model, 'custom', a.request_id)
+    a.target_model, 'custom', a.request_id);
+end
 $$;
 
 -- The voices that a provider should have, the newest first: those of these accounts, or of all.

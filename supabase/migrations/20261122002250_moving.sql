@@ -34,7 +34,7 @@ begin
     when v_made.id is not null and voice_clone.is_at(v_made, p_provider, p_region, p_accounts)
       then case when a.is_active and a.reflection_id is not null then 'ready_beside' else 'already_moved' end
     when a.sample_id is null then 'voice_without_sample'
-    when s.removed_at is not null then 'sample_missing'
+    when s.status <> 'ready' then 'sample_missing'
     when not voice_clone.is_consent_valid(s.consent_id, v.user_id, a.reflection_id) then 'consent_required'
     else 'movable' end;
 end
@@ -144,7 +144,7 @@ begin
     p_region, p_voice, case when p_preview_required and v_reflection is not null then 'required' else 'not_required' end)
   returning voice_id into v_new;
   return query select * from voice_clone.queue_attempt(
-    p_attempt, p_user, v.name, v.language, v_sample.transcript, null, null, null, null, null, 0);
+    p_attempt, p_user, v.name, v.language, v_sample.transcript, 0);
   update public.voices x set moved_to = v_new where x.id = p_voice;
 end
 $$;

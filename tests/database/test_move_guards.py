@@ -52,7 +52,7 @@ GUARDS: dict[str, tuple[str, str, str, Check]] = {
     ),
     "of a sample that was removed": (
         STANDING,
-        "when s.removed_at is not null",
+        "when s.status <> 'ready'",
         "when false",
         moving.test_a_voice_whose_sample_was_removed_cannot_be_moved,
     ),

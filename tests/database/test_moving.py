@@ -251,7 +251,7 @@ def test_a_custom_use_of_an_own_voice_is_moved_with_its_sample(given: Fixture) -
 def test_a_voice_whose_sample_was_removed_cannot_be_moved(given: Fixture) -> None:
     user, attempt = library(given)
     sample = given.attempt(attempt)["sample_id"]
-    update = "update public.voice_samples set removed_at = now() where id = %s"
+    update = "update public.voice_samples set status = 'removed', removed_at = now() where id = %s"
     given.superuser.execute(update, (sample,))
     with refused("VC007", "sample_missing"):
         move(given, attempt, user)

@@ -9,7 +9,7 @@ from tests.lifecycle.checks import Step
 from tests.lifecycle.driver import MOST, WORKERS
 from tests.lifecycle.moves import other_provider
 from tests.lifecycle.quiescence import Quiescence
-from tests.lifecycle.rows import USER_CAP, Attempt
+from tests.lifecycle.rows import MOST_JOBS, USER_CAP, Attempt
 from tests.lifecycle.users import Action
 
 OUTCOMES = ["lives"] * 8 + ["dies before the commit", "dies after the commit"]
@@ -117,10 +117,12 @@ class Lifecycle(Quiescence):
         claims.remove(claim)
 
     def claims_more_than_the_cap(self, worker: str) -> None:
-        """All that one user has waiting, one after the other."""
+        """All that one user has waiting, one after the other, and then all of the other users."""
         user = self.bench.users[0]
-        waiting = [a for a in self.model.attempts.values() if a.user_id == user and a.status == "queued"]
-        for a in waiting[: USER_CAP + 1]:
+        waiting = [a for a in self.model.attempts.values() if a.status == "queued"]
+        own = [a for a in waiting if a.user_id == user]
+        others = [a for a in waiting if a.user_id != user]
+        for a in own[: USER_CAP + 1] + others[:MOST_JOBS]:
             self.claim(worker, a, "process", None, outcome="lives")
             self.verify_invariants()
 

@@ -81,7 +81,7 @@ class Moves(Uploads):
             return "move_in_progress"
         if made is not None and model.voices.get(made.id) is False and made.provider == target:
             return "ready_beside" if old.is_active and old.reflection_id else "already_moved"
-        if old.sample is None or old.sample in model.removed_samples:
+        if old.sample is None or model.samples[old.sample].status == "removed":
             return "sample_missing"
         return "movable" if self.is_covered(old, old.reflection_id) else "consent_required"
 
