@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from backend.audio.inspect import PREPARED_RATE, Inspection
 from backend.providers.base import Limits, VoiceProvider
-from backend.samples.findings import (
+from backend.samples.refusals import (
     MAX_CLIPPED_SHARE,
     MIN_LOUDNESS_LUFS,
     MIN_SAMPLE_RATE,
