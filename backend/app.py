@@ -40,6 +40,7 @@ from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
+from backend.speech.job_routes import SpeechJobsController
 from backend.speech.routes import SpeechController
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
@@ -67,6 +68,7 @@ ROUTES: list[ControllerRouterHandler] = [
     LegacyController,
     ReflectionsController,
     SpeechController,
+    SpeechJobsController,
     VoiceCloneController,
     RecoveryController,
     VoicesController,

@@ -14,7 +14,8 @@ insert into voice_clone.machines (name, position, title) values
   ('status', 1, '`status`, of an attempt'),
   ('runtime', 2, '`runtime_status`, of a ready attempt of a reflection'),
   ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
-  ('enrollment', 4, '`status`, of an enrollment');
+  ('enrollment', 4, '`status`, of an enrollment'),
+  ('speech', 5, '`status`, of a speech job');
 
 create table voice_clone.edges (
   machine text not null references voice_clone.machines (name),
@@ -73,7 +74,15 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'closed', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'attached', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
-  ('enrollment', 'removing', 'removed', 'removed', '{}');
+  ('enrollment', 'removing', 'removed', 'removed', '{}'),
+
+  ('speech', '', 'queued', 'requested', '{speech_jobs}'),
+  ('speech', 'queued', 'processing', 'claimed', '{}'),
+  ('speech', 'queued', 'failed', 'failed', '{}'),
+  ('speech', 'processing', 'queued', 'requeued', '{speech_jobs}'),
+  ('speech', 'processing', 'succeeded', 'spoken', '{}'),
+  ('speech', 'processing', 'failed', 'failed', '{}'),
+  ('speech', 'failed', 'queued', 'retried', '{speech_jobs}');
 
 -- The edge of a transition, or VC001.
 create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges

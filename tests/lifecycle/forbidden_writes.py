@@ -4,8 +4,8 @@ from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
-from tests.lifecycle.cleanups import Cleanups
 from tests.lifecycle.rows import OPEN, Refusal
+from tests.lifecycle.speeches import Speeches
 from tests.lifecycle.users import Action
 
 AS_CLIENT: LiteralString = """
@@ -19,12 +19,13 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
     "update public.reflections set voice = '{}'",
     "delete from public.voice_consents",
     "update public.voices set deleted_at = null",
+    "update public.speech_jobs set status = 'succeeded'",
     "insert into public.voice_samples select * from public.voice_samples",
     "select voice_clone.mirror_reflections('{}')",
 )
 
 
-class ForbiddenWrites(Cleanups):
+class ForbiddenWrites(Speeches):
     def forbidden_writes(self) -> list[Action]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
         found: list[Action] = [

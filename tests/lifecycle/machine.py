@@ -96,6 +96,8 @@ class Lifecycle(Quiescence):
             actions += [self.is_verified_outside]
         if self.cleanups:
             actions += [self.ends_a_cleanup] * 3
+        if self.speaking:
+            actions += [self.ends_a_speech] * 4 + [self.renews_a_speech]
         return actions
 
     def is_given_up_midway(self, worker: str, pick: int) -> None:

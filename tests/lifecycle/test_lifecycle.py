@@ -53,6 +53,7 @@ EFFECTS = {
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
     "is refused one upload more", "has made enough for a day", "waits for a turn", "sends the next turn",
+    "requests a speech", "claims a speech", "speaks", "requeues a speech", "deletes a speech",
     "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 

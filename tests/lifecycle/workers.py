@@ -19,6 +19,10 @@ class Workers(Users):
         """The consumer of `voice_cleanup`."""
         raise NotImplementedError
 
+    def claims_a_speech(self, worker: str, id_: str, number: int, outcome: str) -> None:
+        """The consumer of `speech_jobs`."""
+        raise NotImplementedError
+
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """The consumer of `voice_clone_verify`."""
         raise NotImplementedError
@@ -41,6 +45,8 @@ class Workers(Users):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "speech_jobs":
+            self.claims_a_speech(worker, subject, number, outcome)
         elif queue == "object_removal":
             self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
