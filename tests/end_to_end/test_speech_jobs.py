@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -140,8 +141,21 @@ async def test_the_same_key_is_the_same_job(ada: Person, prepared: bytes) -> Non
     assert len((await answer(ada, "GET", CLONE)).json()) == 1
 
 
-async def test_a_speech_that_is_refused_fails_and_is_retried(ada: Person, prepared: bytes) -> None:
-    sample = await ready_sample(ada, prepared, "elevenlabs")
+async def test_a_speech_that_is_refused_fails_and_is_retried(product: Product, prepared: bytes) -> None:
+    service = await product.start("service", LEASE_SECONDS="30", ENROLLMENT_SETTLE_SECONDS="60")
+    await product.start("consumers")
+    async with person(product) as ada:
+        request_id = await fail_and_retry(ada, await ready_sample(ada, prepared, "elevenlabs"))
+    lines = [
+        msgspec.json.decode(line) for line in service.output().splitlines() if "inference_failed" in line
+    ]
+    (line,) = [line for line in lines if line["event"] == "inference_failed"]
+    told = (line["provider"], line["provider_request_id"], line["reason"])
+    assert told == ("elevenlabs", request_id, "provider_rejected")
+
+
+async def fail_and_retry(ada: Person, sample: str) -> str:
+    """The request id of the provider's call that failed."""
     providers = ada.product.providers
     providers.fault("elevenlabs", "speech", "error", status=400, code="odd")
     job = await request(ada, sample, provider="elevenlabs")
@@ -156,9 +170,11 @@ async def test_a_speech_that_is_refused_fails_and_is_retried(ada: Person, prepar
     assert spoken == {"elevenlabs"}, "no other voice answered"
     retried = await answer(ada, "POST", f"{CLONE}/{job}/retry")
     assert (retried.status_code, retried.json()) == (202, {"jobId": job})
+    request_id = shown["error"]["providerRequestId"]
     shown = await until_ended(ada, job)
     assert (shown["status"], shown["error"], shown["retryCount"]) == ("succeeded", None, 1)
     await download(ada, job)
+    return request_id
 
 
 async def test_an_attempt_that_fails_fails_its_job_with_its_words(ada: Person, prepared: bytes) -> None:
