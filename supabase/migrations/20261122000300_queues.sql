@@ -89,6 +89,7 @@ from (values
   ('voice_preview', 'render the clip that the owner must hear'),
   ('voice_cleanup', 'remove orphans at the provider'),
   ('speech_jobs', 'speak a text with the voice of a sample'),
+  ('voice_samples', 'inspect a sample and prepare it for the providers'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);
 

@@ -67,7 +67,7 @@ begin
   select * into s from public.voice_samples x where x.id = p_sample and x.user_id = p_user and x.removed_at is null;
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sampleId"}';
-  elsif s.measures is null then
+  elsif s.status <> 'ready' then
     raise exception 'this sample is not ready'
       using errcode = 'VC007', detail = '{"code": "sample_not_ready", "field": "sampleId"}',
             hint = 'Wait until its status is ready.';

@@ -30,7 +30,7 @@ MUTANTS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
         jobs.test_a_deleted_voice_is_not_used_again,
     ),
     "a sample that was not inspected": (
-        patch("voice_clone.request_speech", "s.measures is null", "false"),
+        patch("voice_clone.request_speech", "s.status <> 'ready'", "false"),
         jobs.test_a_sample_that_is_missing_or_not_ready_is_refused,
     ),
     "any number of open jobs": (

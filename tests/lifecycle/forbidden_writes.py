@@ -4,7 +4,7 @@ from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
-from tests.lifecycle.rows import OPEN, Refusal
+from tests.lifecycle.rows import OPEN, Attempt, Refusal
 from tests.lifecycle.speeches import Speeches
 from tests.lifecycle.users import Action
 
@@ -20,7 +20,9 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
     "delete from public.voice_consents",
     "update public.voices set deleted_at = null",
     "update public.speech_jobs set status = 'succeeded'",
-    "insert into public.voice_samples select * from public.voice_samples",
+    "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
+    " select user_id, consent_id, path || 'x', content_type, bytes from public.voice_samples",
+    "update public.voice_samples set status = 'ready'",
     "select voice_clone.mirror_reflections('{}')",
 )
 
@@ -53,6 +55,11 @@ class ForbiddenWrites(Speeches):
         if not waiting and (opened := self.open(list(self.model.reflections).index(reflection), "good")):
             waiting = [opened]
             self.verify_invariants()
+        if waiting and not self.is_ready(waiting[0]):
+            if (inspection := self.begins_an_inspection(waiting[0])) is None:
+                return
+            self.completes(inspection)
+            self.verify_invariants()
         if waiting:
             self.call(
                 "activates a second attempt",
@@ -60,6 +67,9 @@ class ForbiddenWrites(Speeches):
                 " where id = %(id)s",
                 Refusal("23505", 1), forced=True, id=waiting[0].id,
             )  # fmt: skip
+
+    def is_ready(self, a: Attempt) -> bool:
+        return self.model.samples[a.sample or ""].status == "ready"
 
     def takes_no_edge(self, pick: int) -> None:
         attempts = list(self.model.attempts.values())

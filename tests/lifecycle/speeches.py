@@ -47,7 +47,7 @@ class Speeches(Cleanups):
         self.call_for_voice("requests a speech", REQUEST, self.refusal_of(old, known), j, old, known)
 
     def refusal_of(self, old: Attempt, known: set[str]) -> Refusal | None:
-        if old.sample in self.model.removed_samples:
+        if self.model.samples[old.sample or ""].status != "ready":
             return NOT_THERE
         assert old.consent is not None
         covered = known or self.model.covers(old.consent, old.user_id or "", None)

@@ -132,7 +132,7 @@ class Storm:
     async def queue_and_disrupt(self, attempts: int, disruptions: int) -> None:
         """Half of the attempts at once, the others between the disruptions; one in ten supersedes another.
 
-        Users request speech, and one of them acts, before each disruption. What follows is found by `done` and
+        Users request speech, and one of them acts, before each disruption. What follows is in `done` and in
         the event log.
         """
         await self.control("POST", "/faults", [

@@ -22,12 +22,21 @@ UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
 REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
 CALLS: list[tuple[str, str, str, str]] = [
     ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
     ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
-    ("voice_clone.begin_inspection", "%(upload)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(consent)s, {ADD}", "rows", "VC003"),
+    ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(bound_consent)s, {ADD}", "rows", "VC003"),
+    ("voice_clone.add_sample", f"%(sent)s, %(user)s, %(my_consent)s, {ADD}", "rows", "23505"),
+    ("voice_clone.add_sample",  # so many that only another user's samples would be too many
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, 5", "rows", "other rows"),
+    ("voice_clone.add_sample",
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, null, 5", "rows", "other rows"),
+    ("voice_clone.check_sample", "%(user)s, %(consent)s, 5, 5", "rows", "VC003"),
+    ("voice_clone.claim_upload", "%(upload)s, %(user)s, 'w'", "rows", "VC004"),
     ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'pending', ''", "VC007", "rows"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'answered', ''", "rows", "other rows"),
@@ -38,11 +47,16 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.complete_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.consent_for", "%(user)s, %(reflection)s", "rows", "other rows"),
     ("voice_clone.delete_speech_job", "%(job)s, %(user)s", "True", "False"),
+    ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.may_start_speech_job", "%(user)s, %(job)s, 1", "True", "True"),
+    ("voice_clone.move_voice",
+     "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
+    ("voice_clone.move_voice",
+     "gen_random_uuid(), %(voice)s, %(user)s, 'local', '', '{here}', false, true", "VC007", "VC004"),
     ("voice_clone.open_attempt",
      f"gen_random_uuid(), %(user)s, %(my_consent)s, %(reflection)s, {UPLOAD}", "rows", "VC004"),
     ("voice_clone.open_attempt",
@@ -50,8 +64,8 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.open_attempt",  # so many in a day that only another user's attempts would be too many
      f"gen_random_uuid(), %(user)s, %(my_consent)s, null, {UPLOAD}, 20", "rows", "other rows"),
     ("voice_clone.queue_attempt",
-     "%(upload)s, %(user)s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}', 'p.wav', 2000, 0",
-     "rows", "VC004"),
+     "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
+    ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.request_speech",
@@ -80,8 +94,6 @@ CALLS: list[tuple[str, str, str, str]] = [
 EFFECTS: list[tuple[str, str]] = [
     ("voice_clone.make_room_for_upload(%(crowd)s)",
      "select status = 'awaiting_upload' from public.voice_clone_attempts where id = %(upload)s"),
-    ("voice_clone.send_next_turn(%(crowd)s, %(upload)s)",
-     "select not exists (select from pgmq.q_voice_clone_process where message ->> 'id' = %(waiting)s::text)"),
     ("voice_clone.send_next_speech_job(%(crowd)s, %(upload)s)",
      "select not exists (select from pgmq.q_speech_jobs where message ->> 'id' = %(job)s::text)"),
 ]  # fmt: skip
@@ -104,6 +116,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.restore_attempt, 2": LOCKED,
     "voice_clone.reset_attempt, 1": LOCKED,
     "voice_clone.start_session, 1": LOCKED,
+    "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 9)},
@@ -165,10 +178,14 @@ class Objects:
         given.one("select * from voice_clone.revoke_consent(%s, %s)", revoked, user)
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 86400, 1)", user)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
+        upload, prepared = given.open(user, None), given.open(user, None)
+        given.prepare(prepared, user)
         return {
+            "prepared": prepared, "sent": given.add_sample(user),
+            "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
-            "upload": given.open(user, None), "waiting": given.queued(user, None),
             **self.speech_jobs(given),
+            "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 
     def speech_jobs(self, given: Fixture) -> dict[str, UUID]:
@@ -187,6 +204,8 @@ class Objects:
         for attempt in attempts[:20]:
             job = given.one(REQUEST, uuid4(), user, given.attempt(attempt)["sample_id"])
             given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", job["id"])
+        for _ in range(6):
+            given.add_sample(user)
         with suppress(psycopg.Error):
             while True:
                 given.open(user, None)
