@@ -179,7 +179,7 @@ select * from voice_clone.use_custom_voice(
 -- claim_speech_job --
 -- the claim and what there is to speak, one round trip
 select c.*, to_jsonb(w) as work
-from voice_clone.claim_speech_job(%(job)s, %(worker)s, %(lease)s, %(user_cap)s) c
+from voice_clone.claim_speech_job(%(job)s, %(worker)s, %(lease)s, %(user_cap)s, %(max_jobs)s) c
 left join lateral voice_clone.claimed_speech(%(job)s) w on c.outcome = 'claimed'
 
 -- renew_speech --

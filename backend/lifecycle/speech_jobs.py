@@ -96,7 +96,8 @@ async def claimed_job(
     """The claimed job, its lease renewed until the block ends; or the outcome without a claim."""
     settings = context.settings.attempts
     lease = settings.lease_seconds
-    parameters = {"job": job_id, "worker": WORKER_ID, "lease": lease, "user_cap": settings.max_jobs_per_user}
+    caps = {"user_cap": settings.max_jobs_per_user, "max_jobs": settings.max_jobs}
+    parameters = {"job": job_id, "worker": WORKER_ID, "lease": lease, **caps}
     claim = await context.database.fetch_one(queries.claim_speech_job, parameters, row=SpeechClaim)
     if claim is None or claim.lease_epoch is None or claim.work is None:
         yield unclaimed(claim)

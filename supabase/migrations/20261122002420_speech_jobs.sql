@@ -157,7 +157,9 @@ create function voice_clone.send_speech_job(j public.speech_jobs) returns boolea
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if j.status <> 'queued' or voice_clone.is_long_wait(j.not_before) or not voice_clone.has_outcome(j.attempt_id) then
+  if j.status <> 'queued' or voice_clone.is_long_wait(j.not_before) or not voice_clone.has_outcome(j.attempt_id)
+    or voice_clone.is_waiting_job(j.id)
+  then
     return false;
   end if;
   perform pgmq.send('speech_jobs', voice_clone.queue_message('speech_jobs', j.id, j.version, null),

@@ -1,47 +1,20 @@
 -- Speaking: who may write a speech job now, and how its work ends. Each claim raises the epoch; a write with an older one is refused.
 
--- Whether a job of this user may start. One over the cap is not claimed, and its message is done: it waits without a cost until
--- a job of the user ends (send_next_speech_job).
-create function voice_clone.may_start_speech_job(p_user uuid, p_job uuid, p_user_cap int) returns boolean
+-- The job has ended, or waits no more: its slot goes to the next (job_slots.sql).
+create function voice_clone.release_speech_slot() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform pg_advisory_xact_lock(hashtextextended('speak:' || p_user::text, 0));
-  return p_user_cap > (
-    select count(*) from public.speech_jobs j
-    where j.user_id = p_user and j.status = 'processing' and j.lease_expires_at > now() and j.id <> p_job);
-end
-$$;
-
--- Sends a message to the oldest job that this user may start now, other than p_except. It may have one already.
-create function voice_clone.send_next_speech_job(p_user uuid, p_except uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  j public.speech_jobs;
-begin
-  select * into j from public.speech_jobs x
-  where x.user_id = p_user and x.status = 'queued' and x.id <> p_except and (x.not_before is null or x.not_before <= now())
-    and voice_clone.has_outcome(x.attempt_id)
-  order by x.created_at, x.id limit 1;
-  if found then
-    perform voice_clone.send_speech_job(j);
-  end if;
-end
-$$;
-
-create function voice_clone.pass_speech_turn() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform voice_clone.send_next_speech_job(old.user_id, old.id);
+  perform voice_clone.release_job_slot(old.id, old.user_id);
   return null;
 end
 $$;
-create trigger speech_jobs_pass_turn after update of status on public.speech_jobs
-  for each row when (old.status = 'processing' and new.status <> 'processing') execute function voice_clone.pass_speech_turn();
-create trigger speech_jobs_pass_deleted_turn after delete on public.speech_jobs
-  for each row when (old.status in ('queued', 'processing')) execute function voice_clone.pass_speech_turn();
+create trigger speech_jobs_release_slot after update of status on public.speech_jobs
+  for each row when (
+    (old.status = 'processing' and new.status <> 'processing') or (old.status = 'queued' and new.status = 'failed'))
+  execute function voice_clone.release_speech_slot();
+create trigger speech_jobs_release_deleted_slot after delete on public.speech_jobs
+  for each row when (old.status in ('queued', 'processing')) execute function voice_clone.release_speech_slot();
 
 -- Queued again, or failed with this error. An outage is not the job's fault: the try is not counted. What the job has leased ends.
 create function voice_clone.requeue_or_fail_speech(
@@ -80,13 +53,15 @@ as $$
 $$;
 
 -- Takes a queued job whose voice is there; also one whose worker's lease ran out, while the budget lasts.
-create function voice_clone.claim_speech_job(p_job uuid, p_lease_owner text, p_lease_seconds int, p_user_cap int)
-returns voice_clone.claim
+create function voice_clone.claim_speech_job(
+  p_job uuid, p_lease_owner text, p_lease_seconds int, p_user_cap int, p_max_jobs int default 50
+) returns voice_clone.claim
 language plpgsql security definer set search_path = ''
 as $$
 declare
   j public.speech_jobs;
   a public.voice_clone_attempts;
+  v_slot text;
 begin
   select * into j from public.speech_jobs x where x.id = p_job for no key update;
   if j.id is null then
@@ -106,14 +81,14 @@ begin
     perform voice_clone.fail_without_voice(p_job, a);
     return ('voice_failed', null, null)::voice_clone.claim;
   end if;
-  -- The place of the job's slot: nothing is written before it is taken.
-  if not voice_clone.may_start_speech_job(j.user_id, j.id, p_user_cap) then
-    return ('user_busy', null, null)::voice_clone.claim;
-  end if;
   if j.status = 'processing' and j.try_count >= j.try_budget then
     perform voice_clone.requeue_or_fail_speech(
       j, 'worker_lost', 'The worker stopped without a result more often than is allowed.', null, 0, false);
     return ('exhausted', null, null)::voice_clone.claim;
+  end if;
+  v_slot := voice_clone.take_job_slot(p_job, j.user_id, 'speech_jobs', null, p_user_cap, p_max_jobs);
+  if v_slot <> 'taken' then
+    return (v_slot, null, null)::voice_clone.claim;
   end if;
   update public.speech_jobs x
   set status = 'processing', try_count = x.try_count + 1, lease_epoch = x.lease_epoch + 1, lease_owner = p_lease_owner,
@@ -121,7 +96,6 @@ begin
       not_before = null, error_code = null, error_message = null, request_id = null
   where x.id = p_job
   returning x.lease_epoch into j.lease_epoch;
-  perform voice_clone.send_next_speech_job(j.user_id, p_job); -- two places may have become free for one message
   return ('claimed', null, j.lease_epoch)::voice_clone.claim;
 end
 $$;
@@ -213,7 +187,7 @@ end
 $$;
 
 grant execute on function
-  voice_clone.claim_speech_job(uuid, text, int, int),
+  voice_clone.claim_speech_job(uuid, text, int, int, int),
   voice_clone.claimed_speech(uuid),
   voice_clone.renew_speech_lease(uuid, int, int),
   voice_clone.complete_speech(uuid, int, text, bigint, bigint),

@@ -97,20 +97,16 @@ MUTANTS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
         ),
         jobs.test_a_worker_that_died_leaves_its_job_to_the_sweep,
     ),
-    "a cap that does not count": (
-        patch("voice_clone.may_start_speech_job", "return p_user_cap >", "return 1000 >"),
+    "a job without a slot": (
+        patch("voice_clone.claim_speech_job", "v_slot <> 'taken'", "false"),
         jobs.test_a_user_speaks_so_many_jobs_at_once_and_the_next_follows,
     ),
-    "the cap of all users": (
-        patch("voice_clone.may_start_speech_job", "j.user_id = p_user and", ""),
+    "a slot that is not released": (
+        run("drop trigger speech_jobs_release_slot on public.speech_jobs"),
         jobs.test_a_user_speaks_so_many_jobs_at_once_and_the_next_follows,
     ),
-    "a turn that is not passed": (
-        run("drop trigger speech_jobs_pass_turn on public.speech_jobs"),
-        jobs.test_a_user_speaks_so_many_jobs_at_once_and_the_next_follows,
-    ),
-    "a turn that goes with a deleted job": (
-        run("drop trigger speech_jobs_pass_deleted_turn on public.speech_jobs"),
+    "a slot that goes with a deleted job": (
+        run("drop trigger speech_jobs_release_deleted_slot on public.speech_jobs"),
         jobs.test_a_user_speaks_so_many_jobs_at_once_and_the_next_follows,
     ),
     "any number of retries": (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tests.lifecycle.removals import RemovalModel
-from tests.lifecycle.rows import BUDGET, LEASE, STEP, TIMES, USER_CAP, Attempt
+from tests.lifecycle.rows import BUDGET, LEASE, STEP, TIMES, Attempt
 from tests.lifecycle.upload_model import UploadModel
 
 MAKING = ("awaiting_upload", "queued", "processing", "verifying")
@@ -62,19 +62,23 @@ class SpeechModel(UploadModel):
             return "awaits_voice"
         if self.voices.get(a.id) is not False:
             codes = {"failed": a.error_code, "expired": "attempt_expired"}
-            j.end("failed", codes.get(a.status, "attempt_cancelled"))
+            self.end_speech(j, "failed", codes.get(a.status, "attempt_cancelled"))
             return "voice_failed"
-        held = [x for x in self.speeches.values() if x is not j and x.user_id == j.user_id
-                and x.status == "processing" and (x.until or 0) > self.clock]  # fmt: skip
-        if len(held) >= USER_CAP:
-            return "user_busy"
         if j.status == "processing" and j.try_count >= BUDGET:
             self.requeue_or_fail_speech(j, "worker_lost", 0)
             return "exhausted"
+        slot = self.jobs.take(j.id, j.user_id or "", self.clock)
+        if slot != "taken":
+            return slot
         j.status, j.lease_owner, j.error_code, j.not_before = "processing", owner, None, None
         j.lease_epoch, j.try_count = j.lease_epoch + 1, j.try_count + 1
         j.since, j.until = self.clock, self.clock + LEASE
         return "claimed"
+
+    def end_speech(self, j: Speech, status: str, code: str | None = None) -> None:
+        if j.status == "processing" or (j.status, status) == ("queued", "failed"):
+            self.jobs.release(j.id)
+        j.end(status, code)
 
     def speaks(self, j: Speech | None, epoch: int) -> bool:
         """Whether the lease of this epoch is still the job's."""
@@ -84,7 +88,7 @@ class SpeechModel(UploadModel):
         since = self.clock if j.waiting_since is None else j.waiting_since
         again = since + TIMES["outage"] > self.clock if is_outage else j.try_count < BUDGET
         waiting = since if is_outage else j.waiting_since
-        j.end("queued" if again else "failed", code)
+        self.end_speech(j, "queued" if again else "failed", code)
         if again:
             j.try_count -= is_outage
             j.waiting_since, j.not_before = waiting, self.clock + delay
@@ -98,7 +102,8 @@ class SpeechModel(UploadModel):
             self.requeue_or_fail_speech(j, "worker_lost" if lost else "deadline_exceeded", 0)
             return "speech_failed" if j.status == "failed" else "speech_requeued"
         if j.status == "queued":
-            return "speech_postponed" if self.attempts[j.attempt_id].status in MAKING else "speech_sent"
+            is_quiet = self.attempts[j.attempt_id].status in MAKING or j.id in self.jobs.waiting
+            return "speech_postponed" if is_quiet else "speech_sent"
         j.is_removed = True
         return "speech_expired"
 
@@ -112,7 +117,7 @@ class SpeechModel(UploadModel):
             if j.attempt_id in ids and not j.is_removed:
                 if j.status in ("queued", "processing"):
                     code = "consent_revoked" if reason == "consent_revoked" else "voice_deleted"
-                    j.end("failed", code)
+                    self.end_speech(j, "failed", code)
                 j.is_removed = True
 
     def erase(self, user: str) -> None:

@@ -1,5 +1,6 @@
 """Speech jobs: requested, claimed, spoken or not, retried, deleted; a worker may be late."""
 
+from copy import deepcopy
 from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
@@ -7,7 +8,7 @@ from backend.speech.jobs import queries as speech
 from tests.lifecycle.checks import check
 from tests.lifecycle.cleanups import Cleanups
 from tests.lifecycle.driver import ARCHIVE, MOST, NO_CONSENT, NOT_THERE, STALE
-from tests.lifecycle.rows import LEASE, SHORT, USER_CAP, Attempt, Refusal
+from tests.lifecycle.rows import LEASE, MOST_JOBS, SHORT, USER_CAP, Attempt, Refusal
 from tests.lifecycle.snapshot import Bench
 from tests.lifecycle.speech_model import Speech
 from tests.lifecycle.users import Action
@@ -18,7 +19,7 @@ REQUEST = (
     "(%(job)s, %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada')"
 )
 RETRY = "select attempt_id::text as attempt from voice_clone.retry_speech(%(job)s, %(user)s, 'Ada')"
-MOST_JOBS = 6
+MOST_SPEECHES = 6
 
 
 class Speeches(Cleanups):
@@ -28,7 +29,7 @@ class Speeches(Cleanups):
 
     def user_steps(self) -> list[Action]:
         moves = super().user_steps()
-        if self.samples and len(self.model.speeches) < MOST_JOBS:
+        if self.samples and len(self.model.speeches) < MOST_SPEECHES:
             moves += [self.requests_a_speech] * 4
         if self.model.speeches:
             moves += [self.deletes_a_speech]
@@ -92,20 +93,22 @@ class Speeches(Cleanups):
         if every:
             j = every[pick % len(every)]
             self.call("deletes a speech", speech.delete_speech_job, job=j.id, user=j.user_id)
+            self.model.jobs.release(j.id)
             del self.model.speeches[j.id]
 
     def claims_a_speech(self, worker: str, id_: str, number: int, outcome: str) -> None:
         """The consumer of `speech_jobs`."""
         j, dies = self.model.speeches.get(id_), outcome == "dies before the commit"
-        saved = dict(vars(j)) if j else {}
+        saved, slots = dict(vars(j)) if j else {}, deepcopy(self.model.jobs)
         said = self.model.claim_speech(j, worker)
         row = self.call(
             "claims a speech", lifecycle.claim_speech_job, crash=dies, job=id_, worker=worker, lease=LEASE,
-            user_cap=USER_CAP,
+            user_cap=USER_CAP, max_jobs=MOST_JOBS,
         )  # fmt: skip
         if dies:
             if j:
                 vars(j).update(saved)
+            self.model.jobs = slots
             return
         assert row is not None
         check(0, row["outcome"] == said, f"claiming a speech gave {row['outcome']}, the model says {said}")
@@ -138,7 +141,9 @@ class Speeches(Cleanups):
         if name == "requeues a speech":
             self.model.requeue_or_fail_speech(j, "x", SHORT, is_outage=is_outage)
         else:
-            j.end("succeeded" if name == "speaks" else "failed", None if name == "speaks" else "x")
+            self.model.end_speech(
+                j, "succeeded" if name == "speaks" else "failed", None if name == "speaks" else "x"
+            )
 
     def renews_a_speech(self, pick: int) -> None:
         id_, epoch, _ = self.speaking[pick % len(self.speaking)]

@@ -52,7 +52,6 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
-    ("voice_clone.may_start_speech_job", "%(user)s, %(job)s, 1", "True", "True"),
     ("voice_clone.move_voice",
      "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
     ("voice_clone.move_voice",
@@ -94,8 +93,6 @@ CALLS: list[tuple[str, str, str, str]] = [
 EFFECTS: list[tuple[str, str]] = [
     ("voice_clone.make_room_for_upload(%(crowd)s)",
      "select status = 'awaiting_upload' from public.voice_clone_attempts where id = %(upload)s"),
-    ("voice_clone.send_next_speech_job(%(crowd)s, %(upload)s)",
-     "select not exists (select from pgmq.q_speech_jobs where message ->> 'id' = %(job)s::text)"),
 ]  # fmt: skip
 # Every upload has lost its slot reservation, and no attempt that waits has a message.
 BEFORE = """
