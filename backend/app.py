@@ -25,6 +25,8 @@ from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
 from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
+from backend.moves.report import report_misplaced_voices
+from backend.moves.routes import MovesController
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -66,6 +68,7 @@ ROUTES: list[ControllerRouterHandler] = [
     HealthController,
     InternalController,
     LegacyController,
+    MovesController,
     ReflectionsController,
     SpeechController,
     UnversionedVoiceSamplesController,
@@ -117,6 +120,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with upstreams, database, hub:
             background.start(report_sandbox())
+            background.start(report_misplaced_voices(context))
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()

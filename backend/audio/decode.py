@@ -4,7 +4,6 @@ Only formats that hold audio themselves are opened: a playlist or a script could
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -16,6 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from msgspec import Struct
 
+from backend.audio.containers import ends_early, has_length, wav_seconds
 from backend.sandbox.errors import InputRefused
 
 DEMUXERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ogg,amr,mov,mp4,matroska,webm"
@@ -38,20 +38,23 @@ CONTENT_TYPES = {
     "mov": "audio/mp4",
     "matroska": "audio/webm",
 }
-PROMISING = frozenset({"flac", "mov"})  # their header holds the true length; others' is guessed or missing
-STREAMED_BYTES = 0x7FFF_0000
+# Whose header holds the true length. That of others is bounded by the file's, guessed or missing.
+PROMISING = frozenset({"flac", "mov", "aiff", "au"})
+COUNTED = frozenset({"wav", "w64", "caf", "ogg"})  # their length is that of the audio which is there
 MAX_CHANNELS = 8
 SAMPLE_RATES = range(4_000, 384_001)
 MAX_SAMPLES = 64_000_000  # of all channels: eleven minutes at 48 kHz in stereo
 MAX_PACKETS = 500_000  # ten minutes at the 2.5 ms of the shortest frames are 240 000
-MAX_CHUNKS = 1_000  # of a WAV file, before its audio
+LARGEST_MP3_FRAME = 1_729  # bytes; a packet that is longer holds what is no MP3
+GAP_SECONDS = 0.5  # between packets: what is missing was not left out by the encoder
 BLOCK_SECONDS = 0.5
 FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
+CUT_OFF = "the file was cut off before its audio can be read; upload the whole file"
 NOT_AUDIO = "this file is not audio that we can read; WAV, MP3, M4A, FLAC, Ogg and WebM pass"
 
 
 class Source(Struct):
-    """An opened file. `samples`, `packets` and `damaged` count what was decoded so far."""
+    """An opened file. `samples` and what follows counts what was decoded so far."""
 
     file: InputContainer
     stream: AudioStream
@@ -61,14 +64,36 @@ class Source(Struct):
     sample_rate: int
     channels: int
     declared_seconds: float | None
+    expected_seconds: float | None  # what will be decoded, where that is known before
+    size: int
+    ends_early: bool
     samples: int = 0
     packets: int = 0
     damaged: int = 0
+    bytes: int = 0  # of the packets
+    foreign_bytes: int = 0  # between the frames of an MP3
+    lost_seconds: float = 0.0  # between packets
+    ended_at: float | None = None  # seconds: the last packet
     cut_short: bool = False  # decoding stopped at the maximum: there may be more
 
     @property
     def seconds(self) -> float:
         return self.samples / self.sample_rate
+
+    @property
+    def damaged_share(self) -> float:
+        """Of the packets, of the time or of the bytes, whichever is most."""
+        lost_seconds = max(self.lost_seconds, self._missing_seconds())
+        lost = lost_seconds / max(lost_seconds + self.seconds, 1e-9)
+        unread = self.size - self.bytes if self.container == "aac" and not self.cut_short else 0
+        foreign = max(self.foreign_bytes, unread) / self.size
+        return max(self.damaged / max(1, self.packets), lost, foreign)
+
+    def _missing_seconds(self) -> float:
+        """What a container holds and could not be read: its pages or clusters are damaged."""
+        whole = self.container in ("ogg", "matroska") and not self.ends_early and not self.cut_short
+        missing = (self.expected_seconds or 0.0) - self.seconds
+        return missing if whole and missing > GAP_SECONDS else 0.0
 
     def blocks(self, max_seconds: float) -> Iterator[np.ndarray]:
         """float32, channels × samples, about half a second each; stops at `max_seconds`."""
@@ -111,7 +136,7 @@ class Source(Struct):
                 return
             if packet is None:
                 return
-            self.packets += 1
+            self._count(packet)
             if self.packets > MAX_PACKETS:
                 raise InputRefused("sample_damaged", "the sample is cut into more packets than a sample has")
             try:
@@ -126,24 +151,40 @@ class Source(Struct):
                     )
                 yield _floats(frame, self.channels)
 
+    def _count(self, packet: av.Packet) -> None:
+        self.packets += 1
+        self.bytes += packet.size
+        if self.container == "mp3":
+            self.foreign_bytes += max(0, packet.size - LARGEST_MP3_FRAME)
+        if packet.pts is None or not packet.duration or packet.time_base is None:
+            return
+        start = float(packet.pts * packet.time_base)
+        gap = 0.0 if self.ended_at is None else start - self.ended_at
+        if gap > GAP_SECONDS:
+            self.lost_seconds += gap
+        self.ended_at = start + float(packet.duration * packet.time_base)
+
 
 @contextmanager
 def open_source(file: BinaryIO) -> Iterator[Source]:
     """Raises InputRefused `invalid_format` for a codec, sample rate or channel count that is not accepted."""
-    if file.seek(0, os.SEEK_END) == 0:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
         raise InputRefused("invalid_format", "the file is empty")
-    declared = wav_seconds(file)
+    early = ends_early(file)
     file.seek(0)
     options = {"protocol_whitelist": "", "format_whitelist": DEMUXERS, "codec_whitelist": DECODERS}
     try:
         container = av.open(file, mode="r", container_options=options)
     except (FFmpegError, ValueError):
+        if early:
+            raise InputRefused("sample_truncated", CUT_OFF) from None
         raise InputRefused("invalid_format", NOT_AUDIO) from None
     with container:
-        yield _source(container, declared)
+        yield _source(container, file, size, early)
 
 
-def _source(container: InputContainer, wav_declares: float | None) -> Source:
+def _source(container: InputContainer, file: BinaryIO, size: int, early: bool) -> Source:
     if not container.streams.audio:
         raise InputRefused("invalid_format", "the file has no audio in it")
     stream = container.streams.audio[0]
@@ -173,37 +214,34 @@ def _source(container: InputContainer, wav_declares: float | None) -> Source:
         content_type=content_type.replace("audio/", "video/") if has_video else content_type,
         sample_rate=rate,
         channels=channels,
-        declared_seconds=_declared_seconds(name, stream, wav_declares),
+        declared_seconds=(declared := _declared_seconds(container, stream, name, file)),
+        expected_seconds=_seconds(stream) if name in COUNTED else declared,
+        size=size,
+        ends_early=early,
     )
 
 
-def _declared_seconds(container: str, stream: AudioStream, wav_declares: float | None) -> float | None:
-    if container == "wav" and stream.codec_context.name.startswith("pcm_"):
-        return wav_declares  # FFmpeg limits the declared duration to the data
-    if container in PROMISING and stream.duration and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None
+def _declared_seconds(
+    container: InputContainer, stream: AudioStream, name: str, file: BinaryIO
+) -> float | None:
+    """FFmpeg reads on where it was: the position of the file is restored."""
+    at = file.tell()
+    try:
+        if name == "wav" and stream.codec_context.name.startswith("pcm_"):
+            return wav_seconds(file)  # FFmpeg limits the declared duration to the data
+        if name in PROMISING or (name == "mp3" and has_length(file, name)):
+            return _seconds(stream)
+        if name == "matroska" and not container.streams.video and has_length(file, name):
+            return container.duration / av.time_base if container.duration else None
+        return None
+    finally:
+        file.seek(at)
 
 
-def wav_seconds(file: BinaryIO) -> float | None:
-    """The seconds of audio that the header of an uncompressed WAV declares.
-
-    None where it is unknown: a header written before the audio declares zero, or 2 GB and more.
-    """
-    bytes_per_second = 0
-    file.seek(12)
-    for _ in range(MAX_CHUNKS):
-        if len(head := file.read(8)) < 8:
-            break
-        name, size = head[:4], int.from_bytes(head[4:], "little")
-        if name == b"data":
-            return size / bytes_per_second if bytes_per_second and 0 < size < STREAMED_BYTES else None
-        end = file.tell() + size + (size & 1)
-        if name == b"fmt " and len(layout := file.read(16)) == 16:
-            _, _, rate, _, width, _ = struct.unpack("<HHIIHH", layout)
-            bytes_per_second = rate * width
-        file.seek(end)
-    return None
+def _seconds(stream: AudioStream) -> float | None:
+    if not stream.duration or stream.time_base is None:
+        return None
+    return float(stream.duration * stream.time_base)
 
 
 def _floats(frame: av.AudioFrame, channels: int) -> np.ndarray:

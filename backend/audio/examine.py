@@ -1,22 +1,35 @@
-"""The job of an audio worker: decode once, and in that pass measure and write the prepared WAV."""
+"""The job of an audio worker: decode once, measure, and write the cleaned sample."""
 
-import contextlib
-import os
-import wave
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import msgspec
 import numpy as np
-import soxr
 
+from backend.audio import denoise, voice_activity
+from backend.audio.channels import ChannelMixer
+from backend.audio.clean import Cleaned, Cut, without_silence, write_clean
 from backend.audio.decode import NOT_AUDIO, Source, open_source
-from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Inspection, InspectionJob
-from backend.audio.measures import LevelMeter, SpeechMeter
+from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Cleaning, Inspection, InspectionJob
+from backend.audio.levels import LevelMeter
+from backend.audio.measures import Measured, SpeechMeter
+from backend.audio.noise import Noise
+from backend.audio.remaining import remaining_snr
+from backend.audio.tracks import TrackSplitter, write_rows
 from backend.sandbox.errors import InputRefused
 
 # A header may count the padding of its encoder, or round.
 TRUNCATED_SECONDS, TRUNCATED_SHARE = 0.25, 0.02
+TOLERATED_SECONDS = 0.1  # over the maximum: what a container adds
+RECORDED, CLEAN = 0, 1  # the tracks
+SUPPRESSED_BELOW_DB = 30.0  # a sample with less noise than that keeps its sound
+COARSE_CODECS = frozenset({"pcm_u8", "pcm_s8"})
+
+
+def load() -> None:
+    """Before the worker gives up its rights, and again after each job."""
+    denoise.load()
+    voice_activity.load()
 
 
 def handle(request: bytes, files: Sequence[BinaryIO]) -> bytes:
@@ -24,74 +37,105 @@ def handle(request: bytes, files: Sequence[BinaryIO]) -> bytes:
     return msgspec.msgpack.encode(examine(*files, max_seconds=job.max_seconds))
 
 
-def examine(original: BinaryIO, prepared: BinaryIO | None = None, *, max_seconds: float) -> Inspection:
-    levels, speech = LevelMeter(), SpeechMeter()
-    written = 0
-    with open_source(original) as source, contextlib.ExitStack() as stack:
-        wav = (
-            stack.enter_context(wave.open(stack.enter_context(buffered(prepared)), "wb"))
-            if prepared
-            else None
-        )
-        if wav is not None:
-            wav.setparams((1, 2, PREPARED_RATE, 0, "NONE", "not compressed"))
-        for samples, last in _mono(source, levels, max_seconds):
-            speech.add(samples, last=last)
-            written += len(samples)
-            if wav is not None:
-                wav.writeframesraw(pcm16(samples))
+def examine(
+    original: BinaryIO, tracks: BinaryIO, prepared: BinaryIO | None = None, *, max_seconds: float
+) -> Inspection:
+    """`tracks` is an empty temporary file."""
+    with open_source(original) as source:
+        if (source.expected_seconds or 0.0) > max_seconds + TOLERATED_SECONDS:
+            raise too_long(source.expected_seconds or 0.0, max_seconds)
+        levels = LevelMeter(source.channels, coarse=source.codec in COARSE_CODECS)
+        mixer = ChannelMixer(source.channels, source.sample_rate)
+        splitter, meter, rows = TrackSplitter(source.sample_rate), SpeechMeter(), 0
+        for samples, last in _mono(source, levels, mixer, max_seconds + TOLERATED_SECONDS):
+            both = splitter.add(samples, last=last)
+            meter.add(both, last=last)
+            write_rows(tracks, both)
+            rows += len(both)
     if not source.samples:
         raise InputRefused("invalid_format", NOT_AUDIO)
-    return _inspection(source, original.seek(0, os.SEEK_END), levels, speech, written)
+    measured = meter.finish()
+    noise = measured.noise(denoised=splitter.can_denoise)
+    suppress = noise is not None and splitter.can_denoise and noise.snr_db < SUPPRESSED_BELOW_DB
+    cut = without_silence(measured.speech.sounds, rows, round(max_seconds * PREPARED_RATE))
+    cleaned = write_clean(tracks, CLEAN if suppress else RECORDED, cut, prepared)
+    snr_after = noise.snr_db if noise else None
+    if noise is not None and suppress:
+        snr_after = remaining_snr(splitter, tracks, measured.speech.frames, noise)
+    return _inspection(
+        source, levels, measured, noise, cut, _cleaning(mixer, cut, cleaned, suppress, snr_after)
+    )
 
 
-def buffered(file: BinaryIO) -> BinaryIO:
-    """Over a descriptor of its own: a raw file may write less than it is given."""
-    return os.fdopen(os.dup(file.fileno()), "wb")
+def too_long(seconds: float, most: float) -> InputRefused:
+    return InputRefused(
+        "sample_too_long",
+        f"sample too long: {seconds:.1f} s, at most {most:g} s",
+        {"seconds": round(seconds, 3), "max_seconds": most},
+    )
 
 
-def pcm16(samples: np.ndarray) -> bytes:
-    return np.clip(np.rint(samples * 32767.0), -32768, 32767).astype("<i2").tobytes()
-
-
-def _mono(source: Source, levels: LevelMeter, max_seconds: float) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks at 24 kHz, each with whether it is the last, which is the rest of the resampler."""
-    resampler = soxr.ResampleStream(source.sample_rate, PREPARED_RATE, 1, dtype="float32")
+def _mono(
+    source: Source, levels: LevelMeter, mixer: ChannelMixer, max_seconds: float
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Blocks, each with whether it is the last."""
     for block in source.blocks(max_seconds):
         levels.add(block)
-        yield resampler.resample_chunk(np.ascontiguousarray(block.mean(axis=0))), False
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True), True
+        yield mixer.add(block), False
+    yield mixer.rest(), True
+
+
+def _cleaning(
+    mixer: ChannelMixer, cut: Cut, cleaned: Cleaned, suppressed: bool, snr_db: float | None
+) -> Cleaning:
+    return Cleaning(
+        noise_suppressed=suppressed,
+        snr_db=_rounded(snr_db),
+        gain_db=round(cleaned.gain_db, 1),
+        loudness_lufs=_rounded(cleaned.lufs),
+        true_peak_dbtp=round(cleaned.true_peak_dbtp, 1),
+        trimmed_start_seconds=round(cut.start / PREPARED_RATE, 2),
+        trimmed_end_seconds=round((cut.of - cut.end) / PREPARED_RATE, 2),
+        dc_offset=round(mixer.dc_offset, 4),
+        inverted_channels=mixer.inverted,
+        dead_channels=mixer.dead,
+    )
 
 
 def _inspection(
-    source: Source, size: int, levels: LevelMeter, meter: SpeechMeter, written: int
+    source: Source, levels: LevelMeter, measured: Measured, noise: Noise | None, cut: Cut, cleaning: Cleaning
 ) -> Inspection:
-    speech, pitch_hz = meter.speech()
-    promised = source.declared_seconds
-    missing = (promised or 0.0) - source.seconds
+    speech, promised = measured.speech, source.declared_seconds
+    # What is missing in the middle is damage; what is missing at the end was cut off.
+    missing = (promised or 0.0) * (1 - source.damaged_share) - source.seconds
+    cut_off = source.ends_early or missing > max(TRUNCATED_SECONDS, TRUNCATED_SHARE * (promised or 0.0))
     return Inspection(
         container=source.container,
         codec=source.codec,
         content_type=source.content_type,
-        bytes=size,
+        bytes=source.size,
         sample_rate=source.sample_rate,
         channels=source.channels,
         seconds=round(source.seconds, 3),
         cut_short=source.cut_short,
         declared_seconds=None if promised is None else round(promised, 3),
-        truncated=not source.cut_short
-        and missing > max(TRUNCATED_SECONDS, TRUNCATED_SHARE * (promised or 0.0)),
-        damaged_share=round(source.damaged / max(1, source.packets), 4),
+        truncated=cut_off and not source.cut_short,
+        damaged_share=round(source.damaged_share, 4),
         voiced_seconds=round(speech.voiced_seconds, 2),
         longest_speech_seconds=round(speech.longest_seconds, 2),
+        other_sound_seconds=round(measured.other_seconds(), 2),
         silence_ratio=round(max(0.0, 1 - speech.voiced_seconds / source.seconds), 3),
         peak_dbfs=round(levels.peak_dbfs, 1),
         clipped_share=round(levels.clipped_share, 5),
-        loudness_lufs=_rounded(meter.loudness()),
-        noise_floor_dbfs=round(speech.noise_floor_db, 1),
-        snr_db=_rounded(speech.snr_db),
-        pitch_hz=_rounded(pitch_hz),
-        prepared_bytes=WAV_HEADER + 2 * written,
+        loudness_lufs=_rounded(measured.loudness_lufs),
+        noise_floor_dbfs=round(measured.noise_floor_db, 1),
+        snr_db=_rounded(noise and noise.snr_db),
+        echo_db=_rounded(noise and noise.echo_db),
+        tonal_noise=measured.tonal_residual,
+        pitch_hz=_rounded(measured.pitch_hz),
+        prepared_seconds=round(cut.count / PREPARED_RATE, 3),
+        prepared_bytes=WAV_HEADER + 2 * cut.count,
+        cleaning=cleaning,
     )
 
 

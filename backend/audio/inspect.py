@@ -1,12 +1,13 @@
-"""Inspection of a sample: its format, its measures and, in the same decoding pass, the prepared WAV."""
+"""Inspection of a sample: its format, its measures and, in the same decoding pass, the cleaned WAV."""
 
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 from msgspec import Struct
@@ -20,8 +21,23 @@ __all__ = ["AudioInspector", "InputRefused", "Inspection"]
 
 PREPARED_RATE = 24_000  # hertz of the prepared WAV: mono, 16-bit
 WAV_HEADER = 44  # bytes
-MAX_SECONDS = 600.0
+MAX_SECONDS = 180.0  # no provider takes more
 WAITING = 3  # inspections of one user, beside the running ones
+
+
+class Cleaning(Struct, frozen=True, kw_only=True):
+    """What was done to the sample. Providers get the result; the original is kept as it was."""
+
+    noise_suppressed: bool
+    snr_db: float | None  # afterwards; None without speech
+    gain_db: float
+    loudness_lufs: float | None  # afterwards, as is the next
+    true_peak_dbtp: float
+    trimmed_start_seconds: float
+    trimmed_end_seconds: float
+    dc_offset: float  # of full scale, in the channel where it is largest; it was removed
+    inverted_channels: int  # turned over before mixing
+    dead_channels: int  # left out
 
 
 class Inspection(Struct, frozen=True, kw_only=True):
@@ -36,22 +52,27 @@ class Inspection(Struct, frozen=True, kw_only=True):
     seconds: float  # decoded; a lower bound when `cut_short`
     cut_short: bool  # decoding stopped at the maximum
     declared_seconds: float | None  # what the header promises, where headers do
-    truncated: bool  # the file ends before that
-    damaged_share: float  # of its packets
+    truncated: bool  # the file ends before that, or inside of a part of its container
+    damaged_share: float  # of its packets, its time or its bytes, whichever is most
     voiced_seconds: float  # of speech, pauses left out
     longest_speech_seconds: float  # pauses up to half a second included
+    other_sound_seconds: float  # as loud as speech, and no voice: music, a siren
     silence_ratio: float
     peak_dbfs: float  # as recorded, as is the next
-    clipped_share: float
+    clipped_share: float  # at whatever level, since a recording may be turned down afterwards
     loudness_lufs: float | None  # None: too quiet or too short to have one
     noise_floor_dbfs: float
-    snr_db: float | None  # None without speech
+    snr_db: float | None  # speech over noise; None without speech
+    echo_db: float | None  # speech over its echo; None where there is none to speak of
+    tonal_noise: bool  # the noise has few tones, such as music or a hum
     pitch_hz: float | None  # median
-    prepared_bytes: int  # of the prepared WAV, written or not
+    prepared_seconds: float  # of the cleaned WAV, written or not, as are the bytes
+    prepared_bytes: int
+    cleaning: Cleaning
 
 
 class InspectionJob(Struct, frozen=True):
-    """A request to a worker: decode the first file, write the prepared WAV into the second if any."""
+    """Of a worker: decode the first file, keep its tracks in the second, clean it into the third."""
 
     max_seconds: float
 
@@ -65,9 +86,9 @@ class AudioInspector:
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = 1 << 28,
         workers: int = 2,
-        wall_seconds: float = 20.0,
-        cpu_seconds: int = 10,
-        memory_bytes: int = 512 << 20,
+        wall_seconds: float = 120.0,
+        cpu_seconds: int = 45,
+        memory_bytes: int = 640 << 20,
     ) -> None:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
@@ -82,21 +103,29 @@ class AudioInspector:
         )
 
     async def inspect(
-        self, original: Path | BinaryIO, *, prepared: Path | BinaryIO | None = None, user: Hashable = None
+        self,
+        original: Path | BinaryIO,
+        *,
+        prepared: Path | BinaryIO | None = None,
+        user: Hashable = None,
+        max_seconds: float | None = None,
     ) -> Inspection:
-        """Decode the file once, up to the maximum of seconds; write the prepared WAV if asked.
+        """Decode the file once, up to `max_seconds`, measure it, and write the cleaned WAV if asked.
 
         Raises InputRefused for a fault of the sample: `invalid_format`, `sample_too_large`, `sample_damaged`,
-        `too_many_samples`. Raises InspectionUnavailable for everything else, and Throttled where `user` has
-        too many inspections. A path named `prepared` is then removed.
+        `sample_truncated`, `too_many_samples`, `sample_too_long` (where the file itself says so).
+        Raises InspectionUnavailable for everything else, and Throttled where `user` has too many inspections.
+        A path named `prepared` is then removed.
         """
+        job = InspectionJob(min(max_seconds or self._max_seconds, self._max_seconds))
         try:
             async with (
                 self._shares.of(user),
                 opened(original, "rb") as source,
+                temporary() as tracks,
                 opened(prepared, "wb") as target,
             ):
-                return await self._inspect(source, target)
+                return await self._inspect(job, source, tracks, target)
         except BaseException as error:
             if isinstance(prepared, Path):
                 with contextlib.suppress(FileNotFoundError):
@@ -105,8 +134,8 @@ class AudioInspector:
                 raise InspectionUnavailable(internal=str(error), failure=kind_of(error)) from error
             raise
 
-    async def _inspect(self, source: BinaryIO | None, target: BinaryIO | None) -> Inspection:
-        files = [each.fileno() for each in (source, target) if each is not None]
+    async def _inspect(self, job: InspectionJob, *opened: BinaryIO | None) -> Inspection:
+        files = [each.fileno() for each in opened if each is not None]
         size = os.fstat(files[0]).st_size
         if size > self._max_bytes:
             raise InputRefused(
@@ -114,7 +143,6 @@ class AudioInspector:
                 f"sample too large: {size} bytes, at most {self._max_bytes}",
                 {"bytes": size, "max_bytes": self._max_bytes},
             )
-        job = InspectionJob(self._max_seconds)
         return msgspec.msgpack.decode(
             await self.pool.run(msgspec.msgpack.encode(job), files), type=Inspection
         )
@@ -128,6 +156,16 @@ def kind_of(error: Exception) -> str:
     if not isinstance(error, WorkerFailure) or error.reason in {Reason.START, Reason.CLOSED}:
         return "outage"
     return "timeout" if error.reason is Reason.DEADLINE else "crash"
+
+
+@asynccontextmanager
+async def temporary() -> AsyncIterator[BinaryIO]:
+    """Without a name, so that nothing is left of it. A worker can make none."""
+    made = await asyncio.to_thread(tempfile.TemporaryFile, buffering=0)
+    try:
+        yield cast(BinaryIO, made)
+    finally:
+        made.close()
 
 
 @asynccontextmanager

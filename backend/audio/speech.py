@@ -1,6 +1,7 @@
-"""Speech detection by level and periodicity of 20 ms frames, and the signal-to-noise ratio.
+"""Speech detection in 20 ms frames: the level says where it begins and ends, a detector of voices what it is.
 
-The level of speech varies and part of it is periodic; the level of a hum, a hiss or silence is constant.
+Without a detector level and periodicity decide: the level of speech varies and part of it is periodic; the
+level of a hum, a hiss or silence is constant. The level also gives a signal-to-noise ratio.
 """
 
 from itertools import pairwise
@@ -15,34 +16,40 @@ ABOVE_NOISE_DB, BELOW_SPEECH_DB, FAINTEST_DB = 3.0, 30.0, -60.0
 CLOSURE = 10  # frames: a stop consonant, inside of speech
 PAUSE = 25  # frames: what continuous speech may pause
 SHORTEST, FEWEST_PERIODIC = 5, 3  # frames of a stretch that is more than a click
+AROUND_VOICE = 10  # frames: consonants that the detector leaves out
 
 
 class Speech(Struct, frozen=True, kw_only=True):
-    """Seconds and decibels (of full scale). `frames` marks the frames that are speech."""
+    """Seconds and decibels (of full scale). `frames` are those of speech, `sounds` all but silence."""
 
     frames: np.ndarray
+    sounds: np.ndarray
     voiced_seconds: float
     longest_seconds: float
-    noise_floor_db: float
     snr_db: float | None  # None without speech
 
 
-def find_speech(power: np.ndarray, periodic: np.ndarray) -> Speech:
-    """Of each frame: mean square, and whether it is periodic."""
+def find_speech(power: np.ndarray, periodic: np.ndarray, voice: np.ndarray | None = None) -> Speech:
+    """Of each frame: mean square, whether it is periodic, and whether a detector takes it for a voice."""
     level = decibels(power)
-    noise = _noise_floor(power)
-    loud = float(np.percentile(level, 95)) if len(level) else LOWEST_DB
+    noise = noise_floor(power)
+    voices = level if voice is None or not voice.any() else level[voice]
+    loud = float(np.percentile(voices, 95)) if len(level) else LOWEST_DB
     threshold = max(noise + ABOVE_NOISE_DB, loud - BELOW_SPEECH_DB, FAINTEST_DB)
-    active = close_gaps(level > threshold, CLOSURE)
-    for start, end in runs(active):
-        if end - start < SHORTEST or np.count_nonzero(periodic[start:end]) < FEWEST_PERIODIC:
-            active[start:end] = False
+    sounds = without_clicks(close_gaps(level > threshold, CLOSURE))
+    if voice is None:
+        active = sounds.copy()
+        for start, end in runs(active):
+            if np.count_nonzero(periodic[start:end]) < FEWEST_PERIODIC:
+                active[start:end] = False
+    else:
+        active = without_clicks(sounds & widened(voice, AROUND_VOICE))
     longest = max((end - start for start, end in runs(close_gaps(active, PAUSE))), default=0)
     return Speech(
         frames=active,
+        sounds=sounds,
         voiced_seconds=int(np.count_nonzero(active)) * FRAME_SECONDS,
         longest_seconds=longest * FRAME_SECONDS,
-        noise_floor_db=noise,
         snr_db=_snr(power[active], noise),
     )
 
@@ -66,7 +73,23 @@ def close_gaps(active: np.ndarray, longest: int) -> np.ndarray:
     return closed
 
 
-def _noise_floor(power: np.ndarray) -> float:
+def without_clicks(active: np.ndarray) -> np.ndarray:
+    kept = active.copy()
+    for start, end in runs(active):
+        if end - start < SHORTEST:
+            kept[start:end] = False
+    return kept
+
+
+def widened(active: np.ndarray, by: int) -> np.ndarray:
+    """Each stretch of True is longer by so many frames, at both ends."""
+    wide = active.copy()
+    for start, end in runs(active):
+        wide[max(0, start - by) : end + by] = True
+    return wide
+
+
+def noise_floor(power: np.ndarray) -> float:
     if not len(power):
         return LOWEST_DB
     quietest = np.sort(power)[: max(1, int(len(power) * NOISE_SHARE))]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from backend.audio.decode import NOT_AUDIO, open_source
-from backend.audio.examine import pcm16
+from backend.audio.pcm import pcm16
 from backend.providers.wav import pcm_wav
 from backend.sandbox.errors import InputRefused
 

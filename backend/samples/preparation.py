@@ -38,6 +38,14 @@ EXTENSIONS = {
     "audio/flac": "flac",
 }
 
+HELP = {
+    "invalid_format": "Save the recording as WAV or MP3.",
+    "sample_truncated": "Upload the whole file.",
+    "sample_damaged": "Save or upload the file again, from the original recording.",
+    "sample_too_long": "Cut the sample.",
+    "too_many_samples": "Save it with 48000 Hz and one channel.",
+}
+
 
 # What our own minimum leaves open: a sample may fit one provider and not another.
 ANY_PROVIDER = Limits(
@@ -116,7 +124,9 @@ async def prepare(
     if size == 0:
         raise InvalidFormat("The file is empty.", field="sample")
     try:
-        inspection = await context.inspector.inspect(original, prepared=wav, user=user_id)
+        inspection = await context.inspector.inspect(
+            original, prepared=wav, user=user_id, max_seconds=limits.max_seconds
+        )
     except InputRefused as error:
         raise from_audio(error) from error
     require_fit(inspection, limits, advice)
@@ -144,7 +154,7 @@ def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # n
             first.message,
             code=first.code,
             field=first.field,
-            help=help,
+            help=f"{first.help} {help}",
             extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
         )
 
@@ -154,4 +164,6 @@ def from_audio(error: InputRefused) -> AppError:
     kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(
         error.code, SampleRefused
     )
-    return kind(error.message, code=error.code, field="sample", extra=error.details)
+    return kind(
+        error.message, code=error.code, field="sample", help=HELP.get(error.code), extra=error.details
+    )

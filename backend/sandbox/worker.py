@@ -1,7 +1,9 @@
 """The worker process: reads requests from its socket one after the other, until the socket closes.
 
-`main(MODULE, MEMORY_BYTES, CPU_SECONDS, PARENT)`, where MODULE has `handle(request, files) -> bytes`. The
-input may be hostile: memory is bounded for the process, CPU time for each request; the rest: restrictions.py.
+`main(MODULE, MEMORY_BYTES, CPU_SECONDS, PARENT)`, where MODULE has `handle(request, files) -> bytes`. It may
+have `load()`, for what takes time: it runs before the restrictions, and after each response, while nobody
+waits. The input may be hostile: memory is bounded for the process, CPU time for each request; the rest:
+restrictions.py.
 """
 
 import contextlib
@@ -35,6 +37,8 @@ def main(module: str, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
     connection = _take_socket()
     handler = import_module(module)
+    load = getattr(handler, "load", lambda: None)
+    load()
     _limit(resource.RLIMIT_AS, memory_bytes)
     _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
@@ -52,6 +56,8 @@ def main(module: str, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
             )
         connection.sendall(HEADER.pack(status, len(response)))
         connection.sendall(response)
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds, for_good=False)
+        load()
 
 
 def _take_socket() -> socket.socket:

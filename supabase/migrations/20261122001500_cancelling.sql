@@ -26,11 +26,13 @@ $$;
 
 -- Locks attempts in the common order, by their ids, and returns those that there are.
 create function voice_clone.lock_attempts(p_attempts uuid[]) returns uuid[]
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select coalesce(array_agg(locked.id), '{}') from (
+begin
+  return (select coalesce(array_agg(locked.id), '{}') from (
     select a.id from public.voice_clone_attempts a where a.id = any (p_attempts) order by a.id for no key update
-  ) locked
+  ) locked);
+end
 $$;
 
 -- Cancels the active attempt of a reflection (all of them when it is deleted or has another owner), or these attempts. The

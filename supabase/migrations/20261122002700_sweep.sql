@@ -62,7 +62,7 @@ begin
     return 'postponed';
   end if;
   update voice_clone.deadlines d set sweep_at = voice_clone.attempt_sweep_at(a, v_lease) where d.attempt_id = a.id;
-  if v_queue is null then -- a lease that was renewed
+  if v_queue is null or voice_clone.is_waiting_job(a.id) then -- a lease that was renewed; or its turn has not come
     return 'postponed';
   end if;
   perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
@@ -84,6 +84,7 @@ declare
   v_enrollments int := 0;
   v_samples int := 0;
   v_keys int := 0;
+  v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_what text;
   v_is_behind boolean;
   r record;
@@ -140,6 +141,7 @@ begin
     select d, count(*)::int from unnest(v_done) d group by d
     union all select 'samples', v_samples where v_samples > 0
     union all select 'enrollments', v_enrollments where v_enrollments > 0
+    union all select 'job_slots', v_slots where v_slots > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

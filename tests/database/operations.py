@@ -72,6 +72,16 @@ OPERATIONS = [
         "retry_elsewhere",
         "gen_random_uuid(), %(reflection)s, %(user)s, %(active)s, 'elsewhere', '', true",
     ),
+    call(
+        "move_voice",
+        "gen_random_uuid(), %(active_voice)s, %(user)s, 'elsewhere', '', '{there}', true, true",
+        "launched",
+    ),
+    call(
+        "move_voice",
+        "gen_random_uuid(), %(kept_voice)s, %(user)s, 'elsewhere', '', '{there}', false, true",
+        name="move_kept_voice",
+    ),
     call("reset_attempt", OWNER),
     call("restore_attempt", OWNER, "failed", "unsynced"),
     call("request_preview", OWNER, "launched"),

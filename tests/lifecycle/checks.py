@@ -56,7 +56,6 @@ class Step:
     lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
-    passed_turns: int = 0  # messages for attempts that waited for a place
     is_acknowledging: bool = False  # consumers ran meanwhile: a message may be sent and acknowledged in it
 
 

@@ -12,9 +12,9 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
+from tests.lifecycle.job_slots import check_job_slots
 from tests.lifecycle.rows import COMPARED, COMPARED_OF_SAMPLES, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
-from tests.lifecycle.turns import turns
 from tests.lifecycle.upload_model import UploadModel
 
 STALE = Refusal("VC002", 4)
@@ -135,8 +135,8 @@ class Driver(RuleBasedStateMachine):
         self.count_effect(before)
         self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
-        turns(before, self.snapshot, self.step)
-        self.bench.effects.update({"sends the next turn": 1} if self.step.passed_turns else {})
+        handed_over = check_job_slots(self.model.jobs, before, self.snapshot, self.step)
+        self.bench.effects.update({"hands a slot over": 1} if handed_over else {})
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
         for a in self.model.attempts.values():

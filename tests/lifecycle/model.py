@@ -7,13 +7,13 @@ every wait is whole ticks, so that the real time that a run takes decides nothin
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tests.lifecycle.job_slots import JobSlots
 from tests.lifecycle.rows import (
     BUDGET,
     LEASE,
     OPEN,
     STEP,
     TIMES,
-    USER_CAP,
     Attempt,
     Consent,
     Enrollment,
@@ -32,6 +32,7 @@ class Model:
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
     deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
     requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
+    jobs: JobSlots = field(default_factory=JobSlots)
     samples: dict[str, Sample] = field(default_factory=dict)
 
     def change(self, a: Attempt, **values: object) -> None:
@@ -46,6 +47,8 @@ class Model:
             a.was_ready = a.was_ready or a.status == "ready"
             a.queued_at = self.changes if a.status == "queued" else a.queued_at
             a.failed_at = self.changes if a.status == "failed" else a.failed_at
+            if was == "processing" or (was, a.status) == ("queued", "cancelled"):
+                self.jobs.release(a.id)
         if a.is_active and not was_active:
             a.activated, a.activated_at = True, self.changes
             shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
@@ -164,16 +167,13 @@ class Model:
             return "busy"
         if a.status == "queued" and (a.not_before or 0) > self.clock and not early:
             return "not_due"
-        held = [
-            x for x in self.attempts.values()
-            if x.user_id == a.user_id and x.status == "processing" and self.is_leased(x)
-        ]  # fmt: skip
-        if len(held) >= USER_CAP:
-            return "user_busy"
         if a.status == "processing":
             self.requeue_or_fail(a, "worker_lost", LEASE)
             if a.status == "failed":
                 return "exhausted"
+        slot = self.jobs.take(a.id, a.user_id or "", self.clock)
+        if slot != "taken":
+            return slot
         return self.take(
             a,
             owner,
@@ -346,4 +346,5 @@ class Model:
         if a.status == "verifying" and a.verifying_since + TIMES["verification"] <= self.clock:
             self.reject(a, "verification_timeout")
             return "failed"
-        return "sent" if a.until is None else "postponed"  # a renewed lease
+        is_quiet = a.until is not None or a.id in self.jobs.waiting  # a renewed lease; or its turn comes
+        return "postponed" if is_quiet else "sent"

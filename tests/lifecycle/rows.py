@@ -9,6 +9,7 @@ STEP = 4500
 DAY = 24 * 60 * 60
 OPEN_UPLOADS = 5
 USER_CAP = 2
+MOST_JOBS = 2
 TIMES = {
     "upload": 20_500,
     "slot_reservation": 4500,

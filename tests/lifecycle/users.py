@@ -7,13 +7,13 @@ from uuid import uuid4
 from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TOO_MANY
+from tests.lifecycle.moves import Moves
 from tests.lifecycle.rows import Attempt, Refusal
-from tests.lifecycle.uploads import Uploads
 
 Action = Callable[[int], None]
 
 
-class Users(Uploads):
+class Users(Moves):
     def sample_steps(self) -> list[Action]:
         raise NotImplementedError
 
@@ -45,6 +45,8 @@ class Users(Uploads):
             )
             moves += [self.launches] * 4 * any(a.is_launchable() for a in active)
             moves += [self.deletes_a_voice] * bool(self.model.voices)
+        if self.model.voices and len(self.model.attempts) < MOST:
+            moves += [self.moves_a_voice] * 3
         if any(a.has_failed() for a in active):
             moves += [self.retries, self.retries_elsewhere] * 2 + [self.asks_for_a_preview]
         if any(self.can_restore(id_) for id_ in self.model.reflections):

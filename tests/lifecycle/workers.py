@@ -1,12 +1,24 @@
 """The workers' actions: each commit is one action, and a worker may die before or after it."""
 
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.rows import LEASE, LONG, OPEN, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
+from tests.lifecycle.rows import (
+    LEASE,
+    LONG,
+    MOST_JOBS,
+    OPEN,
+    SETTLE,
+    SHORT,
+    USER_CAP,
+    Attempt,
+    Enrollment,
+    Refusal,
+)
 from tests.lifecycle.samples import Samples
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
@@ -79,7 +91,7 @@ class Workers(Samples):
             self.claim(worker, a, "process", None, outcome=outcome)
 
     def claim(self, worker: str, a: Attempt, step: str, number: int | None, *, outcome: str) -> str:
-        dies, saved = outcome == "dies before the commit", dict(vars(a))
+        dies, saved, jobs = outcome == "dies before the commit", dict(vars(a)), deepcopy(self.model.jobs)
         early = number is None
         if step == "process":
             said = self.model.claim(a, worker, early=early)
@@ -87,13 +99,15 @@ class Workers(Samples):
             said = self.model.claim_step(a, step, worker)
         row = self.call(
             f"claims {step}", lifecycle.claim if step == "process" else lifecycle.claim_step, crash=dies,
-            attempt=a.id, worker=worker, lease=LEASE, user_cap=USER_CAP, early=early, step=step,
+            attempt=a.id, worker=worker, lease=LEASE, early=early, step=step,
+            user_cap=USER_CAP, max_jobs=MOST_JOBS,
         )  # fmt: skip
         if dies:
             vars(a).update(saved)
+            self.model.jobs = jobs
             return "dead"
         assert row is not None
-        self.bench.effects.update({"waits for a turn": 1} if said == "user_busy" else {})
+        self.bench.effects.update({f"waits: {said}": 1} if said in ("user_busy", "all_busy") else {})
         check(0, row["outcome"] == said, f"claiming {step} gave {row['outcome']}, the model says {said}")
         if said == "claimed" and outcome == "lives":
             claim = Claim(a.id, step, a.lease_epoch, number)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import soxr
 
-from backend.audio.examine import pcm16
+from backend.audio.pcm import pcm16
 from backend.providers.local.jobs import Measure, Speak
 from backend.providers.local.match import say
 from backend.providers.local.measure import SAMPLE_RATE, measure

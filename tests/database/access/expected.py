@@ -13,7 +13,8 @@ def columns(names: str) -> str:
 CLIENT = "authenticated, voice_clone_service"  # the service's login reads with its caller's rights
 ATTEMPT = columns("""
     id user_id reflection_id sample_id voice_id source provider region name language provider_voice_id
-    target_model request_id preview_path status runtime_status preview_status is_active version not_before
+    moved_from target_model request_id preview_path status runtime_status preview_status is_active version
+    not_before
     user_retry_count user_retry_budget error_code error_message cancel_reason
     created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
     cancelled_at synced_at previewed_at
@@ -50,6 +51,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "a partition of voice_clone.events": {},
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
+    "voice_clone.job_slots": {},
     "voice_clone.legacy_events": {},
     "voice_clone.installation": {},
     "voice_clone.machines": {},
@@ -61,6 +63,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
+    "voice_clone.waiting_jobs": {},
     "a table of a queue": {},
 }
 
@@ -113,6 +116,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.launch_gate
         voice_clone.mark_preview
         voice_clone.mark_runtime
+        voice_clone.move_voice
         voice_clone.note_failed_cleanup
         voice_clone.open_attempt
         voice_clone.mirror_reflections
@@ -158,6 +162,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
+        voice_clone.voices_by_place
+        voice_clone.voices_to_move
         voice_clone.wait_for_slot
     """,
 }
