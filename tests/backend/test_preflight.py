@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspect import Cleaning, Inspection
 from backend.providers.base import Limits
 from backend.samples.formats import wav_or_mp3
 from backend.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
@@ -15,6 +15,12 @@ GOOD = Inspection(
     channels=1, seconds=12.0, cut_short=False, declared_seconds=12.0, truncated=False, damaged_share=0.0,
     voiced_seconds=9.0, longest_speech_seconds=4.0, silence_ratio=0.2, peak_dbfs=-3.0, clipped_share=0.0,
     loudness_lufs=-20.0, noise_floor_dbfs=-60.0, snr_db=30.0, pitch_hz=120.0, prepared_bytes=576_044,
+    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, prepared_seconds=11.5,
+    cleaning=Cleaning(
+        noise_suppressed=False, snr_db=30.0, gain_db=2.0, loudness_lufs=-18.0, true_peak_dbtp=-2.0,
+        trimmed_start_seconds=0.2, trimmed_end_seconds=0.3, dc_offset=0.0, inverted_channels=0,
+        dead_channels=0,
+    ),
 )  # fmt: skip
 
 
@@ -42,8 +48,8 @@ def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
     assert found.fits
     assert found.findings == []
     assert [each.measure for each in found.measures] == [
-        "seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs", "snr_db",
-        "clipped_share", "language",
+        "seconds", "prepared_seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs",
+        "snr_db", "clipped_share", "language",
     ]  # fmt: skip
     assert words(found, "seconds") == (True, "12.0 s of audio; 10 to 60 s are taken")
     assert words(found, "snr_db") == (True, "speech 30 dB above the noise; at least 10 dB")
@@ -52,10 +58,11 @@ def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
 
 def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
     for changes, measure in [
-        ({"seconds": 9.96}, "seconds"),
+        ({"seconds": 9.96, "prepared_seconds": 9.9}, "seconds"),
         ({"seconds": 61.0}, "seconds"),
         ({"sample_rate": 4_000}, "sample_rate"),
         ({"prepared_bytes": 20_000_000}, "prepared_bytes"),
+        ({"prepared_seconds": 9.0}, "prepared_seconds"),
         ({"voiced_seconds": 1.0}, "voiced_seconds"),
         ({"loudness_lufs": -50.0}, "loudness_lufs"),
         ({"snr_db": 4.0}, "snr_db"),
@@ -68,8 +75,8 @@ def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
 
 
 def test_another_provider_may_take_what_one_refuses() -> None:
-    assert not seen(seconds=5.0).fits
-    assert seen(seconds=5.0, limits={"min_seconds": 3}).fits
+    assert not seen(seconds=5.0, prepared_seconds=5.0).fits
+    assert seen(seconds=5.0, prepared_seconds=5.0, limits={"min_seconds": 3}).fits
 
 
 def test_the_language_is_a_measure() -> None:
