@@ -23,10 +23,10 @@ from backend.context import AppContext
 from backend.database.pool import Database
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
-from backend.lifecycle.internal_routes import STEP_ROUTES, InternalController
 from backend.lifecycle.launch_gate import launch_gates
-from backend.lifecycle.local_steps import local_queues
 from backend.lifecycle.slots import keep_slots
+from backend.moves.report import report_misplaced_voices
+from backend.moves.routes import MovesController
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -41,6 +41,8 @@ from backend.samples.routes import CloneController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
+from backend.steps.internal_routes import STEP_ROUTES, InternalController
+from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
@@ -65,6 +67,7 @@ ROUTES: list[ControllerRouterHandler] = [
     HealthController,
     InternalController,
     LegacyController,
+    MovesController,
     ReflectionsController,
     SpeechController,
     VoiceCloneController,
@@ -114,6 +117,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with upstreams, database, hub:
             background.start(report_sandbox())
+            background.start(report_misplaced_voices(context))
             keeping = background.start(keep_slots(context))
             yield
             keeping.cancel()

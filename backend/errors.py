@@ -237,6 +237,11 @@ class InspectionUnavailable(Unavailable):
 
     code = "inspection_unavailable"
 
+    def __init__(self, message: str | None = None, *, failure: str = "outage", **details: Any) -> None:
+        """`failure`: `timeout` and `crash` may be the sample's fault; an `outage` is not."""
+        super().__init__(message, **details)
+        self.failure = failure
+
 
 class KeysUnavailable(Unavailable):
     """The keys that tokens are verified with cannot be fetched right now; try again a little later."""

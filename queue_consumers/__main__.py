@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 import uvloop
 
-from backend.lifecycle.queues import QUEUES, LifecycleQueue
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings.sections import SettingsError
+from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.web.logs import configure_logging
 from queue_consumers.http_steps import http_queue, open_client
 from queue_consumers.resident import consume

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from backend.lifecycle.queues import LifecycleQueue
 from backend.settings.database import DatabaseSettings
 from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.queues import QueueSettings
 from backend.settings.sections import Count, Seconds, Section, SettingsError, read_section, url_problems
+from backend.steps.queues import LifecycleQueue
 
 
 class ServiceSettings(Section, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "sweep": "scripts.sweep",
     "schema": "scripts.local.schema",
     "simulator": "scripts.local.simulator.command",
+    "voices": "scripts.voices",
 }
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -97,13 +97,21 @@ class KeptRow(Struct, frozen=True, kw_only=True):
     provider_voice_id: str
 
 
-async def reconcile(settings: Settings) -> Found:
-    """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
-    upstreams = Upstreams()
+def configured_providers(
+    settings: Settings, upstreams: Upstreams
+) -> tuple[LocalProvider, dict[str, VoiceProvider]]:
+    """The embedded provider, and the others by name."""
     storage = Storage(settings.supabase, upstreams.storage)
     local = LocalProvider(StorageProfiles(storage, LOCAL_VOICES))
     reference_voices = StorageProfiles(storage, REFERENCE_VOICES)
     remote = remote_providers(settings.providers, upstreams, StoredSamples(storage), reference_voices)
+    return local, remote
+
+
+async def reconcile(settings: Settings) -> Found:
+    """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
+    upstreams = Upstreams()
+    local, remote = configured_providers(settings, upstreams)
     found = Found(unknown=[], missing=[], elsewhere=[], errors={})
     providers = {local.name: local, **remote}
     async with upstreams, Database(settings.database) as database:

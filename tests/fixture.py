@@ -68,10 +68,50 @@ class Fixture:
         return attempt
 
     def queue(self, attempt: UUID, user: UUID) -> Row:
+        self.prepare(attempt, user)
         return self.one(
-            "select * from voice_clone.queue_attempt"
-            "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, %s, 2000, 0)",
-            attempt, user, f"{user}/{attempt}/prepared.wav",
+            "select * from voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)", attempt, user
+        )
+
+    def claim_upload(self, attempt: UUID, user: UUID) -> Row:
+        return self.one("select * from voice_clone.claim_upload(%s, %s, 'worker')", attempt, user)
+
+    def add_sample(self, user: UUID, *, kept: bool = True, sample: UUID | None = None) -> UUID:
+        """A sample by itself, whose file is not stored yet."""
+        sample = sample or uuid4()
+        self.one(
+            "select * from voice_clone.add_sample"
+            "(%s, %s, %s, null, %s, 'Ada', 'en', 'hello', %s, 'audio/wav', 1000)",
+            sample, user, self.consents.get(user) or self.consent(user), kept,
+            f"{user}/{sample}/sample.wav",
+        )  # fmt: skip
+        return sample
+
+    def pending_sample(self, user: UUID) -> UUID:
+        sample = self.add_sample(user)
+        self.one("select voice_clone.receive_sample(%s, %s)", sample, user)
+        return sample
+
+    def claim_sample(self, sample: UUID, *, inline: bool = False) -> Row:
+        return self.one("select * from voice_clone.claim_sample(%s, 'worker', 2, %s)", sample, inline)
+
+    def ready_sample(self, user: UUID) -> UUID:
+        sample = self.pending_sample(user)
+        self.complete(sample, self.claim_sample(sample)["lease_epoch"], f"{user}/{sample}/prepared.wav")
+        return sample
+
+    def sample(self, sample: UUID) -> Row:
+        return self.truth("select * from public.voice_samples where id = %s", sample)
+
+    def prepare(self, attempt: UUID, user: UUID) -> None:
+        """The sample of an upload: inspected, and ready."""
+        claim = self.claim_upload(attempt, user)
+        self.complete(claim["sample_id"], claim["lease_epoch"], f"{user}/{attempt}/prepared.wav")
+
+    def complete(self, sample: UUID, epoch: int, path: str) -> None:
+        self.one(
+            "select voice_clone.complete_sample(%s, %s, 'audio/wav', 1000, '{}'::jsonb, %s, 2000)",
+            sample, epoch, path,
         )  # fmt: skip
 
     def queued(self, user: UUID, reflection: UUID | None) -> UUID:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from backend.audio.shares import Shares
 from backend.errors import InspectionUnavailable
 from backend.sandbox.errors import InputRefused
-from backend.sandbox.pool import WorkerFailure, WorkerPool
+from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 
 __all__ = ["AudioInspector", "InputRefused", "Inspection"]
 
@@ -89,7 +89,7 @@ class AudioInspector:
         workers: int = 2,
         wall_seconds: float = 120.0,
         cpu_seconds: int = 45,
-        memory_bytes: int = 640 << 20,
+        memory_bytes: int = 1 << 30,
     ) -> None:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
@@ -132,7 +132,7 @@ class AudioInspector:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(prepared)  # at once, also when cancelled
             if isinstance(error, WorkerFailure | OSError):
-                raise InspectionUnavailable(internal=str(error)) from error
+                raise InspectionUnavailable(internal=str(error), failure=kind_of(error)) from error
             raise
 
     async def _inspect(self, job: InspectionJob, *opened: BinaryIO | None) -> Inspection:
@@ -150,6 +150,13 @@ class AudioInspector:
 
     async def aclose(self) -> None:
         await self.pool.aclose()
+
+
+def kind_of(error: Exception) -> str:
+    """What the end of a worker means for the sample; see InspectionUnavailable."""
+    if not isinstance(error, WorkerFailure) or error.reason in {Reason.START, Reason.CLOSED}:
+        return "outage"
+    return "timeout" if error.reason is Reason.DEADLINE else "crash"
 
 
 @asynccontextmanager

@@ -25,8 +25,8 @@ from backend.web.retry_after import MAX_RETRY_AFTER
 T = TypeVar("T")
 queries = load_queries(__file__)
 WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
-# The step is tried later. For not_due and user_busy there is nothing to do: another message is sent when
-# the step is due, or when another step of the same user ends.
+# The step is tried later. For not_due, user_busy and all_busy there is nothing to do: another message is sent
+# when the step is due, or has a slot.
 CLAIMED_LATER = {"busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0

@@ -52,8 +52,9 @@ async def process_attempt(
     context: AppContext, attempt_id: UUID, *, message_id: int | None = None, early: bool = False
 ) -> Outcome:
     """Enroll the attempt's sample. `early`: the caller queued it just now, so `not_before` does not apply."""
-    cap = context.settings.attempts.max_jobs_per_user
-    async with claimed(context, queries.claim, attempt_id, message_id, user_cap=cap, early=early) as step:
+    settings = context.settings.attempts
+    caps = {"user_cap": settings.max_jobs_per_user, "max_jobs": settings.max_jobs}
+    async with claimed(context, queries.claim, attempt_id, message_id, **caps, early=early) as step:
         if not isinstance(step, Step):
             return step
         try:

@@ -18,7 +18,7 @@ select * from voice_clone.attempt_events(%(attempt)s, %(user)s, %(after)s)
 -- claim --
 -- the claim and what there is to do, one round trip
 select c.*, to_jsonb(w) as work
-from voice_clone.claim_attempt(%(attempt)s, %(worker)s, %(lease)s, %(user_cap)s, %(early)s) c
+from voice_clone.claim_attempt(%(attempt)s, %(worker)s, %(lease)s, %(user_cap)s, %(early)s, %(max_jobs)s) c
 left join lateral voice_clone.claimed_work(%(attempt)s) w on c.outcome = 'claimed'
 
 -- claim_step --

@@ -6,7 +6,7 @@ transaction and never retries a create (an unknown outcome is the caller's to re
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -88,9 +88,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     min_sample_rate: int
     min_voiced_seconds: float = 0.0
     languages: frozenset[str] | None = None  # ISO 639-1; None accepts any
-    max_characters: int  # of one synthesis, counted as the provider counts them
+    max_characters: int  # of one synthesis, as `count_characters` counts them
+    max_characters_by_model: Mapping[str, int] = {}  # of the target models that differ
+    count_characters: Callable[[str], int] = len
     slots: int | None = None  # voices an account may hold; None when the plan decides
     listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
+
+    def characters_of(self, target_model: str) -> int:
+        """Of one synthesis with a voice of this target model."""
+        return self.max_characters_by_model.get(target_model, self.max_characters)
 
     def require_language(self, language: str) -> None:
         """Raises InvalidInput where the provider does not speak the language."""

@@ -26,6 +26,10 @@ BY_KIND: dict[ErrorKind, type[AppError]] = {
     ErrorKind.FULL: ProviderRejected,
     ErrorKind.MISCONFIGURED: ProviderRejected,
 }
+MOVE_IT = (
+    "Speak with the voice that `moved_to` of GET /api/voices/{id} names, "
+    "or move this one to a provider that is set up: POST /api/voices/{id}/move."
+)
 OUTAGES = {ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE, ErrorKind.UNKNOWN}
 
 
@@ -43,7 +47,9 @@ def as_speech_error(error: ProviderError) -> AppError:
     if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
         return InvalidInput(error.message, code=error.code, field="text")
     if error.kind is ErrorKind.MISPLACED:
-        return as_app_error(error)
+        problem = as_app_error(error)
+        problem.help = MOVE_IT
+        return problem
     is_outage = error.kind in OUTAGES and error.code != INFERENCE_FAILED.code
     return (ProviderUnavailable if is_outage else InferenceFailed)(
         error.message,

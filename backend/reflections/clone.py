@@ -3,29 +3,19 @@
 from typing import BinaryIO
 from uuid import UUID
 
-from msgspec import structs
-
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
-from backend.errors import Conflict, IllegalTransition
-from backend.lifecycle.attempts import AttemptRow, read_attempt
+from backend.errors import Conflict, InvalidInput
+from backend.lifecycle.attempts import AttemptRow
 from backend.lifecycle.slots import name_alternatives
+from backend.samples.added import NewSample, add_inline, delete_sample
 from backend.samples.inspected import read_inspected
-from backend.samples.preparation import (
-    plain_content_type,
-    prepare,
-    read_whole,
-    require_fit,
-    require_size,
-    sample_path,
-    temporary_file,
-)
-from backend.samples.uploads import NewAttempt, check_opening, open_attempt, queue
+from backend.samples.preparation import plain_content_type, require_fit, require_size
+from backend.samples.uploads import NewAttempt, check_opening
 from backend.samples.voice_details import VoiceDetails
-from backend.storage.buckets import SAMPLE_BUCKET
-from backend.web.idempotency import new_id, once
+from backend.web.idempotency import has_result, new_id, once
 
 queries = load_queries(__file__)
 
@@ -33,23 +23,34 @@ queries = load_queries(__file__)
 async def clone_file(
     context: AppContext, caller: Caller, original: BinaryIO, new: NewAttempt, details: VoiceDetails
 ) -> AttemptRow:
-    """A file in the request: authorised, then inspected, before anything is stored."""
+    """A file in the request: authorised first, then stored and inspected as a sample, then cloned.
+
+    A refused sample leaves nothing behind.
+    """
     content_type = plain_content_type(new.content_type)
     provider = context.choose_provider(new.provider)
     require_size(new.bytes, context.settings.attempts.max_sample_bytes, "sample")
     provider.limits.require_language(details.language)
     await check_opening(context, caller, new)
-    async with temporary_file() as wav:
-        prepared = await prepare(context, original, wav, provider.limits, caller.user_id)
-    attempt_id = new_id()
-    path = sample_path(caller.user_id, attempt_id, content_type)
-    await open_attempt(context, caller, attempt_id, path, structs.replace(new, content_type=content_type))
-    content = await read_whole(original)
-    await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
+    sample_id = new_id()
+    if not has_result():  # else an earlier request with this idempotency key has cloned it
+        opened = NewSample(
+            id=sample_id,
+            user_id=caller.user_id,
+            consent_id=new.consent_id,
+            reflection_id=new.reflection_id,
+            is_kept=False,
+            content_type=content_type,
+            bytes=new.bytes,
+            details=details,
+        )
+        await add_inline(context, opened, original, provider)
+    assert new.reflection_id is not None  # noqa: S101 - of the route's address
     try:
-        return await queue(context, caller.user_id, attempt_id, details, prepared, delay=0)
-    except IllegalTransition:  # an earlier call with the same idempotency key queued it
-        return await read_attempt(context, caller, attempt_id)
+        return await clone_sample(context, caller, new.reflection_id, sample_id, new.provider, details.name)
+    except InvalidInput:  # it does not fit the provider, or its consent was revoked meanwhile
+        await delete_sample(context, caller.user_id, sample_id)
+        raise
 
 
 async def clone_sample(

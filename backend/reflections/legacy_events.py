@@ -5,28 +5,21 @@ as the reason. After an interruption the same event continues from what is store
 """
 
 from typing import Annotated, BinaryIO, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, Struct
 from psycopg.types.json import Jsonb
 
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidFormat, InvalidInput, SampleTooLarge, StorageUnavailable
-from backend.samples.preparation import (
-    PreparedSample,
-    plain_content_type,
-    prepare,
-    prepared_path,
-    read_whole,
-    require_size,
-    sample_path,
-    temporary_file,
-)
-from backend.samples.voice_details import Language, clean_name, clean_transcript
+from backend.samples.added import NewSample, add_inline
+from backend.samples.preparation import plain_content_type, require_size, temporary_file
+from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.storage.buckets import SAMPLE_BUCKET
+from backend.storage.client import ObjectInfo
 
 queries = load_queries(__file__)
 Source = Literal["voice_clone_outbox", "conversation_ended"]
@@ -65,6 +58,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     message: str | None
     attempt_id: UUID | None
     user_id: UUID | None
+    consent_id: UUID | None
     reflection_name: str | None
 
 
@@ -82,7 +76,8 @@ async def take_event(
     if decision.outcome != "received":
         return decision
     try:
-        return await clone_recording(context, decision, msgspec.convert(payload, RecordingRequest))
+        wanted = msgspec.convert(payload, RecordingRequest)
+        return await clone_recording(context, decision, event.reflection_id, wanted)
     except msgspec.ValidationError as error:
         return await refuse(context, decision, InvalidInput(str(error)))
     except (InvalidInput, InvalidFormat, SampleTooLarge) as error:
@@ -94,34 +89,43 @@ async def refuse(context: AppContext, decision: Decision, error: AppError) -> De
     return required(await context.database.fetch_one(queries.refuse, parameters, row=Decision))
 
 
-async def clone_recording(context: AppContext, decision: Decision, wanted: RecordingRequest) -> Decision:
+async def clone_recording(
+    context: AppContext, decision: Decision, reflection_id: UUID, wanted: RecordingRequest
+) -> Decision:
     """Raises InvalidInput, InvalidFormat or SampleTooLarge where the recording, or its name, is unfit."""
     provider = context.choose_provider(wanted.provider)
     name = clean_name(wanted.name or decision.reflection_name or "")
     transcript = clean_transcript(wanted.transcript)
     provider.limits.require_language(wanted.language)
-    async with temporary_file() as original, temporary_file() as wav:
-        await fetch(context, decision, wanted.recording, original)
-        prepared = await prepare(context, original, wav, provider.limits, decision.user_id)
-        paths = await store(context, decision, original, prepared)
+    # A received event has an owner and a consent.
+    assert decision.user_id is not None and decision.consent_id is not None  # noqa: S101, PT018
+    async with temporary_file() as original:
+        found = await fetch(context, decision, wanted.recording, original)
+        new = NewSample(
+            id=uuid4(),
+            user_id=decision.user_id,
+            consent_id=decision.consent_id,
+            reflection_id=reflection_id,
+            is_kept=False,
+            content_type=known_content_type(found.content_type),
+            bytes=found.size,
+            details=VoiceDetails(name=name, language=wanted.language, transcript=transcript),
+        )
+        await add_inline(context, new, original, provider)
     parameters = {
-        **paths,
         "id": decision.id,
+        "sample": new.id,
         "provider": provider.name,
         "region": provider.region or "",
         "name": name,
-        "language": wanted.language,
-        "transcript": transcript,
-        "content_type": prepared.content_type,
-        "bytes": prepared.bytes,
-        "prepared_bytes": len(prepared.wav),
-        "measures": Jsonb(to_builtins(prepared.inspection)),
         "preview_required": context.settings.attempts.preview_required,
     }
     return required(await context.database.fetch_one(queries.accept, parameters, row=Decision))
 
 
-async def fetch(context: AppContext, decision: Decision, recording: Recording, target: BinaryIO) -> None:
+async def fetch(
+    context: AppContext, decision: Decision, recording: Recording, target: BinaryIO
+) -> ObjectInfo:
     """Copy the recording into a file. Refuses a recording of another user."""
     owner, *rest = recording.path.split("/")
     if owner != str(decision.user_id) or not rest or {"", ".", ".."} & set(rest):
@@ -136,22 +140,12 @@ async def fetch(context: AppContext, decision: Decision, recording: Recording, t
     size = await context.storage.download_to(recording.bucket, recording.path, target, most)
     if size != info.size:
         raise StorageUnavailable(internal=f"{size} bytes came of {info.size}")
+    return info
 
 
-async def store(
-    context: AppContext, decision: Decision, original: BinaryIO, prepared: PreparedSample
-) -> dict[str, str]:
-    """Store the recording and its prepared WAV in the sample bucket. The attempt has the event's id."""
-    assert decision.user_id is not None  # noqa: S101 - a received event has an owner
-    content_type = plain_content_type(prepared.content_type)
-    paths = {
-        "path": sample_path(decision.user_id, decision.id, content_type),
-        "prepared_path": prepared_path(decision.user_id, decision.id),
-    }
-    objects = [
-        (paths["path"], await read_whole(original), content_type),
-        (paths["prepared_path"], prepared.wav, "audio/wav"),
-    ]
-    for path, content, content_type in objects:
-        await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
-    return paths
+def known_content_type(content_type: str | None) -> str:
+    """What the copy is stored as; the inspection goes by the content."""
+    try:
+        return plain_content_type(content_type or "")
+    except InvalidFormat:
+        return "audio/wav"

@@ -1,10 +1,10 @@
 """Sample preparation: a sample is inspected by content, checked against the provider's limits, and converted.
 
-A refused sample leaves nothing behind. A sample is refused for what was found in it, and for nothing else:
-what fails on our side is InspectionUnavailable, and the uploaded object stays for the next try.
+A sample is refused for what was found in it, and for nothing else: what fails on our side is
+InspectionUnavailable, and the uploaded object stays for the next try. Files are on disk, never whole in
+memory.
 """
 
-import builtins
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,12 +15,13 @@ from uuid import UUID
 import anyio
 from msgspec import Struct, to_builtins
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspect import MAX_SECONDS, Inspection
 from backend.context import AppContext
 from backend.errors import AppError, InspectionUnavailable, InvalidFormat, SampleRefused, SampleTooLarge
 from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
+from backend.storage.buckets import SAMPLE_BUCKET
 
 # Content types that a client may declare; the real format is detected from the content.
 EXTENSIONS = {
@@ -46,21 +47,29 @@ HELP = {
 }
 
 
+# What our own minimum leaves open: a sample may fit one provider and not another.
+ANY_PROVIDER = Limits(
+    min_seconds=0, max_seconds=MAX_SECONDS, max_bytes=1 << 40, min_sample_rate=0, max_characters=0
+)
+
+
 class PreparedSample(Struct, frozen=True, kw_only=True):
-    """A sample that passed: its measures, and the WAV (24 kHz, mono, 16-bit) a provider gets."""
+    """A sample that passed: its measures, and the size of the WAV (24 kHz, mono, 16-bit) a provider gets."""
 
     inspection: Inspection
     content_type: str  # of the original, by content
     bytes: int  # of the original
-    wav: builtins.bytes
+    wav_bytes: int
 
 
-def sample_path(user_id: UUID, attempt_id: UUID, content_type: str) -> str:
-    return f"{user_id}/{attempt_id}/sample.{EXTENSIONS[content_type]}"
+def sample_path(user_id: UUID, folder: UUID, content_type: str) -> str:
+    """`folder`: the attempt that an upload is opened for, or the sample."""
+    return f"{user_id}/{folder}/sample.{EXTENSIONS[content_type]}"
 
 
-def prepared_path(user_id: UUID, attempt_id: UUID) -> str:
-    return f"{user_id}/{attempt_id}/prepared.wav"
+def prepared_path(path: str) -> str:
+    """Beside the original."""
+    return f"{path.rpartition('/')[0]}/prepared.wav"
 
 
 def plain_content_type(content_type: str) -> str:
@@ -103,7 +112,12 @@ def make_temporary_file() -> BinaryIO:
 
 
 async def prepare(
-    context: AppContext, original: BinaryIO, wav: BinaryIO, limits: Limits, user_id: UUID | None
+    context: AppContext,
+    original: BinaryIO,
+    wav: BinaryIO,
+    limits: Limits,
+    user_id: UUID | None,
+    advice: str,
 ) -> PreparedSample:
     """Inspect and prepare in one decoding; refuse with what was measured and what would pass."""
     size = os.fstat(original.fileno()).st_size
@@ -115,18 +129,20 @@ async def prepare(
         )
     except InputRefused as error:
         raise from_audio(error) from error
-    require_fit(inspection, limits, "Record the sample again and upload it to the same URL.")
+    require_fit(inspection, limits, advice)
     return PreparedSample(
-        inspection=inspection, content_type=inspection.content_type, bytes=size, wav=await read_whole(wav)
+        inspection=inspection,
+        content_type=inspection.content_type,
+        bytes=size,
+        wav_bytes=os.fstat(wav.fileno()).st_size,
     )
 
 
-async def read_whole(file: BinaryIO) -> bytes:
-    def read() -> bytes:
-        file.seek(0)
-        return file.read()
-
-    return await anyio.to_thread.run_sync(read)
+async def store(context: AppContext, file: BinaryIO, path: str, content_type: str) -> None:
+    """Send the file to the bucket of the samples, from the disk. Replaces what an earlier try left there."""
+    with os.fdopen(os.dup(file.fileno()), "rb") as content:  # the HTTP client closes what it was given
+        content.seek(0)
+        await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
 
 
 def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # noqa: A002 - as in AppError

@@ -7,34 +7,67 @@ select voice_id from voice_clone.open_attempt(
 -- queue --
 -- activates and supersedes; the message is delayed, because the caller works inline first
 select * from voice_clone.queue_attempt(
-  %(attempt)s, %(user)s, %(name)s, %(language)s, %(transcript)s, %(content_type)s, %(bytes)s,
-  %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(delay)s, %(inspection)s)
+  %(attempt)s, %(user)s, %(name)s, %(language)s, %(transcript)s, %(delay)s)
 
 -- upload_of_voice --
 -- what finalize needs to know of an upload, by the voice it will become
-select a.id, a.user_id, a.status, a.provider, s.path
-from public.voice_clone_attempts a
-join public.voice_samples s on s.id = a.sample_id
-where a.voice_id = %(voice)s
+select a.id, a.user_id, a.status, a.provider
+from public.voice_clone_attempts a where a.voice_id = %(voice)s
 
 -- measures --
 -- what inspection measured of these samples; under row level security
 select s.id, s.language, s.measures from public.voice_samples s
-where s.id = any(%(samples)s::uuid[]) and s.measures is not null
+where s.id = any(%(samples)s::uuid[]) and s.status = 'ready'
 
 -- check_opening --
 -- what opening an upload requires, before a sample in a request is decoded
 select voice_clone.check_opening(
   %(user)s, %(consent)s, %(reflection)s, %(per_day)s, %(provider)s, %(region)s)
 
--- begin --
--- the epoch of the inspection's lease
-select voice_clone.begin_inspection(%(attempt)s, %(user)s)
+-- claim_upload --
+-- the lease of an upload's sample, and what there is to do; no epoch where the sample is ready
+select 'claimed' as outcome, null::int as retry_after_seconds, c.lease_epoch, to_jsonb(w) as work
+from voice_clone.claim_upload(%(attempt)s, %(user)s, %(worker)s) c
+cross join lateral voice_clone.claimed_sample(c.sample_id) w
+
+-- claim --
+-- the claim and what there is to do, one round trip
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_sample(%(sample)s, %(worker)s, %(user_cap)s, %(inline)s) c
+left join lateral voice_clone.claimed_sample(%(sample)s) w on c.outcome = 'claimed'
 
 -- renew --
--- false where another call has taken over
-select voice_clone.renew_inspection(%(attempt)s, %(epoch)s)
+-- false where another worker has taken over
+select voice_clone.renew_sample(%(sample)s, %(epoch)s)
 
--- end --
--- so that the next call need not wait until the lease is over
-select voice_clone.end_inspection(%(attempt)s, %(epoch)s)
+-- complete --
+-- ready, with its prepared WAV
+select voice_clone.complete_sample(
+  %(sample)s, %(epoch)s, %(content_type)s, %(bytes)s, %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(message)s)
+
+-- refuse --
+-- the sample is at fault
+select voice_clone.refuse_sample(%(sample)s, %(epoch)s, %(code)s, %(error)s, %(measures)s, %(message)s)
+
+-- requeue --
+-- later, or failed where its budget is used
+select voice_clone.requeue_sample(
+  %(sample)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(failure)s, %(message)s)
+
+-- check_sample --
+-- what a new sample requires, before its file is read
+select voice_clone.check_sample(%(user)s, %(consent)s, %(open)s, %(per_day)s)
+
+-- add --
+-- a sample whose file is about to be stored; the same id again is the same sample
+select id, status, path from voice_clone.add_sample(
+  %(sample)s, %(user)s, %(consent)s, %(reflection)s, %(kept)s, %(name)s, %(language)s, %(transcript)s,
+  %(path)s, %(content_type)s, %(bytes)s, %(open)s, %(per_day)s)
+
+-- receive --
+-- its file is stored: the consumer gets a message
+select voice_clone.receive_sample(%(sample)s, %(user)s)
+
+-- delete --
+-- with its files; false where there is none
+select voice_clone.delete_sample(%(sample)s, %(user)s)

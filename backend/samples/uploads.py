@@ -3,48 +3,28 @@
 import asyncio
 from datetime import datetime
 from math import ceil
-from typing import BinaryIO
 from uuid import UUID
 
-from msgspec import Struct, structs, to_builtins
-from psycopg.types.json import Jsonb
+from msgspec import Struct, structs
 
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
-from backend.errors import (
-    Conflict,
-    IllegalTransition,
-    InvalidFormat,
-    NotFound,
-    SampleRefused,
-    SampleTooLarge,
-    StorageUnavailable,
-)
+from backend.errors import Conflict, IllegalTransition, NotFound
 from backend.lifecycle.attempts import AttemptRow, read_attempt
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.slots import name_alternatives
-from backend.samples.inspections import Lease, inspection_lease
-from backend.samples.preparation import (
-    PreparedSample,
-    plain_content_type,
-    prepare,
-    prepared_path,
-    require_size,
-    sample_path,
-    temporary_file,
-)
+from backend.samples.preparation import plain_content_type, require_size, sample_path
+from backend.samples.sample_leases import claimed_upload
+from backend.samples.sample_step import UPLOAD_AGAIN, run
 from backend.samples.voice_details import VoiceDetails
 from backend.storage.buckets import SAMPLE_BUCKET
-from backend.storage.client import ObjectInfo
 from backend.web.background import Background
 from backend.web.idempotency import has_result, new_id, once
 
 queries = load_queries(__file__)
 MESSAGE_MARGIN_SECONDS = 5  # after the wait, before a consumer takes over an inline attempt
-REMOVE_SECONDS = 10.0  # less than the lease of an inspection
-FAULTS_OF_THE_SAMPLE = (InvalidFormat, SampleRefused, SampleTooLarge)
 
 
 class Upload(Struct, frozen=True, kw_only=True):
@@ -54,7 +34,6 @@ class Upload(Struct, frozen=True, kw_only=True):
     user_id: UUID
     status: str
     provider: str
-    path: str
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -169,83 +148,21 @@ async def finalize(
 
 
 async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
-    """Inspect the uploaded object and queue its attempt; a refused object is deleted."""
+    """Run the step of the uploaded sample inline, then queue its attempt; a refused object is deleted."""
     provider = context.choose_provider(upload.provider)
     provider.limits.require_language(details.language)
     async with (
         context.inspector.turns.of(upload.id),
-        inspection_lease(context, upload.id, upload.user_id) as lease,
-        temporary_file() as original,
-        temporary_file() as wav,
+        claimed_upload(context, upload.id, upload.user_id) as step,
     ):
-        found = await find_object(context, upload)
-        try:
-            await download(context, upload, found, original)
-            prepared = await prepare(context, original, wav, provider.limits, upload.user_id)
-        except FAULTS_OF_THE_SAMPLE:
-            await remove_inspected(context, upload, found, lease)
-            raise
-        delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
-        await queue(context, upload.user_id, upload.id, details, prepared, delay, lease)
-
-
-async def find_object(context: AppContext, upload: Upload) -> ObjectInfo:
-    found = await context.storage.info(SAMPLE_BUCKET, upload.path)
-    if found is None:
-        raise Conflict(
-            "Nothing has been uploaded yet.",
-            code="upload_missing",
-            help="PUT the file to the upload_url that /api/clone/upload-url gave, then finalize.",
-        )
-    return found
-
-
-async def download(context: AppContext, upload: Upload, found: ObjectInfo, original: BinaryIO) -> None:
-    most = context.settings.attempts.max_sample_bytes
-    require_size(found.size, most, "sample")
-    size = await context.storage.download_to(SAMPLE_BUCKET, upload.path, original, most)
-    if size != found.size:
-        raise StorageUnavailable(internal=f"{size} bytes came of {found.size}")
-
-
-async def remove_inspected(context: AppContext, upload: Upload, inspected: ObjectInfo, lease: Lease) -> None:
-    """Remove the object that was inspected, and no other: its user may have uploaded another meanwhile.
-
-    Storage deletes by path alone. While the lease holds, no other call removes this object, and nothing can
-    be uploaded to a path that is taken; so what has this version now has it until it is removed here.
-    """
-    async with asyncio.timeout(REMOVE_SECONDS):
-        if not await lease.renew():
-            return
-        present = await context.storage.info(SAMPLE_BUCKET, upload.path)
-        if present == inspected:
-            await context.storage.remove(SAMPLE_BUCKET, [upload.path])
-
-
-async def queue(
-    context: AppContext,
-    user_id: UUID,
-    attempt_id: UUID,
-    details: VoiceDetails,
-    prepared: PreparedSample,
-    delay: int,
-    lease: Lease | None = None,
-) -> AttemptRow:
-    """Store the prepared WAV, then queue the attempt; consumers get its message after `delay` seconds."""
-    path = prepared_path(user_id, attempt_id)
-    await context.storage.upload(SAMPLE_BUCKET, path, prepared.wav, "audio/wav", upsert=True)
-    parameters = {
-        "attempt": attempt_id,
-        "user": user_id,
-        "name": details.name,
-        "language": details.language,
-        "transcript": details.transcript,
-        "content_type": prepared.content_type,
-        "bytes": prepared.bytes,
-        "measures": Jsonb(to_builtins(prepared.inspection)),
-        "prepared_path": path,
-        "prepared_bytes": len(prepared.wav),
-        "delay": delay,
-        "inspection": lease.epoch if lease else None,
-    }
-    return required(await context.database.fetch_one(queries.queue, parameters, row=AttemptRow))
+        if step is not None:
+            await run(step, provider.limits, UPLOAD_AGAIN)
+        parameters = {
+            "attempt": upload.id,
+            "user": upload.user_id,
+            "name": details.name,
+            "language": details.language,
+            "transcript": details.transcript,
+            "delay": ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS,
+        }
+        await context.database.execute(queries.queue, parameters)

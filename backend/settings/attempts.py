@@ -14,6 +14,8 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     max_sample_bytes: Count = field(name="MAX_SAMPLE_BYTES", default=10_485_760)
     lease_seconds: Count = field(name="LEASE_SECONDS", default=60)
     per_day: Annotated[int, Meta(ge=0)] = field(name="ATTEMPTS_PER_DAY", default=100)  # of one user; 0: any
+    # samples that one user sends by themselves; 0: any
+    samples_per_day: Annotated[int, Meta(ge=0)] = field(name="SAMPLES_PER_DAY", default=100)
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 

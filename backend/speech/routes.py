@@ -13,6 +13,7 @@ from backend.database.caller import Caller
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.providers.problems import as_speech_error
+from backend.synthesis.speaking import speak
 from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
 from backend.web.rate_limits import POLICY, RateLimits
@@ -41,6 +42,7 @@ class SpeechController(Controller):
     ) -> Response[bytes]:
         """A WAV file (16-bit PCM, mono), spoken with the model that the voice was made for.
 
+        A text longer than the provider takes is spoken in parts, split at sentences, and joined.
         502 `inference_failed` where the provider cannot speak it, 503 with `Retry-After` while it is down,
         or while another account or region of the provider is set up than the voice's.
         """
@@ -54,7 +56,7 @@ class SpeechController(Controller):
         await limits.use("characters", caller.user_id, len(data.text))
         place = (voice.tts_provider, voice.provider_region, voice.provider_account)
         try:
-            speech = await find_provider(context.providers, *place).synthesize(request)
+            speech = await speak(find_provider(context.providers, *place), request)
         except ProviderError as error:
             # Where it was removed meanwhile, that is why it failed.
             await find_speaking_voice(context, caller, data.voice_id)

@@ -1,14 +1,26 @@
 -- all --
 -- under row level security: the caller's own, newest first
 select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.provider_voice_id, v.provider_target_model,
-  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at
-from public.voices v order by v.created_at desc limit %(limit)s
+  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at,
+  a.moved_from, m.id as moved_to, case when n.id is not null then jsonb_build_object(
+    'attempt_id', n.id, 'provider', n.provider, 'status', n.status, 'error_code', n.error_code) end as move
+from public.voices v
+join public.voice_clone_attempts a on a.id = v.attempt_id
+left join public.voice_clone_attempts n on n.voice_id = v.moved_to
+left join public.voices m on m.id = v.moved_to
+order by v.created_at desc limit %(limit)s
 
 -- by_id --
 -- under row level security: another's, or a deleted one, is not there
 select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.provider_voice_id, v.provider_target_model,
-  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at
-from public.voices v where v.id = %(voice)s
+  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at,
+  a.moved_from, m.id as moved_to, case when n.id is not null then jsonb_build_object(
+    'attempt_id', n.id, 'provider', n.provider, 'status', n.status, 'error_code', n.error_code) end as move
+from public.voices v
+join public.voice_clone_attempts a on a.id = v.attempt_id
+left join public.voice_clone_attempts n on n.voice_id = v.moved_to
+left join public.voices m on m.id = v.moved_to
+where v.id = %(voice)s
 
 -- to_speak --
 -- under row level security: another's, or a deleted one, is not there

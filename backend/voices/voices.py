@@ -13,6 +13,15 @@ from backend.errors import NotFound
 queries = load_queries(__file__)
 
 
+class Move(Struct, frozen=True, kw_only=True):
+    """The latest move of a voice to another provider: the attempt that makes the new voice, or made it."""
+
+    attempt_id: UUID
+    provider: str
+    status: str
+    error_code: str | None
+
+
 class Voice(Struct, frozen=True, kw_only=True):
     """An enrolled voice, with its provider's metadata."""
 
@@ -28,6 +37,9 @@ class Voice(Struct, frozen=True, kw_only=True):
     provider_request_id: str | None
     provider_metadata: dict[str, object]
     created_at: datetime
+    moved_from: UUID | None  # the voice whose sample this one was made of
+    moved_to: UUID | None  # the voice of the same sample that its latest move made
+    move: Move | None
 
 
 class SpeakingVoice(Struct, frozen=True, kw_only=True):

@@ -9,14 +9,14 @@ Why aiohttp and not httpx: docs/decisions/0020-libraries-tried.md.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from io import BytesIO
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-Body = bytes | AsyncIterator[bytes]
+Body = bytes | AsyncIterator[bytes] | BinaryIO  # a file is sent from where it stands, and closed
 
 WRITTEN_AT_ONCE = 1 << 18  # bytes
 READ_BY_ANY_SERVER = 1 << 16  # bytes of a body that a server reads even where it refuses the request
@@ -121,7 +121,7 @@ class HttpClient:
             yield response
 
 
-def in_chunks(content: Body | None) -> Body | BytesIO | None:
+def in_chunks(content: Body | None) -> Body | None:
     """A large body as a file: aiohttp writes bytes at once, which blocks the loop, and a file in chunks."""
     return BytesIO(content) if isinstance(content, bytes) and len(content) > WRITTEN_AT_ONCE else content
 

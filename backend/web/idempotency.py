@@ -62,6 +62,11 @@ def new_id() -> UUID:
     return claim.id if claim else uuid4()
 
 
+def has_key() -> bool:
+    """Whether the request may be sent again with the same key."""
+    return _claim.get() is not None
+
+
 def has_result() -> bool:
     """Whether an earlier request with this key created its row, which `once` then returns."""
     claim = _claim.get()

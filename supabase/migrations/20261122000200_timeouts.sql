@@ -16,9 +16,9 @@ alter table voice_clone.timeouts enable row level security;
 revoke all on voice_clone.timeouts from public, anon, authenticated, service_role;
 
 insert into voice_clone.timeouts (name, value, purpose) values
-  ('upload', '24 hours', 'an upload that is not finalized by then expires'),
+  ('upload', '24 hours', 'an upload that is not finalized by then expires; a sample that nothing uses is removed'),
   ('slot_reservation', '15 minutes', 'an open upload keeps its voice slot for so long, and so long again once its file is there'),
-  ('inspection_lease', '30 seconds', 'an inspection that is not renewed by then may be taken over by the next finalize'),
+  ('inspection_lease', '30 seconds', 'a sample whose inspection is not renewed by then may be taken over'),
   ('queue_hold', '5 seconds', 'a longer wait is kept in not_before, and the sweep sends its message when it is due'),
   ('lost_message', '5 minutes', 'after so long without a step its message counts as lost and is sent again'),
   ('lost_message_cap', '1 hour', 'the longest between two messages that are sent again; it doubles up to there'),

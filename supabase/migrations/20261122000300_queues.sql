@@ -88,6 +88,7 @@ from (values
   ('voice_runtime_sync', 'make a ready voice known to the runtime'),
   ('voice_preview', 'render the clip that the owner must hear'),
   ('voice_cleanup', 'remove orphans at the provider'),
+  ('voice_samples', 'inspect a sample and prepare it for the providers'),
   ('object_removal', 'remove the recordings and previews of removed voices from Storage')
 ) queue (name, purpose);
 

@@ -13,13 +13,14 @@ create table public.voice_clone_attempts (
   sync_budget int not null default 5,
   preview_budget int not null default 5,
   user_retry_budget int not null default 5,
-  source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox')),
+  source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox', 'operator_move')),
   provider text not null,
   region text not null default '',
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
   provider_voice_id text,
   account text,
+  moved_from uuid,
   target_model text,
   request_id text,
   preview_path text,
@@ -73,7 +74,7 @@ create table public.voice_clone_attempts (
     and preview_count <= preview_budget and user_retry_count <= user_retry_budget),
   constraint voice_clone_attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
-  constraint voice_clone_attempts_sample check (source <> 'sample' or sample_id is not null)
+  constraint voice_clone_attempts_sample check (source not in ('sample', 'operator_move') or sample_id is not null)
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 comment on column public.voice_clone_attempts.is_enrolling is
   'awaits its upload, is queued or processing: follows from the status, and the indexes use it so that they need not';
@@ -82,6 +83,7 @@ comment on column public.voice_clone_attempts.lease_seconds is
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
 comment on column public.voice_clone_attempts.account is
   'at the provider, where provider_voice_id is: a name of the operator, or a fingerprint of the key; empty where it is not known';
+comment on column public.voice_clone_attempts.moved_from is 'the voice whose sample this attempt clones at another provider (moving.sql)';
 comment on column public.voice_clone_attempts.waiting_since is
   'when the present step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
@@ -104,7 +106,7 @@ create function voice_clone.client_columns() returns text[]
 language sql immutable set search_path = ''
 as $$
   select '{id, user_id, reflection_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
-    target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
+    moved_from, target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
     user_retry_count, user_retry_budget, error_code, error_message, cancel_reason, updated_at, activated_at, queued_at,
     processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at}'::text[]
 $$;

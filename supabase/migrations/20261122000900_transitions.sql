@@ -14,7 +14,8 @@ insert into voice_clone.machines (name, position, title) values
   ('status', 1, '`status`, of an attempt'),
   ('runtime', 2, '`runtime_status`, of a ready attempt of a reflection'),
   ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
-  ('enrollment', 4, '`status`, of an enrollment');
+  ('enrollment', 4, '`status`, of an enrollment'),
+  ('sample', 5, '`status`, of a sample');
 
 create table voice_clone.edges (
   machine text not null references voice_clone.machines (name),
@@ -73,7 +74,21 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'closed', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'attached', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
-  ('enrollment', 'removing', 'removed', 'removed', '{}');
+  ('enrollment', 'removing', 'removed', 'removed', '{}'),
+
+  ('sample', '', 'awaiting_upload', 'opened', '{}'),
+  ('sample', 'awaiting_upload', 'pending', 'received', '{voice_samples}'),
+  ('sample', 'awaiting_upload', 'processing', 'claimed', '{}'),
+  ('sample', 'awaiting_upload', 'removed', 'removed', '{}'),
+  ('sample', 'pending', 'processing', 'claimed', '{}'),
+  ('sample', 'pending', 'removed', 'removed', '{}'),
+  ('sample', 'processing', 'ready', 'prepared', '{}'),
+  ('sample', 'processing', 'pending', 'requeued', '{voice_samples}'),
+  ('sample', 'processing', 'awaiting_upload', 'returned', '{}'),
+  ('sample', 'processing', 'failed', 'failed', '{}'),
+  ('sample', 'processing', 'removed', 'removed', '{}'),
+  ('sample', 'ready', 'removed', 'removed', '{}'),
+  ('sample', 'failed', 'removed', 'removed', '{}');
 
 -- The edge of a transition, or VC001.
 create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges

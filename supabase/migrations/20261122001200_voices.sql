@@ -18,6 +18,7 @@ create table public.voices (
   created_at timestamptz not null default now(),
   deleted_at timestamptz,
   removal_requested_at timestamptz,
+  moved_to uuid references public.voice_clone_attempts (voice_id),
   constraint voices_owner check (user_id is not null or deleted_at is not null),
   constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
 );
@@ -30,6 +31,9 @@ comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column public.voices.deleted_at is 'since then it cannot be used; it stays at its provider until its retention ends';
 comment on column public.voices.removal_requested_at is 'since then its removal at the provider is requested';
+comment on column public.voices.moved_to is
+  'the voice that its latest move makes at another provider, or made; it may have failed, or be deleted by now';
+create index voices_moved_to_idx on public.voices (moved_to) where moved_to is not null;
 create index voices_user_id_idx on public.voices (user_id, created_at desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
@@ -68,26 +72,30 @@ create trigger voices_refuse_removed before insert on public.voices for each row
 
 -- The voice of an attempt that an enrollment made; what its provider said of it comes from the enrollment.
 create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e voice_clone.enrollments) returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
+begin
   insert into public.voices (
     id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
     a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
-    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
+    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata);
+end
 $$;
 
 -- The voice of an attempt that no enrollment made.
 create function voice_clone.add_custom_voice(a public.voice_clone_attempts) returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
+begin
   insert into public.voices (
     id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id)
   values (
     a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, coalesce(a.account, ''), a.provider_voice_id,
-    a.target_model, 'custom', a.request_id)
+    a.target_model, 'custom', a.request_id);
+end
 $$;
 
 -- The voices that a provider should have, the newest first: those of these accounts, or of all.

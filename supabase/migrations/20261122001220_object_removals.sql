@@ -36,27 +36,32 @@ begin
 end
 $$;
 
--- The recordings of samples that no attempt and no voice uses any more: unusable and unreadable at once, then removed. The
--- transcript is what the recording says, so it goes as well.
-create function voice_clone.remove_samples(p_samples uuid[]) returns void
+-- Samples come after attempts and before voices in the common lock order, by their ids.
+create function voice_clone.lock_samples(p_samples uuid[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  v_path text;
 begin
-  for v_path in
-    -- Without its reflection at once: a second update in the transaction that deletes the reflection would wait for the user's row.
-    update public.voice_samples s set removed_at = now(), transcript = null, reflection_id = null
-    where s.id = any (p_samples) and s.removed_at is null
-      and not exists (
-        select from public.voice_clone_attempts a
-        where a.sample_id = s.id and (
-          a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
-          or exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null)))
-    returning s.path
-  loop
-    perform voice_clone.request_object_removal('voice-samples', regexp_replace(v_path, '/[^/]*$', ''));
-  end loop;
+  perform from public.voice_samples s where s.id = any (p_samples) order by s.id for no key update;
+end
+$$;
+
+-- The samples of these that no attempt and no voice uses any more: unusable and unreadable at once, and a worker that inspects
+-- one loses its lease; then their files go (voice_samples_follow). The transcript is what the recording says, so it goes as
+-- well. A sample that its user keeps is removed only with p_kept.
+create function voice_clone.remove_samples(p_samples uuid[], p_kept boolean default false) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform voice_clone.lock_samples(p_samples);
+  -- Without its reflection at once: a second update in the transaction that deletes the reflection would wait for the user's row.
+  update public.voice_samples s
+  set status = 'removed', transcript = null, reflection_id = null
+  where s.id = any (p_samples) and s.status <> 'removed' and (p_kept or not s.is_kept)
+    and not exists (
+      select from public.voice_clone_attempts a
+      where a.sample_id = s.id and (
+        a.status in ('awaiting_upload', 'queued', 'processing', 'verifying', 'ready', 'failed')
+        or exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null)));
 end
 $$;
 

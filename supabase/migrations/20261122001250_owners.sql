@@ -1,5 +1,5 @@
 -- Owners: what belongs together belongs to one user. No id alone gives access: an attempt has its own user's sample and
--- reflection, a voice and a session have their own user's attempt (invariant 7).
+-- reflection, a voice and a session have their own user's attempt (invariant 7). The sample of an active attempt is ready.
 
 -- Volatile, so that it sees what the lock on the reflection waited for. Callers that activate an attempt hold that lock.
 create function voice_clone.require_own_sources() returns trigger
@@ -12,7 +12,8 @@ begin
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   elsif new.sample_id is not null and not exists (
     select from public.voice_samples s
-    where s.id = new.sample_id and s.user_id = new.user_id and s.removed_at is null
+    where s.id = new.sample_id and s.user_id = new.user_id and s.status <> 'removed'
+      and (s.status = 'ready' or not new.is_active)
   ) then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;

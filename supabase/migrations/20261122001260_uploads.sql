@@ -1,13 +1,10 @@
--- Uploads: one row for each attempt that awaits its upload: until when it keeps its voice slot, and who inspects it now.
+-- Uploads: one row for each attempt that awaits its upload: until when it keeps its voice slot.
 
 create table voice_clone.uploads (
   attempt_id uuid primary key references public.voice_clone_attempts (id) on delete cascade,
-  reserved_until timestamptz not null,
-  inspection_epoch int not null default 0,
-  inspected_until timestamptz
+  reserved_until timestamptz not null
 ) with (fillfactor = 70);
 comment on column voice_clone.uploads.reserved_until is 'an object that is uploaded renews it, and each inspection';
-comment on column voice_clone.uploads.inspected_until is 'the lease of the inspection that runs; null where none does';
 alter table voice_clone.uploads enable row level security;
 revoke all on voice_clone.uploads from public, anon, authenticated, service_role;
 

@@ -91,9 +91,11 @@ $$;
 
 -- How many voices must leave their slots before one more has one; none where it is not positive.
 create function voice_clone.slots_missing(p_provider text, p_region text, p_slots int, p_accounts text[]) returns int
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1
+begin
+  return voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
+end
 $$;
 
 -- Raises VC007: no slot is left, nor will one be by the removal of deleted voices.
@@ -205,14 +207,16 @@ $$;
 -- provider's account is not ours.
 create function voice_clone.count_enrolled_voices(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
 returns int
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select count(*)::int from (
+begin
+  return (select count(*) from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
       and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     limit p_limit
-  ) held
+  ) held);
+end
 $$;
 
 grant execute on function

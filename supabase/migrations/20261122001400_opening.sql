@@ -104,12 +104,11 @@ begin
 end
 $$;
 
--- The sample passed inspection: queue the attempt, make it the active one, and supersede the one before.
--- The message comes after p_delay_seconds, so that the caller may do the work at once.
+-- The sample is ready: queue the attempt, make it the active one, and supersede the one before. What its user says of the sample
+-- is kept with it, unless that is known already. The message comes after p_delay_seconds, so that the caller may do the work
+-- at once.
 create function voice_clone.queue_attempt(
-  p_attempt uuid, p_user uuid, p_name text, p_language text, p_transcript text,
-  p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint, p_delay_seconds int,
-  p_inspection int default null
+  p_attempt uuid, p_user uuid, p_name text, p_language text, p_transcript text, p_delay_seconds int
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -130,14 +129,12 @@ begin
     raise exception 'attempt % awaits no upload: it is %', p_attempt, v_attempt.status using errcode = 'VC001',
       detail = jsonb_build_object('from', v_attempt.status, 'to', 'queued')::text;
   end if;
-  if p_inspection is not null then
-    perform voice_clone.require_inspection(p_attempt, p_inspection);
-  end if;
+  perform voice_clone.lock_samples(array[v_attempt.sample_id]);
   perform voice_clone.cancel_attempts('superseded', p_reflection => v_attempt.reflection_id);
   update public.voice_samples s
-  set language = p_language, transcript = p_transcript, content_type = p_content_type, bytes = p_bytes,
-      measures = p_measures, prepared_path = p_prepared_path, prepared_bytes = p_prepared_bytes
-  where s.id = v_attempt.sample_id and s.measures is null;
+  set language = coalesce(s.language, p_language), sweep_at = null,
+      transcript = case when s.language is null then p_transcript else s.transcript end
+  where s.id = v_attempt.sample_id and (s.language is null or s.sweep_at is not null);
   return query
     update public.voice_clone_attempts a
     set status = 'queued', is_active = true, name = p_name, language = p_language,
@@ -177,7 +174,7 @@ begin
   perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.measures is not null and s.removed_at is null;
+  where s.id = p_sample and s.user_id = p_user and s.status = 'ready';
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
@@ -190,13 +187,13 @@ begin
   values (p_attempt, p_user, p_reflection, p_sample, 'sample', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
-    p_attempt, p_user, p_name, v_sample.language, v_sample.transcript, null, null, null, null, null, 0);
+    p_attempt, p_user, p_name, v_sample.language, v_sample.transcript, 0);
 end
 $$;
 
 grant execute on function
   voice_clone.check_opening(uuid, uuid, uuid, int, text, text),
   voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int),
-  voice_clone.queue_attempt(uuid, uuid, text, text, text, text, bigint, jsonb, text, bigint, int, int),
+  voice_clone.queue_attempt(uuid, uuid, text, text, text, int),
   voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text, int)
 to voice_clone_backend;

@@ -26,11 +26,13 @@ $$;
 
 -- Locks attempts in the common order, by their ids, and returns those that there are.
 create function voice_clone.lock_attempts(p_attempts uuid[]) returns uuid[]
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select coalesce(array_agg(locked.id), '{}') from (
+begin
+  return (select coalesce(array_agg(locked.id), '{}') from (
     select a.id from public.voice_clone_attempts a where a.id = any (p_attempts) order by a.id for no key update
-  ) locked
+  ) locked);
+end
 $$;
 
 -- Cancels the active attempt of a reflection (all of them when it is deleted or has another owner), or these attempts. The
@@ -48,6 +50,9 @@ declare
     union all
     select unnest(p_attempts)));
 begin
+  perform voice_clone.lock_samples(array( -- those that go with their attempt (remove_unused_upload)
+    select x.sample_id from public.voice_clone_attempts x
+    where x.id = any (v_attempts) and x.status = 'awaiting_upload' and x.sample_id is not null));
   update public.voice_clone_attempts a
   set status = 'cancelled', is_active = false, cancel_reason = p_reason,
       reflection_id = case when p_reason <> 'reflection_deleted' then a.reflection_id end,
@@ -62,8 +67,8 @@ begin
 end
 $$;
 
--- The reflection is locked already: its application deletes it. All of its attempts are locked at once, because the foreign
--- keys then clear their reflection_id. One statement may delete many reflections, so that it locks attempts in no order:
+-- The reflection is locked already: its application deletes it. All of its attempts and samples are locked at once, because the
+-- foreign keys then clear their reflection_id. One statement may delete many reflections, so that it locks attempts in no order:
 -- the shared lock on their owner's consents keeps a revocation, which locks attempts of many reflections, out meanwhile.
 -- It does not wait for that lock, because the deletion of the user has it and waits for the reflections.
 create function voice_clone.cancel_attempts_of_reflection() returns trigger
@@ -73,6 +78,7 @@ begin
   perform pg_try_advisory_xact_lock_shared(hashtextextended('consents:' || old.user_id::text, 0));
   perform voice_clone.lock_attempts(array(
     select a.id from public.voice_clone_attempts a where a.reflection_id = old.id));
+  perform voice_clone.lock_samples(array(select s.id from public.voice_samples s where s.reflection_id = old.id));
   perform voice_clone.cancel_attempts('reflection_deleted', p_reflection => old.id);
   return old;
 end

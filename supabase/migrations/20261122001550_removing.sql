@@ -1,5 +1,5 @@
 -- Removing: what was deleted or revoked is silent in the same transaction, and is removed at its provider and in Storage
--- (invariant 13). Lock order: the user's consents, attempts by id, voices, enrollments.
+-- (invariant 13). Lock order: the user's consents, attempts by id, samples by id, voices, enrollments.
 
 -- Whether nothing of an attempt may stay: its consent is revoked, or its user deleted.
 create function voice_clone.is_withdrawn(p_attempt uuid) returns boolean
@@ -26,21 +26,27 @@ as $$
 $$;
 
 -- Ends every use of the voices of these attempts, which belong to one user whose consents the caller has locked: speech by the
--- voices' rows; gate, preview and running steps by the attempts'. Then their recordings and previews go.
-create function voice_clone.silence(p_attempts uuid[], p_user uuid, p_reason text) returns void
+-- voices' rows; gate, preview and running steps by the attempts'. Then their recordings and previews go, and p_samples, which
+-- their user may have kept.
+create function voice_clone.silence(p_attempts uuid[], p_user uuid, p_reason text, p_samples uuid[] default '{}') returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_uses uuid[] := voice_clone.custom_uses(p_attempts, p_user);
+  v_samples uuid[];
 begin
   perform voice_clone.lock_attempts(p_attempts || v_uses);
+  v_samples := array(
+    select distinct a.sample_id from public.voice_clone_attempts a
+    where a.id = any (p_attempts || v_uses) and a.sample_id is not null);
+  perform voice_clone.lock_samples(v_samples || p_samples);
   update public.voices v set deleted_at = now()
   where v.attempt_id = any (p_attempts || v_uses) and v.deleted_at is null;
   perform voice_clone.cancel_attempts(p_reason, p_attempts => p_attempts);
   perform voice_clone.cancel_attempts('original_removed', p_attempts => v_uses);
   perform voice_clone.remove_previews(p_attempts || v_uses);
-  perform voice_clone.remove_samples(array(
-    select distinct a.sample_id from public.voice_clone_attempts a where a.id = any (p_attempts) and a.sample_id is not null));
+  perform voice_clone.remove_samples(v_samples);
+  perform voice_clone.remove_samples(p_samples, true);
 end
 $$;
 
@@ -63,13 +69,11 @@ create function voice_clone.apply_revocation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_attempts uuid[] := array(
-    select a.id from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id
-    where s.consent_id = new.revokes);
+  v_samples uuid[] := array(select s.id from public.voice_samples s where s.consent_id = new.revokes);
+  v_attempts uuid[] := array(select a.id from public.voice_clone_attempts a where a.sample_id = any (v_samples));
 begin
-  perform voice_clone.silence(v_attempts, new.user_id, 'consent_revoked');
+  perform voice_clone.silence(v_attempts, new.user_id, 'consent_revoked', v_samples);
   perform voice_clone.withdraw(v_attempts);
-  perform voice_clone.remove_samples(array(select s.id from public.voice_samples s where s.consent_id = new.revokes));
   return null;
 end
 $$;

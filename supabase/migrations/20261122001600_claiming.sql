@@ -1,7 +1,7 @@
 -- Claiming: who may write an attempt now. Each claim raises the epoch; a write with an older one is refused.
 
 create type voice_clone.claim as (
-  outcome text, -- claimed | busy | user_busy | not_due | exhausted | inactive | nothing_to_do
+  outcome text, -- claimed | busy | user_busy | all_busy | not_due | exhausted | inactive | nothing_to_do
   retry_after_seconds int,
   lease_epoch int
 );
@@ -74,16 +74,17 @@ end
 $$;
 
 -- Takes a queued attempt for processing; also one whose worker's lease ran out, while the budget lasts.
--- p_early ignores not_before: the caller that queued an attempt may process it at once.
+-- p_early ignores not_before: the caller that queued an attempt may process it at once. p_user_cap and p_max_jobs are how many
+-- jobs are processed at once, of its user and in all; one over them waits (take_job_slot).
 create function voice_clone.claim_attempt(
-  p_attempt uuid, p_lease_owner text, p_lease_seconds int, p_user_cap int, p_early boolean
+  p_attempt uuid, p_lease_owner text, p_lease_seconds int, p_user_cap int, p_early boolean, p_max_jobs int default 50
 ) returns voice_clone.claim
 language plpgsql security definer set search_path = ''
 as $$
 declare
   a public.voice_clone_attempts;
   v_lease timestamptz;
-  v_taken int;
+  v_slot text;
 begin
   select * into a from public.voice_clone_attempts x where x.id = p_attempt for no key update;
   v_lease := voice_clone.lease_expires_at(p_attempt);
@@ -97,24 +98,22 @@ begin
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
 
-  -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
-  perform pg_advisory_xact_lock(hashtextextended('claim:' || a.user_id::text, 0));
-  -- One over the cap waits for its turn (send_next_turn).
-  select count(*) into v_taken from public.voice_clone_attempts x join voice_clone.deadlines d on d.attempt_id = x.id
-  where x.user_id = a.user_id and x.is_enrolling and x.status = 'processing' and d.lease_expires_at > now();
-  if v_taken >= p_user_cap then
-    return ('user_busy', null, null)::voice_clone.claim;
-  end if;
-
   if a.status = 'processing' then
     if not voice_clone.try_lock_references(a.user_id, a.reflection_id) then
       return ('busy', 1, null)::voice_clone.claim;
     end if;
+    perform voice_clone.lock_jobs_of(a.user_id);
+    perform pg_advisory_xact_lock(voice_clone.job_lock()); -- not shared first and then exclusively: two such claims would deadlock
     perform voice_clone.requeue_or_fail(
       p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
     if a.process_count >= a.process_budget then
       return ('exhausted', null, null)::voice_clone.claim;
     end if;
+  end if;
+  v_slot := voice_clone.take_job_slot(
+    p_attempt, a.user_id, 'voice_clone_process', a.reflection_id, p_user_cap, p_max_jobs);
+  if v_slot <> 'taken' then
+    return (v_slot, null, null)::voice_clone.claim;
   end if;
   update public.voice_clone_attempts x
   set status = 'processing', process_count = x.process_count + 1, lease_epoch = x.lease_epoch + 1,
@@ -122,9 +121,6 @@ begin
       not_before = null, error_code = null, error_message = null
   where x.id = p_attempt
   returning x.lease_epoch into a.lease_epoch;
-  if v_taken + 1 < p_user_cap then -- two places may have become free for one message
-    perform voice_clone.send_next_turn(a.user_id, p_attempt);
-  end if;
   return ('claimed', null, a.lease_epoch)::voice_clone.claim;
 end
 $$;
@@ -231,7 +227,7 @@ end
 $$;
 
 grant execute on function
-  voice_clone.claim_attempt(uuid, text, int, int, boolean),
+  voice_clone.claim_attempt(uuid, text, int, int, boolean, int),
   voice_clone.renew_lease(uuid, int, int),
   voice_clone.requeue_attempt(uuid, int, float8, text, text, bigint, boolean),
   voice_clone.fail_attempt(uuid, int, text, text, text, bigint),

@@ -74,7 +74,7 @@ begin
   values (p_attempt, p_user, p_reflection, v_sample, 'custom_voice', p_provider, p_region, p_account, p_provider_voice_id,
           p_target_model, case when p_preview_required then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
-    p_attempt, p_user, v_name, p_language, null, null, null, null, null, null, 0);
+    p_attempt, p_user, v_name, p_language, null, 0);
 end
 $$;
 

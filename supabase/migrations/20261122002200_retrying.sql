@@ -93,7 +93,7 @@ begin
     return query select * from voice_clone.retry_attempt(p_reflection, p_user);
     return;
   end if;
-  select * into v_sample from public.voice_samples s where s.id = a.sample_id and s.measures is not null and s.removed_at is null;
+  select * into v_sample from public.voice_samples s where s.id = a.sample_id and s.status = 'ready';
   if not found then
     raise exception 'this voice was made of no sample that another provider could take'
       using errcode = 'VC007', detail = voice_clone.refusal_detail('sample_missing', a),
@@ -107,7 +107,7 @@ begin
     p_provider, p_region, case when p_preview_required then 'required' else 'not_required' end,
     a.user_retry_count + 1, a.user_retry_budget);
   return query select * from voice_clone.queue_attempt(
-    p_attempt, p_user, a.name, a.language, v_sample.transcript, null, null, null, null, null, 0);
+    p_attempt, p_user, a.name, a.language, v_sample.transcript, 0);
 end
 $$;
 

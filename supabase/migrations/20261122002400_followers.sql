@@ -20,9 +20,11 @@ as $$
 $$;
 
 create function voice_clone.is_attempt_of_reflection(p_attempt uuid, p_reflection uuid) returns boolean
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select exists (select from public.voice_clone_attempts a where a.id = p_attempt and a.reflection_id = p_reflection)
+begin
+  return exists (select from public.voice_clone_attempts a where a.id = p_attempt and a.reflection_id = p_reflection);
+end
 $$;
 
 -- No transition can follow. A superseded attempt is not final while it can be restored.

@@ -10,7 +10,8 @@ begin
   perform voice_clone.lock_consents(old.id);
   perform from public.reflections r where r.user_id = old.id order by r.id for no key update;
   v_attempts := array(select a.id from public.voice_clone_attempts a where a.user_id = old.id);
-  perform voice_clone.silence(v_attempts, old.id, 'user_deleted');
+  perform voice_clone.silence(v_attempts, old.id, 'user_deleted', array(
+    select s.id from public.voice_samples s where s.user_id = old.id));
   perform voice_clone.withdraw(v_attempts);
   perform voice_clone.request_object_removal(b.bucket, old.id::text)
   from unnest('{voice-samples,voice-previews,speeches}'::text[]) b (bucket);
@@ -29,7 +30,7 @@ begin
   update public.voices v set user_id = null, name = 'deleted' where v.user_id = p_user;
   update public.voice_clone_attempts a set user_id = null, name = null, preview_path = null where a.user_id = p_user;
   update public.voice_samples s
-  set user_id = null, removed_at = coalesce(s.removed_at, now()), transcript = null, path = 'removed/' || s.id,
+  set user_id = null, transcript = null, name = null, path = 'removed/' || s.id,
       prepared_path = case when s.prepared_path is not null then 'removed/' || s.id end
   where s.user_id = p_user;
   update public.voice_consents c set user_id = null where c.user_id = p_user;

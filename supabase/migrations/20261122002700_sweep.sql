@@ -38,6 +38,11 @@ begin
     end if;
     return case when 'failed' in (a.status, a.runtime_status, a.preview_status) then 'failed' else 'requeued' end;
   elsif a.status = 'awaiting_upload' and a.created_at + voice_clone.timeout('upload') <= now() then
+    -- Its sample goes with it; where another call has locked that, the next sweep expires the attempt.
+    perform from public.voice_samples s where s.id = a.sample_id for no key update skip locked;
+    if not found then
+      return 'postponed';
+    end if;
     update public.voice_clone_attempts x set status = 'expired' where x.id = a.id;
     return 'expired';
   elsif a.status = 'verifying' and a.verifying_at + voice_clone.timeout('verification') <= now() then
@@ -57,7 +62,7 @@ begin
     return 'postponed';
   end if;
   update voice_clone.deadlines d set sweep_at = voice_clone.attempt_sweep_at(a, v_lease) where d.attempt_id = a.id;
-  if v_queue is null then -- a lease that was renewed
+  if v_queue is null or voice_clone.is_waiting_job(a.id) then -- a lease that was renewed; or its turn has not come
     return 'postponed';
   end if;
   perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, a.id, a.version, a.reflection_id), 0);
@@ -66,7 +71,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
+-- Sweeps attempts with their mirrors, samples, enrollments, removals, chains of consents and idempotency keys, at most p_limit of
 -- each and no more than 500, and creates the event log's next partitions. An error in a row postpones the row, and stops no
 -- other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -77,7 +82,9 @@ declare
   v_limit int := least(p_limit, 500); -- the rows stay locked until the transaction ends
   v_done text[] := '{}';
   v_enrollments int := 0;
+  v_samples int := 0;
   v_keys int := 0;
+  v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_what text;
   v_is_behind boolean;
   r record;
@@ -101,6 +108,12 @@ begin
       perform voice_clone.postpone_row('attempt', a.id, sqlerrm, sqlstate);
     end;
   end loop;
+  begin
+    v_samples := voice_clone.sweep_samples(v_limit);
+  exception when others then
+    raise warning 'samples cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
   begin
     v_enrollments := voice_clone.sweep_enrollments(v_limit);
   exception when others then
@@ -126,7 +139,9 @@ begin
   v_done := v_done || array(select 'errors' from voice_clone.sweep_errors s where s.failed_at = now());
   return query
     select d, count(*)::int from unnest(v_done) d group by d
+    union all select 'samples', v_samples where v_samples > 0
     union all select 'enrollments', v_enrollments where v_enrollments > 0
+    union all select 'job_slots', v_slots where v_slots > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

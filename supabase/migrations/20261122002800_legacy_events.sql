@@ -71,12 +71,6 @@ begin
   elsif v_consent is null then
     return voice_clone.decide_legacy_event(
       e.id, 'refused', 'consent_required', 'Its owner has not consented to a clone of this voice, or has revoked it.');
-  elsif exists (
-    select from voice_clone.object_removals x
-    where x.bucket = 'voice-samples' and x.folder = r.user_id || '/' || e.id
-  ) then
-    return voice_clone.decide_legacy_event(e.id, 'refused', 'recording_being_removed',
-      'The copy that an earlier evaluation made is being removed. Send the event again when that is done.');
   end if;
   return (e.id, 'received', null, null, null, r.user_id, voice_clone.reflection_name(r), v_consent)::voice_clone.legacy_decision;
 end
@@ -128,42 +122,32 @@ begin
 end
 $$;
 
--- The recording passed inspection: a queued attempt, unless the event is refused or skipped by now. Then the copy of the
--- recording that the service has made is removed.
+-- The recording passed inspection: a queued attempt with its sample, unless the event is refused or skipped by now. Then the
+-- sample is removed.
 create function voice_clone.accept_legacy_event(
-  p_event uuid, p_provider text, p_region text, p_name text, p_language text, p_transcript text,
-  p_path text, p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint,
-  p_preview_required boolean
+  p_event uuid, p_sample uuid, p_provider text, p_region text, p_name text, p_preview_required boolean
 ) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_decision voice_clone.legacy_decision := voice_clone.evaluate_legacy_event(p_event);
-  v_reflection uuid;
-  v_sample uuid;
+  s public.voice_samples;
 begin
-  if v_decision.outcome in ('refused', 'skipped') then
-    perform voice_clone.request_object_removal('voice-samples', regexp_replace(p_path, '/[^/]*$', ''));
-  end if;
-  if v_decision.outcome <> 'received' then
-    return v_decision;
-  end if;
-  if split_part(p_path, '/', 1) <> v_decision.user_id::text then -- the reflection has another owner since its recording was read
-    perform voice_clone.request_object_removal('voice-samples', regexp_replace(p_path, '/[^/]*$', ''));
-    return voice_clone.decide_legacy_event(
+  select * into s from public.voice_samples x where x.id = p_sample;
+  if v_decision.outcome = 'received' and s.user_id <> v_decision.user_id then -- the reflection has another owner since its recording was read
+    v_decision := voice_clone.decide_legacy_event(
       p_event, 'refused', 'recording_not_owned', 'The recording does not lie in a folder of the reflection''s owner.');
   end if;
-  select e.reflection_id into v_reflection from voice_clone.legacy_events e where e.id = p_event;
-  insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
-  values (v_decision.user_id, v_decision.consent_id, v_reflection, p_path, p_content_type, p_bytes)
-  returning id into v_sample;
+  if v_decision.outcome <> 'received' then
+    perform voice_clone.remove_samples(array[p_sample]); -- not that of the attempt which the event has become
+    return v_decision;
+  end if;
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
-  values (p_event, v_decision.user_id, v_reflection, v_sample, 'legacy_outbox', p_provider, p_region,
-          case when p_preview_required then 'required' else 'not_required' end);
+  select p_event, v_decision.user_id, e.reflection_id, s.id, 'legacy_outbox', p_provider, p_region,
+    case when p_preview_required then 'required' else 'not_required' end
+  from voice_clone.legacy_events e where e.id = p_event;
   -- Supersedes nothing: the reflection is locked, and has no active attempt.
-  perform voice_clone.queue_attempt(
-    p_event, v_decision.user_id, p_name, p_language, p_transcript,
-    p_content_type, p_bytes, p_measures, p_prepared_path, p_prepared_bytes, 0);
+  perform voice_clone.queue_attempt(p_event, v_decision.user_id, p_name, s.language, s.transcript, 0);
   update voice_clone.legacy_events e
   set outcome = 'accepted', attempt_id = p_event, code = null, message = null, decided_at = now()
   where e.id = p_event;
@@ -188,6 +172,6 @@ $$;
 grant execute on function
   voice_clone.receive_legacy_event(text, text, uuid, jsonb),
   voice_clone.refuse_legacy_event(uuid, text, text),
-  voice_clone.accept_legacy_event(uuid, text, text, text, text, text, text, text, bigint, jsonb, text, bigint, boolean)
+  voice_clone.accept_legacy_event(uuid, uuid, text, text, text, boolean)
 to voice_clone_backend;
 grant execute on function operations.legacy_events(text) to service_role;

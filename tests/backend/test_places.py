@@ -26,7 +26,7 @@ from tests.backend.storages import embedded_storage
 from tests.backend.test_settings import COMPLETE, QWEN
 from tests.backend.workers import PROVIDER, Workers, workers
 from tests.fixture import Fixture
-from tests.simulators import ELEVENLABS_KEY, Simulator
+from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, Simulator
 
 CHANGED = "provider_account_changed"
 
@@ -157,6 +157,22 @@ def test_an_account_is_named_by_its_key_or_by_the_operator() -> None:
     assert replaced != default
     assert default in accounts(QWEN_API_KEY="sk-another", QWEN_ACCOUNT=f"acme,{default}")
     assert accounts(QWEN_WORKSPACE_ID="ws-1") != (default,)
+
+
+def test_the_account_of_cartesia_is_named_in_the_same_way() -> None:
+    def names(**settings: str) -> tuple[str, ...]:
+        config = load_settings({**COMPLETE, "CARTESIA_API_KEY": CARTESIA_KEY, **settings}).providers.cartesia
+        assert config is not None
+        return config.accounts
+
+    (default,) = names()
+    assert default == fingerprint("cartesia", CARTESIA_KEY)
+    assert names(CARTESIA_ACCOUNT=" acme , old-1 ") == ("acme", "old-1", default)
+    assert default in names(CARTESIA_API_KEY="another", CARTESIA_ACCOUNT=f"acme,{default}")
+    for name in (CARTESIA_KEY, "a b", "ä"):
+        with pytest.raises(SettingsError, match="CARTESIA_ACCOUNT") as caught:
+            names(CARTESIA_ACCOUNT=name)
+        assert CARTESIA_KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [QWEN["QWEN_API_KEY"], "sk-9", "a b", "ä", "x" * 65, "a,'b'"])

@@ -179,5 +179,6 @@ def test_each_route_that_costs_money_has_a_shared_policy() -> None:
         if hasattr(handler, "opt")
     }
     assert {name for name, policy in policies.items() if policy} == {
-        "open_upload", "finalize", "clone_voice", "retry", "use_custom_voice", "request_preview", "generate",
+        "open_upload", "finalize", "clone_voice", "move_voice", "retry", "use_custom_voice",
+        "request_preview", "generate",
     }  # fmt: skip

@@ -32,9 +32,10 @@ def at_most_one_active_attempt(given: Fixture) -> None:
     first = given.queued(user, reflection)
     second = given.open(user, reflection)
     assert given.attempt(first)["is_active"], "opening an upload activates nothing"
+    given.prepare(second, user)
     activate = "update public.voice_clone_attempts set status = 'queued', is_active = true where id = %s"
     refused(given, errors.UniqueViolation.sqlstate, activate, second)
-    given.queue(second, user)
+    given.one("select * from voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)", second, user)
     assert (given.attempt(first)["status"], given.attempt(first)["cancel_reason"]) == (
         "cancelled",
         "superseded",
@@ -443,7 +444,7 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     ),
     "a recording that stays": (
         13,
-        patch("voice_clone.remove_samples", "perform voice_clone.request_object_removal", "perform concat"),
+        patch("voice_clone.follow_sample", "perform voice_clone.request_object_removal", "perform concat"),
     ),
     "a deleted voice that is removed at once": (
         13,

@@ -36,7 +36,7 @@ ENROLLED = (
 )
 OWNER = "%(reflection)s, %(user)s"
 POLL = f"{LEASE}, 0"
-NEW_SAMPLE = "'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, 'prepared/' || gen_random_uuid(), 2000"
+SAMPLE = "%(processing)s, %(sample_epoch)s"
 
 OPERATIONS = [
     # the owner's
@@ -47,7 +47,17 @@ OPERATIONS = [
         "gen_random_uuid(), %(user)s, %(consent)s, %(reflection)s, 'local', '',"
         " 'sample/' || gen_random_uuid(), 'audio/wav', 1000, true",
     ),
-    call("queue_attempt", f"%(opened)s, %(user)s, {NEW_SAMPLE}, 0"),
+    call("claim_upload", "%(opened)s, %(user)s, 'other'"),
+    call("queue_attempt", "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0"),
+    call("check_sample", "%(user)s, %(consent)s, 10, 100"),
+    call(
+        "add_sample",
+        "gen_random_uuid(), %(user)s, %(consent)s, %(reflection)s, true, 'Ada', 'en', 'hello',"
+        " 'sample/' || gen_random_uuid(), 'audio/wav', 1000, 10, 100",
+    ),
+    call("receive_sample", "%(sent)s, %(user)s"),
+    call("delete_sample", "%(unused)s, %(user)s"),
+    call("delete_sample", "%(active_sample)s, %(user)s", "failed", name="delete_used_sample"),
     call(
         "clone_sample",
         "gen_random_uuid(), %(user)s, %(sample)s, %(reflection)s, 'local', '', true, 'Ada'",
@@ -62,6 +72,16 @@ OPERATIONS = [
         "retry_elsewhere",
         "gen_random_uuid(), %(reflection)s, %(user)s, %(active)s, 'elsewhere', '', true",
     ),
+    call(
+        "move_voice",
+        "gen_random_uuid(), %(active_voice)s, %(user)s, 'elsewhere', '', '{there}', true, true",
+        "launched",
+    ),
+    call(
+        "move_voice",
+        "gen_random_uuid(), %(kept_voice)s, %(user)s, 'elsewhere', '', '{there}', false, true",
+        name="move_kept_voice",
+    ),
     call("reset_attempt", OWNER),
     call("restore_attempt", OWNER, "failed", "unsynced"),
     call("request_preview", OWNER, "launched"),
@@ -74,8 +94,7 @@ OPERATIONS = [
     call("receive_legacy_event", "'conversation_ended', %(event)s, %(reflection)s, %(payload)s::jsonb"),
     call(
         "accept_legacy_event",
-        "%(legacy_event)s, 'local', '', 'Ada', 'en', 'hello', 'legacy/' || gen_random_uuid(), 'audio/wav',"
-        " 1000, '{}'::jsonb, 'prepared/' || gen_random_uuid(), 2000, true",
+        "%(legacy_event)s, %(unused)s, 'local', '', 'Ada', true",
     ),
     # the application's
     host("delete reflection", "delete from public.reflections where id = %(reflection)s"),
@@ -85,6 +104,16 @@ OPERATIONS = [
         "update public.reflections set user_id = %(other_user)s where id = %(reflection)s",
     ),
     host("delete user", "delete from auth.users where id = %(user)s", "supabase_auth_admin"),
+    # a worker's, of a sample
+    call("claim_sample", "%(pending)s, 'other', 2"),
+    call("claim_sample", "%(lost)s, 'other', 2", name="claim_lost_sample"),
+    call("renew_sample", SAMPLE),
+    call(
+        "complete_sample",
+        f"{SAMPLE}, 'audio/wav', 1000, '{{}}'::jsonb, 'prepared/' || gen_random_uuid(), 2000",
+    ),
+    call("refuse_sample", f"{SAMPLE}, 'sample_silent', 'No.', null"),
+    call("requeue_sample", f"{SAMPLE}, 0, 'storage_unavailable', 'Later.', 'outage'"),
     # a worker's
     call("claim_attempt", "%(active)s, 'other', 60, 4, true", "queued", "lost"),
     call("renew_lease", f"{LEASE}, 60", "processing", "syncing"),
@@ -260,6 +289,8 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
         "other_reflection": other,
         "consent": given.consents[user],
         "opened": given.open(user, reflection),
+        **samples(given, user, reflection),
+        "active_sample": row["sample_id"],
         "sample": given.attempt(kept)["sample_id"],
         "active": active,
         "epoch": row["lease_epoch"],
@@ -273,7 +304,32 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     }
     given.superuser.execute("update voice_clone.deadlines set sweep_at = now() - interval '1 second'")
     given.superuser.execute("update voice_clone.enrollments set sweep_at = now() - interval '1 second'")
+    given.superuser.execute(
+        "update public.voice_samples set sweep_at = now() - interval '1 second' where sweep_at is not null"
+    )
     return made
+
+
+def samples(given: Fixture, user: UUID, reflection: UUID) -> Situation:
+    """Of each status, by themselves; and an upload whose attempt can be queued."""
+    prepared = given.open(user, reflection)
+    given.prepare(prepared, user)
+    processing, lost = given.pending_sample(user), given.pending_sample(user)
+    epoch = given.claim_sample(processing)["lease_epoch"]
+    given.claim_sample(lost)
+    given.superuser.execute(
+        "update public.voice_samples set lease_expires_at = now() - interval '1 second' where id = %s",
+        (lost,),
+    )
+    return {
+        "prepared": prepared,
+        "sent": given.add_sample(user),
+        "unused": given.ready_sample(user),
+        "pending": given.pending_sample(user),
+        "processing": processing,
+        "sample_epoch": epoch,
+        "lost": lost,
+    }
 
 
 def enrollment_of(given: Fixture, attempt: UUID) -> UUID | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -54,6 +54,21 @@ def fail_step(given: Fixture, attempt: UUID, step: str) -> None:
         "select * from voice_clone.mark_preview(%s, %s, 'failed', null, 'unspeakable', 'No.', 0, null)",
         attempt, given.step(attempt, "preview"),
     )  # fmt: skip
+
+
+def custom_voice(given: Fixture, user: UUID, reflection: UUID, provider_voice: str = "stock-1") -> UUID:
+    """An attempt that is ready with a voice that was at its provider before."""
+    attempt = uuid4()
+    given.one(
+        "select * from voice_clone.use_custom_voice"
+        "(%s, %s, %s, 'local', '', %s, null, 'model-1', 'Ada', 'en', true)",
+        attempt, user, reflection, provider_voice,
+    )  # fmt: skip
+    given.one(
+        "select * from voice_clone.attach_custom_voice(%s, %s, null, null, false)",
+        attempt, given.claim(attempt)["lease_epoch"],
+    )  # fmt: skip
+    return attempt
 
 
 def ids(given: Fixture, queue: str) -> list[str]:

@@ -13,19 +13,24 @@ from tests.fixture import Fixture, Row
 
 PAYLOAD: dict[str, Any] = {"recording": {"path": "x"}}
 RECEIVE = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, %s)"
-ACCEPT = (
-    "select * from voice_clone.accept_legacy_event(%s, 'local', '', 'Ada', 'en', null,"
-    " %s, 'audio/wav', 1000, '{}'::jsonb, %s, 2000, true)"
-)
+ACCEPT = "select * from voice_clone.accept_legacy_event(%s, %s, 'local', '', 'Ada', true)"
 
 
 def receive(given: Fixture, reflection: UUID, event: str = "e", payload: dict[str, Any] = PAYLOAD) -> Row:
     return given.one(RECEIVE, event, reflection, Jsonb(payload))
 
 
-def accept(given: Fixture, event: Row) -> Row:
-    folder = f"{event['user_id']}/{event['id']}"
-    return given.one(ACCEPT, event["id"], f"{folder}/sample.wav", f"{folder}/prepared.wav")
+def accept(given: Fixture, event: Row, sample: UUID | None = None) -> Row:
+    return given.one(ACCEPT, event["id"], sample or copy(given, event))
+
+
+def copy(given: Fixture, event: Row) -> UUID:
+    """The copy of the event's recording: a sample that is ready."""
+    given.consents[event["user_id"]] = event["consent_id"]
+    sample = given.add_sample(event["user_id"], kept=False)
+    epoch = given.claim_sample(sample, inline=True)["lease_epoch"]
+    given.complete(sample, epoch, f"{event['user_id']}/{sample}/prepared.wav")
+    return sample
 
 
 def kept(given: Fixture) -> list[Row]:
@@ -75,22 +80,22 @@ def test_an_event_at_both_services_at_once_is_one_attempt(
     given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
     given.consent(owner)
+    samples = [copy(given, receive(given, reflection)) for _ in range(4)]
 
-    def deliver(_: int) -> UUID:
+    def deliver(number: int) -> UUID:
         with psycopg.Connection[Row].connect(
             given.database.service, autocommit=True, row_factory=dict_row
         ) as service:
             received = service.execute(RECEIVE, ("e", reflection, Jsonb(PAYLOAD))).fetchone()
             assert received is not None
-            folder = f"{owner}/{received['id']}"
-            paths = (f"{folder}/sample.wav", f"{folder}/prepared.wav")
-            accepted = service.execute(ACCEPT, (received["id"], *paths)).fetchone()
+            accepted = service.execute(ACCEPT, (received["id"], samples[number])).fetchone()
             assert accepted is not None
             return accepted["attempt_id"]
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(deliver, range(4)))) == 1
     assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 1
+    assert len(removals(given)) == 3, "the other copies"
 
 
 def test_an_active_attempt_is_not_disturbed(given: Fixture, owner: UUID, reflection: UUID) -> None:
@@ -125,28 +130,16 @@ def test_the_copy_of_a_recording_that_is_not_used_is_removed(
     consent = given.consent(owner)
     first, second = receive(given, reflection, "1"), receive(given, reflection, "2")
     accept(given, first)
-    assert decided(accept(given, second)) == ("skipped", "attempt_active")
-    assert removals(given) == [f"{owner}/{second['id']}"]
+    unused = copy(given, second)
+    assert decided(accept(given, second, unused)) == ("skipped", "attempt_active")
+    assert removals(given) == [f"{owner}/{unused}"]
     given.one("select * from voice_clone.reset_attempt(%s, %s)", reflection, owner)
     third = receive(given, reflection, "3")
+    unused = copy(given, third)
     given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, owner)
-    assert decided(accept(given, third)) == ("refused", "consent_required")
-    assert f"{owner}/{third['id']}" in removals(given)
-    assert accept(given, first)["outcome"] == "accepted", "the same answer"
-
-
-def test_an_event_is_not_accepted_while_its_copy_is_removed(
-    given: Fixture, owner: UUID, reflection: UUID
-) -> None:
-    consent = given.consent(owner)
-    received = receive(given, reflection)
-    given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, owner)
-    accept(given, received)
-    given.consent(owner)
-    assert decided(receive(given, reflection)) == ("refused", "recording_being_removed")
-    given.superuser.execute("delete from voice_clone.object_removals")
-    again = receive(given, reflection)
-    assert (again["outcome"], accept(given, again)["outcome"]) == ("received", "accepted")
+    assert decided(accept(given, third, unused)) == ("refused", "consent_required")
+    assert f"{owner}/{unused}" in removals(given)
+    assert accept(given, first, unused)["outcome"] == "accepted", "the same answer"
 
 
 def test_without_consent_an_event_is_kept_with_the_reason(
@@ -159,9 +152,10 @@ def test_without_consent_an_event_is_kept_with_the_reason(
     given.consent(owner)
     received = receive(given, reflection)
     assert received["outcome"] == "received"
+    sample = copy(given, received)
     given.one("select * from voice_clone.revoke_consent(%s, %s)", received["consent_id"], owner)
     assert received["consent_id"] != consent
-    assert decided(accept(given, received)) == ("refused", "consent_required")
+    assert decided(accept(given, received, sample)) == ("refused", "consent_required")
     assert given.truth("select count(*) from public.voice_clone_attempts")["count"] == 0
 
 
@@ -202,9 +196,10 @@ def test_a_consent_that_is_being_revoked_is_awaited_without_other_locks(
 ) -> None:
     consent = given.consent(owner)
     received = receive(given, reflection)
+    sample = copy(given, received)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as withdrawal:
         withdrawal.execute("select voice_clone.revoke_consent(%s, %s)", (consent, owner))
-        accepting = pool.submit(accept, given, received)
+        accepting = pool.submit(accept, given, received, sample)
         while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
             assert not accepting.done(), "it waits for nobody"
         withdrawal.execute(

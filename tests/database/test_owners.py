@@ -141,10 +141,9 @@ def test_a_recording_of_the_former_owner_is_not_cloned_for_the_new_one(given: Fi
         "select * from voice_clone.receive_legacy_event('voice_clone_outbox', 'e', %s, %s)",
         reflection, '{"recording": {"path": "x"}}',
     )  # fmt: skip
+    sample = given.ready_sample(user)
     give(given, reflection, other)
     decision = given.one(
-        "select * from voice_clone.accept_legacy_event(%s, 'local', '', 'Ada', 'en', null,"
-        " %s, 'audio/wav', 1000, '{}'::jsonb, %s, 2000, true)",
-        event["id"], f"{user}/{event['id']}/sample.wav", f"{user}/{event['id']}/prepared.wav",
-    )  # fmt: skip
+        "select * from voice_clone.accept_legacy_event(%s, %s, 'local', '', 'Ada', true)", event["id"], sample
+    )
     assert (decision["outcome"], decision["code"]) == ("refused", "recording_not_owned")

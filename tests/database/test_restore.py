@@ -209,10 +209,10 @@ def test_an_upload_under_a_consent_that_is_being_revoked_is_not_opened(given: Fi
 def test_a_new_sample_that_is_being_queued_is_not_restored_over(given: Fixture) -> None:
     user, reflection, _, _ = superseded(given)
     newest = given.open(user, reflection)
+    given.prepare(newest, user)
     with meanwhile(given, lambda: restore(given, reflection, user)) as second:
         given.superuser.execute(
-            "select voice_clone.queue_attempt"
-            "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, 'p.wav', 2000, 0)",
+            "select voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)",
             (newest, user),
         )
     with refused("VC007", "latest_not_failed"):

@@ -83,10 +83,10 @@ def test_two_samples_queued_at_once_leave_one(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)
     first, second = given.open(user, reflection), given.open(user, reflection)
+    given.prepare(first, user)
     with meanwhile(given, lambda: given.queue(second, user)) as queueing:
         given.superuser.execute(
-            "select voice_clone.queue_attempt"
-            "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, 'p.wav', 2000, 0)",
+            "select voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)",
             (first, user),
         )
     assert queueing[0].result(10)["is_active"]

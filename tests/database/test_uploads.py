@@ -34,10 +34,10 @@ def leave(given: Fixture, attempt: UUID) -> None:
 
 
 def begin(given: Fixture, attempt: UUID, user: UUID) -> int:
-    return given.one("select voice_clone.begin_inspection(%s, %s) as epoch", attempt, user)["epoch"]
+    return given.claim_upload(attempt, user)["lease_epoch"]
 
 
-BEGIN = "select voice_clone.begin_inspection(%s, %s)"
+BEGIN = "select * from voice_clone.claim_upload(%s, %s, 'worker')"
 OPEN = (
     "select * from voice_clone.open_attempt"
     "(gen_random_uuid(), %s, %s, null, 'local', '', gen_random_uuid()::text, 'audio/wav', 9, true, %s)"
@@ -120,7 +120,6 @@ def test_a_slot_that_nothing_is_uploaded_for_is_free_after_its_reservation(given
     with pytest.raises(psycopg.Error, match="No voice slot is left"):
         given.queue(first, user)
     leave(given, second)
-    begin(given, first, user)
     given.queue(first, user)
     assert refusal(given, BEGIN, second, other)[1]["code"] == "provider_full"
 
@@ -151,28 +150,40 @@ def test_one_inspection_at_a_time(given: Fixture) -> None:
     state, detail = refusal(given, BEGIN, attempt, user)
     assert (state, detail["code"]) == ("VC007", "inspection_in_progress")
     assert detail["retry_after"]
-    given.one("select voice_clone.end_inspection(%s, %s)", attempt, epoch)
+    sample = given.attempt(attempt)["sample_id"]
+    given.one("select voice_clone.refuse_sample(%s, %s, 'sample_silent', 'No.', null)", sample, epoch)
     assert begin(given, attempt, user) == epoch + 1
 
 
-def test_who_lost_the_lease_of_an_inspection_queues_and_renews_nothing(given: Fixture) -> None:
+def test_who_lost_the_lease_of_an_inspection_completes_and_renews_nothing(given: Fixture) -> None:
     user = given.user()
     attempt = open_one(given, user, given.consent(user))
+    sample = given.attempt(attempt)["sample_id"]
+    renew = "select voice_clone.renew_sample(%s, %s) as kept"
+    over = "update public.voice_samples set lease_expires_at = now()"
     slow = begin(given, attempt, user)
-    given.superuser.execute("update voice_clone.uploads set inspected_until = now()")
-    assert given.one("select voice_clone.renew_inspection(%s, %s) as kept", attempt, slow)["kept"]
-    given.superuser.execute("update voice_clone.uploads set inspected_until = now()")
+    given.superuser.execute(over)
+    assert given.one(renew, sample, slow)["kept"]
+    given.superuser.execute(over)
     fast = begin(given, attempt, user)
-    assert not given.one("select voice_clone.renew_inspection(%s, %s) as kept", attempt, slow)["kept"]
-    queue = (
-        "select * from voice_clone.queue_attempt"
-        "(%s, %s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}'::jsonb, 'p.wav', 2000, 0, %s)"
-    )
-    assert refusal(given, queue, attempt, user, slow)[0] == "VC002"
-    assert given.attempt(attempt)["status"] == "awaiting_upload"
-    given.one(queue, attempt, user, fast)
+    assert not given.one(renew, sample, slow)["kept"]
+    complete = "select voice_clone.complete_sample(%s, %s, 'audio/wav', 9, '{}'::jsonb, 'p.wav', 2000)"
+    assert refusal(given, complete, sample, slow)[0] == "VC002"
+    assert given.sample(sample)["status"] == "processing"
+    given.one(complete, sample, fast)
+    assert begin(given, attempt, user) is None, "it is ready, and only the attempt is to be queued"
+    given.one("select * from voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)", attempt, user)
     assert refusal(given, BEGIN, attempt, user)[0] == "VC001"
     assert given.truth("select count(*) from voice_clone.uploads")["count"] == 0
+
+
+def test_an_attempt_is_not_queued_before_its_sample_is_ready(given: Fixture) -> None:
+    user = given.user()
+    attempt = open_one(given, user, given.consent(user))
+    begin(given, attempt, user)
+    queue = "select * from voice_clone.queue_attempt(%s, %s, 'Ada', 'en', 'hello', 0)"
+    assert refusal(given, queue, attempt, user)[0] == "VC004"
+    assert given.attempt(attempt)["status"] == "awaiting_upload"
 
 
 def test_an_inspection_is_authorised_first(given: Fixture) -> None:

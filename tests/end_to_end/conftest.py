@@ -85,15 +85,7 @@ class Product:
         self.stack.simulator_url = self.providers.url
         if what == "service":
             self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
-        env = {
-            **service_settings(self.stack, "local"),
-            "QWEN_API_KEY": QWEN_KEY,
-            "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
-            "CARTESIA_API_KEY": CARTESIA_KEY,
-            "MODAL_API_KEY": MODAL_KEY,
-            **QUICK,
-            **settings,
-        }
+        env = self.environment(**settings)
         module = "backend" if what == "service" else "queue_consumers"
         child = await self.stack.processes.start(what, [sys.executable, "-m", module], env, cwd=ROOT)
         self._children.append(child)
@@ -102,6 +94,18 @@ class Product:
         else:
             await child.await_output("listening")
         return child
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """The settings of the product's processes and of its commands."""
+        return {
+            **service_settings(self.stack, "local"),
+            "QWEN_API_KEY": QWEN_KEY,
+            "ELEVENLABS_API_KEY": ELEVENLABS_KEY,
+            "CARTESIA_API_KEY": CARTESIA_KEY,
+            "MODAL_API_KEY": MODAL_KEY,
+            **QUICK,
+            **settings,
+        }
 
     async def kill(self, child: Child) -> None:
         """SIGKILL, with its workers."""

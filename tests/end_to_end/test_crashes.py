@@ -102,8 +102,10 @@ def queue(product: Product, upload: dict[str, str]) -> None:
         """
         select q.id from public.voice_clone_attempts a
         join public.voice_samples s on s.id = a.sample_id
-        cross join lateral voice_clone.queue_attempt(
-          a.id, a.user_id, 'Ada', 'en', null, s.content_type, s.bytes, '{}', s.path, s.bytes, 0) q
+        cross join lateral voice_clone.claim_upload(a.id, a.user_id, 'test') c
+        cross join lateral voice_clone.complete_sample(
+          s.id, c.lease_epoch, s.content_type, s.bytes, '{}', s.path, s.bytes) completed
+        cross join lateral voice_clone.queue_attempt(a.id, a.user_id, 'Ada', 'en', null, 0) q
         where a.id = %s
         """,
         upload["attempt_id"],

@@ -19,7 +19,10 @@ from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, objects, problem
 from tests.end_to_end.test_reflection_voice import clone_file
 
-INSPECTED = "select from voice_clone.uploads u where u.attempt_id = %s and u.inspected_until > now()"
+INSPECTED = """
+    select from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id
+    where a.id = %s and s.status = 'processing'
+"""
 
 
 async def finalize(person: Person, upload: dict[str, Any], key: str | None = None) -> httpx.Response:

@@ -34,8 +34,27 @@ async def test_a_synthesis_that_fails_is_inference_failed(
                 assert failed.headers["retry-after"] == "7"
         spoken = await answer(ada, "POST", "/api/generate", json=text)
         assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
-        too_long = await answer(ada, "POST", "/api/generate", json=text | {"text": "a" * 50_000})
-        assert (too_long.status_code, too_long.json()["code"]) == (422, "text_too_long")
+
+
+async def test_a_text_longer_than_the_provider_takes_is_spoken_in_parts(
+    product: Product, prepared: bytes
+) -> None:
+    await product.start("service")
+    async with person(product) as ada:
+        upload = await ada.upload(prepared, reflection_id=None, provider="qwen")
+        assert (await ada.finalize(upload)).status_code == 201
+        sentence = "The wind was strong, and it blew as hard as it could. "
+        text = {"voice_id": upload["voice_id"], "text": sentence * 25}
+        spoken = await answer(ada, "POST", "/api/generate", json=text)
+        assert (spoken.status_code, spoken.content[:4]) == (200, b"RIFF")
+        calls = [call["label"] for call in product.providers.calls("qwen", "speech")]
+        assert [sum(call.count("wind") for call in calls), len(calls)] == [25, 3]
+        product.providers.fault("qwen", "speech", "error", status=400, code="odd", match="wind")
+        failed = await answer(ada, "POST", "/api/generate", json=text)
+        assert (failed.status_code, failed.json()["code"]) == (502, "inference_failed")
+        for long in ("a" * 50_000, sentence * 600):
+            too_long = await answer(ada, "POST", "/api/generate", json=text | {"text": long})
+            assert (too_long.status_code, too_long.json()["code"]) == (422, "text_too_long")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,15 @@ EDGES = {
     "expired": set(),
     "cancelled": set(),
 }
+SAMPLE_EDGES = {
+    "nothing": {"awaiting_upload"},
+    "awaiting_upload": {"pending", "processing", "removed"},
+    "pending": {"processing", "removed"},
+    "processing": {"pending", "awaiting_upload", "ready", "failed", "removed"},
+    "ready": {"removed"},
+    "failed": {"removed"},
+    "removed": set(),
+}
 MIRRORED = (
     "cloneStatus", "runtimeStatus", "previewStatus", "previewRequired", "attemptId", "voiceId",
     "provider", "targetModel", "error", "version", "updatedAt",
@@ -47,7 +56,6 @@ class Step:
     lost_mirrors: set[str] = field(default_factory=set)  # reflections whose message was lost
     archived: tuple[str, int] | None = None  # this message went with the effect
     kept: tuple[str, int] | None = None  # and this one stayed, for there was none
-    passed_turns: int = 0  # messages for attempts that waited for a place
     is_acknowledging: bool = False  # consumers ran meanwhile: a message may be sent and acknowledged in it
 
 
@@ -62,13 +70,40 @@ def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
         replays, strangers, removals,
     ):  # fmt: skip
         each(before, after, step)
+    samples(before, after, step)
 
 
 def refusals(before: Snapshot, after: Snapshot, step: Step) -> None:
     if step.refused_by:
-        for name in ("attempts", "deadlines", "events", "enrollments", "voices", "reflections"):
+        for name in ("attempts", "deadlines", "events", "enrollments", "voices", "reflections", "samples"):
             same = getattr(before, name) == getattr(after, name)
             check(step.refused_by, same, f"{step.name} was refused, and {name} changed")
+
+
+def samples(before: Snapshot, after: Snapshot, step: Step) -> None:
+    """Edges, leases, messages; an active attempt has a sample that is ready."""
+    old = {s["id"]: s for s in before.samples}
+    known = {(m["queue"], m["number"]) for m in before.messages}
+    sent = {m["id"] for m in after.messages if (m["queue"], m["number"]) not in known}
+    for s in after.samples:
+        was = old.get(s["id"])
+        a, b = was["status"] if was else "nothing", s["status"]
+        check(
+            2,
+            a == b or b in SAMPLE_EDGES[a] or step.is_acknowledging,
+            f"{step.name}: a sample {a} became {b}",
+        )
+        check(4, was is None or was["lease_epoch"] <= s["lease_epoch"], f"{step.name}: an epoch shrank")
+        check(
+            4, (b == "processing") == bool(s["lease_owner"]), f"{step.name}: a sample {b} has a wrong lease"
+        )
+        if b == "pending" and a != b:
+            check(3, s["id"] in sent, f"{step.name}: a sample waits, and has no message")
+    ready = {s["id"] for s in after.samples if s["status"] == "ready"}
+    unready = [
+        a["id"] for a in after.attempts if a["is_active"] and a["sample_id"] and a["sample_id"] not in ready
+    ]
+    check(9, not unready, f"{step.name}: an active attempt has a sample that is not ready")
 
 
 def actives(_: Snapshot, after: Snapshot, step: Step) -> None:

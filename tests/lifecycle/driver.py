@@ -12,9 +12,9 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
-from tests.lifecycle.rows import COMPARED, Attempt, Consent, Refusal
+from tests.lifecycle.job_slots import check_job_slots
+from tests.lifecycle.rows import COMPARED, COMPARED_OF_SAMPLES, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
-from tests.lifecycle.turns import turns
 from tests.lifecycle.upload_model import UploadModel
 
 STALE = Refusal("VC002", 4)
@@ -22,10 +22,13 @@ NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
 NOT_THERE = Refusal("VC004", 13)
 TOO_MANY = Refusal("VC008", 0)
+MOST_SAMPLES = 3  # that are kept, in one example
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
 REWRITE_EVENTS = ("waits", "deletes a user")
-WATCHED = ("attempts", "deadlines", "events", "enrollments", "voices", "reflections", "messages")
+WATCHED = (
+    "attempts", "deadlines", "events", "enrollments", "voices", "reflections", "messages", "samples",
+)  # fmt: skip
 ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
 
@@ -132,14 +135,22 @@ class Driver(RuleBasedStateMachine):
         self.count_effect(before)
         self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
-        turns(before, self.snapshot, self.step)
-        self.bench.effects.update({"sends the next turn": 1} if self.step.passed_turns else {})
+        handed_over = check_job_slots(self.model.jobs, before, self.snapshot, self.step)
+        self.bench.effects.update({"hands a slot over": 1} if handed_over else {})
         rows = {a["id"]: a for a in self.snapshot.attempts}
         check(0, rows.keys() == self.model.attempts.keys(), f"{self.step.name}: other attempts")
         for a in self.model.attempts.values():
             for name in COMPARED:
                 said, is_ = getattr(a, name), rows[a.id][name]
                 check(0, said == is_, f"{self.step.name}: {name} is {is_}, the model says {said}")
+        rows = {s["id"]: s for s in self.snapshot.samples}
+        check(
+            0, rows.keys() == {s.id for s in self.model.samples.values()}, f"{self.step.name}: other samples"
+        )
+        for s in self.model.samples.values():
+            for name in COMPARED_OF_SAMPLES:
+                said, is_ = getattr(s, name), rows[s.id][name]
+                check(0, said == is_, f"{self.step.name}: a sample's {name} is {is_}, the model says {said}")
         is_ = {e["id"]: (e["status"], e["provider_voice_id"]) for e in self.snapshot.enrollments}
         said = {e.id: (e.status, e.voice) for e in self.model.enrollments.values()}
         check(0, said == is_, f"{self.step.name}: enrollments are {is_}, the model says {said}")

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
 from tests.lifecycle.cleanups import Cleanups
-from tests.lifecycle.rows import OPEN, Refusal
+from tests.lifecycle.rows import OPEN, Attempt, Refusal
 from tests.lifecycle.users import Action
 
 AS_CLIENT: LiteralString = """
@@ -19,7 +19,9 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
     "update public.reflections set voice = '{}'",
     "delete from public.voice_consents",
     "update public.voices set deleted_at = null",
-    "insert into public.voice_samples select * from public.voice_samples",
+    "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
+    " select user_id, consent_id, path || 'x', content_type, bytes from public.voice_samples",
+    "update public.voice_samples set status = 'ready'",
     "select voice_clone.mirror_reflections('{}')",
 )
 
@@ -52,6 +54,11 @@ class ForbiddenWrites(Cleanups):
         if not waiting and (opened := self.open(list(self.model.reflections).index(reflection), "good")):
             waiting = [opened]
             self.verify_invariants()
+        if waiting and not self.is_ready(waiting[0]):
+            if (inspection := self.begins_an_inspection(waiting[0])) is None:
+                return
+            self.completes(inspection)
+            self.verify_invariants()
         if waiting:
             self.call(
                 "activates a second attempt",
@@ -59,6 +66,9 @@ class ForbiddenWrites(Cleanups):
                 " where id = %(id)s",
                 Refusal("23505", 1), forced=True, id=waiting[0].id,
             )  # fmt: skip
+
+    def is_ready(self, a: Attempt) -> bool:
+        return self.model.samples[a.sample or ""].status == "ready"
 
     def takes_no_edge(self, pick: int) -> None:
         attempts = list(self.model.attempts.values())

@@ -7,8 +7,9 @@ from hypothesis.stateful import initialize, rule
 
 from tests.lifecycle.checks import Step
 from tests.lifecycle.driver import MOST, WORKERS
+from tests.lifecycle.moves import other_provider
 from tests.lifecycle.quiescence import Quiescence
-from tests.lifecycle.rows import USER_CAP, Attempt
+from tests.lifecycle.rows import MOST_JOBS, USER_CAP, Attempt
 from tests.lifecycle.users import Action
 
 OUTCOMES = ["lives"] * 8 + ["dies before the commit", "dies after the commit"]
@@ -90,6 +91,8 @@ class Lifecycle(Quiescence):
             actions += [lambda _: self.claims_more_than_the_cap(worker)] * 2
         if any(a.is_active and a.status == "ready" for a in self.model.attempts.values()):
             actions += [lambda pick: self.is_replaced_without_success(worker, pick)] * 2
+        if any(a.is_active and a.is_launchable() for a in self.model.attempts.values()):
+            actions += [lambda pick: self.is_moved_and_changes_over(worker, pick)] * 6
         if self.choose(0, "awaiting_upload"):
             actions += [self.is_inspected_by_another]
         if self.choose(0, "verifying"):
@@ -114,10 +117,12 @@ class Lifecycle(Quiescence):
         claims.remove(claim)
 
     def claims_more_than_the_cap(self, worker: str) -> None:
-        """All that one user has waiting, one after the other."""
+        """All that one user has waiting, one after the other, and then all of the other users."""
         user = self.bench.users[0]
-        waiting = [a for a in self.model.attempts.values() if a.user_id == user and a.status == "queued"]
-        for a in waiting[: USER_CAP + 1]:
+        waiting = [a for a in self.model.attempts.values() if a.status == "queued"]
+        own = [a for a in waiting if a.user_id == user]
+        others = [a for a in waiting if a.user_id != user]
+        for a in own[: USER_CAP + 1] + others[:MOST_JOBS]:
             self.claim(worker, a, "process", None, outcome="lives")
             self.verify_invariants()
 
@@ -139,6 +144,28 @@ class Lifecycle(Quiescence):
             self.verify_invariants()
             if self.is_refused(worker, a):
                 self.restores(pick)
+
+    def is_moved_and_changes_over(self, worker: str, pick: int) -> None:
+        """The voice of a reflection that works is made at the other provider, and then takes its place."""
+        launched = [
+            a for a in self.model.attempts.values()
+            if a.is_active and a.reflection_id and a.is_launchable() and a.sample
+        ]  # fmt: skip
+        if not launched or len(self.model.attempts) >= MOST - 1:
+            return
+        old = launched[pick % len(launched)]
+        user, target = old.user_id or "", other_provider(old)
+        new = self.move(old, user, target, pick, switch=False, by_operator=pick % 2 == 0)
+        self.verify_invariants()
+        if new is None or self.claim(worker, new, "process", None, outcome="lives") != "claimed":
+            return
+        self.verify_invariants()
+        claim = self.claims[worker][-1]
+        while not self.works(claim, "well", "lives"):
+            self.verify_invariants()
+        self.claims[worker].remove(claim)
+        self.verify_invariants()
+        self.move(old, user, target, pick, switch=True)
 
     def is_refused(self, worker: str, a: Attempt) -> bool:
         """Whether a worker could claim it; then its provider refused the sample."""

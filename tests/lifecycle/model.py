@@ -4,19 +4,20 @@ Times are seconds on the model's own clock, which only a wait moves. Every span 
 every wait is whole ticks, so that the real time that a run takes decides nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tests.lifecycle.job_slots import JobSlots
 from tests.lifecycle.rows import (
     BUDGET,
     LEASE,
     OPEN,
     STEP,
     TIMES,
-    USER_CAP,
     Attempt,
     Consent,
     Enrollment,
+    Sample,
 )
 
 
@@ -31,7 +32,8 @@ class Model:
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
     deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
     requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
-    removed_samples: set[str] = field(default_factory=set)
+    jobs: JobSlots = field(default_factory=JobSlots)
+    samples: dict[str, Sample] = field(default_factory=dict)
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""
@@ -39,15 +41,22 @@ class Model:
         self.changes += 1
         for name, value in values.items():
             setattr(a, name, value)
+        if was == "awaiting_upload" and a.status in ("expired", "cancelled"):
+            self.remove_samples([a.sample])
         if a.status != was:
             a.was_ready = a.was_ready or a.status == "ready"
             a.queued_at = self.changes if a.status == "queued" else a.queued_at
             a.failed_at = self.changes if a.status == "failed" else a.failed_at
+            if was == "processing" or (was, a.status) == ("queued", "cancelled"):
+                self.jobs.release(a.id)
         if a.is_active and not was_active:
             a.activated, a.activated_at = True, self.changes
             shown = [x.version for x in self.of_reflection(a.reflection_id) if x.activated and x is not a]
             a.version = max([a.version, *shown])
         a.version += 1
+
+    def remove_samples(self, samples: Iterable[str | None], *, kept: bool = False) -> None:
+        raise NotImplementedError
 
     def of_reflection(self, reflection: str | None) -> Iterator[Attempt]:
         return (a for a in self.attempts.values() if reflection and a.reflection_id == reflection)
@@ -158,16 +167,13 @@ class Model:
             return "busy"
         if a.status == "queued" and (a.not_before or 0) > self.clock and not early:
             return "not_due"
-        held = [
-            x for x in self.attempts.values()
-            if x.user_id == a.user_id and x.status == "processing" and self.is_leased(x)
-        ]  # fmt: skip
-        if len(held) >= USER_CAP:
-            return "user_busy"
         if a.status == "processing":
             self.requeue_or_fail(a, "worker_lost", LEASE)
             if a.status == "failed":
                 return "exhausted"
+        slot = self.jobs.take(a.id, a.user_id or "", self.clock)
+        if slot != "taken":
+            return slot
         return self.take(
             a,
             owner,
@@ -340,4 +346,5 @@ class Model:
         if a.status == "verifying" and a.verifying_since + TIMES["verification"] <= self.clock:
             self.reject(a, "verification_timeout")
             return "failed"
-        return "sent" if a.until is None else "postponed"  # a renewed lease
+        is_quiet = a.until is not None or a.id in self.jobs.waiting  # a renewed lease; or its turn comes
+        return "postponed" if is_quiet else "sent"

@@ -10,7 +10,7 @@ create schema proof;
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
   ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
-  ('public.voices'), ('voice_clone.object_removals'), ('voice_clone.uploads');
+  ('public.voices'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'), ('voice_clone.waiting_jobs');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -60,6 +60,8 @@ begin
   delete from voice_clone.events;
   delete from voice_clone.deadlines;
   delete from voice_clone.uploads;
+  delete from voice_clone.job_slots;
+  delete from voice_clone.waiting_jobs;
   delete from public.voice_clone_attempts;
   delete from public.voice_samples;
   delete from public.voice_consents;
@@ -161,5 +163,7 @@ as $$
     'samples', (select coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object('is_revoked', exists (
                   select from public.voice_consents r where r.revokes = s.consent_id))), '[]') from public.voice_samples s),
     'messages', proof.messages(),
+    'job_slots', (select coalesce(jsonb_agg(to_jsonb(s)), '[]') from voice_clone.job_slots s),
+    'waiting_jobs', (select coalesce(jsonb_agg(to_jsonb(w)), '[]') from voice_clone.waiting_jobs w),
     'strangers', proof.others_seen_by(p_stranger))
 $$;

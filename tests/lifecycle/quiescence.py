@@ -7,8 +7,8 @@ from tests.lifecycle.rows import TICK
 
 SWEEP = "select what, count from voice_clone.sweep(100)"
 QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
-          "object_removal", "voice_mirror")  # fmt: skip
-REQUESTED_AGAIN = ("enrollments", "object_removals")
+          "object_removal", "voice_mirror", "voice_samples")  # fmt: skip
+REQUESTED_AGAIN = ("enrollments", "object_removals", "samples")
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
@@ -49,6 +49,7 @@ class Quiescence(ForbiddenWrites):
             if is_behind:
                 did["mirrors"] = did.get("mirrors", 0) + 1
                 self.lost_mirrors.discard(str(a.reflection_id))
+        self.model.sweep_samples()
         if released := self.model.release():
             did["released"] = released
         found = {row["what"]: row["count"] for row in rows if row["what"] not in REQUESTED_AGAIN}
@@ -59,6 +60,7 @@ class Quiescence(ForbiddenWrites):
         for claims in self.claims.values():
             claims.clear()
         self.cleanups.clear()
+        self.inspections.clear()
         for _ in range(ROUNDS):
             while self.reads_whatever_there_is():
                 pass
@@ -86,6 +88,9 @@ class Quiescence(ForbiddenWrites):
                 while self.cleanups:
                     self.ends_a_cleanup(0)
                     self.verify_invariants()
+                while self.inspections:
+                    self.finish(self.inspections.pop())
+                    self.verify_invariants()
                 return True
         return False
 
@@ -94,4 +99,5 @@ class Quiescence(ForbiddenWrites):
         snapshot = self.snapshot
         moving = bool(snapshot.deadlines) or any(awaited(a) for a in snapshot.attempts)
         unknown = any(e["status"] not in ("attached", "closed", "removed") for e in snapshot.enrollments)
-        return not (moving or unknown or snapshot.live())
+        inspected = any(s["status"] in ("pending", "processing") for s in snapshot.samples)
+        return not (moving or unknown or inspected or snapshot.live())

@@ -25,11 +25,16 @@ class RemovalModel(Model):
                 self.voices[a.id], self.deleted_at[a.id] = True, self.clock
         self.remove_samples(a.sample for a in attempts)
 
-    def remove_samples(self, samples: Iterable[str | None]) -> None:
-        used = {
+    def used_samples(self) -> set[str | None]:
+        return {
             a.sample for a in self.attempts.values() if a.status in LIVE or self.voices.get(a.id) is False
         }
-        self.removed_samples |= {sample for sample in samples if sample and sample not in used}
+
+    def remove_samples(self, samples: Iterable[str | None], *, kept: bool = False) -> None:
+        used = self.used_samples()
+        for key in samples:
+            if key and key not in used and (kept or not self.samples[key].is_kept):
+                self.samples[key].status, self.samples[key].until = "removed", None
 
     def withdraw(self, attempts: list[Attempt]) -> None:
         ids = {a.id for a in attempts}
@@ -45,10 +50,24 @@ class RemovalModel(Model):
         user = self.consents[consent].user
         self.consents[consent].revoked = True
         self.silence(covered, user, "consent_revoked")
+        self.remove_samples([key for key, s in self.samples.items() if s.consent == consent], kept=True)
         self.withdraw(covered)
 
     def delete_voice(self, a: Attempt) -> None:
         self.silence([a], a.user_id, "voice_deleted")
+
+    def may_delete(self, key: str) -> bool:
+        """No voice speaks that was made of the sample, and no attempt is about to make one."""
+        using = [a for a in self.attempts.values() if a.sample == key]
+        return not any(
+            (a.status in LIVE and a.status != "failed") or self.voices.get(a.id) is False for a in using
+        )
+
+    def delete_sample(self, key: str) -> None:
+        for a in list(self.attempts.values()):
+            if a.sample == key and a.status == "failed":
+                self.cancel(a, "sample_deleted")
+        self.remove_samples([key], kept=True)
 
     def give(self, reflection: str, user: str) -> None:
         for a in list(self.of_reflection(reflection)):
@@ -70,8 +89,9 @@ class RemovalModel(Model):
         self.withdraw(theirs)
         for a in theirs:
             self.change(a, user_id=None)
-            if a.sample:
-                self.removed_samples.add(a.sample)
+        for s in self.samples.values():
+            if s.user_id == user:
+                s.user_id, s.status, s.until = None, "removed", None
         for consent in self.consents.values():
             if consent.user == user:
                 consent.user = None

@@ -9,6 +9,7 @@ STEP = 4500
 DAY = 24 * 60 * 60
 OPEN_UPLOADS = 5
 USER_CAP = 2
+MOST_JOBS = 2
 TIMES = {
     "upload": 20_500,
     "slot_reservation": 4500,
@@ -53,7 +54,7 @@ class Attempt:
     user_id: str | None
     reflection_id: str | None
     consent: str | None
-    sample: str | None = None  # the attempt that it was recorded for
+    sample: str | None = None  # its key in the model
     source: str = "sample"
     provider: str = "local"
     status: str = "awaiting_upload"
@@ -63,8 +64,6 @@ class Attempt:
     version: int = 1
     created_at: float = 0.0
     reserved_until: float = 0.0  # its upload's slot
-    inspection_epoch: int = 0
-    inspected_until: float | None = None
     lease_epoch: int = 0
     lease_owner: str | None = None
     until: float | None = None
@@ -104,6 +103,31 @@ class Attempt:
         )
 
 
+@dataclass
+class Sample:
+    """Named like the columns; its key in the model is the attempt that it is uploaded for, or its own id."""
+
+    id: str
+    user_id: str | None
+    consent: str
+    is_kept: bool = False
+    status: str = "awaiting_upload"
+    lease_epoch: int = 0
+    until: float | None = None
+    since: float = 0.0
+    process_count: int = 0
+    timeout_count: int = 0
+    not_before: float | None = None
+    waiting_since: float | None = None
+    error_code: str | None = None
+    created_at: float = 0.0
+    language: str | None = None
+    is_compared: bool = False  # the sweep has found it in use
+
+
+COMPARED_OF_SAMPLES = (
+    "user_id", "is_kept", "status", "lease_epoch", "process_count", "timeout_count", "error_code",
+)  # fmt: skip
 COMPARED = (
     "user_id", "reflection_id", "source", "provider", "status", "runtime_status", "preview_status",
     "is_active", "version", "lease_epoch", "lease_owner", "process_count", "sync_count", "preview_count",

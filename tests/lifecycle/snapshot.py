@@ -32,6 +32,8 @@ class Snapshot(Struct):
     uncovered: list[str] = []
     samples: list[Row] = []
     messages: list[Row] = []
+    job_slots: list[Row] = []
+    waiting_jobs: list[Row] = []
     strangers: int = 0
 
     def attempt(self, id_: str) -> Row:

@@ -51,29 +51,45 @@ EFFECTS = {
     "reports a late voice", "requeues", "fails", "renews",
     "resolves an enrollment as closed", "resolves an enrollment as unknown",
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
+    "moves a voice", "moves a voice beside", "changes over to a voice",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
-    "is refused one upload more", "has made enough for a day", "waits for a turn", "sends the next turn",
+    "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
+    "hands a slot over",
+    "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
+    "refuses a sample", "gives a sample back",
     "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
 
 # Each is a rule of the lifecycle that is lost, and the invariant that the model then finds broken.
 MUTANTS: dict[str, tuple[int, Mutant]] = {
-    "the end of a step sends no turn": (
+    "the end of a job frees no slot": (
         3,
-        execute("drop trigger voice_clone_attempts_pass_turn on public.voice_clone_attempts"),
+        execute("drop trigger voice_clone_attempts_release_slot on public.voice_clone_attempts"),
     ),
-    "a claim below the cap sends no turn": (
+    "a slot is handed over without a message": (
         3,
-        patch("voice_clone.claim_attempt", "if v_taken + 1 < p_user_cap", "if false"),
+        patch("voice_clone.hand_over_job_slot", "if w.job_id is not null", "if false"),
     ),
-    "a late inspection queues its upload": (
+    "a job that waits for a slot does not count for its user": (
+        3,
+        patch("voice_clone.try_job_slot", "and w.awaits = 'slot' and w.job_id <> p_job", "and false"),
+    ),
+    "more jobs than there are slots": (
+        3,
+        patch("voice_clone.try_job_slot", "f.job_id is null and f.number <= p_max_jobs", "true"),
+    ),
+    "a late inspection completes its sample": (
         4,
-        patch("voice_clone.require_inspection", "and u.inspection_epoch = p_epoch", ""),
+        patch("voice_clone.require_sample_lease", "and x.lease_epoch = p_epoch", ""),
     ),
     "two calls inspect one upload": (
         4,
-        patch("voice_clone.begin_inspection", "if u.inspected_until > now()", "if false"),
+        patch(
+            "voice_clone.claim_upload",
+            "elsif s.status = 'processing' and s.lease_expires_at > now()",
+            "elsif false",
+        ),
     ),
 }
 

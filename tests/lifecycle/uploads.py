@@ -1,23 +1,27 @@
 """Uploads: opened within the limits of their user, inspected under a lease, and queued."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
-from backend.samples.inspections import queries as samples
+from backend.samples.sample_leases import queries as samples
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, STALE, TOO_MANY, Driver
-from tests.lifecycle.rows import OPEN_UPLOADS, TICK, TIMES, USER_CAP, Attempt, Refusal
+from tests.lifecycle.rows import LEASE, OPEN_UPLOADS, TICK, TIMES, USER_CAP, Attempt, Refusal, Sample
 from tests.lifecycle.snapshot import Bench
 
 BUSY = Refusal("VC007", 4)
+NOT_READY = Refusal("VC004", 9)
 
 
 @dataclass
 class Inspection:
-    """An inspection that runs. Another call may have taken over."""
+    """An inspection that runs: of an upload, or from the queue. Another worker may have taken over."""
 
-    attempt: Attempt
+    sample: Sample
     epoch: int
+    attempt: Attempt | None = None
+    message: int | None = None
 
 
 class Uploads(Driver):
@@ -85,6 +89,11 @@ class Uploads(Driver):
             self.bench.effects[what] += 1
         if refusal is None:
             model.open(a)
+            row = self.bench.force(
+                "select sample_id::text from public.voice_clone_attempts where id = %(id)s", id=a.id
+            )
+            assert row is not None
+            model.samples[a.id] = Sample(row["sample_id"], user, consent, created_at=model.clock)
             return a
         return None
 
@@ -100,74 +109,119 @@ class Uploads(Driver):
         """An upload, or what is none: its inspection may still run when other calls come."""
         if a := self.choose(pick):
             if a.status != "awaiting_upload" and pick % 2:
-                self.queue(Inspection(a, 1))
+                self.queue(a)
             elif (inspection := self.begins_an_inspection(a)) and pick % 3:
-                self.queue(inspection)
+                self.finish(inspection)
             elif inspection:
                 self.inspections.append(inspection)
 
     def finalize(self, a: Attempt) -> None:
         if inspection := self.begins_an_inspection(a):
-            self.queue(inspection)
+            self.finish(inspection)
 
     def begins_an_inspection(self, a: Attempt) -> Inspection | None:
+        """None where it is refused, and where the sample is ready: then the attempt is queued."""
+        s = self.model.samples.get(a.sample or "")
         refusal = None if a.user_id else NOT_THERE
         if a.user_id and a.consent and not self.model.covers(a.consent, a.user_id, a.reflection_id):
             refusal = NO_CONSENT
-        elif a.user_id and a.status != "awaiting_upload":
+        elif a.user_id and (a.status != "awaiting_upload" or s is None):
             refusal = NO_EDGE
-        elif a.user_id and (a.inspected_until or 0) > self.model.clock:
+        elif s and a.user_id and self.model.is_inspected(s):
             refusal = BUSY
-        row = self.call("begins an inspection", samples.begin, refusal, attempt=a.id, user=a.user_id)
-        if row is None:
+        row = self.call(
+            "begins an inspection", samples.claim_upload, refusal, attempt=a.id, user=a.user_id, worker="w"
+        )
+        if row is None or s is None:
             self.verify_invariants()
             return None
-        epoch = self.model.begin_inspection(a)
-        check(4, row["begin_inspection"] == epoch, f"an inspection has the epoch {row}, not {epoch}")
+        epoch = self.model.claim_upload(a, s)
+        check(4, row["lease_epoch"] == epoch, f"an inspection has the epoch {row}, not {epoch}")
         self.bench.effects["begins an inspection"] += 1
-        return Inspection(a, epoch)
+        self.verify_invariants()
+        if epoch is None:
+            self.queue(a)
+            return None
+        return Inspection(s, epoch, a)
 
-    def queue(self, inspection: Inspection) -> None:
-        a = inspection.attempt
+    def finish(self, inspection: Inspection) -> None:
+        """The sample becomes ready; then the attempt that awaits it is queued."""
+        self.completes(inspection)
+        if inspection.attempt is not None:
+            self.verify_invariants()
+            self.queue(inspection.attempt)
+
+    def completes(self, inspection: Inspection) -> None:
+        s = inspection.sample
+        self.ends(
+            "prepares a sample", samples.complete, inspection, content_type="audio/wav", bytes=1000,
+            measures="{}", prepared_path=f"{s.id}.wav", prepared_bytes=2000,
+        )  # fmt: skip
+        if not self.step.refused_by:
+            self.model.end_inspection(s, "ready")
+
+    def ends(self, name: str, sql: str, inspection: Inspection, **values: Any) -> None:
+        """A worker's last write, with its message. Refused where another has the lease, or nobody has."""
+        refusal = None if self.model.holds_sample(inspection.sample, inspection.epoch) else STALE
+        self.bench.effects.update({"is inspected by another call": 1} if refusal else {})
+        message = inspection.message
+        self.call(
+            name, sql, refusal, sample=inspection.sample.id, epoch=inspection.epoch, message=message, **values
+        )
+        if message is not None and refusal is None:
+            self.step.archived = ("voice_samples", message)
+
+    def queue(self, a: Attempt) -> None:
+        s = self.model.samples.get(a.sample or "")
         refusal = None if a.status == "awaiting_upload" else NO_EDGE if a.user_id else NOT_THERE
-        if refusal is None and inspection.epoch != a.inspection_epoch:
-            refusal = STALE
-            self.bench.effects["is inspected by another call"] += 1
+        if refusal is None and (s is None or s.status != "ready"):
+            refusal = NOT_READY
         self.call(
             f"queues an attempt that is {a.status}", samples.queue, refusal, attempt=a.id, user=a.user_id,
-            name="Ada", language="en", transcript="hello", content_type="audio/wav", bytes=1000,
-            measures="{}", prepared_path=f"{a.id}.wav", prepared_bytes=2000, delay=0,
-            inspection=inspection.epoch,
+            name="Ada", language="en", transcript="hello", delay=0,
         )  # fmt: skip
-        if refusal is None:
+        if refusal is None and s is not None:
             self.model.queue(a)
-            row = self.bench.force(
-                "select sample_id::text from public.voice_clone_attempts where id = %(id)s", id=a.id
-            )
-            assert row is not None
-            self.samples[a.id] = row["sample_id"]
+            s.is_compared = True
+            self.samples[a.id] = s.id
 
     def ends_an_inspection(self, pick: int) -> None:
-        """With a result, or without one: it is renewed, and ended so that the next call need not wait."""
+        """Each way out: with a result, without one; or it is renewed, and still runs; or its worker dies."""
         inspection = self.inspections.pop(pick % len(self.inspections))
-        a = inspection.attempt
-        if pick % 3:
-            self.queue(inspection)
-            return
-        held = a.status == "awaiting_upload" and a.inspection_epoch == inspection.epoch
-        parameters = {"attempt": a.id, "epoch": inspection.epoch}
-        row = self.call("renews an inspection", samples.renew, **parameters)
-        check(4, row == {"renew_inspection": held}, f"renewing an inspection gave {row}, not {held}")
-        self.call("ends an inspection", samples.end, **parameters)
+        s, way = inspection.sample, pick // 7 % 8
+        if way < 3:
+            self.finish(inspection)
+        elif way == 3:
+            self.renews_an_inspection(inspection)
+        elif way == 4:
+            code = "sample_silent"
+            self.ends("refuses a sample", samples.refuse, inspection, code=code, error="No.", measures=None)
+            if not self.step.refused_by:
+                kept = s.is_kept
+                self.model.end_inspection(s, "failed" if kept else "awaiting_upload", code if kept else None)
+        elif way < 7:
+            failure = ("outage", "timeout", "crash")[pick // 56 % 3]
+            self.ends(
+                "gives a sample back", samples.requeue, inspection, delay=0, code="x", error="No.",
+                failure=failure,
+            )  # fmt: skip
+            if not self.step.refused_by:
+                self.model.requeue_or_fail_sample(s, "x", failure)
+
+    def renews_an_inspection(self, inspection: Inspection) -> None:
+        s, held = inspection.sample, self.model.holds_sample(inspection.sample, inspection.epoch)
+        row = self.call("renews an inspection", samples.renew, sample=s.id, epoch=inspection.epoch)
+        check(4, row == {"renew_sample": held}, f"renewing an inspection gave {row}, not {held}")
         if held:
-            a.inspected_until = None
+            s.until = self.model.clock + LEASE
+        self.inspections.append(inspection)
 
     def is_inspected_by_another(self, pick: int) -> None:
-        """A call that is late has lost its lease: it queues nothing. The other one does."""
+        """A call that is late has lost its lease: it completes nothing. The other one does."""
         if (a := self.choose(pick, "awaiting_upload")) and (late := self.begins_an_inspection(a)):
             self.passes(TIMES["inspection_lease"] + TICK / 2)
             self.verify_invariants()
             if other := self.begins_an_inspection(a):
-                self.queue(late)
+                self.completes(late)
                 self.verify_invariants()
-                self.queue(other)
+                self.finish(other)

@@ -7,13 +7,16 @@ from uuid import uuid4
 from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TOO_MANY
+from tests.lifecycle.moves import Moves
 from tests.lifecycle.rows import Attempt, Refusal
-from tests.lifecycle.uploads import Uploads
 
 Action = Callable[[int], None]
 
 
-class Users(Uploads):
+class Users(Moves):
+    def sample_steps(self) -> list[Action]:
+        raise NotImplementedError
+
     def user_steps(self) -> list[Action]:
         """The actions that are possible now, each as often as its weight."""
         moves: list[Action] = []
@@ -26,11 +29,12 @@ class Users(Uploads):
             ] * bool(self.samples)
             moves += [self.opens_too_many_uploads] * (len(self.model.attempts) < 2)
         if self.model.attempts:
-            moves += [self.finalizes] * 2 + [self.ends_an_inspection] * bool(self.inspections)
+            moves += [self.finalizes] * 2 + [self.ends_an_inspection] * 3 * bool(self.inspections)
             moves += [self.revokes_a_consent, self.retries, self.resets]
             moves += [self.restores, self.gives_a_reflection_away]
             if any(is_deleted is False for is_deleted in self.model.voices.values()):
                 moves += [self.uses_an_own_voice]
+            moves += self.sample_steps()
             if len(self.model.attempts) > 3 and self.can_delete_a_user():
                 moves += [self.deletes_a_user]
         if "ready" in statuses:
@@ -41,6 +45,8 @@ class Users(Uploads):
             )
             moves += [self.launches] * 4 * any(a.is_launchable() for a in active)
             moves += [self.deletes_a_voice] * bool(self.model.voices)
+        if self.model.voices and len(self.model.attempts) < MOST:
+            moves += [self.moves_a_voice] * 3
         if any(a.has_failed() for a in active):
             moves += [self.retries, self.retries_elsewhere] * 2 + [self.asks_for_a_preview]
         if any(self.can_restore(id_) for id_ in self.model.reflections):
@@ -61,7 +67,7 @@ class Users(Uploads):
         refusal = None if is_allowed else TOO_MANY
         if not model.covers(old.consent, old.user_id or "", reflection):
             refusal = NO_CONSENT
-        if old.sample in model.removed_samples:
+        if model.samples[old.sample or ""].status != "ready":
             refusal = NOT_THERE
         a = Attempt(str(uuid4()), old.user_id, reflection, old.consent, old.sample)
         self.call(

@@ -1,20 +1,32 @@
 """The workers' actions: each commit is one action, and a worker may die before or after it."""
 
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import ARCHIVE, STALE, WORKERS, Claim
-from tests.lifecycle.rows import LEASE, LONG, OPEN, SETTLE, SHORT, USER_CAP, Attempt, Enrollment, Refusal
-from tests.lifecycle.users import Users
+from tests.lifecycle.rows import (
+    LEASE,
+    LONG,
+    MOST_JOBS,
+    OPEN,
+    SETTLE,
+    SHORT,
+    USER_CAP,
+    Attempt,
+    Enrollment,
+    Refusal,
+)
+from tests.lifecycle.samples import Samples
 
 READ = "select * from voice_clone.read_messages(%(queue)s, %(seconds)s, 1)"
 STEPS = {"voice_clone_process": "process", "voice_runtime_sync": "runtime", "voice_preview": "preview"}
 QUEUES = {step: queue for queue, step in STEPS.items()}
 
 
-class Workers(Users):
+class Workers(Samples):
     def begins_a_cleanup(self, e: Enrollment, number: int, *, dies: bool) -> None:
         """The consumer of `voice_cleanup`."""
         raise NotImplementedError
@@ -41,6 +53,8 @@ class Workers(Users):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "voice_samples":
+            self.inspects(subject, number, dies=outcome != "lives")
         elif queue == "object_removal":
             self.empties_a_folder(subject, number, crash=outcome == "dies before the commit")
         else:
@@ -77,7 +91,7 @@ class Workers(Users):
             self.claim(worker, a, "process", None, outcome=outcome)
 
     def claim(self, worker: str, a: Attempt, step: str, number: int | None, *, outcome: str) -> str:
-        dies, saved = outcome == "dies before the commit", dict(vars(a))
+        dies, saved, jobs = outcome == "dies before the commit", dict(vars(a)), deepcopy(self.model.jobs)
         early = number is None
         if step == "process":
             said = self.model.claim(a, worker, early=early)
@@ -85,13 +99,15 @@ class Workers(Users):
             said = self.model.claim_step(a, step, worker)
         row = self.call(
             f"claims {step}", lifecycle.claim if step == "process" else lifecycle.claim_step, crash=dies,
-            attempt=a.id, worker=worker, lease=LEASE, user_cap=USER_CAP, early=early, step=step,
+            attempt=a.id, worker=worker, lease=LEASE, early=early, step=step,
+            user_cap=USER_CAP, max_jobs=MOST_JOBS,
         )  # fmt: skip
         if dies:
             vars(a).update(saved)
+            self.model.jobs = jobs
             return "dead"
         assert row is not None
-        self.bench.effects.update({"waits for a turn": 1} if said == "user_busy" else {})
+        self.bench.effects.update({f"waits: {said}": 1} if said in ("user_busy", "all_busy") else {})
         check(0, row["outcome"] == said, f"claiming {step} gave {row['outcome']}, the model says {said}")
         if said == "claimed" and outcome == "lives":
             claim = Claim(a.id, step, a.lease_epoch, number)

@@ -54,7 +54,9 @@ def test_every_package_of_the_extra_is_blocked_here() -> None:
 
 
 def test_these_are_the_commands_of_an_operator() -> None:
-    assert set(OPERATOR_COMMANDS) == {"consents", "import-legacy-voices", "migrate", "orphans", "sweep"}
+    assert set(OPERATOR_COMMANDS) == {
+        "consents", "import-legacy-voices", "migrate", "orphans", "sweep", "voices",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", OPERATOR_COMMANDS)

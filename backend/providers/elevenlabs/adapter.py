@@ -106,6 +106,7 @@ class ElevenLabs:
             max_bytes=10 * 1024 * 1024,
             min_sample_rate=8_000,
             max_characters=MAX_CHARACTERS.get(self._config.model_id, 5_000),
+            max_characters_by_model=MAX_CHARACTERS,
             listing_lag_seconds=self._config.listing_lag_seconds,
         )
 
@@ -167,8 +168,7 @@ class ElevenLabs:
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
         call = self._call(self._config.speech_seconds)
-        most = MAX_CHARACTERS.get(request.target_model, self.limits.max_characters)
-        require_text(call, request.text, most)
+        require_text(call, request.text, self.limits.characters_of(request.target_model))
         if not _VOICE_ID.fullmatch(request.provider_voice_id):
             raise call.error(VOICE_NOT_FOUND)
         body = {"text": request.text, "model_id": request.target_model}

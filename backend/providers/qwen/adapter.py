@@ -82,6 +82,7 @@ class Qwen:
             min_voiced_seconds=3.0,
             languages=frozenset(LANGUAGES),
             max_characters=MAX_CHARACTERS,
+            count_characters=count_characters,
             slots=1000,
             listing_lag_seconds=self._config.listing_lag_seconds,
         )

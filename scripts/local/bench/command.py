@@ -20,6 +20,7 @@ from scripts.local.bench.attempt_cost import attempt_cost
 from scripts.local.bench.chaos import SCENARIOS, recovered_throughput
 from scripts.local.bench.cleaning import cleaning
 from scripts.local.bench.figures import Figure, show, slower, write
+from scripts.local.bench.job_slots import job_slots
 from scripts.local.bench.lifecycles import lifecycles
 from scripts.local.bench.listeners import listeners
 from scripts.local.bench.memory import memory
@@ -55,6 +56,7 @@ MEASURES = {
     "messages": Measure(measures.messages, consumes=True),
     "mirrors": Measure(measures.mirrors, consumes=True),
     "sweep": Measure(measures.sweep, consumes=True),
+    "job-slots": Measure(job_slots, consumes=True, again=False),
     "memory": Measure(memory, again=False),
     "listeners": Measure(listeners),
 }

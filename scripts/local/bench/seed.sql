@@ -49,15 +49,18 @@ with wanted as materialized (
   from public.reflections r join public.voice_consents c on c.user_id = r.user_id
   where r.id = any(%(reflections)s)
 ), opened as materialized (
-  select w.user_id, w.attempt
+  select w.user_id, w.attempt, o.sample_id
   from wanted w
   cross join lateral voice_clone.open_attempt(
     w.attempt, w.user_id, w.consent, w.id, 'elevenlabs', '', w.user_id || '/' || w.attempt || '.wav',
     'audio/wav', 1000, false) o
+), prepared as materialized (
+  select o.user_id, o.attempt, voice_clone.complete_sample(
+    o.sample_id, c.lease_epoch, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s) as done
+  from opened o cross join lateral voice_clone.claim_upload(o.attempt, o.user_id, 'bench') c
 )
-select q.id from opened
-cross join lateral voice_clone.queue_attempt(
-  opened.attempt, opened.user_id, 'bench', 'en', null, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s, 0) q
+select q.id from prepared p
+cross join lateral voice_clone.queue_attempt(p.attempt, p.user_id, 'bench', 'en', null, 0) q
 
 -- launched --
 -- how many of these attempts are launchable and mirrored

@@ -6,16 +6,19 @@ with wanted as materialized (
   from public.reflections r join public.voice_consents c on c.user_id = r.user_id
   where r.id = any(%(reflections)s) and voice_clone.is_consent_valid(c.id, r.user_id, r.id)
 ), opened as materialized (
-  select w.user_id, w.attempt
+  select w.user_id, w.attempt, o.sample_id
   from wanted w
   cross join lateral voice_clone.open_attempt(
     w.attempt, w.user_id, w.consent, w.id, case w.n %% 2 when 0 then 'elevenlabs' else 'qwen' end,
     case w.n %% 2 when 0 then '' else %(region)s end, w.user_id || '/' || w.attempt || '.wav',
     'audio/wav', 1000, w.n %% 4 = 0) o
+), prepared as materialized (
+  select o.user_id, o.attempt, voice_clone.complete_sample(
+    o.sample_id, c.lease_epoch, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s) as done
+  from opened o cross join lateral voice_clone.claim_upload(o.attempt, o.user_id, 'storm') c
 )
-select q.id from opened
-cross join lateral voice_clone.queue_attempt(
-  opened.attempt, opened.user_id, 'storm', 'en', null, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s, 0) q
+select q.id from prepared p
+cross join lateral voice_clone.queue_attempt(p.attempt, p.user_id, 'storm', 'en', null, 0) q
 
 -- time --
 -- one of the lifecycle's times
@@ -25,6 +28,7 @@ update voice_clone.timeouts set value = make_interval(secs => %(seconds)s) where
 -- what still moves or should: attempts, enrollments, retentions, folders of Storage, messages, mirrors
 select what, count from (
   select 'attempts' as what, count(*) from voice_clone.deadlines
+  union all select 'samples', count(*) from public.voice_samples s where s.status in ('pending', 'processing')
   union all select 'enrollments', count(*) from voice_clone.enrollments e 
     where e.status in ('intended', 'unknown', 'removing') or (e.status = 'orphaned' and e.removal_due_at is not null)
   union all select 'retentions', count(*) from public.voices v

@@ -21,12 +21,21 @@ Connection = psycopg.Connection[Any]
 UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
+ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
 CALLS: list[tuple[str, str, str, str]] = [
     ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
     ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
-    ("voice_clone.begin_inspection", "%(upload)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(consent)s, {ADD}", "rows", "VC003"),
+    ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(bound_consent)s, {ADD}", "rows", "VC003"),
+    ("voice_clone.add_sample", f"%(sent)s, %(user)s, %(my_consent)s, {ADD}", "rows", "23505"),
+    ("voice_clone.add_sample",  # so many that only another user's samples would be too many
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, 5", "rows", "other rows"),
+    ("voice_clone.add_sample",
+     f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, null, 5", "rows", "other rows"),
+    ("voice_clone.check_sample", "%(user)s, %(consent)s, 5, 5", "rows", "VC003"),
+    ("voice_clone.claim_upload", "%(upload)s, %(user)s, 'w'", "rows", "VC004"),
     ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'pending', ''", "VC007", "rows"),
     ("voice_clone.claim_idempotency_key", "%(user)s, 'answered', ''", "rows", "other rows"),
@@ -36,10 +45,15 @@ CALLS: list[tuple[str, str, str, str]] = [
      f"gen_random_uuid(), %(user)s, %(my_sample)s, %(reflection)s, {CLONE}", "rows", "VC004"),
     ("voice_clone.complete_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.consent_for", "%(user)s, %(reflection)s", "rows", "other rows"),
+    ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.move_voice",
+     "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
+    ("voice_clone.move_voice",
+     "gen_random_uuid(), %(voice)s, %(user)s, 'local', '', '{here}', false, true", "VC007", "VC004"),
     ("voice_clone.open_attempt",
      f"gen_random_uuid(), %(user)s, %(my_consent)s, %(reflection)s, {UPLOAD}", "rows", "VC004"),
     ("voice_clone.open_attempt",
@@ -47,8 +61,8 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.open_attempt",  # so many in a day that only another user's attempts would be too many
      f"gen_random_uuid(), %(user)s, %(my_consent)s, null, {UPLOAD}, 20", "rows", "other rows"),
     ("voice_clone.queue_attempt",
-     "%(upload)s, %(user)s, 'Ada', 'en', 'hello', 'audio/wav', 1000, '{}', 'p.wav', 2000, 0",
-     "rows", "VC004"),
+     "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
+    ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reset_attempt", "%(reflection)s, %(user)s", "rows", "VC004"),
@@ -95,6 +109,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.restore_attempt, 2": LOCKED,
     "voice_clone.reset_attempt, 1": LOCKED,
     "voice_clone.start_session, 1": LOCKED,
+    "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
@@ -153,9 +168,13 @@ class Objects:
         given.one("select * from voice_clone.revoke_consent(%s, %s)", revoked, user)
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 86400, 1)", user)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'pending', '')", user)
+        upload, prepared = given.open(user, None), given.open(user, None)
+        given.prepare(prepared, user)
         return {
+            "prepared": prepared, "sent": given.add_sample(user),
+            "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
-            "upload": given.open(user, None), "waiting": given.queued(user, None),
+            "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 
     def crowd(self, given: Fixture) -> None:
@@ -163,6 +182,8 @@ class Objects:
         user = self.named["crowd"] = given.user()
         for _ in range(20):
             given.queued(user, None)
+        for _ in range(6):
+            given.add_sample(user)
         with suppress(psycopg.Error):
             while True:
                 given.open(user, None)

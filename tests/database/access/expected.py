@@ -13,10 +13,16 @@ def columns(names: str) -> str:
 CLIENT = "authenticated, voice_clone_service"  # the service's login reads with its caller's rights
 ATTEMPT = columns("""
     id user_id reflection_id sample_id voice_id source provider region name language provider_voice_id
-    target_model request_id preview_path status runtime_status preview_status is_active version not_before
+    moved_from target_model request_id preview_path status runtime_status preview_status is_active version
+    not_before
     user_retry_count user_retry_budget error_code error_message cancel_reason
     created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
     cancelled_at synced_at previewed_at
+""")
+SAMPLE = columns("""
+    id user_id consent_id reflection_id is_kept name path file_url content_type bytes language transcript
+    status measures prepared_path prepared_bytes error_code error_message created_at updated_at ready_at
+    failed_at removed_at
 """)
 
 # {} stands for: no role may do anything.
@@ -31,7 +37,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     },
     "public.voice_consent_statements": {f"anon, service_role, {CLIENT}": "select"},
     "public.voice_consents": {f"service_role, {CLIENT}": "select"},
-    "public.voice_samples": {f"service_role, {CLIENT}": "select"},
+    "public.voice_samples": {CLIENT: f"select ({SAMPLE})", "service_role": "select"},
     "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
     "public.voices": {f"service_role, {CLIENT}": "select"},
     "voice_clone.consent_chains": {},
@@ -45,6 +51,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "a partition of voice_clone.events": {},
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
+    "voice_clone.job_slots": {},
     "voice_clone.legacy_events": {},
     "voice_clone.installation": {},
     "voice_clone.machines": {},
@@ -56,6 +63,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
+    "voice_clone.waiting_jobs": {},
     "a table of a queue": {},
 }
 
@@ -69,28 +77,33 @@ FUNCTIONS: dict[str, str] = {
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
         voice_clone.acknowledge_messages
+        voice_clone.add_sample
         voice_clone.attach_custom_voice
         voice_clone.attach_voice
         voice_clone.attempt_events
         voice_clone.await_verification
         voice_clone.begin_cleanup
-        voice_clone.begin_inspection
         voice_clone.begin_object_removal
         voice_clone.check_consents
         voice_clone.check_opening
+        voice_clone.check_sample
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
+        voice_clone.claim_sample
         voice_clone.claim_step
+        voice_clone.claim_upload
+        voice_clone.claimed_sample
         voice_clone.claimed_work
         voice_clone.clone_sample
         voice_clone.complete_preview
+        voice_clone.complete_sample
         voice_clone.complete_verification
         voice_clone.count_enrolled_voices
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
+        voice_clone.delete_sample
         voice_clone.delete_voice
         voice_clone.end_cleanup
-        voice_clone.end_inspection
         voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
@@ -103,6 +116,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.launch_gate
         voice_clone.mark_preview
         voice_clone.mark_runtime
+        voice_clone.move_voice
         voice_clone.note_failed_cleanup
         voice_clone.open_attempt
         voice_clone.mirror_reflections
@@ -117,16 +131,19 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.queue_metrics
         voice_clone.read_messages
         voice_clone.receive_legacy_event
+        voice_clone.receive_sample
         voice_clone.record_verification
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
+        voice_clone.refuse_sample
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
-        voice_clone.renew_inspection
+        voice_clone.renew_sample
         voice_clone.renew_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
         voice_clone.requeue_attempt
+        voice_clone.requeue_sample
         voice_clone.reset_attempt
         voice_clone.resolve_enrollment
         voice_clone.restore_attempt
@@ -145,6 +162,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
+        voice_clone.voices_by_place
+        voice_clone.voices_to_move
         voice_clone.wait_for_slot
     """,
 }

@@ -68,5 +68,5 @@ CLOSED = """
     voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
     voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
-    voice_clone.timeouts  voice_clone.uploads
+    voice_clone.job_slots  voice_clone.timeouts  voice_clone.uploads  voice_clone.waiting_jobs
 """

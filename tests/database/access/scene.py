@@ -51,6 +51,9 @@ class Scene(People):
         given.launchable(user, reflection)
         given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
         given.open(user, reflection)
+        for _ in range(2):  # one is processed, one waits for its turn
+            attempt = given.queued(user, given.reflection(user))
+            given.one("select * from voice_clone.claim_attempt(%s, 'worker', 60, 1, true)", attempt)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one(

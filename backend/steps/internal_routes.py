@@ -14,10 +14,10 @@ from backend.database.pool import Database
 from backend.errors import NotFound
 from backend.lifecycle.attempts import Attempt
 from backend.lifecycle.claim import queries
-from backend.lifecycle.queues import ALL_QUEUES, LifecycleQueue
 from backend.lifecycle.verification import record_verification
 from backend.queues.draining import Drained, Drainer
 from backend.queues.outcomes import Outcome
+from backend.steps.queues import ALL_QUEUES, LifecycleQueue
 from backend.web.authentication import require_internal
 from backend.web.logs import log
 

@@ -20,6 +20,7 @@ from backend.lifecycle.runtime_sync import sync_runtime
 from backend.lifecycle.verification import verify_attempt
 from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
+from backend.samples.sample_step import prepare_sample
 
 
 class LifecycleMessage(Message, frozen=True):
@@ -91,6 +92,12 @@ ALL_QUEUES = [
     ),
     LifecycleQueue(name="voice_runtime_sync", step=sync_runtime, address=f"{ATTEMPT}/runtime-sync"),
     LifecycleQueue(name="voice_preview", step=render_preview, address=f"{ATTEMPT}/preview"),
+    LifecycleQueue(
+        name="voice_samples",
+        step=prepare_sample,
+        address="/internal/voice-samples/{row_id}/prepare",
+        concurrency=4,
+    ),
     LifecycleQueue(
         name="voice_cleanup",
         step=clean_up,

@@ -1,10 +1,10 @@
-"""The lifecycle's steps in the service's own process, for its drain."""
+"""The steps in the service's own process, for its drain."""
 
 from backend.context import AppContext
 from backend.errors import AppError, IllegalTransition, NotFound, Unavailable
-from backend.lifecycle.queues import QUEUES, LifecycleMessage, LifecycleQueue
 from backend.queues.outcomes import Cancel, Outcome, Retry
 from backend.queues.queue import Delivery, Handle, Queue
+from backend.steps.queues import QUEUES, LifecycleMessage, LifecycleQueue
 from backend.web.logs import log
 
 

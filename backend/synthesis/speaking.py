@@ -1,0 +1,69 @@
+"""Speech of any length: a text longer than its provider takes is spoken in parts and joined.
+
+One voice speaks all of it. A part that fails fails the whole: no other provider and no other voice is tried.
+"""
+
+import asyncio
+from itertools import pairwise
+
+from msgspec import structs
+
+from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider
+from backend.providers.http import INFERENCE_FAILED, Call
+from backend.synthesis.joining import join_clips
+from backend.synthesis.sentences import Boundary, Part, split_text
+
+MOST_PARTS = 40
+PARTS_AT_ONCE = 4  # of one text; the provider limits them as well
+MOST_BYTES = 50 * 1024 * 1024  # of speech: what the bucket `speeches` takes
+PAUSES = {  # seconds between two parts, beside the silence that a clip ends with
+    Boundary.PARAGRAPH: 0.4,
+    Boundary.SENTENCE: 0.2,
+    Boundary.CLAUSE: 0.1,
+    Boundary.WORD: 0.03,
+    Boundary.CHARACTER: 0.0,
+}
+
+
+async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:
+    """A WAV file: 16-bit PCM, mono. Raises ProviderError and nothing else."""
+    parts = speakable_parts(provider, request)
+    if len(parts) <= 1:
+        return await provider.synthesize(request)
+    if len(parts) > MOST_PARTS:
+        raise too_long(provider, f"The text is longer than {MOST_PARTS} utterances of this provider.")
+    clips = await speak_parts(provider, request, parts)
+    if sum(map(len, clips)) > MOST_BYTES:
+        raise too_long(provider, f"The speech is longer than {MOST_BYTES} bytes.")
+    pauses = [PAUSES[part.ends_at] for part, _ in pairwise(parts)]
+    try:
+        return await asyncio.to_thread(join_clips, clips, pauses)
+    except ValueError as error:
+        raise Call(provider=provider.name, seconds=0).error(INFERENCE_FAILED) from error
+
+
+def speakable_parts(provider: VoiceProvider, request: SpeechRequest) -> list[Part]:
+    limits = provider.limits
+    parts = split_text(request.text, limits.characters_of(request.target_model), limits.count_characters)
+    return [part for part in parts if part.is_speakable]
+
+
+async def speak_parts(provider: VoiceProvider, request: SpeechRequest, parts: list[Part]) -> list[bytes]:
+    """The clip of each part. The first that fails ends the others."""
+    places = asyncio.Semaphore(PARTS_AT_ONCE)
+
+    async def speak_part(part: Part) -> bytes:
+        async with places:
+            return await provider.synthesize(structs.replace(request, text=part.text.strip()))
+
+    tasks = [asyncio.create_task(speak_part(part)) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def too_long(provider: VoiceProvider, message: str) -> ProviderError:
+    return ProviderError(ErrorKind.REJECTED, "text_too_long", message, provider=provider.name)
