@@ -8,7 +8,7 @@ from backend.audio.noise import Noise, measure_noise, ratio_db
 from backend.audio.speech import FRAME_SECONDS
 from backend.audio.tracks import SAMPLE_RATE, TrackSplitter, read_track
 
-HEARD_SECONDS = 4.0  # of the middle of the sample: it costs as much as suppressing
+HEARD_SECONDS = 2.0  # of the middle of the sample: it costs as much as suppressing
 FRAME = round(SAMPLE_RATE * FRAME_SECONDS)
 CLEAN = 1
 

@@ -34,7 +34,8 @@ MAX_THREADS = 256
 def main(module: str, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process group; the parent decides
     # One thread each: the pool's size is the parallelism. Libraries read it when they are loaded.
-    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    # The limit binds those that ask for more: with four threads the detector of voices mostly waits for them.
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", OMP_THREAD_LIMIT="1")
     connection = _take_socket()
     handler = import_module(module)
     load = getattr(handler, "load", lambda: None)

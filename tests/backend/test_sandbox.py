@@ -48,7 +48,7 @@ async def test_its_environment_is_empty(worker: WorkerPool, monkeypatch: pytest.
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
     monkeypatch.setenv("HOME", "/home/of-the-service")
     first = "import ctypes; result = sorted(__import__('os').environ)"
-    own = {"LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LD_LIBRARY_PATH"}
+    own = {"LC_CTYPE", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS", "LD_LIBRARY_PATH"}
     assert set(eval(await attack(worker, first))) <= own  # noqa: S307 - a list of names
     (pid,) = worker.process_ids
     path = Path(f"/proc/{pid}/environ")

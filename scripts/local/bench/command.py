@@ -18,6 +18,7 @@ from backend.settings.limits import LimitSettings
 from scripts.local.bench import measures
 from scripts.local.bench.attempt_cost import attempt_cost
 from scripts.local.bench.chaos import SCENARIOS, recovered_throughput
+from scripts.local.bench.cleaning import cleaning
 from scripts.local.bench.figures import Figure, show, slower, write
 from scripts.local.bench.job_slots import job_slots
 from scripts.local.bench.lifecycles import lifecycles
@@ -59,8 +60,9 @@ MEASURES = {
     "memory": Measure(memory, again=False),
     "listeners": Measure(listeners),
 }
+CLEANING = "cleaning"  # without a stack
 STORM, CHAOS = "storm", "chaos"  # on stacks of their own, which they may break
-NAMES = [*MEASURES, STORM, CHAOS]
+NAMES = [*MEASURES, CLEANING, STORM, CHAOS]
 FOLDER = ROOT / ".local" / "bench"
 
 
@@ -105,6 +107,9 @@ async def run_notify() -> None:
 
 async def run(full: bool, names: Sequence[str]) -> None:
     figures: list[Figure] = []
+    for figure in await cleaning() if CLEANING in names else ():
+        figures.append(figure)
+        show(figure)
     if STORM in names:
         figures += await useful_throughput(await emptied(FOLDER / STORM))
         show(figures[-1])
