@@ -113,7 +113,7 @@ def run(bench: Bench, how: settings, *, of_day: int | None = None, replay: str |
 
 def test_the_lifecycle_holds_in_every_order(bench: Bench, request: pytest.FixtureRequest) -> None:
     replay = request.config.getoption("lifecycle_replay")
-    day = request.config.getoption("lifecycle_seed")
+    day = int(request.config.getoption("lifecycle_seed") or 0)
     run(bench, ORDINARY, of_day=day, replay=replay)
     rounds = 0
     while not replay and not bench.effects.keys() >= EFFECTS and rounds < ROUNDS_OF_MORE:
