@@ -56,7 +56,7 @@ ready: .venv/installed node_modules/installed
 	@echo "Installing Python packages into .venv (once) …"
 	@test -e $@ || rm -rf .venv
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "The venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; rm -rf .venv; exit 1; }
-	@pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 node_modules/installed: package-lock.json .venv/installed

@@ -6,7 +6,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from backend.audio import denoise, voice_activity
+from backend.audio import denoise, speakers, voice_activity
 from backend.audio.channels import ChannelMixer
 from backend.audio.clean import Cleaned, Cut, without_silence, write_clean
 from backend.audio.decode import NOT_AUDIO, Source, open_source
@@ -30,6 +30,7 @@ def load() -> None:
     """Before the worker gives up its rights, and again after each job."""
     denoise.load()
     voice_activity.load()
+    speakers.load()
 
 
 def handle(request: bytes, files: Sequence[BinaryIO]) -> bytes:
@@ -58,13 +59,14 @@ def examine(
     noise = measured.noise(denoised=splitter.can_denoise)
     suppress = noise is not None and splitter.can_denoise and noise.snr_db < SUPPRESSED_BELOW_DB
     cut = without_silence(measured.speech.sounds, rows, round(max_seconds * PREPARED_RATE))
-    cleaned = write_clean(tracks, CLEAN if suppress else RECORDED, cut, prepared)
+    track = CLEAN if suppress else RECORDED
+    cleaned = write_clean(tracks, track, cut, prepared)
+    similarity = speakers.speaker_similarity(tracks, track, cut, measured.speech.frames)
     snr_after = noise.snr_db if noise else None
     if noise is not None and suppress:
         snr_after = remaining_snr(splitter, tracks, measured.speech.frames, noise)
-    return _inspection(
-        source, levels, measured, noise, cut, _cleaning(mixer, cut, cleaned, suppress, snr_after)
-    )
+    cleaning = _cleaning(mixer, cut, cleaned, suppress, snr_after)
+    return _inspection(source, levels, measured, noise, cut, cleaning, similarity)
 
 
 def too_long(seconds: float, most: float) -> InputRefused:
@@ -103,7 +105,13 @@ def _cleaning(
 
 
 def _inspection(
-    source: Source, levels: LevelMeter, measured: Measured, noise: Noise | None, cut: Cut, cleaning: Cleaning
+    source: Source,
+    levels: LevelMeter,
+    measured: Measured,
+    noise: Noise | None,
+    cut: Cut,
+    cleaning: Cleaning,
+    similarity: float | None,
 ) -> Inspection:
     speech, promised = measured.speech, source.declared_seconds
     # What is missing in the middle is damage; what is missing at the end was cut off.
@@ -133,6 +141,7 @@ def _inspection(
         echo_db=_rounded(noise and noise.echo_db),
         tonal_noise=measured.tonal_residual,
         pitch_hz=_rounded(measured.pitch_hz),
+        speaker_similarity=None if similarity is None else round(similarity, 2),
         prepared_seconds=round(cut.count / PREPARED_RATE, 3),
         prepared_bytes=WAV_HEADER + 2 * cut.count,
         cleaning=cleaning,

@@ -66,6 +66,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
     echo_db: float | None  # speech over its echo; None where there is none to speak of
     tonal_noise: bool  # the noise has few tones, such as music or a hum
     pitch_hz: float | None  # median
+    speaker_similarity: float | None  # of the two most different voices; None where it is not looked for
     prepared_seconds: float  # of the cleaned WAV, written or not, as are the bytes
     prepared_bytes: int
     cleaning: Cleaning
@@ -88,7 +89,7 @@ class AudioInspector:
         workers: int = 2,
         wall_seconds: float = 120.0,
         cpu_seconds: int = 45,
-        memory_bytes: int = 640 << 20,
+        memory_bytes: int = 1 << 30,
     ) -> None:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes

@@ -12,6 +12,7 @@ GOOD_DAMAGED_SHARE = 0.01
 GOOD_ECHO_DB = 10.0
 TONAL_SNR_DB = 25.0  # music that is quieter is not noticed
 OTHER_SECONDS = 1.0
+ONE_SPEAKER = 0.65  # similarity of the most different parts
 GOOD_DC_OFFSET = 0.01
 
 
@@ -73,6 +74,15 @@ def _behind_the_speech(seen: Inspection) -> Iterator[Finding]:
             measured=seen.echo_db,
             required=GOOD_ECHO_DB,
             help="Record closer to the microphone, in a room with carpets or curtains.",
+        )
+    if seen.speaker_similarity is not None and seen.speaker_similarity < ONE_SPEAKER:
+        yield Finding(
+            code="sample_two_speakers",
+            message="more than one person seems to speak in the sample",
+            field="speaker_similarity",
+            measured=seen.speaker_similarity,
+            required=ONE_SPEAKER,
+            help="Record one person alone, whose voice it is.",
         )
     if seen.other_sound_seconds >= OTHER_SECONDS:
         yield _music(

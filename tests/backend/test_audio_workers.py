@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -18,6 +19,16 @@ from backend.sandbox.errors import InputRefused
 from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 from tests import audio_samples as samples
 
+loads: list[bool] = []  # of this module as a worker's: whether a file could still be opened
+
+
+def load() -> None:
+    try:
+        open("/etc/hostname").close()
+        loads.append(True)
+    except PermissionError:
+        loads.append(False)
+
 
 def handle(request: bytes, files: Sequence[BinaryIO] = ()) -> bytes:
     word, _, rest = request.partition(b" ")
@@ -30,6 +41,8 @@ def handle(request: bytes, files: Sequence[BinaryIO] = ()) -> bytes:
         case b"spin":
             while True:
                 pass
+        case b"loads":
+            return repr(loads).encode()
         case b"sleep":
             files[0].write(b"asleep")
             time.sleep(60)
@@ -56,6 +69,22 @@ async def test_a_worker_stays_for_the_next_job(pool: WorkerPool) -> None:
         b"%d" % n for n in range(20)
     ]
     assert pool.process_ids == first
+
+
+async def test_a_module_loads_before_the_worker_is_restricted_and_after_each_job(pool: WorkerPool) -> None:
+    refused = json.loads(await pool_report())
+    later = "files" in refused
+    assert await pool.run(b"loads") == repr([True]).encode()
+    assert await pool.run(b"loads") == repr([True, later]).encode()
+
+
+async def pool_report() -> bytes:
+    """The restrictions that this kernel does not have."""
+    reporting = WorkerPool("backend.sandbox.report", size=1)
+    try:
+        return await reporting.run(b"")
+    finally:
+        await reporting.aclose()
 
 
 async def all_ended(pool: WorkerPool) -> None:

