@@ -38,6 +38,7 @@ from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
 from backend.reflections.routes import ReflectionsController
 from backend.samples.routes import CloneController
+from backend.samples.sample_routes import UnversionedVoiceSamplesController, VoiceSamplesController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.routes import SpeechController
@@ -70,6 +71,8 @@ ROUTES: list[ControllerRouterHandler] = [
     MovesController,
     ReflectionsController,
     SpeechController,
+    UnversionedVoiceSamplesController,
+    VoiceSamplesController,
     VoiceCloneController,
     RecoveryController,
     VoicesController,

@@ -42,7 +42,9 @@ async def clone_file(
             is_kept=False,
             content_type=content_type,
             bytes=new.bytes,
-            details=details,
+            name=details.name,
+            language=details.language,
+            transcript=details.transcript,
         )
         await add_inline(context, opened, original, provider)
     assert new.reflection_id is not None  # noqa: S101 - of the route's address

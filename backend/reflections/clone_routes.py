@@ -1,7 +1,6 @@
 """Routes that clone for a reflection in one request: a sample as multipart, or the id of an inspected one."""
 
-import asyncio
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -17,17 +16,15 @@ from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
 from backend.reflections.reflections import require_reflection
-from backend.samples.preparation import require_size, temporary_file
+from backend.samples.forms import spool
+from backend.samples.preparation import temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
-from backend.storage.client import write_whole
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.requests import read_json
-
-CHUNK = 1 << 18  # bytes
 
 
 class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,13 +99,3 @@ class VoiceCloneController(Controller):
                 provider=fields.provider,
             )
             return await clone.clone_file(context, caller, original, new, details)
-
-
-async def spool(sample: UploadFile, target: BinaryIO, most: int) -> int:
-    """Copy the upload into a file and return its size."""
-    size = 0
-    while chunk := await sample.read(CHUNK):
-        size += len(chunk)
-        require_size(size, most, "sample")
-        await asyncio.to_thread(write_whole, target, chunk)
-    return size

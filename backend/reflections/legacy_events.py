@@ -17,7 +17,7 @@ from backend.database.queries import load_queries
 from backend.errors import AppError, InvalidFormat, InvalidInput, SampleTooLarge, StorageUnavailable
 from backend.samples.added import NewSample, add_inline
 from backend.samples.preparation import plain_content_type, require_size, temporary_file
-from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.samples.voice_details import Language, clean_name, clean_transcript
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import ObjectInfo
 
@@ -109,7 +109,9 @@ async def clone_recording(
             is_kept=False,
             content_type=known_content_type(found.content_type),
             bytes=found.size,
-            details=VoiceDetails(name=name, language=wanted.language, transcript=transcript),
+            name=name,
+            language=wanted.language,
+            transcript=transcript,
         )
         await add_inline(context, new, original, provider)
     parameters = {

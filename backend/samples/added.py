@@ -14,7 +14,6 @@ from backend.providers.base import VoiceProvider
 from backend.samples.preparation import sample_path, store
 from backend.samples.sample_leases import SampleStep, claimed_sample
 from backend.samples.sample_step import FAULTS_OF_THE_SAMPLE, run
-from backend.samples.voice_details import VoiceDetails
 from backend.web.idempotency import has_key
 
 queries = load_queries(__file__)
@@ -31,7 +30,9 @@ class NewSample(Struct, frozen=True, kw_only=True):
     is_kept: bool
     content_type: str
     bytes: int
-    details: VoiceDetails
+    name: str | None
+    language: str
+    transcript: str | None
 
 
 class AddedSample(Struct, frozen=True, kw_only=True):
@@ -53,9 +54,9 @@ async def add_sample(context: AppContext, new: NewSample) -> AddedSample:
         "consent": new.consent_id,
         "reflection": new.reflection_id,
         "kept": new.is_kept,
-        "name": new.details.name,
-        "language": new.details.language,
-        "transcript": new.details.transcript,
+        "name": new.name,
+        "language": new.language,
+        "transcript": new.transcript,
         "path": sample_path(new.user_id, new.id, new.content_type),
         "content_type": new.content_type,
         "bytes": new.bytes,
@@ -95,10 +96,28 @@ async def add_inline(
         await delete_sample(context, new.user_id, sample.id)
         raise
     except AppError:
-        if not has_key():  # else the next call with the key goes on with this sample
-            with suppress(AppError):
-                await delete_sample(context, new.user_id, sample.id)
+        await leave(context, new)
         raise
+
+
+async def add_kept(context: AppContext, new: NewSample, original: BinaryIO) -> UUID:
+    """Store the file; a consumer inspects it. The same id again goes on with that sample."""
+    sample = await add_sample(context, new)
+    try:
+        if sample.status == "awaiting_upload":
+            await store(context, original, sample.path, new.content_type)
+        await context.database.execute(queries.receive, {"sample": sample.id, "user": new.user_id})
+    except AppError:
+        await leave(context, new)
+        raise
+    return sample.id
+
+
+async def leave(context: AppContext, new: NewSample) -> None:
+    """After a fault of ours: the sample is removed, unless a call with the same key may go on with it."""
+    if not has_key():
+        with suppress(AppError):
+            await delete_sample(context, new.user_id, new.id)
 
 
 async def delete_sample(context: AppContext, user_id: UUID, sample_id: UUID) -> bool:

@@ -133,9 +133,10 @@ begin
   if not voice_clone.moves_with_reflection(v, v_reflection, p_switch) then
     v_reflection := null;
   end if;
-  perform from public.voices x where x.id = p_voice for no key update; -- before the deadlines, in the common lock order
+  -- Attempts, the sample, the voice, then the deadlines: the common lock order.
   select s.* into v_sample from public.voice_samples s
-  join public.voice_clone_attempts a on a.sample_id = s.id where a.id = v.attempt_id;
+  join public.voice_clone_attempts a on a.sample_id = s.id where a.id = v.attempt_id for no key update of s;
+  perform from public.voices x where x.id = p_voice for no key update;
   insert into public.voice_clone_attempts (
     id, user_id, reflection_id, sample_id, source, provider, region, moved_from, preview_status)
   values (

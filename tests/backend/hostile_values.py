@@ -85,6 +85,12 @@ FORMS = [
         "b",
     ),
     (b'--b\r\ncontent-disposition: form-data; name="sample"; filename="\x00"\r\n\r\nx\r\n--b--\r\n', "b"),
+    (b'--b\r\ncontent-disposition: form-data; name="file"; filename="\x00"\r\n\r\nx\r\n--b--\r\n', "b"),
+    (
+        b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nRIFF\0\0\0\0WAVE\r\n'
+        b'--b\r\ncontent-disposition: form-data; name="consentId"\r\n\r\n\0\r\n--b--\r\n',
+        "b",
+    ),
     (b"--\r\n", ""),
 ]
 SEGMENTS = [

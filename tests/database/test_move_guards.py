@@ -52,17 +52,9 @@ GUARDS: dict[str, tuple[str, str, str, Check]] = {
     ),
     "of a sample that was removed": (
         STANDING,
-        "or s.removed_at is not null",
-        "",
-        lambda given: moving.test_a_voice_whose_sample_is_gone_cannot_be_moved(given, "removed_at = now()"),
-    ),
-    "of a sample that was not inspected": (
-        STANDING,
-        "s.measures is null or",
-        "",
-        lambda given: moving.test_a_voice_whose_sample_is_gone_cannot_be_moved(
-            given, "measures = null, prepared_path = null, prepared_bytes = null"
-        ),
+        "when s.status <> 'ready'",
+        "when false",
+        moving.test_a_voice_whose_sample_was_removed_cannot_be_moved,
     ),
     "without a consent": (
         STANDING,

@@ -155,8 +155,8 @@ async def said(product: Product, command: str, **settings: str) -> tuple[int | N
 def remove_sample(product: Product, voice: InUse) -> None:
     """It is no other voice's."""
     product.row(
-        "update public.voice_samples s set removed_at = now() from public.voice_clone_attempts a"
-        " where a.sample_id = s.id and a.id = %s returning s.id",
+        "update public.voice_samples s set status = 'removed', removed_at = now()"
+        " from public.voice_clone_attempts a where a.sample_id = s.id and a.id = %s returning s.id",
         voice.attempt_id,
     )
 

@@ -40,6 +40,8 @@ ORDINARY = settings(
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     print_blob=True,
 )
+MORE = settings(ORDINARY, max_examples=20)
+ROUNDS_OF_MORE = 10
 LONG = settings(ORDINARY, max_examples=400, stateful_step_count=100)
 
 # Each of these changes a row, or starts a session, at least once in every run.
@@ -70,10 +72,6 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "a slot is handed over without a message": (
         3,
         patch("voice_clone.hand_over_job_slot", "if w.job_id is not null", "if false"),
-    ),
-    "a job that waits for a slot does not count for its user": (
-        3,
-        patch("voice_clone.try_job_slot", "and w.awaits = 'slot' and w.job_id <> p_job", "and false"),
     ),
     "more jobs than there are slots": (
         3,
@@ -115,7 +113,12 @@ def run(bench: Bench, how: settings, *, of_day: int | None = None, replay: str |
 
 def test_the_lifecycle_holds_in_every_order(bench: Bench, request: pytest.FixtureRequest) -> None:
     replay = request.config.getoption("lifecycle_replay")
-    run(bench, ORDINARY, of_day=request.config.getoption("lifecycle_seed"), replay=replay)
+    day = request.config.getoption("lifecycle_seed")
+    run(bench, ORDINARY, of_day=day, replay=replay)
+    rounds = 0
+    while not replay and not bench.effects.keys() >= EFFECTS and rounds < ROUNDS_OF_MORE:
+        rounds += 1  # a rare move had no effect today: some more orders
+        run(bench, MORE, of_day=day + rounds * 100_000_000)
     assert replay or bench.effects.keys() >= EFFECTS, sorted(EFFECTS - bench.effects.keys())
 
 

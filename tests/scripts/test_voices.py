@@ -79,11 +79,13 @@ class Voices:
             "update public.voices set tts_provider = 'qwen', provider_region = %s where attempt_id = %s",
             (REGION, attempt),
         )
-        execute(
-            "update public.voice_samples set measures = %s"
-            " where id = (select sample_id from public.voice_clone_attempts where id = %s)",
-            (Jsonb({**self.measures, **changed}), attempt),
-        )
+        with self.given.superuser.transaction():
+            execute("set local session_replication_role = replica")  # what was measured never changes
+            execute(
+                "update public.voice_samples set measures = %s"
+                " where id = (select sample_id from public.voice_clone_attempts where id = %s)",
+                (Jsonb({**self.measures, **changed}), attempt),
+            )
         return attempt
 
     def voice(self, attempt: UUID) -> Row:
@@ -191,7 +193,7 @@ async def test_a_voice_that_cannot_be_moved_says_why_and_stops_no_other(voices: 
     voices.at_qwen(short, seconds=1.0)
     execute = voices.given.superuser.execute
     execute(
-        "update public.voice_samples set removed_at = now()"
+        "update public.voice_samples set status = 'removed', removed_at = now()"
         " where id = (select sample_id from public.voice_clone_attempts where id = %s)", (removed,),
     )  # fmt: skip
     code, found = await voices.outcomes("--apply")

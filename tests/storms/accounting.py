@@ -18,6 +18,7 @@ async def check(made: Storm) -> tuple[Snapshot, list[Row]]:
     with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
         snapshot = watch(superuser, str(uuid4()))
     check_attempts(snapshot, made)
+    check_samples(made)
     check_voices(snapshot, made, [voice for each in providers["voices"].values() for voice in each])
     assert untrue_reasons(snapshot) == []
     assert made.unsettled() == [], "no message is left, no mirror is behind"
@@ -43,6 +44,16 @@ def check_attempts(snapshot: Snapshot, made: Storm) -> None:
             assert a[f"{step}_count"] <= a[f"{step}_budget"]
         if a["status"] == "ready":
             assert a["runtime_status"] in {"synced", "failed"} or not a["is_active"]
+
+
+def check_samples(made: Storm) -> None:
+    """Each is ready with its two files, or its consent is revoked. Then a late worker may leave its WAV."""
+    ends = made.sample_ends()
+    assert {row["id"] for row in ends} == set(made.samples)
+    for row in ends:
+        ready = {**row, "status": "ready", "error_code": None, "is_in_budget": True, "objects": 2}
+        gone = {**row, "status": "removed", "objects": min(row["objects"], 1)}
+        assert row == (ready if row["is_covered"] else gone)
 
 
 def check_voices(snapshot: Snapshot, made: Storm, listed: list[Row]) -> None:

@@ -63,6 +63,12 @@ async def connected(bench: Bench) -> AsyncIterator[psycopg.AsyncConnection]:
 async def upload_prepared(stack: Stack, content: bytes) -> tuple[str, int]:
     """The object that every lifecycle of the benchmark enrolls."""
     path = "bench/prepared.wav"
+    await store_object(stack, path, content)
+    return path, len(content)
+
+
+async def store_object(stack: Stack, path: str, content: bytes) -> None:
+    """In the bucket of the samples."""
     headers = {
         "apikey": stack.secret_key,
         "authorization": f"Bearer {stack.secret_key}",
@@ -72,4 +78,3 @@ async def upload_prepared(stack: Stack, content: bytes) -> tuple[str, int]:
     async with httpx.AsyncClient(trust_env=False) as http:
         url = f"{stack.supabase_url}/storage/v1/object/voice-samples/{path}"
         (await http.post(url, content=content, headers=headers)).raise_for_status()
-    return path, len(content)

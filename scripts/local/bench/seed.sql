@@ -52,7 +52,7 @@ with wanted as materialized (
   select w.user_id, w.attempt, o.sample_id
   from wanted w
   cross join lateral voice_clone.open_attempt(
-    w.attempt, w.user_id, w.consent, w.id, 'elevenlabs', '', w.user_id || '/' || w.attempt || '.wav',
+    w.attempt, w.user_id, w.consent, w.id, 'elevenlabs', '', w.user_id || '/' || w.attempt || '/sample.wav',
     'audio/wav', 1000, false) o
 ), prepared as materialized (
   select o.user_id, o.attempt, voice_clone.complete_sample(

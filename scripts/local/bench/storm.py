@@ -16,10 +16,11 @@ from typing import Any
 
 import httpx
 import psycopg
+from psycopg.rows import dict_row
 
 from backend.database.queries import load_queries
 from scripts.local.bench.figures import Figure, at_least
-from scripts.local.bench.seed import Bench, upload_prepared
+from scripts.local.bench.seed import Bench, store_object, upload_prepared
 from scripts.local.bench.user_actions import USER_ACTIONS, act_as_user
 from scripts.local.product import REGION, service_settings
 from scripts.local.sample import speak_sample
@@ -66,16 +67,19 @@ DISRUPTIONS = ["service", "consumers 1", "consumers 2", "postgres", "postgres", 
 OTHER_REGION = "beijing"
 PATIENCE_SECONDS = 240
 BENCH_ATTEMPTS, BENCH_DISRUPTIONS = 200, 20
+SAMPLES_AT_ONCE = 2  # by themselves, after each disruption
 
 
 class Storm:
     """A stack with simulator, service and two consumers, and the disruptions of them."""
 
-    def __init__(self, stack: Stack, prepared: tuple[str, int], seed: int) -> None:
+    def __init__(self, stack: Stack, prepared: tuple[str, int], sample: Path, seed: int) -> None:
         self.stack = stack
+        self.sample = sample
         self.bench = Bench(stack, prepared)
         self.disruptions = dict.fromkeys(DISRUPTIONS, 0)
         self.attempts: list[Any] = []  # that were queued
+        self.samples: list[Any] = []  # that users sent by themselves
         self.done: dict[str, set[Any]] = {action: set() for action in USER_ACTIONS}  # to these ids
         self._region = REGION
         self._random = random.Random(seed)  # noqa: S311 - the same disruptions in each run
@@ -142,6 +146,28 @@ class Storm:
             each_once = each_once or self._random.sample(DISRUPTIONS, len(DISRUPTIONS))
             await self.disrupt(each_once.pop())
             self.queue(later[disruption::disruptions])
+            await self.send_samples(SAMPLES_AT_ONCE)
+
+    async def send_samples(self, count: int) -> None:
+        """Of users by themselves: the file is stored, and the sample has its message."""
+        content = self.sample.read_bytes()
+        with psycopg.connect(self.stack.cluster.dsn()) as connection:
+            parameters = {"count": count, "bytes": len(content)}
+            added = connection.execute(queries.added.encode(), parameters).fetchall()
+        for sample, path in added:
+            try:
+                await store_object(self.stack, path, content)
+            except (
+                httpx.HTTPError
+            ):  # Storage has not noticed the new Postgres yet; the sweep removes the sample
+                continue
+            self.bench.run(queries.received, {"samples": [sample]})
+            self.samples.append(sample)
+
+    def sample_ends(self) -> list[Any]:
+        with psycopg.connect(self.stack.cluster.dsn()) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return cursor.execute(queries.sample_ends.encode(), {"samples": self.samples}).fetchall()
 
     def act_as_user(self, number: int) -> None:
         action, ids = act_as_user(self.bench, number, self._random)
@@ -224,7 +250,7 @@ async def storm(directory: Path, seed: int = 0) -> AsyncIterator[Storm]:
             speak_sample, sample, "What a storm is this, and still every voice gets home."
         )
         prepared = await upload_prepared(stack, await asyncio.to_thread(sample.read_bytes))
-        made = Storm(stack, prepared, seed)
+        made = Storm(stack, prepared, sample, seed)
         await made.start()
         yield made
 

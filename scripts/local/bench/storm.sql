@@ -10,7 +10,7 @@ with wanted as materialized (
   from wanted w
   cross join lateral voice_clone.open_attempt(
     w.attempt, w.user_id, w.consent, w.id, case w.n %% 2 when 0 then 'elevenlabs' else 'qwen' end,
-    case w.n %% 2 when 0 then '' else %(region)s end, w.user_id || '/' || w.attempt || '.wav',
+    case w.n %% 2 when 0 then '' else %(region)s end, w.user_id || '/' || w.attempt || '/sample.wav',
     'audio/wav', 1000, w.n %% 4 = 0) o
 ), prepared as materialized (
   select o.user_id, o.attempt, voice_clone.complete_sample(
@@ -44,3 +44,27 @@ select what, count from (
 -- voices a second, from the first attempt until the last voice; by the clock of Postgres, so that polling distorts nothing
 select count(*) / extract(epoch from max(a.ready_at) - min(a.created_at))::float8
 from public.voice_clone_attempts a where a.id = any(%(attempts)s) and a.ready_at is not null
+
+-- added --
+-- a kept sample each, of users with a valid consent; its file is stored next
+select s.id, s.path from (
+  select u.id as user_id, c.id as consent, gen_random_uuid() as sample
+  from auth.users u join public.voice_consents c on c.user_id = u.id
+  where voice_clone.is_consent_valid(c.id, u.id, null) order by random() limit %(count)s
+) wanted
+cross join lateral voice_clone.add_sample(
+  wanted.sample, wanted.user_id, wanted.consent, null, true, 'storm', 'en', null,
+  wanted.user_id || '/' || wanted.sample || '/sample.wav', 'audio/wav', %(bytes)s) s
+
+-- received --
+-- their files are stored; a sample that was removed meanwhile is left out
+select voice_clone.receive_sample(s.id, s.user_id) from public.voice_samples s
+where s.id = any(%(samples)s) and s.status = 'awaiting_upload'
+
+-- sample_ends --
+-- what became of the kept samples, and whether each may be there: its consent is in force
+select s.id, s.status, s.error_code, s.process_count <= s.process_budget as is_in_budget,
+  s.user_id is not null and voice_clone.is_consent_valid(s.consent_id, s.user_id, null) as is_covered,
+  (select count(*) from storage.objects o
+   where o.bucket_id = 'voice-samples' and starts_with(o.name, s.user_id || '/' || s.id || '/')) as objects
+from public.voice_samples s where s.id = any(%(samples)s)

@@ -1,0 +1,141 @@
+"""Samples by themselves: /api/v1/voice-samples. Names are camelCase, because their specification is."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.errors import InvalidFormat, InvalidInput, MalformedBody, NotFound
+from backend.samples.added import NewSample, add_kept, check_sample, delete_sample
+from backend.samples.formats import wav_or_mp3
+from backend.samples.forms import spool
+from backend.samples.preflight import Report
+from backend.samples.preparation import temporary_file
+from backend.samples.stored import ListedSample, SampleStatus, find_sample, list_samples, report
+from backend.samples.voice_details import Language, clean_name, clean_transcript
+from backend.web.authentication import require_user
+from backend.web.idempotency import IDEMPOTENT, new_id
+from backend.web.rate_limits import POLICY
+from backend.web.request_bounds import TAKES_SAMPLE
+
+PAGE = 100
+
+
+class SampleForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The fields beside the file `file`. A `userId` must be the caller's."""
+
+    consent_id: UUID
+    language: Language
+    transcript: str | None = None
+    name: str | None = None
+    user_id: UUID | None = None
+
+
+class SentSample(Struct, frozen=True, kw_only=True, rename="camel"):
+    sample_id: UUID
+
+
+class VoiceSamplesController(Controller):
+    path = "/api/v1/voice-samples"
+    guards = (require_user,)
+    tags = ("voice-samples",)
+
+    @post(middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True, POLICY: "uploads"})
+    async def send_sample(
+        self,
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Response[SentSample]:
+        """202: the sample is stored, and inspected soon. Multipart: `file` (WAV or MP3) and the fields."""
+        if request.content_type[0] != "multipart/form-data":
+            raise MalformedBody("Send multipart/form-data with a file.")
+        form = dict((await request.form()).items())
+        file = form.pop("file", None)
+        if not isinstance(file, UploadFile):
+            raise InvalidInput("The form has no file named file.", code="sample_missing", field="file")
+        try:
+            fields = msgspec.convert(form, SampleForm, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(str(error)) from error
+        if fields.user_id not in {None, caller.user_id}:
+            raise InvalidInput(
+                "A sample is sent for its own user.",
+                code="user_id_not_own",
+                field="userId",
+                help="Leave it out, or send the id of the user of the token.",
+            )
+        name = clean_name(fields.name) if fields.name else None
+        transcript = clean_transcript(fields.transcript)
+        await check_sample(context, caller.user_id, fields.consent_id)
+        async with temporary_file() as original:
+            size = await spool(file, original, context.settings.attempts.max_sample_bytes, "file")
+            new = NewSample(
+                id=new_id(),
+                user_id=caller.user_id,
+                consent_id=fields.consent_id,
+                reflection_id=None,
+                is_kept=True,
+                content_type=require_wav_or_mp3(original),
+                bytes=size,
+                name=name,
+                language=fields.language,
+                transcript=transcript,
+            )
+            sample_id = await add_kept(context, new, original)
+        return Response(SentSample(sample_id=sample_id), status_code=202)
+
+    @get()
+    async def list_samples(
+        self,
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        limit: FromQuery[int] = PAGE,
+    ) -> list[ListedSample]:
+        """Newest first."""
+        return await list_samples(context, caller, max(1, min(limit, PAGE)))
+
+    @get("/{sample_id:uuid}/status")
+    async def sample_status(
+        self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> SampleStatus:
+        return SampleStatus.of(await find_sample(context, caller, sample_id))
+
+    @get("/{sample_id:uuid}/report")
+    async def sample_report(
+        self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> Report:
+        """Each measure against the limit of each configured provider."""
+        return await report(context, caller, sample_id)
+
+    @delete("/{sample_id:uuid}")
+    async def delete_sample(
+        self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> None:
+        """With its files. Refused while a voice that was made of it is not deleted."""
+        if not await delete_sample(context, caller.user_id, sample_id):
+            raise NotFound("There is no such sample.")
+
+
+class UnversionedVoiceSamplesController(VoiceSamplesController):
+    """The addresses without a version, for the clients of the specification."""
+
+    path = "/api/voice-samples"
+    include_in_schema = False
+
+
+def require_wav_or_mp3(file: Any) -> str:
+    """The content type, by content. The file itself is decoded later, in a worker."""
+    file.seek(0)
+    content_type = wav_or_mp3(file.read(16))
+    file.seek(0)
+    if content_type is None:
+        raise InvalidFormat("This is neither WAV nor MP3.", field="file", help="Send a WAV or an MP3 file.")
+    return content_type

@@ -1,0 +1,107 @@
+"""The preflight of a sample: each measure against each provider's limit, in words."""
+
+from typing import Any
+
+from msgspec import structs
+
+from backend.audio.inspect import Cleaning, Inspection
+from backend.providers.base import Limits
+from backend.samples.formats import wav_or_mp3
+from backend.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
+
+LIMITS = Limits(min_seconds=10, max_seconds=60, max_bytes=10_000_000, min_sample_rate=8_000, max_characters=1)
+GOOD = Inspection(
+    container="wav", codec="pcm_s16le", content_type="audio/wav", bytes=576_000, sample_rate=24_000,
+    channels=1, seconds=12.0, cut_short=False, declared_seconds=12.0, truncated=False, damaged_share=0.0,
+    voiced_seconds=9.0, longest_speech_seconds=4.0, silence_ratio=0.2, peak_dbfs=-3.0, clipped_share=0.0,
+    loudness_lufs=-20.0, noise_floor_dbfs=-60.0, snr_db=30.0, pitch_hz=120.0, prepared_bytes=576_044,
+    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, speaker_similarity=None, prepared_seconds=12.0,
+    cleaning=Cleaning(
+        noise_suppressed=False, snr_db=30.0, gain_db=0.0, loudness_lufs=-20.0, true_peak_dbtp=-3.0,
+        trimmed_start_seconds=0.0, trimmed_end_seconds=0.0, dc_offset=0.0, inverted_channels=0,
+        dead_channels=0,
+    ),
+)  # fmt: skip
+
+
+class Provider:
+    """What a preflight needs of one."""
+
+    name = "acme"
+
+    def __init__(self, **changes: Any) -> None:
+        self.limits = structs.replace(LIMITS, **changes)
+
+
+def seen(language: str = "en", limits: dict[str, Any] | None = None, **changes: Any) -> Preflight:
+    provider: Any = Provider(**(limits or {}))
+    return preflight(structs.replace(GOOD, **changes), language, provider)
+
+
+def words(found: Preflight, measure: str) -> tuple[bool, str]:
+    (one,) = (each for each in found.measures if each.measure == measure)
+    return one.is_met, one.words
+
+
+def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
+    found = seen()
+    assert found.fits
+    assert found.findings == []
+    assert [each.measure for each in found.measures] == [
+        "seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs", "snr_db",
+        "clipped_share", "language",
+    ]  # fmt: skip
+    assert words(found, "seconds") == (True, "12.0 s of audio; 10 to 60 s are taken")
+    assert words(found, "snr_db") == (True, "speech 30 dB above the noise; at least 10 dB")
+    assert words(found, "clipped_share") == (True, "0.0 % of it clipped; at most 0.5 %")
+
+
+def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
+    for changes, measure in [
+        ({"seconds": 9.96}, "seconds"),
+        ({"seconds": 61.0}, "seconds"),
+        ({"sample_rate": 4_000}, "sample_rate"),
+        ({"prepared_bytes": 20_000_000}, "prepared_bytes"),
+        ({"voiced_seconds": 1.0}, "voiced_seconds"),
+        ({"loudness_lufs": -50.0}, "loudness_lufs"),
+        ({"snr_db": 4.0}, "snr_db"),
+        ({"clipped_share": 0.02}, "clipped_share"),
+    ]:
+        found = seen(**changes)
+        assert not found.fits, measure
+        assert [each.measure for each in found.measures if not each.is_met] == [measure]
+        assert [each.field for each in found.findings] == [measure]
+
+
+def test_another_provider_may_take_what_one_refuses() -> None:
+    assert not seen(seconds=5.0).fits
+    assert seen(seconds=5.0, limits={"min_seconds": 3}).fits
+
+
+def test_what_a_container_adds_to_the_maximum_is_tolerated() -> None:
+    found = seen(seconds=60.003)
+    assert found.fits
+    assert all(each.is_met for each in found.measures)
+
+
+def test_the_language_is_a_measure() -> None:
+    found = seen("sv", limits={"languages": frozenset({"en", "de"})})
+    assert not found.fits
+    assert words(found, "language") == (False, "spoken in sv; de, en is taken")
+    assert of_language(None, LIMITS).is_met
+
+
+def test_what_could_not_be_measured_is_said() -> None:
+    silent = structs.replace(GOOD, loudness_lufs=None, snr_db=None, voiced_seconds=0.0)
+    told = {each.measure: each.words for each in (*of_file(silent, LIMITS), *of_speech(silent, LIMITS))}
+    assert told["loudness_lufs"] == "too short or too quiet to measure its loudness"
+    assert told["snr_db"] == "no speech to compare with the noise"
+
+
+def test_wav_and_mp3_are_told_apart_by_their_first_bytes() -> None:
+    assert wav_or_mp3(b"RIFF\x00\x00\x00\x00WAVEfmt ") == "audio/wav"
+    assert wav_or_mp3(b"RF64\xff\xff\xff\xffWAVEds64") == "audio/wav"
+    assert wav_or_mp3(b"ID3\x04\x00") == "audio/mpeg"
+    assert wav_or_mp3(b"\xff\xfb\x90\x64") == "audio/mpeg"
+    for head in (b"", b"\xff", b"\xff\xf1\x50\x80", b"OggS", b"fLaC", b"RIFF\x00\x00\x00\x00AVI ", b"hello"):
+        assert wav_or_mp3(head) is None
