@@ -120,6 +120,16 @@ EQUIVALENT: dict[str, str] = {
     **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
     "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
     "voice_clone.retry_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
+    **{
+        f"voice_clone.{name}": "the user of the job, and no caller; test_job_slots.py"
+        for name in (
+            "take_job_slot, 1",
+            "take_job_slot, 2",
+            "try_job_slot, 1",
+            "try_job_slot, 2",
+            "release_job_slot, 1",
+        )
+    },
     "voice_clone.claim_idempotency_key, 1": "the deletion that follows compares the caller as well",
     "voice_clone.claim_idempotency_key, 2": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
