@@ -15,7 +15,7 @@ GOOD = Inspection(
     channels=1, seconds=12.0, cut_short=False, declared_seconds=12.0, truncated=False, damaged_share=0.0,
     voiced_seconds=9.0, longest_speech_seconds=4.0, silence_ratio=0.2, peak_dbfs=-3.0, clipped_share=0.0,
     loudness_lufs=-20.0, noise_floor_dbfs=-60.0, snr_db=30.0, pitch_hz=120.0, prepared_bytes=576_044,
-    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, prepared_seconds=11.5,
+    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, speaker_similarity=None, prepared_seconds=11.5,
     cleaning=Cleaning(
         noise_suppressed=False, snr_db=30.0, gain_db=2.0, loudness_lufs=-18.0, true_peak_dbtp=-2.0,
         trimmed_start_seconds=0.2, trimmed_end_seconds=0.3, dc_offset=0.0, inverted_channels=0,
