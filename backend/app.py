@@ -41,6 +41,7 @@ from backend.samples.routes import CloneController
 from backend.samples.sample_routes import UnversionedVoiceSamplesController, VoiceSamplesController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
+from backend.speech.job_routes import SpeechJobsController
 from backend.speech.routes import SpeechController
 from backend.steps.internal_routes import STEP_ROUTES, InternalController
 from backend.steps.local_steps import local_queues
@@ -71,6 +72,7 @@ ROUTES: list[ControllerRouterHandler] = [
     MovesController,
     ReflectionsController,
     SpeechController,
+    SpeechJobsController,
     UnversionedVoiceSamplesController,
     VoiceSamplesController,
     VoiceCloneController,

@@ -175,3 +175,26 @@ limit %(limit)s
 select * from voice_clone.use_custom_voice(
   %(attempt)s, %(user)s, %(reflection)s, %(provider)s, %(region)s, %(voice)s, %(label)s, %(target_model)s,
   %(name)s, %(language)s, %(preview_required)s, %(account)s)
+
+-- claim_speech_job --
+-- the claim and what there is to speak, one round trip
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_speech_job(%(job)s, %(worker)s, %(lease)s, %(user_cap)s, %(max_jobs)s) c
+left join lateral voice_clone.claimed_speech(%(job)s) w on c.outcome = 'claimed'
+
+-- renew_speech --
+-- false: the lease has passed on
+select voice_clone.renew_speech_lease(%(job)s, %(epoch)s, %(lease)s) as held
+
+-- complete_speech --
+-- the speech is stored, with the archive of its message
+select voice_clone.complete_speech(%(job)s, %(epoch)s, %(path)s, %(bytes)s, %(message)s)
+
+-- fail_speech --
+-- for good, until the user tries again
+select voice_clone.fail_speech(%(job)s, %(epoch)s, %(code)s, %(error)s, %(request_id)s, %(message)s)
+
+-- requeue_speech --
+-- later, while the budget lasts or in an outage
+select voice_clone.requeue_speech(
+  %(job)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(request_id)s, %(message)s, %(is_outage)s)

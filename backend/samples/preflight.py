@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backend.audio.inspect import PREPARED_RATE, Inspection
 from backend.providers.base import Limits, VoiceProvider
+from backend.samples.findings import Finding, check
 from backend.samples.refusals import (
     MAX_CLIPPED_SHARE,
     MIN_LOUDNESS_LUFS,
@@ -14,21 +15,18 @@ from backend.samples.refusals import (
     MIN_SECONDS,
     MIN_SNR_DB,
     MIN_VOICED_SECONDS,
-    Finding,
     below,
-    check,
-    is_too_long,
 )
 
 
 class Measure(Struct, frozen=True, kw_only=True):
-    """One measure against its limit. `at_least` and `at_most` are in the unit of the measure."""
+    """One measure against its limit: met where no finding is about it. The limits are in its unit."""
 
     measure: str
     measured: float | str | None
     at_least: float | None = None
     at_most: float | None = None
-    is_met: bool
+    is_met: bool = True
     words: str
 
 
@@ -59,11 +57,16 @@ def preflights(
 def preflight(seen: Inspection, language: str | None, provider: VoiceProvider) -> Preflight:
     limits = provider.limits
     findings = check(seen, limits)
-    measures = [*of_file(seen, limits), *of_speech(seen, limits), of_language(language, limits)]
+    refused = {finding.field for finding in findings}
+    audio = [
+        structs.replace(measure, is_met=measure.measure not in refused)
+        for measure in (*of_file(seen, limits), *of_speech(seen, limits))
+    ]
+    spoken = of_language(language, limits)
     return Preflight(
         provider=provider.name,
-        fits=not findings and all(each.is_met for each in measures if each.measure == "language"),
-        measures=measures,
+        fits=not findings and spoken.is_met,
+        measures=[*audio, spoken],
         findings=findings,
     )
 
@@ -75,22 +78,25 @@ def of_file(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         measured=seen.seconds,
         at_least=least,
         at_most=limits.max_seconds,
-        is_met=least <= seen.seconds and not is_too_long(seen, limits),
         words=f"{below(seen.seconds)} s of audio; {least:g} to {limits.max_seconds:g} s are taken",
+    )
+    yield Measure(
+        measure="prepared_seconds",
+        measured=seen.prepared_seconds,
+        at_least=least,
+        words=f"{below(seen.prepared_seconds)} s without the silence at its ends; at least {least:g} s",
     )
     rate = max(MIN_SAMPLE_RATE, limits.min_sample_rate if limits.min_sample_rate > PREPARED_RATE else 0)
     yield Measure(
         measure="sample_rate",
         measured=seen.sample_rate,
         at_least=rate,
-        is_met=seen.sample_rate >= rate,
         words=f"recorded with {seen.sample_rate} Hz; at least {rate} Hz",
     )
     yield Measure(
         measure="prepared_bytes",
         measured=seen.prepared_bytes,
         at_most=limits.max_bytes,
-        is_met=seen.prepared_bytes <= limits.max_bytes,
         words=f"{seen.prepared_bytes} bytes as 24 kHz WAV; at most {limits.max_bytes}",
     )
 
@@ -101,7 +107,6 @@ def of_speech(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         measure="voiced_seconds",
         measured=seen.voiced_seconds,
         at_least=voiced,
-        is_met=seen.voiced_seconds >= voiced,
         words=f"{below(seen.voiced_seconds)} s of speech; at least {voiced:g} s",
     )
     loudness, snr = seen.loudness_lufs, seen.snr_db
@@ -109,7 +114,6 @@ def of_speech(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         measure="loudness_lufs",
         measured=loudness,
         at_least=MIN_LOUDNESS_LUFS,
-        is_met=loudness is None or loudness >= MIN_LOUDNESS_LUFS,
         words="too short or too quiet to measure its loudness"
         if loudness is None
         else f"{loudness:g} LUFS loud; at least {MIN_LOUDNESS_LUFS:g}",
@@ -118,7 +122,6 @@ def of_speech(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         measure="snr_db",
         measured=snr,
         at_least=MIN_SNR_DB,
-        is_met=snr is None or snr >= MIN_SNR_DB,
         words="no speech to compare with the noise"
         if snr is None
         else f"speech {snr:g} dB above the noise; at least {MIN_SNR_DB:g} dB",
@@ -127,7 +130,6 @@ def of_speech(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         measure="clipped_share",
         measured=seen.clipped_share,
         at_most=MAX_CLIPPED_SHARE,
-        is_met=seen.clipped_share <= MAX_CLIPPED_SHARE,
         words=f"{100 * seen.clipped_share:.1f} % of it clipped; at most {100 * MAX_CLIPPED_SHARE:g} %",
     )
 

@@ -13,12 +13,11 @@ from backend.database.caller import Caller
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.providers.problems import as_speech_error
+from backend.speech.jobs import LONGEST_TEXT
 from backend.synthesis.speaking import speak
 from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
 from backend.web.rate_limits import POLICY, RateLimits
-
-LONGEST_TEXT = 50_000  # characters; a provider may accept less, and says so with a code of its own
 
 
 class NewSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from backend.lifecycle.mirror import mirror_reflections
 from backend.lifecycle.object_removal import remove_objects
 from backend.lifecycle.preview import render_preview
 from backend.lifecycle.runtime_sync import sync_runtime
+from backend.lifecycle.speech_jobs import speak_job
 from backend.lifecycle.verification import verify_attempt
 from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
@@ -92,6 +93,7 @@ ALL_QUEUES = [
     ),
     LifecycleQueue(name="voice_runtime_sync", step=sync_runtime, address=f"{ATTEMPT}/runtime-sync"),
     LifecycleQueue(name="voice_preview", step=render_preview, address=f"{ATTEMPT}/preview"),
+    LifecycleQueue(name="speech_jobs", step=speak_job, address="/internal/speech-jobs/{row_id}/speak"),
     LifecycleQueue(
         name="voice_samples",
         step=prepare_sample,

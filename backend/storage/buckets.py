@@ -1,5 +1,6 @@
 """The buckets of supabase/config.toml that more than one package names."""
 
 SAMPLE_BUCKET = "voice-samples"  # uploads, and the prepared WAV of each
+SPEECH_BUCKET = "speeches"  # what speech jobs have spoken
 LOCAL_VOICES = "local-voices"
 REFERENCE_VOICES = "reference-voices"  # of self-hosted models

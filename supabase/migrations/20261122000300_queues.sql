@@ -88,8 +88,9 @@ from (values
   ('voice_runtime_sync', 'make a ready voice known to the runtime'),
   ('voice_preview', 'render the clip that the owner must hear'),
   ('voice_cleanup', 'remove orphans at the provider'),
+  ('speech_jobs', 'speak a text with the voice of a sample'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
-  ('object_removal', 'remove the recordings and previews of removed voices from Storage')
+  ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);
 
 create function voice_clone.require_queue(p_queue text) returns text

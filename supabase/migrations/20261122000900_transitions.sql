@@ -15,7 +15,8 @@ insert into voice_clone.machines (name, position, title) values
   ('runtime', 2, '`runtime_status`, of a ready attempt of a reflection'),
   ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
   ('enrollment', 4, '`status`, of an enrollment'),
-  ('sample', 5, '`status`, of a sample');
+  ('sample', 5, '`status`, of a sample'),
+  ('speech', 6, '`status`, of a speech job');
 
 create table voice_clone.edges (
   machine text not null references voice_clone.machines (name),
@@ -88,7 +89,15 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('sample', 'processing', 'failed', 'failed', '{}'),
   ('sample', 'processing', 'removed', 'removed', '{}'),
   ('sample', 'ready', 'removed', 'removed', '{}'),
-  ('sample', 'failed', 'removed', 'removed', '{}');
+  ('sample', 'failed', 'removed', 'removed', '{}'),
+
+  ('speech', '', 'queued', 'requested', '{speech_jobs}'),
+  ('speech', 'queued', 'processing', 'claimed', '{}'),
+  ('speech', 'queued', 'failed', 'failed', '{}'),
+  ('speech', 'processing', 'queued', 'requeued', '{speech_jobs}'),
+  ('speech', 'processing', 'succeeded', 'spoken', '{}'),
+  ('speech', 'processing', 'failed', 'failed', '{}'),
+  ('speech', 'failed', 'queued', 'retried', '{speech_jobs}');
 
 -- The edge of a transition, or VC001.
 create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges

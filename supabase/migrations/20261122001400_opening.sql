@@ -161,7 +161,8 @@ begin
 end
 $$;
 
--- Another attempt, queued at once, with a sample that passed inspection earlier.
+-- Another attempt, queued at once, with a sample that passed inspection earlier. Without a reflection it is of the user's
+-- library.
 create function voice_clone.clone_sample(
   p_attempt uuid, p_user uuid, p_sample uuid, p_reflection uuid, p_provider text, p_region text,
   p_preview_required boolean, p_name text, p_per_day int default null
@@ -178,14 +179,14 @@ begin
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;
-  perform voice_clone.lock_reflection(p_reflection, p_user);
+  perform voice_clone.lock_reflection(p_reflection, p_user) where p_reflection is not null;
   -- The consent that covered the sample must be valid today, for this reflection.
   perform voice_clone.check_consent(v_sample.consent_id, p_user, p_reflection);
   perform voice_clone.check_unfinished_attempts(p_user);
   perform voice_clone.require_daily_allowance(p_user, p_per_day);
   insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)
   values (p_attempt, p_user, p_reflection, p_sample, 'sample', p_provider, p_region,
-          case when p_preview_required then 'required' else 'not_required' end);
+          case when p_preview_required and p_reflection is not null then 'required' else 'not_required' end);
   return query select * from voice_clone.queue_attempt(
     p_attempt, p_user, p_name, v_sample.language, v_sample.transcript, 0);
 end

@@ -1,5 +1,5 @@
 -- Removing: what was deleted or revoked is silent in the same transaction, and is removed at its provider and in Storage
--- (invariant 13). Lock order: the user's consents, attempts by id, samples by id, voices, enrollments.
+-- (invariant 13). Lock order: the user's consents, attempts by id, samples by id, voices, speech jobs, enrollments.
 
 -- Whether nothing of an attempt may stay: its consent is revoked, or its user deleted.
 create function voice_clone.is_withdrawn(p_attempt uuid) returns boolean
@@ -42,6 +42,7 @@ begin
   perform voice_clone.lock_samples(v_samples || p_samples);
   update public.voices v set deleted_at = now()
   where v.attempt_id = any (p_attempts || v_uses) and v.deleted_at is null;
+  perform voice_clone.end_speech_jobs(p_attempts || v_uses, p_user, p_reason);
   perform voice_clone.cancel_attempts(p_reason, p_attempts => p_attempts);
   perform voice_clone.cancel_attempts('original_removed', p_attempts => v_uses);
   perform voice_clone.remove_previews(p_attempts || v_uses);

@@ -27,6 +27,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.voice_sessions s set user_id = null where s.user_id = p_user;
+  update public.speech_jobs j set user_id = null where j.user_id = p_user;
   update public.voices v set user_id = null, name = 'deleted' where v.user_id = p_user;
   update public.voice_clone_attempts a set user_id = null, name = null, preview_path = null where a.user_id = p_user;
   update public.voice_samples s

@@ -101,7 +101,7 @@ def fields(kind: Any) -> dict[str, Any]:
 
 
 def valid(name: str, kind: Any) -> Any:
-    if name.endswith("_id"):
+    if name.endswith(("_id", "Id")):
         return UUID_TEXT
     known = {
         "language": "en",

@@ -15,12 +15,12 @@ GOOD = Inspection(
     channels=1, seconds=12.0, cut_short=False, declared_seconds=12.0, truncated=False, damaged_share=0.0,
     voiced_seconds=9.0, longest_speech_seconds=4.0, silence_ratio=0.2, peak_dbfs=-3.0, clipped_share=0.0,
     loudness_lufs=-20.0, noise_floor_dbfs=-60.0, snr_db=30.0, pitch_hz=120.0, prepared_bytes=576_044,
-    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, speaker_similarity=None, prepared_seconds=12.0,
+    other_sound_seconds=0.0, echo_db=None, tonal_noise=False, prepared_seconds=11.5,
     cleaning=Cleaning(
-        noise_suppressed=False, snr_db=30.0, gain_db=0.0, loudness_lufs=-20.0, true_peak_dbtp=-3.0,
-        trimmed_start_seconds=0.0, trimmed_end_seconds=0.0, dc_offset=0.0, inverted_channels=0,
+        noise_suppressed=False, snr_db=30.0, gain_db=2.0, loudness_lufs=-18.0, true_peak_dbtp=-2.0,
+        trimmed_start_seconds=0.2, trimmed_end_seconds=0.3, dc_offset=0.0, inverted_channels=0,
         dead_channels=0,
-    ),
+    ), speaker_similarity=None,
 )  # fmt: skip
 
 
@@ -48,8 +48,8 @@ def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
     assert found.fits
     assert found.findings == []
     assert [each.measure for each in found.measures] == [
-        "seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs", "snr_db",
-        "clipped_share", "language",
+        "seconds", "prepared_seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs",
+        "snr_db", "clipped_share", "language",
     ]  # fmt: skip
     assert words(found, "seconds") == (True, "12.0 s of audio; 10 to 60 s are taken")
     assert words(found, "snr_db") == (True, "speech 30 dB above the noise; at least 10 dB")
@@ -58,10 +58,11 @@ def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
 
 def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
     for changes, measure in [
-        ({"seconds": 9.96}, "seconds"),
+        ({"seconds": 9.96, "prepared_seconds": 9.9}, "seconds"),
         ({"seconds": 61.0}, "seconds"),
         ({"sample_rate": 4_000}, "sample_rate"),
         ({"prepared_bytes": 20_000_000}, "prepared_bytes"),
+        ({"prepared_seconds": 9.0}, "prepared_seconds"),
         ({"voiced_seconds": 1.0}, "voiced_seconds"),
         ({"loudness_lufs": -50.0}, "loudness_lufs"),
         ({"snr_db": 4.0}, "snr_db"),
@@ -74,8 +75,8 @@ def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
 
 
 def test_another_provider_may_take_what_one_refuses() -> None:
-    assert not seen(seconds=5.0).fits
-    assert seen(seconds=5.0, limits={"min_seconds": 3}).fits
+    assert not seen(seconds=5.0, prepared_seconds=5.0).fits
+    assert seen(seconds=5.0, prepared_seconds=5.0, limits={"min_seconds": 3}).fits
 
 
 def test_what_a_container_adds_to_the_maximum_is_tolerated() -> None:

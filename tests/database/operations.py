@@ -36,6 +36,7 @@ ENROLLED = (
 )
 OWNER = "%(reflection)s, %(user)s"
 POLL = f"{LEASE}, 0"
+SPEECH = "'Hello.', 'Ada'"
 SAMPLE = "%(processing)s, %(sample_epoch)s"
 
 OPERATIONS = [
@@ -91,6 +92,14 @@ OPERATIONS = [
     call("reflection_voice", OWNER),
     call("delete_voice", "%(active_voice)s, %(user)s", "launched"),
     call("delete_voice", "%(kept_voice)s, %(user)s", "failed", name="delete_kept_voice"),
+    call("request_speech", f"gen_random_uuid(), %(user)s, %(sample)s, 'local', '', {SPEECH}"),
+    call(
+        "request_speech",
+        f"gen_random_uuid(), %(user)s, %(sample)s, 'elsewhere', '', {SPEECH}",
+        name="request_speech_elsewhere",
+    ),
+    call("retry_speech", "%(failed_job)s, %(user)s, 'Ada'"),
+    call("delete_speech_job", "%(waiting_job)s, %(user)s"),
     call("receive_legacy_event", "'conversation_ended', %(event)s, %(reflection)s, %(payload)s::jsonb"),
     call(
         "accept_legacy_event",
@@ -137,6 +146,11 @@ OPERATIONS = [
     call("claim_step", "%(active)s, 'preview', 'other', 60", "synced", "lost_preview", name="claim_preview"),
     call("mark_runtime", f"{LEASE}, 'synced', null, null, 0, null", "syncing"),
     call("mark_preview", f"{LEASE}, 'rendered', 'p.wav', null, null, 0, null", "rendering"),
+    call("claim_speech_job", "%(waiting_job)s, 'other', 60, 4"),
+    call("renew_speech_lease", "%(speaking_job)s, 1, 60"),
+    call("complete_speech", "%(speaking_job)s, 1, 'p.wav', 1000, null"),
+    call("fail_speech", "%(speaking_job)s, 1, 'inference_failed', 'No.', null, null"),
+    call("requeue_speech", "%(speaking_job)s, 1, 0, 'throttled', 'Later.', null, null, true"),
     # the recovery's
     call("sweep", "100"),
     call("begin_cleanup", "%(enrollment)s"),
@@ -284,6 +298,7 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     )  # fmt: skip
     made = {
         "user": user,
+        **speech_jobs(given, user, given.attempt(kept)["sample_id"]),
         "other_user": given.user(),
         "reflection": reflection,
         "other_reflection": other,
@@ -304,6 +319,9 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     }
     given.superuser.execute("update voice_clone.deadlines set sweep_at = now() - interval '1 second'")
     given.superuser.execute("update voice_clone.enrollments set sweep_at = now() - interval '1 second'")
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute("update public.speech_jobs set sweep_at = now() - interval '1 second'")
     given.superuser.execute(
         "update public.voice_samples set sweep_at = now() - interval '1 second' where sweep_at is not null"
     )
@@ -330,6 +348,20 @@ def samples(given: Fixture, user: UUID, reflection: UUID) -> Situation:
         "sample_epoch": epoch,
         "lost": lost,
     }
+
+
+def speech_jobs(given: Fixture, user: UUID, sample: UUID) -> dict[str, UUID]:
+    """One that waits, one that a worker speaks, one that failed: with the kept voice."""
+    jobs = {name: uuid4() for name in ("waiting_job", "speaking_job", "failed_job")}
+    for name, job in jobs.items():
+        request = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+        given.one(request, job, user, sample)
+        if name != "waiting_job":
+            given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", job)
+    given.one(
+        "select voice_clone.fail_speech(%s, 1, 'inference_failed', 'No.', null, null)", jobs["failed_job"]
+    )
+    return jobs
 
 
 def enrollment_of(given: Fixture, attempt: UUID) -> UUID | None:

@@ -1,4 +1,4 @@
-"""The lock order: the user, consents, reflection, attempts and samples by id, voices, enrollments, deadlines.
+"""The lock order: user, consents, reflection, attempts, samples, voices, speech jobs, enrollments, deadlines.
 
 Each operation runs into locks on all rows of one table after the other. While it waits, it may hold rows of
 earlier tables only. So no two operations wait for each other, and a new one need only be added to the table.
@@ -25,6 +25,7 @@ PLACES = (
     "public.voice_clone_attempts",
     "public.voice_samples",
     "public.voices",
+    "public.speech_jobs",
     "voice_clone.enrollments",
     "voice_clone.deadlines",
 )

@@ -31,7 +31,8 @@ do $$
 declare t regclass;
 begin
   foreach t in array '{public.reflections,public.voice_consents,public.voice_samples,public.voices,
-    public.voice_clone_attempts,public.voice_sessions,voice_clone.enrollments}'::regclass[] loop
+    public.voice_clone_attempts,public.voice_sessions,public.speech_jobs,
+    voice_clone.enrollments}'::regclass[] loop
     execute format('create trigger zz_pause after insert or update or delete on %s'
       ' for each row execute function public.pause()', t);
   end loop;

@@ -49,7 +49,7 @@ async def test_a_deleted_voice_leaves_no_recording_and_no_preview(ada: Person, p
     attempt = (await clone_file(ada, prepared)).json()
     await launchable(ada, attempt["attempt_id"])
     row = ada.product.attempt(attempt["attempt_id"])
-    folder = f"{row['user_id']}/{attempt['attempt_id']}"
+    folder = f"{row['user_id']}/{row['sample_id']}"
     shown = (await answer(ada, "GET", f"/v1/reflections/{ada.reflection}/voice")).json()
     signed = shown["preview_url"]
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -60,6 +60,7 @@ async def test_a_deleted_voice_leaves_no_recording_and_no_preview(ada: Person, p
         assert (await stored(ada, f"voice-samples/{folder}/prepared.wav")).status_code in (400, 404)
         assert hidden(ada, str(row["user_id"])) == 0, "at once, before anything is removed"
         await until_empty(ada, folder)
+        await until_empty(ada, f"{row['user_id']}/{attempt['attempt_id']}")
         assert (await http.get(signed)).status_code in (400, 404), "also by an address that was signed before"
     speech = {"voice_id": attempt["voice_id"], "text": "Hello."}
     assert problem(await answer(ada, "POST", "/api/generate", json=speech)) == (404, "not_found")

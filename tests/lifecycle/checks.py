@@ -75,7 +75,9 @@ def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
 
 def refusals(before: Snapshot, after: Snapshot, step: Step) -> None:
     if step.refused_by:
-        for name in ("attempts", "deadlines", "events", "enrollments", "voices", "reflections", "samples"):
+        for name in (
+            "attempts", "deadlines", "events", "enrollments", "voices", "speeches", "reflections", "samples",
+        ):  # fmt: skip
             same = getattr(before, name) == getattr(after, name)
             check(step.refused_by, same, f"{step.name} was refused, and {name} changed")
 
@@ -320,6 +322,8 @@ def removals(_: Snapshot, after: Snapshot, step: Step) -> None:
     revoked = {s["id"] for s in after.samples if s["is_revoked"] or s["user_id"] is None}
     left = [s["id"] for s in after.samples if s["id"] in revoked and not s["removed_at"]]
     check(13, not left, f"{step.name}: the recording of a revoked consent stays")
+    told = [j["id"] for j in after.speeches if j["sample_id"] in revoked and not j["removed_at"]]
+    check(13, not told, f"{step.name}: the speech of a revoked consent stays")
     gone = {a["id"] for a in after.attempts if a["sample_id"] in revoked or a["user_id"] is None}
     live = [a["status"] for a in after.attempts if a["id"] in gone]
     check(13, set(live) <= {"cancelled", "expired"}, f"{step.name}: revoked, and {live}")

@@ -15,7 +15,7 @@ from tests.lifecycle.checks import BrokenError, Step, check, check_all
 from tests.lifecycle.job_slots import check_job_slots
 from tests.lifecycle.rows import COMPARED, COMPARED_OF_SAMPLES, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
-from tests.lifecycle.upload_model import UploadModel
+from tests.lifecycle.speech_model import COMPARED_SPEECHES, SpeechModel
 
 STALE = Refusal("VC002", 4)
 NO_EDGE = Refusal("VC001", 2)
@@ -27,7 +27,8 @@ MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
 REWRITE_EVENTS = ("waits", "deletes a user")
 WATCHED = (
-    "attempts", "deadlines", "events", "enrollments", "voices", "reflections", "messages", "samples",
+    "attempts", "deadlines", "events", "enrollments", "voices", "speeches", "reflections", "messages",
+    "samples",
 )  # fmt: skip
 ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
@@ -57,7 +58,7 @@ class Driver(RuleBasedStateMachine):
     def __init__(self, bench: Bench) -> None:
         super().__init__()
         self.bench = bench
-        self.model = UploadModel()
+        self.model = SpeechModel()
         self.step = Step()
         self.is_whole = True
         self.claims: dict[str, list[Claim]] = {worker: [] for worker in WORKERS}
@@ -156,6 +157,12 @@ class Driver(RuleBasedStateMachine):
         check(0, said == is_, f"{self.step.name}: enrollments are {is_}, the model says {said}")
         is_ = {v["attempt_id"]: v["deleted_at"] is not None for v in self.snapshot.voices}
         check(0, is_ == self.model.voices, f"{self.step.name}: voices are {is_}")
+        jobs = {j["id"]: j for j in self.snapshot.speeches}
+        check(0, jobs.keys() == self.model.speeches.keys(), f"{self.step.name}: other speech jobs")
+        for j in self.model.speeches.values():
+            said = [getattr(j, name) for name in COMPARED_SPEECHES] + [j.is_removed]
+            is_ = [jobs[j.id][name] for name in COMPARED_SPEECHES] + [jobs[j.id]["removed_at"] is not None]
+            check(0, said == is_, f"{self.step.name}: a speech job is {is_}, the model says {said}")
         for e in self.model.enrollments.values():
             is_there = e.label in self.provider
             check(

@@ -4,8 +4,8 @@ from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
-from tests.lifecycle.cleanups import Cleanups
 from tests.lifecycle.rows import OPEN, Attempt, Refusal
+from tests.lifecycle.speeches import Speeches
 from tests.lifecycle.users import Action
 
 AS_CLIENT: LiteralString = """
@@ -19,6 +19,7 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
     "update public.reflections set voice = '{}'",
     "delete from public.voice_consents",
     "update public.voices set deleted_at = null",
+    "update public.speech_jobs set status = 'succeeded'",
     "insert into public.voice_samples (user_id, consent_id, path, content_type, bytes)"
     " select user_id, consent_id, path || 'x', content_type, bytes from public.voice_samples",
     "update public.voice_samples set status = 'ready'",
@@ -26,7 +27,7 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
 )
 
 
-class ForbiddenWrites(Cleanups):
+class ForbiddenWrites(Speeches):
     def forbidden_writes(self) -> list[Action]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
         found: list[Action] = [

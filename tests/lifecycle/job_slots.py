@@ -6,7 +6,7 @@ from tests.lifecycle.checks import Step, check
 from tests.lifecycle.rows import MOST_JOBS, USER_CAP
 from tests.lifecycle.snapshot import Snapshot
 
-QUEUE = "voice_clone_process"
+QUEUES = ("voice_clone_process", "speech_jobs")
 
 
 @dataclass
@@ -71,10 +71,14 @@ def check_job_slots(model: JobSlots, before: Snapshot, after: Snapshot, step: St
     said = {job: w.awaits for job, w in model.waiting.items()}
     check(3, waiting == said, f"{step.name}: these wait: {waiting}, the model says {said}")
     known = {(m["queue"], m["number"]) for m in before.messages}
-    sent = {m["id"] for m in after.messages if m["queue"] == QUEUE and (m["queue"], m["number"]) not in known}
-    statuses = {a["id"]: a["status"] for a in after.attempts}
+    sent = {
+        m["id"] for m in after.messages if m["queue"] in QUEUES and (m["queue"], m["number"]) not in known
+    }
+    statuses = {each["id"]: each["status"] for each in (*after.attempts, *after.speeches)}
     handed_over = [
-        w["job_id"] for w in before.waiting_jobs if w["job_id"] in slots and statuses[w["job_id"]] == "queued"
+        w["job_id"]
+        for w in before.waiting_jobs
+        if w["job_id"] in slots and statuses.get(w["job_id"]) == "queued"
     ]
     for job in handed_over:
         check(3, job in sent, f"{step.name}: nothing was sent to the job that has a slot now")

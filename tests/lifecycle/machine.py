@@ -97,8 +97,8 @@ class Lifecycle(Quiescence):
             actions += [self.is_inspected_by_another]
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
-        if self.cleanups:
-            actions += [self.ends_a_cleanup] * 3
+        actions += [self.ends_a_cleanup] * 3 * bool(self.cleanups)
+        actions += ([self.ends_a_speech] * 4 + [self.renews_a_speech]) * bool(self.speaking)
         return actions
 
     def is_given_up_midway(self, worker: str, pick: int) -> None:

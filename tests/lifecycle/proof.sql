@@ -10,7 +10,8 @@ create schema proof;
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
   ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
-  ('public.voices'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'), ('voice_clone.waiting_jobs');
+  ('public.voices'), ('public.speech_jobs'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'),
+  ('voice_clone.waiting_jobs');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -55,6 +56,7 @@ declare
   v_queue text;
 begin
   delete from public.voice_sessions;
+  delete from public.speech_jobs;
   delete from public.voices;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
@@ -86,6 +88,7 @@ begin
   perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
   perform set_config('role', 'authenticated', true);
   execute 'select (select count(*) from public.voice_clone_attempts where user_id is distinct from $1)
+                + (select count(*) from public.speech_jobs where user_id is distinct from $1)
                 + (select count(*) from public.voices where user_id is distinct from $1)
                 + (select count(*) from public.voice_samples where user_id is distinct from $1)
                 + (select count(*) from public.voice_consents where user_id is distinct from $1)
@@ -151,6 +154,8 @@ as $$
                from voice_clone.events e where e.id > p_read),
     'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
+    'speeches', (select coalesce(jsonb_agg(to_jsonb(j) order by j.created_at, j.id), '[]') from public.speech_jobs j),
+    'speeches_due', (select coalesce(jsonb_agg(j.id order by j.sweep_at), '[]') from public.speech_jobs j where j.sweep_at <= now()),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
                     from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
     'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.voice_samples s

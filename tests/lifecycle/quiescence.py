@@ -7,7 +7,7 @@ from tests.lifecycle.rows import TICK
 
 SWEEP = "select what, count from voice_clone.sweep(100)"
 QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
-          "object_removal", "voice_mirror", "voice_samples")  # fmt: skip
+          "speech_jobs", "object_removal", "voice_mirror", "voice_samples")  # fmt: skip
 REQUESTED_AGAIN = ("enrollments", "object_removals", "samples")
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
@@ -49,6 +49,9 @@ class Quiescence(ForbiddenWrites):
             if is_behind:
                 did["mirrors"] = did.get("mirrors", 0) + 1
                 self.lost_mirrors.discard(str(a.reflection_id))
+        for id_ in self.snapshot.speeches_due:
+            what = self.model.recover_speech(self.model.speeches[id_])
+            did[what] = did.get(what, 0) + 1
         self.model.sweep_samples()
         if released := self.model.release():
             did["released"] = released
@@ -60,6 +63,7 @@ class Quiescence(ForbiddenWrites):
         for claims in self.claims.values():
             claims.clear()
         self.cleanups.clear()
+        self.speaking.clear()
         self.inspections.clear()
         for _ in range(ROUNDS):
             while self.reads_whatever_there_is():
@@ -85,6 +89,9 @@ class Quiescence(ForbiddenWrites):
                 while self.claims[worker]:
                     self.a_worker_ends_a_step(worker, "well")
                     self.verify_invariants()
+                while self.speaking:
+                    self.ends_a_speech(AS_IT_SHOULD)
+                    self.verify_invariants()
                 while self.cleanups:
                     self.ends_a_cleanup(0)
                     self.verify_invariants()
@@ -98,6 +105,7 @@ class Quiescence(ForbiddenWrites):
         """Nothing is due, no outcome is unknown, and no provider voice is without an owner."""
         snapshot = self.snapshot
         moving = bool(snapshot.deadlines) or any(awaited(a) for a in snapshot.attempts)
+        moving = moving or any(j["status"] in ("queued", "processing") for j in snapshot.speeches)
         unknown = any(e["status"] not in ("attached", "closed", "removed") for e in snapshot.enrollments)
         inspected = any(s["status"] in ("pending", "processing") for s in snapshot.samples)
         return not (moving or unknown or inspected or snapshot.live())

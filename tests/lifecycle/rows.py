@@ -26,6 +26,7 @@ TIMES = {
     "verification_poll_cap": 10_500,
     "deleted_voice": 20_500,
     "object_removal": 5500,
+    "speech_result": 20_500,
 }
 OPEN = ("intended", "unknown")
 LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")

@@ -28,6 +28,8 @@ class Snapshot(Struct):
     events: list[Row] = []
     enrollments: list[Row] = []
     voices: list[Row] = []
+    speeches: list[Row] = []
+    speeches_due: list[str] = []
     reflections: list[Row] = []
     uncovered: list[str] = []
     samples: list[Row] = []

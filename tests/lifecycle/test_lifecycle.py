@@ -55,6 +55,7 @@ EFFECTS = {
     "claims preview", "marks runtime synced", "marks preview rendered", "sees it pending", "sees it verified",
     "moves a voice", "moves a voice beside", "changes over to a voice",
     "begins an inspection", "is inspected by another call", "gives way to another upload",
+    "requests a speech", "claims a speech", "speaks", "requeues a speech", "deletes a speech",
     "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
     "hands a slot over",
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
@@ -113,7 +114,7 @@ def run(bench: Bench, how: settings, *, of_day: int | None = None, replay: str |
 
 def test_the_lifecycle_holds_in_every_order(bench: Bench, request: pytest.FixtureRequest) -> None:
     replay = request.config.getoption("lifecycle_replay")
-    day = request.config.getoption("lifecycle_seed")
+    day = int(request.config.getoption("lifecycle_seed") or 0)
     run(bench, ORDINARY, of_day=day, replay=replay)
     rounds = 0
     while not replay and not bench.effects.keys() >= EFFECTS and rounds < ROUNDS_OF_MORE:

@@ -31,6 +31,10 @@ class Workers(Samples):
         """The consumer of `voice_cleanup`."""
         raise NotImplementedError
 
+    def claims_a_speech(self, worker: str, id_: str, number: int, outcome: str) -> None:
+        """The consumer of `speech_jobs`."""
+        raise NotImplementedError
+
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """The consumer of `voice_clone_verify`."""
         raise NotImplementedError
@@ -53,6 +57,8 @@ class Workers(Samples):
             self.look(self.model.attempts[subject], number, pick, dies=outcome == "dies before the commit")
         elif queue == "voice_cleanup":
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
+        elif queue == "speech_jobs":
+            self.claims_a_speech(worker, subject, number, outcome)
         elif queue == "voice_samples":
             self.inspects(subject, number, dies=outcome != "lives")
         elif queue == "object_removal":

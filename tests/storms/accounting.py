@@ -10,7 +10,7 @@ from scripts.local.bench.storm import Storm
 from tests.lifecycle.checks import Step, check_all
 from tests.lifecycle.snapshot import Row, Snapshot, watch
 from tests.storms.causes import causes
-from tests.storms.failure_reasons import untrue_reasons
+from tests.storms.failure_reasons import REASONS, untrue_reasons
 
 
 async def check(made: Storm) -> tuple[Snapshot, list[Row]]:
@@ -20,6 +20,7 @@ async def check(made: Storm) -> tuple[Snapshot, list[Row]]:
     check_attempts(snapshot, made)
     check_samples(made)
     check_voices(snapshot, made, [voice for each in providers["voices"].values() for voice in each])
+    check_speeches(snapshot, made)
     assert untrue_reasons(snapshot) == []
     assert made.unsettled() == [], "no message is left, no mirror is behind"
     assert made.bench.run("select sum(dead_length) from voice_clone.queue_metrics()", {}) == [0]
@@ -43,7 +44,8 @@ def check_attempts(snapshot: Snapshot, made: Storm) -> None:
         for step in ("process", "sync", "preview"):
             assert a[f"{step}_count"] <= a[f"{step}_budget"]
         if a["status"] == "ready":
-            assert a["runtime_status"] in {"synced", "failed"} or not a["is_active"]
+            is_of_a_reflection = a["is_active"] and a["reflection_id"]
+            assert a["runtime_status"] in {"synced", "failed"} or not is_of_a_reflection
 
 
 def check_samples(made: Storm) -> None:
@@ -79,6 +81,38 @@ def check_voices(snapshot: Snapshot, made: Storm, listed: list[Row]) -> None:
     deleted = {v["id"] for v in snapshot.voices if v["deleted_at"]}
     taken_back = {str(id_) for id_ in made.done["voices_deleted"]}
     assert deleted == taken_back | {v["id"] for v in snapshot.voices if v["attempt_id"] in gone}
+
+
+def check_speeches(snapshot: Snapshot, made: Storm) -> None:
+    """Each job has spoken, or has its true error, or went with its voice; and so did its object."""
+    jobs = {j["id"]: j for j in snapshot.speeches}
+    assert jobs.keys() == {str(id_) for id_ in made.speeches}
+    attempts = {a["id"]: a for a in snapshot.attempts}
+    silent = gone_attempts(snapshot) | {v["attempt_id"] for v in snapshot.voices if v["deleted_at"]}
+    for j in jobs.values():
+        a = attempts[j["attempt_id"]]
+        assert (j["removed_at"] is not None) == (a["id"] in silent), j
+        if not j["removed_at"]:
+            assert j["status"] == "succeeded" or has_true_error(j, a), j
+    stored = set(made.bench.run("select name from storage.objects where bucket_id = 'speeches'", {}))
+    named = {j["path"] for j in jobs.values() if j["path"]}
+    assert named <= stored
+    # What a late worker uploaded: beside what its job names, or in a folder that is emptied once more.
+    emptied = set(made.bench.run("select folder from voice_clone.object_removals", {}))
+    kept = {path.rpartition("/")[0] for path in named}
+    folders = {path.rpartition("/")[0] for path in stored}
+    assert {folder for folder in folders - kept if not {folder, folder.partition("/")[0]} & emptied} <= {
+        f"{j['user_id']}/{j['id']}" for j in jobs.values() if j["status"] == "failed" and not j["removed_at"]
+    }
+
+
+def has_true_error(job: Row, attempt: Row) -> bool:
+    if attempt["status"] == "failed":
+        return job["error_code"] == attempt["error_code"]
+    if job["error_code"] == "attempt_cancelled":
+        return attempt["status"] == "cancelled"
+    used_up = job["try_count"] == job["try_budget"]
+    return used_up and job["error_code"] in REASONS
 
 
 def gone_attempts(snapshot: Snapshot) -> set[str]:

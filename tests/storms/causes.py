@@ -14,8 +14,8 @@ def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]
         for action in ("consents_revoked", "voices_deleted", "reflections_given", "users_deleted")
     )
     reflection, order = activations(snapshot)
-    for ids in order.values():
-        for id_ in ids[:-1]:
+    for of, ids in order.items():
+        for id_ in ids[:-1] if of else ():  # those of the library supersede nothing
             found[id_].add("superseded")
     consent = {s["id"]: s["consent_id"] for s in snapshot.samples}
     owner = {r["id"]: r["user_id"] for r in snapshot.reflections}
@@ -29,16 +29,16 @@ def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]
             found[id_].add("user_deleted")
         if target in given and a["user_id"] != owner.get(target):
             found[id_].add("owner_changed")
-        if target not in owner:  # it went with its user
+        if target is not None and target not in owner:  # it went with its user
             found[id_].add("reflection_deleted")
     assert not erased & {a["user_id"] for a in snapshot.attempts}, "a deleted user has no attempts"
     return dict(found)
 
 
-def activations(snapshot: Snapshot) -> tuple[dict[str, str], dict[str, list[str]]]:
+def activations(snapshot: Snapshot) -> tuple[dict[str, str | None], dict[str | None, list[str]]]:
     """The reflection of each attempt, and the attempts of each reflection as they became active."""
-    reflection: dict[str, str] = {}
-    order: dict[str, list[str]] = defaultdict(list)
+    reflection: dict[str, str | None] = {}
+    order: dict[str | None, list[str]] = defaultdict(list)
     for event in snapshot.events:
         id_, changes = event["attempt_id"], event["changes"]
         reflection.setdefault(id_, changes.get("reflection_id"))

@@ -23,6 +23,7 @@ async def run_storm(attempts: int, disruptions: int, seed: int) -> None:
                 made.act_as_user(number)
             await made.recover()
             snapshot, calls = await check(made)
+            assert any(j["status"] == "succeeded" for j in snapshot.speeches)
             if attempts >= FULL:
                 check_disruptions(made, snapshot, calls)
 

@@ -80,6 +80,7 @@ class Storm:
         self.disruptions = dict.fromkeys(DISRUPTIONS, 0)
         self.attempts: list[Any] = []  # that were queued
         self.samples: list[Any] = []  # that users sent by themselves
+        self.speeches: list[Any] = []  # jobs that were requested
         self.done: dict[str, set[Any]] = {action: set() for action in USER_ACTIONS}  # to these ids
         self._region = REGION
         self._random = random.Random(seed)  # noqa: S311 - the same disruptions in each run
@@ -123,13 +124,20 @@ class Storm:
         self.attempts += queued
         return queued
 
+    def speak(self) -> None:
+        """Requests speech jobs, some of them at a provider where their sample has no voice."""
+        for elsewhere in (False, False, True):
+            parameters = {"region": REGION, "elsewhere": elsewhere}
+            self.speeches += self.bench.run(queries.spoken, parameters)
+
     def reflections(self, count: int) -> list[Any]:
         return self.bench.new_reflections(count)
 
     async def queue_and_disrupt(self, attempts: int, disruptions: int) -> None:
         """Half of the attempts at once, the others between the disruptions; one in ten supersedes another.
 
-        A user acts before each disruption. The consequences are found by `done` and the event log.
+        Users request speech, and one of them acts, before each disruption. What follows is in `done` and in
+        the event log.
         """
         await self.control("POST", "/faults", [
             {"provider": provider, "times": None, **fault}
@@ -142,6 +150,7 @@ class Storm:
         each_once: list[str] = []
         for disruption in range(disruptions):
             await asyncio.sleep(self._random.uniform(0.2, 1.2))
+            self.speak()
             self.act_as_user(disruption)
             each_once = each_once or self._random.sample(DISRUPTIONS, len(DISRUPTIONS))
             await self.disrupt(each_once.pop())

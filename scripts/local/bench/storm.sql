@@ -20,17 +20,31 @@ with wanted as materialized (
 select q.id from prepared p
 cross join lateral voice_clone.queue_attempt(p.attempt, p.user_id, 'storm', 'en', null, 0) q
 
+-- spoken --
+-- a speech job for the sample of an attempt that has a voice or is about to; at the other provider, the job makes another
+with chosen as materialized (
+  select a.user_id, a.sample_id, case when %(elsewhere)s <> (a.provider = 'qwen') then 'qwen' else 'elevenlabs' end as provider
+  from public.voice_clone_attempts a join public.voice_samples s on s.id = a.sample_id
+  where a.user_id is not null and a.status in ('queued', 'processing', 'verifying', 'ready') and s.removed_at is null
+    and voice_clone.is_consent_valid(s.consent_id, a.user_id, null)
+  order by random() limit 1
+)
+select j.id from chosen c cross join lateral voice_clone.request_speech(
+  gen_random_uuid(), c.user_id, c.sample_id, c.provider, case c.provider when 'qwen' then %(region)s else '' end,
+  'What a storm.', 'storm') j
+
 -- time --
 -- one of the lifecycle's times
 update voice_clone.timeouts set value = make_interval(secs => %(seconds)s) where name = %(name)s
 
 -- unsettled --
--- what still moves or should: attempts, enrollments, retentions, folders of Storage, messages, mirrors
+-- what still moves or should: attempts, enrollments, speech jobs, retentions, folders of Storage, messages, mirrors
 select what, count from (
   select 'attempts' as what, count(*) from voice_clone.deadlines
   union all select 'samples', count(*) from public.voice_samples s where s.status in ('pending', 'processing')
   union all select 'enrollments', count(*) from voice_clone.enrollments e 
     where e.status in ('intended', 'unknown', 'removing') or (e.status = 'orphaned' and e.removal_due_at is not null)
+  union all select 'speech jobs', count(*) from public.speech_jobs j where j.status in ('queued', 'processing')
   union all select 'retentions', count(*) from public.voices v
     where v.deleted_at <= now() - voice_clone.timeout('deleted_voice') and v.removal_requested_at is null
   union all select 'folders', count(*) from voice_clone.object_removals r where r.sweep_at < r.final_at

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -21,6 +21,7 @@ Connection = psycopg.Connection[Any]
 UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
+REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
 ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
@@ -45,6 +46,7 @@ CALLS: list[tuple[str, str, str, str]] = [
      f"gen_random_uuid(), %(user)s, %(my_sample)s, %(reflection)s, {CLONE}", "rows", "VC004"),
     ("voice_clone.complete_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.consent_for", "%(user)s, %(reflection)s", "rows", "other rows"),
+    ("voice_clone.delete_speech_job", "%(job)s, %(user)s", "True", "False"),
     ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
@@ -65,11 +67,14 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.request_speech",
+     "gen_random_uuid(), %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada'", "rows", "VC004"),
     ("voice_clone.reset_attempt", "%(reflection)s, %(user)s", "rows", "VC004"),
     ("voice_clone.restore_attempt", "%(restorable)s, %(user)s", "rows", "VC004"),
     ("voice_clone.retry_attempt", "%(failed)s, %(user)s", "rows", "VC004"),
     ("voice_clone.retry_elsewhere",
      "gen_random_uuid(), %(failed)s, %(user)s, %(failed_attempt)s, 'qwen', '', true", "rows", "VC004"),
+    ("voice_clone.retry_speech", "%(failed_job)s, %(user)s, 'Ada'", "rows", "VC004"),
     ("voice_clone.revoke_consent", "%(consent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.revoke_consent", "%(revoked)s, %(user)s", "rows", "VC004"),
     ("voice_clone.sign_consent",
@@ -88,13 +93,12 @@ CALLS: list[tuple[str, str, str, str]] = [
 EFFECTS: list[tuple[str, str]] = [
     ("voice_clone.make_room_for_upload(%(crowd)s)",
      "select status = 'awaiting_upload' from public.voice_clone_attempts where id = %(upload)s"),
-    ("voice_clone.send_next_turn(%(crowd)s, %(upload)s)",
-     "select not exists (select from pgmq.q_voice_clone_process where message ->> 'id' = %(waiting)s::text)"),
 ]  # fmt: skip
 # Every upload has lost its slot reservation, and no attempt that waits has a message.
 BEFORE = """
     update voice_clone.uploads set reserved_until = now() - interval '1 hour';
-    delete from pgmq.q_voice_clone_process
+    delete from pgmq.q_voice_clone_process;
+    delete from pgmq.q_speech_jobs
 """
 
 TRIGGER = "the trigger voice_clone_attempts_same_owner compares the owners as well"
@@ -112,7 +116,10 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
-    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 8)},
+    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 9)},
+    **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
+    "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
+    "voice_clone.retry_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
     "voice_clone.claim_idempotency_key, 1": "the deletion that follows compares the caller as well",
     "voice_clone.claim_idempotency_key, 2": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
@@ -174,14 +181,26 @@ class Objects:
             "prepared": prepared, "sent": given.add_sample(user),
             "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
+            **self.speech_jobs(given),
             "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 
+    def speech_jobs(self, given: Fixture) -> dict[str, UUID]:
+        """One that may start, and one that failed."""
+        user, sample = self.owner, self.mine[self.owner]["sample"]
+        job, failed = (given.one(REQUEST, uuid4(), user, sample)["id"] for _ in range(2))
+        given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", failed)
+        given.one("select voice_clone.fail_speech(%s, 1, 'inference_failed', 'No.', null, null)", failed)
+        return {"job": job, "failed_job": failed}
+
     def crowd(self, given: Fixture) -> None:
-        """A third user, who may open, clone and use no more: that limits nobody else."""
+        """A third user, who may open, clone, speak and use no more: that limits nobody else."""
         user = self.named["crowd"] = given.user()
-        for _ in range(20):
-            given.queued(user, None)
+        given.enroll(speaking := given.queued(user, None))
+        attempts = [speaking, *(given.queued(user, None) for _ in range(20))]
+        for attempt in attempts[:20]:
+            job = given.one(REQUEST, uuid4(), user, given.attempt(attempt)["sample_id"])
+            given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", job["id"])
         for _ in range(6):
             given.add_sample(user)
         with suppress(psycopg.Error):

@@ -25,11 +25,21 @@ SAMPLE = columns("""
     failed_at removed_at
 """)
 
+SPEECH_JOB = columns("""
+    id user_id sample_id attempt_id created_at provider region text characters status version not_before
+    retry_count retry_budget error_code error_message request_id path bytes updated_at finished_at expires_at
+    removed_at
+""")
+
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
     "public.reflections": {
         CLIENT: "delete, insert (id, name), select, update (name)",
         "service_role": "delete, insert, select, update",
+    },
+    "public.speech_jobs": {
+        CLIENT: f"select ({SPEECH_JOB})",
+        "service_role": "select",
     },
     "public.voice_clone_attempts": {
         CLIENT: f"select ({ATTEMPT})",
@@ -86,6 +96,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.begin_object_removal
         voice_clone.check_consents
         voice_clone.check_opening
+        voice_clone.claim_speech_job
         voice_clone.check_sample
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
@@ -94,19 +105,23 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_upload
         voice_clone.claimed_sample
         voice_clone.claimed_work
+        voice_clone.claimed_speech
         voice_clone.clone_sample
         voice_clone.complete_preview
+        voice_clone.complete_speech
         voice_clone.complete_sample
         voice_clone.complete_verification
         voice_clone.count_enrolled_voices
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
+        voice_clone.delete_speech_job
         voice_clone.delete_sample
         voice_clone.delete_voice
         voice_clone.end_cleanup
         voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
+        voice_clone.fail_speech
         voice_clone.find_custom_voice
         voice_clone.has_more_events
         voice_clone.intend_enrollment
@@ -140,15 +155,19 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.renew_idempotency_key
         voice_clone.renew_sample
         voice_clone.renew_lease
+        voice_clone.renew_speech_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
+        voice_clone.request_speech
         voice_clone.requeue_attempt
+        voice_clone.requeue_speech
         voice_clone.requeue_sample
         voice_clone.reset_attempt
         voice_clone.resolve_enrollment
         voice_clone.restore_attempt
         voice_clone.retry_attempt
         voice_clone.retry_elsewhere
+        voice_clone.retry_speech
         voice_clone.revoke_consent
         voice_clone.send_messages
         voice_clone.send_notifications

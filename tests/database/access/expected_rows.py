@@ -12,6 +12,11 @@ public.reflections                select  none      own       none      none    
                                   update  none      own       none      none      all
                                   give    none      none      none      none      all
                                   delete  none      own       none      none      all
+public.speech_jobs                select  none      own       none      none      all
+                                  insert  none      none      none      none      all
+                                  update  none      none      none      none      all
+                                  give    none      none      none      none      all
+                                  delete  none      none      none      none      all
 public.voice_clone_attempts       select  none      own       none      none      all
                                   insert  none      none      none      none      all
                                   update  none      none      none      none      all

@@ -48,7 +48,10 @@ class Scene(People):
         voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]
         given.one("select voice_clone.delete_voice(%s, %s)", voice, user)
         reflection = given.reflection(user)
-        given.launchable(user, reflection)
+        launched = given.launchable(user, reflection)
+        sample = given.attempt(launched)["sample_id"]
+        request = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+        given.one(request, uuid4(), user, sample)
         given.one("select * from voice_clone.start_session(%s, %s)", reflection, user)
         given.open(user, reflection)
         for _ in range(2):  # one is processed, one waits for its turn
