@@ -20,7 +20,7 @@ GOOD = Inspection(
         noise_suppressed=False, snr_db=30.0, gain_db=2.0, loudness_lufs=-18.0, true_peak_dbtp=-2.0,
         trimmed_start_seconds=0.2, trimmed_end_seconds=0.3, dc_offset=0.0, inverted_channels=0,
         dead_channels=0,
-    ), speaker_similarity=None,
+    ),
 )  # fmt: skip
 
 
