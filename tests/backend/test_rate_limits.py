@@ -180,5 +180,5 @@ def test_each_route_that_costs_money_has_a_shared_policy() -> None:
     }
     assert {name for name, policy in policies.items() if policy} == {
         "open_upload", "finalize", "clone_voice", "move_voice", "retry", "use_custom_voice",
-        "request_preview", "generate", "request_speech", "retry_speech",
+        "request_preview", "generate", "request_speech", "retry_speech", "send_sample",
     }  # fmt: skip

@@ -45,7 +45,14 @@ class Workers:
         return self.given.superuser.execute(rows.encode(), (self.attempt,)).fetchall()
 
     async def claim(self) -> Step:
-        values = {"attempt": self.attempt, "worker": WORKER_ID, "lease": 60, "user_cap": 4, "early": True}
+        values = {
+            "attempt": self.attempt,
+            "worker": WORKER_ID,
+            "lease": 60,
+            "user_cap": 4,
+            "max_jobs": 50,
+            "early": True,
+        }
         claim = await self.context.database.fetch_one(queries.claim, values, row=StepClaim)
         assert claim is not None
         assert claim.work is not None

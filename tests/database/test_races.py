@@ -39,7 +39,7 @@ begin
   execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
 end $$
 """
-FEW = 8  # operations that race with each other one in the ordinary run
+FEW = 4  # operations that race with each other one in the ordinary run
 COMMITTED = {"delete reflection", "delete user", "revoke_consent"}  # the other one goes on without the row
 Connections = Sequence[dict[str, AsyncConnection]]  # two of each role
 

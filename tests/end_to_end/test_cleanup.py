@@ -45,7 +45,9 @@ async def until_status(product: Product, attempt_id: str, status: str) -> None:
 
 
 @pytest.mark.usefixtures("short_times")
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia"])
+@pytest.mark.parametrize(
+    "provider", ["qwen", *(pytest.param(each, marks=pytest.mark.long) for each in ("elevenlabs", "cartesia"))]
+)
 async def test_a_voice_whose_maker_died_is_found_and_removed(
     product: Product, prepared: bytes, provider: str
 ) -> None:

@@ -63,9 +63,19 @@ async def crash(product: Product, what: str, service: Child) -> None:
     cluster.start(port=port)
 
 
-@pytest.mark.parametrize("what", ["worker", "postgres"])
+@pytest.mark.parametrize(
+    ("provider", "what"),
+    [
+        ("qwen", "worker"),
+        ("qwen", "postgres"),
+        ("elevenlabs", "worker"),
+        # The same steps with another adapter, which has tests of its own.
+        pytest.param("elevenlabs", "postgres", marks=pytest.mark.long),
+        pytest.param("cartesia", "worker", marks=pytest.mark.long),
+        pytest.param("cartesia", "postgres", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia"])
 async def test_a_crash_makes_no_second_voice(
     product: Product, prepared: bytes, provider: str, point: str, what: str
 ) -> None:

@@ -95,7 +95,17 @@ async def test_a_voice_of_the_provider_goes_all_the_way(
         assert product.providers.calls(provider, "delete") == []
 
 
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia", "pipecat", "modal", "local"])
+@pytest.mark.parametrize(
+    "provider",
+    [
+        "qwen",
+        "modal",
+        "local",
+        pytest.param("elevenlabs", marks=pytest.mark.long),
+        pytest.param("cartesia", marks=pytest.mark.long),
+        pytest.param("pipecat", marks=pytest.mark.long),
+    ],
+)
 async def test_the_voice_of_another_user_is_refused_like_a_missing_one(
     ada: Person, product: Product, prepared: bytes, provider: str
 ) -> None:
@@ -203,7 +213,7 @@ async def test_a_provider_that_is_away_meanwhile_is_asked_again(
     assert (await product.until(ready, attempt_id))["process_count"] == 1, "an outage counts no try"
 
 
-@pytest.mark.parametrize("what", ["worker", "postgres"])
+@pytest.mark.parametrize("what", ["worker", pytest.param("postgres", marks=pytest.mark.long)])
 @pytest.mark.parametrize("point", ["inside the call", "after the call"])
 @pytest.mark.parametrize("provider", ["qwen", "elevenlabs"])
 async def test_a_crash_in_its_process_step_ends_ready(

@@ -40,7 +40,7 @@ async def remove_sample(product: Product, path: str) -> None:
     assert [each["name"] for each in removed.json()] == [path]
 
 
-@pytest.mark.parametrize("what", ["worker", "postgres"])
+@pytest.mark.parametrize("what", ["worker", pytest.param("postgres", marks=pytest.mark.long)])
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_makes_no_second_voice(
     product: Product, prepared: bytes, point: str, what: str

@@ -248,7 +248,7 @@ async def test_a_revoked_consent_ends_its_jobs_and_takes_what_they_spoke(
     assert problem(await answer(ada, "POST", f"{CLONE}/{running}/retry")) == (409, "speech_removed")
 
 
-@pytest.mark.parametrize("what", ["worker", "postgres"])
+@pytest.mark.parametrize("what", ["worker", pytest.param("postgres", marks=pytest.mark.long)])
 @pytest.mark.parametrize("point", ["in the call", "in the upload", "before the end"])
 async def test_a_crash_costs_nothing(product: Product, prepared: bytes, point: str, what: str) -> None:
     """The service is killed, or Postgres restarted, at a point of the step: one speech, no second voice."""

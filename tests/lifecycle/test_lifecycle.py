@@ -143,7 +143,21 @@ def test_an_order_that_fails_is_replayed_by_its_blob(bench: Bench) -> None:
     assert bench.steps - before <= HUNT.stateful_step_count, "one order"
 
 
-@pytest.mark.parametrize("number", INVARIANTS)
+LONG_HUNTS = {
+    1,
+    4,
+    5,
+    6,
+    8,
+    9,
+    13,
+}  # `tests/database/test_invariants.py` finds these mutants in each ordinary run
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(each, marks=pytest.mark.long if each in LONG_HUNTS else ()) for each in INVARIANTS],
+)
 def test_the_loss_of_an_invariant_is_found(bench: Bench, database: Database, number: int) -> None:
     _, remove = INVARIANTS[number]
     given = Fixture(database)

@@ -30,7 +30,7 @@ async def service() -> AsyncIterator[Service]:
     [
         Answered(503, {"code": "database_unavailable"}),
         Answered(404, b"default backend - 404", content_type="text/plain"),
-        Answered(502, b"<html>", content_type="text/html"),
+        pytest.param(Answered(502, b"<html>", content_type="text/html"), marks=pytest.mark.long),
     ],
 )
 async def test_a_service_that_answers_so_for_several_budgets_dead_letters_nothing(
