@@ -248,6 +248,7 @@ async def test_an_inspection_whose_worker_is_killed_is_our_failure_and_the_next_
         assert "prepared.wav" in os.listdir(tmp_path)
 
 
+@pytest.mark.long
 async def test_an_inspection_whose_worker_is_frozen_is_our_failure_and_the_next_one_works(
     tmp_path: Path,
 ) -> None:

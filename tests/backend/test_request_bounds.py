@@ -314,6 +314,7 @@ async def test_an_event_stream_that_is_not_read_does_not_delay_a_stop(given: Fix
         stalled.close()
 
 
+@pytest.mark.long
 async def test_a_worker_that_died_is_replaced(given: Fixture, tmp_path: Path) -> None:
     async with running(tmp_path, given.database.service, WORKERS="2") as started:
         before = workers(started)

@@ -8,6 +8,8 @@ import pytest
 from tests.database import test_moving as moving
 from tests.fixture import Fixture
 
+pytestmark = pytest.mark.one_postgres
+
 MOVE, STANDING, TAKES = (
     f"voice_clone.{name}" for name in ("move_voice", "move_standing", "moves_with_reflection")
 )

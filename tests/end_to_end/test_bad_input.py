@@ -40,7 +40,11 @@ def objects(product: Product) -> int:
     return product.row("select count(*) from storage.objects")["count"]
 
 
-@pytest.mark.parametrize("name", BAD_FILES)
+# Each kind has tests of the inspection too; here every second one, and the others in the long tests.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.long if at % 2 else ()) for at, each in enumerate(BAD_FILES)],
+)
 async def test_a_bad_file_is_refused_and_removed(ada: Person, name: str) -> None:
     make, status, code = BAD_FILES[name]
     content = make()

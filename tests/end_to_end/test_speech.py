@@ -13,7 +13,14 @@ FAULTS = [  # fault, its settings, the expected status
 ]
 
 
-@pytest.mark.parametrize("provider", ["qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
+@pytest.mark.parametrize(
+    "provider",
+    [
+        "qwen",
+        "modal",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("elevenlabs", "cartesia", "pipecat")),
+    ],
+)
 async def test_a_synthesis_that_fails_is_inference_failed(
     product: Product, prepared: bytes, provider: str
 ) -> None:

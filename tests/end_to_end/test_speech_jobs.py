@@ -74,7 +74,15 @@ def voices(product: Product, sample: str, provider: str) -> int:
     )["count"]  # fmt: skip
 
 
-@pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
+@pytest.mark.parametrize(
+    "provider",
+    [
+        "local",
+        "qwen",
+        "modal",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("elevenlabs", "cartesia", "pipecat")),
+    ],
+)
 async def test_a_text_is_spoken_with_a_voice_that_the_job_makes(
     ada: Person, prepared: bytes, provider: str
 ) -> None:

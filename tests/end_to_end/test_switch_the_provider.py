@@ -109,8 +109,9 @@ async def launched(owner: Person, prepared: bytes, foreign: str | None = None) -
 def forget_other_voices(product: Product) -> None:
     """Those that other tests left in the same database."""
     product.row(
-        "with forgotten as (update public.voices set deleted_at = now() where deleted_at is null returning id)"
-        " select count(*) from forgotten"
+        "with forgotten as ("
+        " update public.voices set deleted_at = now() where deleted_at is null returning id"
+        ") select count(*) from forgotten"
     )
 
 

@@ -29,7 +29,9 @@ async def service() -> AsyncIterator[Service]:
     "away",
     [
         Answered(503, {"code": "database_unavailable"}),
-        Answered(404, b"default backend - 404", content_type="text/plain"),
+        pytest.param(
+            Answered(404, b"default backend - 404", content_type="text/plain"), marks=pytest.mark.long
+        ),
         pytest.param(Answered(502, b"<html>", content_type="text/html"), marks=pytest.mark.long),
     ],
 )
