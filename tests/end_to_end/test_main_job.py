@@ -92,7 +92,8 @@ async def test_a_late_completion_changes_nothing_and_is_listed_as_an_orphan(
         newer = await ada.upload(prepared, provider="local")
         await ada.finalize(newer)
         await product.until(
-            "select from public.voice_clone_attempts where id = %s and status = 'ready'", newer["attempt_id"]
+            "select from public.voice_clone_attempts where id = %s and runtime_status = 'synced'",
+            newer["attempt_id"],
         )
         seen = product.attempt(newer["attempt_id"])
         product.providers.release()
