@@ -18,7 +18,7 @@ dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simu
 	@python -m scripts dev
 
 test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS='-k name' narrows them, PG=18 runs all on 18)
-	@python -m pytest --every-postgres -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@python -m pytest --every-postgres -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: ready ## thousands of random orders of events, storms of 200 attempts, and chaos by name; takes many minutes
 	@python -m pytest -m long $(ARGS)

@@ -1,5 +1,6 @@
 """Fixtures for every test: a migrated cluster, a database cloned from it, and the fixture `given`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from tests.clusters import (
     temporary_directory,
 )
 from tests.fixture import Fixture
+from tests.preloaded import Preloaded, preloaded
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lifecycle-replay", help="the blob of an order that failed: only this order is tried")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for processes, for leases to end, for a clock."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first, so that at the end no process waits for another."""
+    items.sort(key=lambda item: item.path.parent.name not in {"lifecycle", "storms", "end_to_end"})
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     terminalreporter.write_line(f"orders of the lifecycle: --lifecycle-seed={config.option.lifecycle_seed}")
 
@@ -48,6 +60,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster of this run's databases; a Kind as its parameter selects another one."""
     with started_cluster(getattr(request, "param", DEFAULT)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def modules() -> Iterator[Preloaded]:
+    with preloaded() as started:
         yield started
 
 

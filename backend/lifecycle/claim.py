@@ -1,12 +1,10 @@
-"""Leases: claiming a step of an attempt, renewing the lease, and the outcome of a step."""
+"""A step of an attempt: claimed, and what its failure means."""
 
-import asyncio
 import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -14,32 +12,19 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.backoff import full_jitter, outage_delay
 from backend.database.queries import load_queries
-from backend.errors import AppError, DatabaseUnavailable, StaleLease
+from backend.errors import AppError, StaleLease
 from backend.lifecycle.attempts import Work
+from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
 from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
 from backend.providers.places import find_provider
-from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
+from backend.queues.outcomes import Done, Outcome
 from backend.web.logs import log
 from backend.web.retry_after import MAX_RETRY_AFTER
 
-T = TypeVar("T")
 queries = load_queries(__file__)
-WORKER_ID = f"{socket.gethostname()}:{os.getpid()}"
-# The step is tried later. For not_due, user_busy and all_busy there is nothing to do: another message is sent
-# when the step is due, or has a slot.
-CLAIMED_LATER = {"busy"}
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
 FOR_OPERATORS = {ErrorKind.MISCONFIGURED, ErrorKind.MISPLACED}  # nothing changes until they act
-PERSIST_TRIES = 6
-PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS = 0.5, 8.0
-
-
-class StepClaim(Struct, frozen=True, kw_only=True):
-    outcome: str
-    retry_after_seconds: int | None
-    lease_epoch: int | None
-    work: Work | None
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -67,26 +52,17 @@ async def claimed(
     """The claimed step, its lease renewed until the block ends; or the outcome without a claim."""
     lease = context.settings.attempts.lease_seconds
     parameters: Mapping[str, Any] = {"attempt": attempt_id, "worker": WORKER_ID, "lease": lease, **values}
-    claim = await context.database.fetch_one(statement, parameters, row=StepClaim)
+    claim = await context.database.fetch_one(statement, parameters, row=Claim[Work])
     if claim is None or claim.lease_epoch is None or claim.work is None:
         yield unclaimed(claim)
         return
     step = Step(context=context, work=claim.work, epoch=claim.lease_epoch, message_id=message_id)
-    renewal = asyncio.create_task(renew(step, lease))
-    try:
+    async with renewed(partial(renew, step, lease), lease, attempt_id=str(attempt_id)):
         yield step
-    finally:
-        renewal.cancel()
 
 
-def unclaimed(claim: StepClaim | None) -> Outcome:
-    """Another worker has the step, it is not due, or there is nothing left to do."""
-    if claim is None:
-        return Done("gone")
-    if claim.outcome in CLAIMED_LATER:
-        seconds = SNOOZE_SECONDS if claim.retry_after_seconds is None else claim.retry_after_seconds
-        return Snooze(seconds, claim.outcome)
-    return Done(claim.outcome)
+async def renew(step: Step, lease: int) -> bool | None:
+    return await step.context.database.fetch_value(queries.renew, step.write(lease=lease), of=bool)
 
 
 async def mark(step: Step, statement: str, **values: object) -> Outcome:
@@ -96,19 +72,6 @@ async def mark(step: Step, statement: str, **values: object) -> Outcome:
     except StaleLease:
         return Done("stale_lease")
     return Done(str(values["code"] or values["status"]), acknowledged=step.message_id is not None)
-
-
-async def renew(step: Step, lease: int) -> None:
-    """Every third of the lease. Once the lease is lost, the step's final write raises StaleLease."""
-    held = True
-    while held:
-        await asyncio.sleep(lease / 3)
-        try:
-            held = bool(
-                await step.context.database.fetch_value(queries.renew, step.write(lease=lease), of=bool)
-            )
-        except AppError as error:  # the database may be back before the lease ends
-            log.warning("lease_not_renewed", attempt_id=str(step.work.attempt_id), code=error.code)
 
 
 def retry_delay(tries: int) -> float:
@@ -127,13 +90,3 @@ def is_outage(step: Step, error: ProviderError) -> bool:
     level = logging.ERROR if error.kind in FOR_OPERATORS else logging.WARNING
     log.log(level, "provider_failed", attempt_id=str(step.work.attempt_id), error=str(error))
     return error.kind is not ErrorKind.REJECTED
-
-
-async def persist(write: Callable[[], Awaitable[T]]) -> T:
-    """The write, tried again for about ten seconds while the database is away."""
-    for tries in range(1, PERSIST_TRIES):
-        try:
-            return await write()
-        except DatabaseUnavailable:
-            await asyncio.sleep(full_jitter(tries, PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS))
-    return await write()

@@ -25,8 +25,9 @@ from backend.errors import (
     StaleLease,
     Unavailable,
 )
-from backend.lifecycle.claim import Step, claimed, is_outage, persist, queries, retry_delay, waiting_delay
+from backend.lifecycle.claim import Step, claimed, is_outage, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
+from backend.lifecycle.leases import persist
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
     Enrolled,

@@ -4,9 +4,9 @@ The speech is stored under a path with the lease's epoch, so a late worker overw
 dies leaves a lease that ends, and perhaps an object that is removed with the job.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +15,11 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.backoff import outage_delay
 from backend.errors import AppError, InferenceFailed, StaleLease, Unavailable
-from backend.lifecycle.claim import CLAIMED_LATER, WORKER_ID, persist, queries, retry_delay
+from backend.lifecycle.claim import queries, retry_delay
+from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest
 from backend.providers.places import find_provider
-from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
+from backend.queues.outcomes import Done, Outcome
 from backend.storage.buckets import SPEECH_BUCKET
 from backend.synthesis.speaking import speak
 from backend.web.logs import log
@@ -39,13 +40,6 @@ class SpeechWork(Struct, frozen=True, kw_only=True):
     provider_account: str
     provider_voice_id: str
     provider_target_model: str
-
-
-class SpeechClaim(Struct, frozen=True, kw_only=True):
-    outcome: str
-    retry_after_seconds: int | None
-    lease_epoch: int | None
-    work: SpeechWork | None
 
 
 class SpeechStep(Struct, frozen=True, kw_only=True):
@@ -98,37 +92,18 @@ async def claimed_job(
     lease = settings.lease_seconds
     caps = {"user_cap": settings.max_jobs_per_user, "max_jobs": settings.max_jobs}
     parameters = {"job": job_id, "worker": WORKER_ID, "lease": lease, **caps}
-    claim = await context.database.fetch_one(queries.claim_speech_job, parameters, row=SpeechClaim)
+    claim = await context.database.fetch_one(queries.claim_speech_job, parameters, row=Claim[SpeechWork])
     if claim is None or claim.lease_epoch is None or claim.work is None:
         yield unclaimed(claim)
         return
     step = SpeechStep(context=context, work=claim.work, epoch=claim.lease_epoch, message_id=message_id)
-    renewal = asyncio.create_task(renew(step, lease))
-    try:
+    async with renewed(partial(renew, step, lease), lease, job_id=str(job_id)):
         yield step
-    finally:
-        renewal.cancel()
 
 
-def unclaimed(claim: SpeechClaim | None) -> Outcome:
-    """Another worker has the job, or there is nothing to do: what the job waits for sends a message."""
-    if claim is None:
-        return Done("gone")
-    if claim.outcome in CLAIMED_LATER:
-        return Snooze(claim.retry_after_seconds or SNOOZE_SECONDS, claim.outcome)
-    return Done(claim.outcome)
-
-
-async def renew(step: SpeechStep, lease: int) -> None:
-    """Every third of the lease. Once the lease is lost, the final write raises StaleLease."""
+async def renew(step: SpeechStep, lease: int) -> bool | None:
     parameters = {"job": step.work.job_id, "epoch": step.epoch, "lease": lease}
-    held = True
-    while held:
-        await asyncio.sleep(lease / 3)
-        try:
-            held = bool(await step.context.database.fetch_value(queries.renew_speech, parameters, of=bool))
-        except AppError as error:  # the database may be back before the lease ends
-            log.warning("speech_lease_not_renewed", job_id=str(step.work.job_id), code=error.code)
+    return await step.context.database.fetch_value(queries.renew_speech, parameters, of=bool)
 
 
 async def complete(step: SpeechStep) -> Outcome:

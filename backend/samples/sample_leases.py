@@ -10,16 +10,15 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.queries import load_queries
-from backend.errors import AppError, Conflict
-from backend.lifecycle.claim import WORKER_ID, persist
-from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
-from backend.web.logs import log
+from backend.errors import Conflict
+from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
+from backend.queues.outcomes import Outcome
 
 queries = load_queries(__file__)
-RENEW_SECONDS = 10.0  # of the 30 in voice_clone.timeouts
+LEASE_SECONDS = 30  # as in voice_clone.timeouts
 POLL_SECONDS = 0.25  # while another process inspects the same sample
 USER_CAP = 2  # samples of one user that are inspected at once from the queue, over all processes
-CLAIMED_LATER = {"busy", "user_busy"}
+CLAIMED_LATER = frozenset({"busy", "user_busy"})
 
 
 class SampleWork(Struct, frozen=True, kw_only=True):
@@ -31,13 +30,6 @@ class SampleWork(Struct, frozen=True, kw_only=True):
     bytes: int
     is_kept: bool
     waiting_seconds: float
-
-
-class SampleClaim(Struct, frozen=True, kw_only=True):
-    outcome: str
-    retry_after_seconds: int | None
-    lease_epoch: int | None
-    work: SampleWork | None
 
 
 class SampleStep(Struct, frozen=True, kw_only=True):
@@ -66,19 +58,13 @@ async def claimed_sample(
 ) -> AsyncIterator[SampleStep | Outcome]:
     """The step, its lease renewed until the block ends; or the outcome without a claim."""
     parameters = {"sample": sample_id, "worker": WORKER_ID, "user_cap": USER_CAP, "inline": inline}
-    claim = await context.database.fetch_one(queries.claim, parameters, row=SampleClaim)
+    claim = await context.database.fetch_one(queries.claim, parameters, row=Claim[SampleWork])
     if claim is None or claim.work is None or claim.lease_epoch is None:
-        yield unclaimed(claim)
+        yield unclaimed(claim, CLAIMED_LATER)
         return
     step = SampleStep(context=context, work=claim.work, epoch=claim.lease_epoch, message_id=message_id)
-    async with renewed(step):
+    async with renewed(step.renew, LEASE_SECONDS, sample_id=str(step.work.sample_id)):
         yield step
-
-
-def unclaimed(claim: SampleClaim | None) -> Outcome:
-    if claim is not None and claim.outcome in CLAIMED_LATER:
-        return Snooze(claim.retry_after_seconds or SNOOZE_SECONDS, claim.outcome)
-    return Done("gone" if claim is None else claim.outcome)
 
 
 @asynccontextmanager
@@ -96,39 +82,20 @@ async def claimed_upload(
         yield None
         return
     step = SampleStep(context=context, work=claim.work, epoch=claim.lease_epoch)
-    async with renewed(step):
+    async with renewed(step.renew, LEASE_SECONDS, sample_id=str(step.work.sample_id)):
         yield step
 
 
-async def claim_upload(context: AppContext, attempt_id: UUID, user_id: UUID) -> SampleClaim:
+async def claim_upload(context: AppContext, attempt_id: UUID, user_id: UUID) -> Claim[SampleWork]:
     clock = asyncio.get_running_loop().time
     until = clock() + context.settings.attempts.finalize_wait
     parameters = {"attempt": attempt_id, "user": user_id, "worker": WORKER_ID}
     while True:
         try:
-            claim = await context.database.fetch_one(queries.claim_upload, parameters, row=SampleClaim)
+            claim = await context.database.fetch_one(queries.claim_upload, parameters, row=Claim[SampleWork])
             assert claim is not None  # noqa: S101 - it raises where there is no such attempt
             return claim
         except Conflict as error:
             if error.code != "inspection_in_progress" or clock() >= until:
                 raise
         await asyncio.sleep(POLL_SECONDS)
-
-
-@asynccontextmanager
-async def renewed(step: SampleStep) -> AsyncIterator[None]:
-    renewing = asyncio.create_task(keep(step))
-    try:
-        yield
-    finally:
-        renewing.cancel()
-
-
-async def keep(step: SampleStep) -> None:
-    while True:
-        await asyncio.sleep(RENEW_SECONDS)
-        try:
-            if not await step.renew():
-                return
-        except AppError as error:  # the next one may come in time
-            log.warning("inspection_not_renewed", code=error.code, internal=error.internal)

@@ -7,7 +7,9 @@ from uuid import UUID
 from backend.audio.inspect import AudioInspector
 from backend.context import AppContext
 from backend.database.pool import Database
-from backend.lifecycle.claim import WORKER_ID, Step, StepClaim, queries
+from backend.lifecycle.attempts import Work
+from backend.lifecycle.claim import Step, queries
+from backend.lifecycle.leases import WORKER_ID, Claim
 from backend.providers.base import VoiceProvider
 from backend.providers.registry import remote_providers
 from backend.settings import load_settings
@@ -53,7 +55,7 @@ class Workers:
             "max_jobs": 50,
             "early": True,
         }
-        claim = await self.context.database.fetch_one(queries.claim, values, row=StepClaim)
+        claim = await self.context.database.fetch_one(queries.claim, values, row=Claim[Work])
         assert claim is not None
         assert claim.work is not None
         assert claim.lease_epoch is not None

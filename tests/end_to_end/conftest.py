@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
 from tests.clusters import temporary_directory
+from tests.preloaded import Preloaded
 from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
@@ -75,9 +75,10 @@ async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> by
 class Product:
     """The product's processes, started and killed by the test, and queries of its database."""
 
-    def __init__(self, stack: Stack, providers: Simulator) -> None:
+    def __init__(self, stack: Stack, providers: Simulator, modules: Preloaded) -> None:
         self.stack = stack
         self.providers = providers
+        self._preloaded = modules
         self._children: list[Child] = []
 
     async def start(self, what: str, **settings: str) -> Child:
@@ -87,7 +88,7 @@ class Product:
             self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
         env = self.environment(**settings)
         module = "backend" if what == "service" else "queue_consumers"
-        child = await self.stack.processes.start(what, [sys.executable, "-m", module], env, cwd=ROOT)
+        child = await self.stack.processes.launch(what, self._preloaded.launch(module, env))
         self._children.append(child)
         if what == "service":
             await child.await_url(f"{self.stack.api_url}/health/ready")
@@ -148,9 +149,9 @@ class Product:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def product(stack: Stack, providers: Simulator) -> AsyncIterator[Product]:
+async def product(stack: Stack, providers: Simulator, modules: Preloaded) -> AsyncIterator[Product]:
     providers.reset()
-    made = Product(stack, providers)
+    made = Product(stack, providers, modules)
     yield made
     await made.stop()
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Never
+from typing import Any, BinaryIO, Never, Protocol
 
 import httpx
 
@@ -15,7 +15,20 @@ READY_SECONDS = 60
 POLL_SECONDS = 0.02
 MOST_RESTARTS, RESTART_SECONDS = 5, 60.0
 
-Launch = Callable[[BinaryIO], Coroutine[Any, Any, asyncio.subprocess.Process]]
+
+class Process(Protocol):
+    """What is asked of a started process; `asyncio.subprocess.Process` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Launch = Callable[[BinaryIO], Coroutine[Any, Any, Process]]
 
 
 class ProcessError(Exception):
@@ -37,7 +50,7 @@ class Child:
     def __init__(self, name: str, log: Path, launch: Launch) -> None:
         self.name = name
         self.log = log
-        self.process: asyncio.subprocess.Process
+        self.process: Process
         self._launch = launch
         self._log_start = 0
 
@@ -119,7 +132,7 @@ class Processes:
     ) -> Child:
         """Start a child whose output goes to the log of its name."""
 
-        def launch(output: BinaryIO) -> Coroutine[Any, Any, asyncio.subprocess.Process]:
+        def launch(output: BinaryIO) -> Coroutine[Any, Any, Process]:
             return asyncio.create_subprocess_exec(
                 *map(str, command),
                 env=os.environ | env,
@@ -131,6 +144,9 @@ class Processes:
                 preexec_fn=die_with_parent(),
             )
 
+        return await self.launch(name, launch)
+
+    async def launch(self, name: str, launch: Launch) -> Child:
         child = Child(name, self.logs / f"{name}.log", launch)
         await child.start()
         self.children.append(child)
