@@ -113,6 +113,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.await_verification
         voice_clone.begin_cleanup
         voice_clone.begin_object_removal
+        voice_clone.begin_recording_move
         voice_clone.check_consents
         voice_clone.check_opening
         voice_clone.claim_speech_job
@@ -141,6 +142,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.delete_voice
         voice_clone.end_cleanup
         voice_clone.end_object_removal
+        voice_clone.end_recording_move
         voice_clone.events_after
         voice_clone.fail_attempt
         voice_clone.fail_recording
