@@ -11,8 +11,8 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: demo dev test test-long lint bench migrate help lock
 
-demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=)
-	@python -m scripts demo $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
+demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=, FLOW=speech)
+	@python -m scripts demo $(if $(FLOW),--flow $(FLOW)) $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
 
 dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers
 	@python -m scripts dev

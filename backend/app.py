@@ -94,7 +94,7 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
 
-    upstreams = Upstreams()
+    upstreams = Upstreams(settings.network.allowed)
     database = Database(settings.database)
     storage = Storage(settings.supabase, upstreams.storage)
     verifier = TokenVerifier(settings.supabase, upstreams.keys)

@@ -6,7 +6,7 @@ import anyio
 from litestar.datastructures import UploadFile
 
 from backend.samples.preparation import require_size
-from backend.storage.client import write_whole
+from backend.web.http_client import write_whole
 
 CHUNK = 1 << 18  # bytes
 

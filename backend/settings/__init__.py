@@ -13,6 +13,7 @@ from msgspec import Struct
 from backend.settings.attempts import AttemptSettings
 from backend.settings.database import DatabaseSettings
 from backend.settings.limits import LimitSettings
+from backend.settings.network import NetworkSettings
 from backend.settings.providers import ProviderSettings
 from backend.settings.queues import QueueSettings
 from backend.settings.sections import SettingsError, read_section
@@ -28,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     attempts: AttemptSettings
     limits: LimitSettings
     queues: QueueSettings
+    network: NetworkSettings
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from backend.errors import AppError, SampleTooLarge, StorageUnavailable
 from backend.settings.supabase import SupabaseSettings
 from backend.storage.upload_tokens import UploadTokens
-from backend.web.http_client import FAILURES, Body, HttpClient
+from backend.web.http_client import FAILURES, Body, HttpClient, write_whole
 
 T = TypeVar("T")
 CHUNK = 1 << 18  # bytes
@@ -274,13 +274,6 @@ class StorageProfiles:
 
     async def delete(self, key: str) -> None:
         await self._storage.remove(self._bucket, [key])
-
-
-def write_whole(file: BinaryIO, data: bytes) -> None:
-    """An unbuffered file may take less than it is given, as on a disk that is almost full."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def upload_path(bucket: str, path: str) -> str:

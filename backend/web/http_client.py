@@ -138,3 +138,10 @@ def timeout(read_seconds: float | None, total_seconds: float | None) -> aiohttp.
     return aiohttp.ClientTimeout(
         total=total_seconds, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
     )
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """An unbuffered file may take less than it is given, as on a disk that is almost full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]

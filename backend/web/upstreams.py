@@ -4,23 +4,32 @@ A provider that reads a sample slowly holds a connection to Storage as well. Sto
 all providers together, so that some are left.
 """
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Self
 
+from backend.settings.network import Network
+from backend.web.guarded_http import GuardedHttp
 from backend.web.http_client import HttpClient
 
 PROVIDER_CONNECTIONS = 64  # to each provider
 STORAGE_CONNECTIONS = 400
 KEY_CONNECTIONS = 4
 KEY_SECONDS = 10.0
+RECORDING_CONNECTIONS = 16  # to the host of recordings
+RECORDING_SECONDS = 120.0  # of a whole download
 
 
 class Upstreams:
     """Opened on the event loop that uses it (`async with`), with the clients that were made before."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed_networks: Sequence[Network] = ()) -> None:
+        """`allowed_networks`: not public, but open to requests whose addresses others choose."""
         self.storage = HttpClient(connections=STORAGE_CONNECTIONS)
         self.keys = HttpClient(connections=KEY_CONNECTIONS, total_seconds=KEY_SECONDS)
+        self.recordings = GuardedHttp(
+            connections=RECORDING_CONNECTIONS, allowed=allowed_networks, total_seconds=RECORDING_SECONDS
+        )
         self._providers: dict[str, HttpClient] = {}
         self._opened = AsyncExitStack()
 
@@ -29,7 +38,7 @@ class Upstreams:
         return self._providers.setdefault(name, HttpClient(connections=PROVIDER_CONNECTIONS))
 
     async def __aenter__(self) -> Self:
-        for client in (self.storage, self.keys, *self._providers.values()):
+        for client in (self.storage, self.keys, self.recordings, *self._providers.values()):
             await self._opened.enter_async_context(client)
         return self
 

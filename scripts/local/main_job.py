@@ -75,13 +75,15 @@ class Client:
 class Steps:
     """Prints each step with the time it took."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
         self.started = self._last = time.monotonic()
 
     def done(self, what: str) -> None:
         now = time.monotonic()
-        sys.stdout.write(f"{now - self._last:7.2f} s  {what}\n")
-        sys.stdout.flush()
+        if not self._silent:
+            sys.stdout.write(f"{now - self._last:7.2f} s  {what}\n")
+            sys.stdout.flush()
         self._last = now
 
     @property

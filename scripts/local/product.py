@@ -67,6 +67,7 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "INTERNAL_TOKEN": secrets.internal_token,
         "SERVICE_URL": stack.api_url,
         "CORS_ORIGINS": "*",
+        "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
         "HOST": "127.0.0.1",
         "PORT": port,
         "LISTEN_DATABASE_URL": "",

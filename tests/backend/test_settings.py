@@ -189,3 +189,10 @@ def test_a_signed_url_of_qwen_outlasts_the_create() -> None:
     config = load_settings({**COMPLETE, **slow, **QWEN}).providers.qwen
     assert config is not None
     assert config.signed_url_seconds > 600
+
+
+def test_allowed_networks_are_networks() -> None:
+    settings = load_settings({**COMPLETE, "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8, fd00::/8"})
+    assert [str(network) for network in settings.network.allowed] == ["127.0.0.0/8", "fd00::/8"]
+    for wrong in ("localhost", "127.0.0.1/8", "10.0.0.0/8 127.0.0.0/8"):
+        assert any("ALLOWED_PRIVATE_NETWORKS" in each for each in problems(ALLOWED_PRIVATE_NETWORKS=wrong))

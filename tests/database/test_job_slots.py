@@ -5,8 +5,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tests.database.situations import ids, lose
+from tests.database.test_speech_jobs import request as request_speech
 from tests.fixture import Fixture, Row
 
 HOLDERS = "select job_id from voice_clone.job_slots where job_id is not null"
@@ -214,47 +216,70 @@ def test_jobs_that_wait_although_slots_are_free_get_them_by_the_sweep(given: Fix
     assert holders(given) == {running, waiting}
 
 
+KINDS = {  # of a job: its queue, its claim, its end
+    "clone": (
+        "voice_clone_process",
+        "select outcome, lease_epoch from voice_clone.claim_attempt(%s, 'w', 60, 2, false, 4)",
+        "select voice_clone.fail_attempt(%s, %s, 'x', 'No.', null, null)",
+    ),
+    "speech": (
+        "speech_jobs",
+        "select outcome, lease_epoch from voice_clone.claim_speech_job(%s, 'w', 60, 2, 4)",
+        "select voice_clone.fail_speech(%s, %s, 'x', 'No.', null, null)",
+    ),
+}
+PROCESSING = """
+select count(*), max(each) from (select count(*) over (partition by user_id) as each from (
+  select user_id from public.voice_clone_attempts where status = 'processing'
+  union all select user_id from public.speech_jobs where status = 'processing') job) processing
+"""
+
+
 @pytest.mark.one_postgres
 def test_many_claims_and_ends_at_once_keep_both_caps_and_lose_no_turn(given: Fixture) -> None:
+    """Of clones and speech jobs together."""
     users = [given.user() for _ in range(6)]
-    waiting = {attempt: user for user in users for attempt in queued(given, user, 5)}
+    jobs = {attempt: "clone" for user in users for attempt in queued(given, user, 3)}
+    jobs |= {job: "speech" for user in users for job in speeches(given, user, 3)}
     lose(given)
 
-    def work(attempt: UUID) -> list[tuple[int, int]]:
-        """Claim and end the attempt and those whose messages appear, and look at the caps meanwhile."""
+    def work(job: UUID) -> list[tuple[int, int]]:
+        """Claim and end the job and those whose messages appear, and look at the caps meanwhile."""
         seen = []
         with psycopg.connect(given.database.superuser, autocommit=True) as connection:
-            todo = [attempt]
+            todo = [job]
             while todo:
                 ready = todo.pop()
-                claimed = connection.execute(
-                    "select outcome, lease_epoch from voice_clone.claim_attempt(%s, 'w', 60, 2, false, 4)",
-                    (ready,),
-                ).fetchone()
+                _, claiming, ending = KINDS[jobs[ready]]
+                claimed = connection.execute(claiming.encode(), (ready,)).fetchone()
                 if claimed is not None and claimed[0] == "claimed":
-                    seen.append(
-                        connection.execute(
-                            "select count(*), max(each) from ("
-                            " select count(*) over (partition by user_id) as each"
-                            " from public.voice_clone_attempts where status = 'processing') processing"
-                        ).fetchone()
-                    )
-                    connection.execute(
-                        "select voice_clone.fail_attempt(%s, %s, 'x', 'No.', null, null)", (ready, claimed[1])
-                    )
-                todo += [
-                    UUID(row[0])
-                    for row in connection.execute(
-                        "select message ->> 'id' from pgmq.pop('voice_clone_process')"
-                    ).fetchall()
-                ]
+                    seen.append(connection.execute(PROCESSING).fetchone())
+                    connection.execute(ending.encode(), (ready, claimed[1]))
+                for queue, _, _ in KINDS.values():
+                    messages = connection.execute("select message ->> 'id' from pgmq.pop(%s)", (queue,))
+                    todo += [UUID(id_) for (id_,) in messages.fetchall()]
         return seen
 
     with ThreadPoolExecutor(8) as pool:
-        caps = [each for seen in pool.map(work, waiting) for each in seen]
-    assert len(caps) == len(waiting)
+        caps = [each for seen in pool.map(work, jobs) for each in seen]
+    assert len(caps) == len(jobs)
     assert max(total for total, _ in caps) <= 4
     assert max(of_user for _, of_user in caps) <= 2
-    assert {given.attempt(attempt)["status"] for attempt in waiting} == {"failed"}
+    for table in ("voice_clone_attempts", "speech_jobs"):
+        ends = given.superuser.execute(
+            sql.SQL("select distinct status from {} where id = any (%s)").format(
+                sql.Identifier("public", table)
+            ),
+            (list(jobs),),
+        )
+        assert [row["status"] for row in ends] == ["failed"]
     assert given.truth("select count(*) from voice_clone.waiting_jobs") == {"count": 0}
     assert holders(given) == set()
+
+
+def speeches(given: Fixture, user: UUID, count: int) -> list[UUID]:
+    """Jobs of a sample that has a voice."""
+    attempt = given.queued(user, None)
+    given.enroll(attempt)
+    sample = given.attempt(attempt)["sample_id"]
+    return [request_speech(given, user, sample, f"Number {number}.")["id"] for number in range(count)]

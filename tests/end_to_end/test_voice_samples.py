@@ -1,6 +1,8 @@
 """Samples by themselves over HTTP: sent, inspected from the queue, reported, cloned, deleted."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -9,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from scripts.local.supabase.processes import Child
 from tests.end_to_end.bad_files import spoken
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
@@ -216,6 +219,36 @@ async def test_a_crash_in_the_step_costs_no_sample(
         row = product.row("select * from public.voice_samples where id = %s", sample)
         assert (row["status"], row["error_code"]) == ("ready", None)
         assert row["process_count"] <= row["process_budget"]
+
+
+async def test_an_inspection_that_takes_too_long_is_tried_once_more(product: Product) -> None:
+    """The kernel ends a worker that used up its CPU time by this signal."""
+    service = await product.start("service")
+    await product.start("consumers")
+    async with person(product) as ada:
+        sample = (await send(ada, spoken(20))).json()["sampleId"]
+        for tries in (1, 2):
+            await product.until(PROCESSED, sample, tries)
+            await until_killed(service, signal.SIGXCPU)
+        await product.until(ENDED, sample)
+        told = await status(ada, sample)
+        assert (told["status"], told["reason"]["code"]) == ("failed", "inspection_timed_out")
+        assert told["reason"]["message"] == "Inspecting this sample took too long."
+        again = (await send(ada, spoken(4))).json()["sampleId"]
+        await product.until(ENDED, again)
+        assert (await status(ada, again))["status"] == "ready"
+
+
+PROCESSED = "select from public.voice_samples where id = %s and status = 'processing' and process_count = %s"
+
+
+async def until_killed(service: Child, number: signal.Signals) -> None:
+    """The worker that inspects: it is there soon after the sample is claimed."""
+    async with asyncio.timeout(30):
+        while not (found := workers(service)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    for worker in found:
+        os.kill(worker, number)
 
 
 async def test_a_finalize_goes_on_where_an_earlier_one_stopped(ada: Person, prepared: bytes) -> None:

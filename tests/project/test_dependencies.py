@@ -83,7 +83,7 @@ def overridden(kind: type) -> set[tuple[type, str]]:
     libraries = [
         base for base in kind.__mro__ if base.__module__.split(".")[0] not in OURS | sys.stdlib_module_names
     ]
-    private = {name for name in vars(kind) if re.match("_[a-z]", name)}
+    private = {name for name in vars(kind) if re.match("_[a-z]", name)} - {"_abc_impl"}  # made by abc
     return {(base, name) for base in libraries for name in private & vars(base).keys()}
 
 

@@ -30,23 +30,45 @@ async def outcome_of(queue: LifecycleQueue, service: ServiceSettings, **more: ob
         return await http_step(queue, http)(Delivery(queue=queue.name, msg_id=12, tries=1), message)
 
 
-@pytest.mark.parametrize(
-    ("queue", "path"),
-    [
-        ("voice_clone_process", "voice-clone-attempts/{}/process"),
-        ("voice_clone_verify", "voice-clone-attempts/{}/verify"),
-        ("voice_runtime_sync", "voice-clone-attempts/{}/runtime-sync"),
-        ("voice_preview", "voice-clone-attempts/{}/preview"),
-        ("voice_cleanup", "enrollments/{}/clean-up"),
-    ],
-)
-async def test_a_step_is_requested_with_the_internal_token(service: Service, queue: str, path: str) -> None:
+ADDRESSES = {
+    "voice_clone_process": "voice-clone-attempts/{}/process",
+    "voice_clone_verify": "voice-clone-attempts/{}/verify",
+    "voice_runtime_sync": "voice-clone-attempts/{}/runtime-sync",
+    "voice_preview": "voice-clone-attempts/{}/preview",
+    "voice_cleanup": "enrollments/{}/clean-up",
+    "object_removal": "object-removals/{}/remove",
+    "voice_samples": "voice-samples/{}/prepare",
+    "speech_jobs": "speech-jobs/{}/speak",
+}
+STEPS = [name for name, queue in QUEUES.items() if queue.step]
+
+
+@pytest.mark.parametrize("queue", STEPS)
+async def test_a_step_is_requested_with_the_internal_token(service: Service, queue: str) -> None:
     id_ = uuid4()
     assert await outcome_of(QUEUES[queue], service.settings, id=str(id_)) == Done()
     (asked,) = service.asked
-    assert asked.path == f"/internal/{path.format(id_)}"
+    assert asked.path == f"/internal/{ADDRESSES[queue].format(id_)}"
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
     assert asked.body == {"queue": queue, "msg_id": 12}
+
+
+@pytest.mark.parametrize("queue", STEPS)
+async def test_a_message_whose_step_always_fails_is_a_dead_letter_with_the_reason(
+    queued: Queued, service: Service, queue: str
+) -> None:
+    async def answer(_: Asked) -> Answered:
+        return Answered(status=500, body={"code": "internal_error"})
+
+    service.answer = answer
+    ours = Queued(queued.database, queued.superuser, queue)
+    (msg_id,) = ours.send(body())
+    retried = {"budget": 2, "retry_base_seconds": 0.01, "retry_cap_seconds": 0.01}
+    async with consuming(queued.database, QUEUES[queue], service=service.settings, **retried):
+        await until(ours.dead)
+    assert len(service.asked) == 2
+    assert ours.dead() == {msg_id: "internal_error (tried 2 times)"}
+    assert ours.live() == []
 
 
 async def test_the_process_step_of_a_reflections_attempt_has_the_longer_address(service: Service) -> None:
@@ -146,14 +168,13 @@ async def test_a_service_that_is_down_is_a_retry() -> None:
     assert outcome == Retry(reason="service_unreachable: ClientConnectorError", is_outage=True)
 
 
-async def test_all_three_queues_are_consumed_together(queued: Queued, service: Service) -> None:
-    queues = [QUEUES["voice_clone_process"], QUEUES["voice_runtime_sync"], QUEUES["voice_preview"]]
-    each = [Queued(queued.database, queued.superuser, queue.name) for queue in queues]
+async def test_all_queues_are_consumed_together(queued: Queued, service: Service) -> None:
+    each = [Queued(queued.database, queued.superuser, name) for name in STEPS]
     for one in each:
         one.send_many(30)
-    async with consuming(queued.database, *queues, service=service.settings):
+    async with consuming(queued.database, *(QUEUES[name] for name in STEPS), service=service.settings):
         await until(lambda: not any(one.live() for one in each))
-    assert len(service.asked) == 90
+    assert len(service.asked) == 30 * len(STEPS)
     assert all(len(one.archived()) == 30 for one in each)
 
 

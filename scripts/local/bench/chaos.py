@@ -19,6 +19,7 @@ from scripts.local.supabase.postgres import DEFAULT_VERSION
 
 SECONDS = 8.0  # how long a scenario lasts; longer than a lease, than a visibility and than a step's backoff
 ATTEMPTS = 60  # under way meanwhile
+EVERY = 6  # after so many attempts, users send a sample and request speech
 RECOVERED = 0.95
 DISK_BYTES = 1 << 30
 DISK_FULL = "disk-full"
@@ -155,14 +156,20 @@ async def scene(directory: Path, name: str) -> AsyncIterator[Storm]:
 
 
 async def act(made: Storm, name: str, attempts: int = ATTEMPTS) -> None:
-    """One scenario while attempts are under way, half of them queued before it. Ends when no work is left."""
+    """One scenario while attempts are under way, half of them queued before it, with samples and speech jobs.
+
+    Ends when no work is left.
+    """
     reflections = made.reflections(attempts)
     made.queue(reflections[::2])
     async with asyncio.TaskGroup() as group:
         scenario = group.create_task(SCENARIOS[name](made))
-        for reflection in reflections[1::2]:
+        for number, reflection in enumerate(reflections[1::2]):
             with suppress(psycopg.OperationalError):  # Postgres is away: nothing was queued
                 await asyncio.to_thread(made.queue, [reflection])
+                if number % EVERY == 0:
+                    await asyncio.to_thread(made.speak)
+                    await made.send_samples(1)
             await asyncio.sleep(SECONDS / attempts)
         await scenario
     await made.recover()

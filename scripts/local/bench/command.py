@@ -20,6 +20,7 @@ from scripts.local.bench.attempt_cost import attempt_cost
 from scripts.local.bench.chaos import SCENARIOS, recovered_throughput
 from scripts.local.bench.cleaning import cleaning
 from scripts.local.bench.figures import Figure, show, slower, write
+from scripts.local.bench.hearable import hearable
 from scripts.local.bench.job_slots import job_slots
 from scripts.local.bench.lifecycles import lifecycles
 from scripts.local.bench.listeners import listeners
@@ -57,6 +58,7 @@ MEASURES = {
     "mirrors": Measure(measures.mirrors, consumes=True),
     "sweep": Measure(measures.sweep, consumes=True),
     "job-slots": Measure(job_slots, consumes=True, again=False),
+    "hearable": Measure(hearable, again=False),
     "memory": Measure(memory, again=False),
     "listeners": Measure(listeners),
 }
