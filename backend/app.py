@@ -34,6 +34,7 @@ from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
 from backend.queues.draining import Drainer
+from backend.recordings.routes import RecordingsController, take_recording
 from backend.reflections.clone_routes import VoiceCloneController
 from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
@@ -73,6 +74,7 @@ ROUTES: list[ControllerRouterHandler] = [
     InternalController,
     LegacyController,
     MovesController,
+    RecordingsController,
     ReflectionsController,
     SpeechController,
     SpeechJobsController,
@@ -81,6 +83,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    take_recording,
     *STEP_ROUTES,
 ]
 
@@ -114,6 +117,7 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        recordings=upstreams.recordings,
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start

@@ -33,6 +33,8 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('deleted_voice', '30 days', 'a voice that its user deleted is removed at its provider after so long; null: only to make room'),
   ('object_removal', '3 hours', 'removed objects are removed once more after so long: an upload that was signed before may arrive'),
   ('speech_result', '24 hours', 'a speech job that has ended loses its text and its speech after so long'),
+  ('recording_lease', '2 minutes', 'a recording whose fetching is not renewed by then may be taken over; longer than an upload to Storage'),
+  ('unmatched_recording', '30 days', 'a recording that nobody assigned to an employee is forgotten after so long'),
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
