@@ -61,6 +61,7 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.upstreams import Upstreams
+from backend.webhooks.routes import WebhooksController
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -78,6 +79,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    WebhooksController,
     *STEP_ROUTES,
 ]
 
@@ -111,6 +113,7 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        webhooks=upstreams.webhooks,
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start

@@ -104,7 +104,12 @@ async def workers(
     )
     async with upstreams, Database(loaded.database) as database:
         context = AppContext(
-            settings=loaded, database=database, storage=storage, providers=remote, inspector=AudioInspector()
+            settings=loaded,
+            database=database,
+            storage=storage,
+            providers=remote,
+            inspector=AudioInspector(),
+            webhooks=upstreams.webhooks,
         )
         user = given.user()
         attempt = given.open(user, given.reflection(user))
