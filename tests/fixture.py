@@ -51,6 +51,27 @@ class Fixture:
             "insert into public.reflections (user_id, name) values (%s, 'R') returning id", user
         )["id"]
 
+    def organization(self, admin: UUID) -> UUID:
+        """As the admin's client would make it."""
+        with self.superuser.transaction():
+            self.superuser.execute(
+                "select set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, true)",
+                (str(admin),),
+            )
+            return self.truth("insert into public.organizations (name) values ('O') returning id")["id"]
+
+    def add_member(self, organization: UUID, user: UUID, role: str = "member") -> None:
+        self.superuser.execute(
+            "insert into public.organization_members (org_id, user_id, role) values (%s, %s, %s)",
+            (organization, user, role),
+        )
+
+    def employee(self, organization: UUID, email: str | None = None) -> UUID:
+        return self.truth(
+            "insert into public.employees (org_id, full_name, email) values (%s, 'Bo Lind', %s) returning id",
+            organization, email,
+        )["id"]  # fmt: skip
+
     def consent(self, user: UUID, reflection: UUID | None = None) -> UUID:
         kind = "self" if reflection is None else "reflection"
         return self.one(

@@ -1,8 +1,9 @@
--- Guard of the mirror: only the function that writes the mirror may change its keys in reflections.voice.
+-- Guard of the mirror: only the function that writes the mirror may change its keys in reflections.voice and employees.voice,
+-- and employees.voice_id.
 --
 -- That function shows the guard a pass in a setting of its transaction. Anyone may set a setting, but a pass is computed from
 -- a key that only the owner of this schema reads. A pass is of no use in another transaction, nor to a trigger of the
--- application that writes reflections while the mirror does: its write is one trigger deeper.
+-- application that writes such a row while the mirror does: its write is one trigger deeper.
 
 create table voice_clone.mirror_key (
   is_only boolean primary key default true check (is_only),
@@ -52,3 +53,24 @@ create trigger voice_clone_protect_mirror_keys after insert or update on public.
   for each row execute function voice_clone.protect_mirror_keys(
     'cloneStatus', 'runtimeStatus', 'previewStatus', 'previewRequired', 'attemptId', 'voiceId',
     'provider', 'targetModel', 'error', 'version', 'updatedAt');
+create trigger voice_clone_protect_mirror_keys after insert or update on public.employees
+  for each row execute function voice_clone.protect_mirror_keys(
+    'cloneStatus', 'runtimeStatus', 'previewStatus', 'previewRequired', 'attemptId', 'voiceId',
+    'provider', 'targetModel', 'error', 'version', 'updatedAt');
+
+-- Refuses a change of the id of an employee's voice by anyone but the mirror.
+create function voice_clone.protect_voice_id() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if (current_setting('voice_clone.mirror_pass', true) = voice_clone.mirror_pass(pg_trigger_depth())) is not true then
+    raise exception 'only the mirror writes the voice_id of an employee' using errcode = '42501';
+  end if;
+  return null;
+end
+$$;
+revoke all on function voice_clone.protect_voice_id() from public, anon, authenticated, service_role;
+create trigger voice_clone_protect_voice_id after insert on public.employees
+  for each row when (new.voice_id is not null) execute function voice_clone.protect_voice_id();
+create trigger voice_clone_protect_voice_id_again after update on public.employees
+  for each row when (new.voice_id is distinct from old.voice_id) execute function voice_clone.protect_voice_id();

@@ -8,6 +8,7 @@ create table public.voice_samples (
   consent_id uuid not null,
   reflection_id uuid references public.reflections (id) on delete set null,
   is_kept boolean not null default false,
+  is_upload boolean not null default false,
   name text check (length(name) between 1 and 120),
   path text not null unique,
   file_url text not null generated always as ('/storage/v1/object/authenticated/voice-samples/' || path) stored,
@@ -47,10 +48,13 @@ create table public.voice_samples (
   constraint voice_samples_removed check ((status = 'removed') = (removed_at is not null)),
   constraint voice_samples_lease check (
     num_nulls(lease_owner, leased_at, lease_expires_at) = case status when 'processing' then 0 else 3 end),
-  constraint voice_samples_budgets check (process_count <= process_budget and timeout_count <= timeout_budget)
-);
+  constraint voice_samples_budgets check (process_count <= process_budget and timeout_count <= timeout_budget),
+  constraint voice_samples_upload check (not (is_kept and is_upload))
+) with (fillfactor = 85);
 comment on column public.voice_samples.is_kept is
   'its user sent it by itself and keeps it until they delete it; any other goes with the last attempt that uses it';
+comment on column public.voice_samples.is_upload is
+  'opened with its attempt, and goes with it where it is not used: the sweep need not look at it';
 comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
 comment on column public.voice_samples.file_url is 'of the uploaded file, below the address of the project; its user reads it with their token';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
@@ -60,12 +64,12 @@ comment on column public.voice_samples.prepared_path is 'the same audio as 24 kH
 comment on column public.voice_samples.timeout_count is 'how many inspections took too long';
 comment on column public.voice_samples.waiting_since is 'when the step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_samples.sweep_at is 'a renewal of the lease does not move it, the sweep does; null where nothing is awaited';
+-- No index has a column that changes with each transition of an upload, so that its updates write no index (HOT).
 create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
 create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
 create index voice_samples_sweep_at_idx on public.voice_samples (sweep_at) where sweep_at is not null;
-create index voice_samples_unfinished_idx on public.voice_samples (user_id)
-  where status in ('awaiting_upload', 'pending', 'processing');
+create index voice_samples_sent_idx on public.voice_samples (user_id, created_at desc) where not is_upload;
 
 alter table public.voice_samples enable row level security;
 revoke all on public.voice_samples from public, anon, authenticated, service_role;

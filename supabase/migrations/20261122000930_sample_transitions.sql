@@ -1,11 +1,13 @@
 -- Transitions of a sample: what every change of it must fulfil, whichever function makes it, and what follows from a change.
 
--- When the sweep next looks at a sample; null where nothing is awaited. A kept sample that is ready or failed stays.
+-- When the sweep next looks at a sample; null where nothing is awaited. A kept sample that is ready or failed stays. An upload
+-- waits for its attempt's next call, and expires with the attempt.
 create function voice_clone.sample_sweep_at(s public.voice_samples) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 begin
   return case
+    when s.is_upload then null
     when s.status = 'processing' then least(s.lease_expires_at, s.leased_at + voice_clone.timeout('step'))
     when s.status = 'pending' then greatest(now(), s.not_before) + least(
       greatest(voice_clone.timeout('lost_message'), now() - greatest(s.updated_at, s.not_before)),

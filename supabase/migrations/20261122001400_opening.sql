@@ -93,8 +93,8 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
   perform voice_clone.check_opening(p_user, p_consent, p_reflection, p_per_day);
   perform voice_clone.make_room_for_upload(p_user);
-  insert into public.voice_samples (user_id, consent_id, reflection_id, path, content_type, bytes)
-  values (p_user, p_consent, p_reflection, p_path, p_content_type, p_bytes)
+  insert into public.voice_samples (user_id, consent_id, reflection_id, is_upload, path, content_type, bytes)
+  values (p_user, p_consent, p_reflection, true, p_path, p_content_type, p_bytes)
   returning id into v_sample;
   return query
     insert into public.voice_clone_attempts (id, user_id, reflection_id, sample_id, source, provider, region, preview_status)

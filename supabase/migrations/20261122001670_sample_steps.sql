@@ -2,6 +2,15 @@
 -- sample takes it inline. One lease at a time, over all processes; one that is not renewed may be taken over. The epoch only
 -- grows, and what the former holder does then has no effect.
 
+-- How long ago a sample that is not finished may have been sent: it may have waited for an outage to end.
+create function voice_clone.sample_wait() returns interval
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return 2 * voice_clone.timeout('outage') + interval '1 day';
+end
+$$;
+
 -- Takes the lease of a sample that the caller has locked and checked. Returns the epoch.
 create function voice_clone.take_sample(p_sample uuid, p_lease_owner text, p_tries int) returns int
 language sql security definer set search_path = ''
@@ -72,7 +81,8 @@ begin
     -- A cap for each user; claims of one user come one at a time, so that two cannot both take the last place.
     perform pg_advisory_xact_lock(hashtextextended('samples:' || s.user_id::text, 0));
     if (select count(*) from public.voice_samples x
-        where x.user_id = s.user_id and x.status = 'processing' and x.lease_expires_at > now()) >= p_user_cap then
+        where x.user_id = s.user_id and not x.is_upload and x.created_at > now() - voice_clone.sample_wait()
+          and x.status = 'processing' and x.lease_expires_at > now()) >= p_user_cap then
       return ('user_busy', 3, null)::voice_clone.claim;
     end if;
     if s.process_count >= s.process_budget then

@@ -11,7 +11,8 @@ declare
   v_oldest timestamptz;
 begin
   if (select count(*) from public.voice_samples s
-      where s.user_id = p_user and (s.status in ('pending', 'processing')
+      where s.user_id = p_user and not s.is_upload and s.created_at > now() - voice_clone.sample_wait() and (
+          s.status in ('pending', 'processing')
           or s.status = 'awaiting_upload' and s.created_at > now() - c_storing)
         and not exists (select from public.voice_clone_attempts a where a.sample_id = s.id)) >= p_open then
     raise exception '% samples are not inspected yet', p_open

@@ -138,32 +138,32 @@ ADOPTED_RIGHTS: dict[str, dict[str, str]] = {
     },
 }
 READS_ITS_OWN = """
-             anon    owner   stranger  service  service_role
-    select   none    own     none      none     all
-    insert   none    none    none      none     all
-    update   none    none    none      none     all
-    give     none    none    none      none     all
-    delete   none    none    none      none     all
+             anon    owner   member   stranger  service  service_role
+    select   none    own     none     none      none     all
+    insert   none    none    none     none      none     all
+    update   none    none    none     none      none     all
+    give     none    none    none     none      none     all
+    delete   none    none    none     none      none     all
 """
 ADOPTED_ROWS: dict[str, str] = {
     "bare": READS_ITS_OWN,
     "closed": READS_ITS_OWN,
     # Its policy is for every role, and compares the user; no token of anon has one.
     "with a voice": """
-             anon    owner   stranger  service  service_role
-    select   own     own     none      none     all
-    insert   own     own     own       none     all
-    update   own     own     none      none     all
-    give     none    none    none      none     all
-    delete   own     own     none      none     all
+             anon    owner   member   stranger  service  service_role
+    select   own     own     none     none      none     all
+    insert   own     own     own      own       none     all
+    update   own     own     none     none      none     all
+    give     none    none    none     none      none     all
+    delete   own     own     none     none      none     all
 """,
     "full": """
-             anon    owner   stranger  service  service_role
-    select   all     own     none      none     all
-    insert   none    own     own       none     all
-    update   none    own     none      none     all
-    give     none    none    none      none     all
-    delete   none    none    none      none     all
+             anon    owner   member   stranger  service  service_role
+    select   all     own     none     none      none     all
+    insert   none    own     own      own       none     all
+    update   none    own     none     none      none     all
+    give     none    none    none     none      none     all
+    delete   none    none    none     none      none     all
 """,
 }
 # Changes of policies that let nobody reach other rows: they are for everyone, or anon reads all.

@@ -136,5 +136,5 @@ def test_a_project_with_migrations_of_its_own_takes_ours_into_its_folder(
         push_migrations(project.postgres)
     for migration in MIGRATIONS.glob("*.sql"):
         shutil.copy(migration, folder / "supabase" / "migrations")
-    assert "_existing_reflections.sql" in push_migrations(project.postgres, folder)
+    assert "_existing_tables.sql" in push_migrations(project.postgres, folder)
     assert "up to date" in push_migrations(project.postgres, folder)

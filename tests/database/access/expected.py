@@ -35,6 +35,19 @@ WEBHOOK = columns("id user_id url created_at status disabled_reason disabled_at 
 
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
+    "public.calls": {CLIENT: "select", "service_role": "delete, insert, select, update"},
+    "public.employees": {
+        CLIENT: "delete, insert (email, full_name, org_id, phone), select, update (email, full_name, phone)",
+        "service_role": "delete, insert, select, update",
+    },
+    "public.organization_members": {
+        CLIENT: "delete, insert (org_id, role, user_id), select, update (role)",
+        "service_role": "delete, insert, select, update",
+    },
+    "public.organizations": {
+        CLIENT: "delete, insert (id, name), select, update (name)",
+        "service_role": "delete, insert, select, update",
+    },
     "public.reflections": {
         CLIENT: "delete, insert (id, name), select, update (name)",
         "service_role": "delete, insert, select, update",
@@ -84,7 +97,10 @@ RELATIONS: dict[str, dict[str, str]] = {
 
 # A function that is not named here may be executed by nobody: others call it.
 FUNCTIONS: dict[str, str] = {
-    "authenticated, voice_clone_service": "public.voice_launch_gate  voice_clone.is_being_removed",
+    "authenticated, voice_clone_service": """
+        public.voice_launch_gate  voice_clone.admin_organizations  voice_clone.is_being_removed
+        voice_clone.member_employees  voice_clone.member_organizations
+    """,
     "service_role": """
         operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
         operations.queue_metrics  operations.sweep  operations.sweep_errors

@@ -2,76 +2,97 @@
 
 Policies alone decide. `own` and `all` say whose rows; `some`: not every row of its own (a deleted voice is
 hidden, and an object that is being removed). `give` makes a row another user's. A bucket of Storage is
-written like a table. The service's login acts without a user here.
+written like a table. Of the tables of organizations, `own` is what the owner's organization has: the owner is
+its admin, `member` a member. The service's login acts without a user here.
 """
 
 ROWS = """
-                                  command anon    owner     stranger  service   service_role
-public.reflections                select  none      own       none      none      all
-                                  insert  none      own       own       none      all
-                                  update  none      own       none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      own       none      none      all
-public.speech_jobs                select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.voice_clone_attempts       select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.voice_consent_statements   select  all       all       all       all       all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    -         -         -         -         -
-                                  delete  none      none      none      none      all
-public.voice_consents             select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.voice_samples              select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.voice_sessions             select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.voices                     select  none      some      none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.webhook_deliveries         select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-public.webhooks                   select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-storage.objects/voice-samples     select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-storage.objects/voice-previews    select  none      some      none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
-storage.objects/speeches          select  none      own       none      none      all
-                                  insert  none      none      none      none      all
-                                  update  none      none      none      none      all
-                                  give    none      none      none      none      all
-                                  delete  none      none      none      none      all
+                                  command anon    owner     member    stranger  service   service_role
+public.calls                      select  none    own       own       none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.employees                  select  none    own       own       none      none      all
+                                  insert  none    own       none      none      none      all
+                                  update  none    own       none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    own       none      none      none      all
+public.organization_members       select  none    own       own       none      none      all
+                                  insert  none    own       none      none      none      all
+                                  update  none    own       none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    own       some      none      none      all
+public.organizations              select  none    own       own       none      none      all
+                                  insert  none    all       all       all       none      all
+                                  update  none    own       none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    own       none      none      none      all
+public.reflections                select  none    own       none      none      none      all
+                                  insert  none    own       own       own       none      all
+                                  update  none    own       none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    own       none      none      none      all
+public.speech_jobs                select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.voice_clone_attempts       select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.voice_consent_statements   select  all     all       all       all       all       all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    -       -         -         -         -         -
+                                  delete  none    none      none      none      none      all
+public.voice_consents             select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.voice_samples              select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.voice_sessions             select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.voices                     select  none    some      none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhook_deliveries         select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhooks                   select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+storage.objects/voice-samples     select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+storage.objects/voice-previews    select  none    some      none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+storage.objects/speeches          select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
 """
 
 # Without a policy: nobody reaches a row, except service_role, to which no policy applies.

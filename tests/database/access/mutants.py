@@ -13,6 +13,7 @@ queries = load_queries(__file__)
 GRANTEES = ("public", "anon", "authenticated", "service_role", "voice_clone_backend")
 PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 CLIENTS = ("anon", "authenticated")
+SETS = ("voice_clone.member_organizations", "voice_clone.admin_organizations")
 
 
 def of_relations(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -72,7 +73,7 @@ def of_row_level_security(tables: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def of_policies(connection: Connection) -> Iterator[tuple[str, str]]:
-    """(table, statement) for each policy: dropped, for more roles, without its condition or a part of it."""
+    """(table, statement) for each policy: dropped, for more roles or members, without a part of its rule."""
     for policy in rows(connection, row_access.queries.policies):
         table, policy_on = policy["relation"], f'policy "{policy["name"]}" on {policy["relation"]}'
         yield table, f"drop {policy_on}"
@@ -86,6 +87,9 @@ def of_policies(connection: Connection) -> Iterator[tuple[str, str]]:
             if expression not in (None, "true"):
                 yield table, f"alter {policy_on} {kind} (true)"
                 yield table, f"alter {policy_on} {kind} (false)"
+                for one, other in product(SETS, SETS):
+                    if one != other and one in expression:
+                        yield table, f"alter {policy_on} {kind} ({expression.replace(one, other)})"
                 for part in without_one(conjuncts(expression)):
                     yield table, f"alter {policy_on} {kind} ({part})"
                 for bucket in BUCKETS:

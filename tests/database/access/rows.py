@@ -21,10 +21,26 @@ from tests.database.access.scene import BUCKETS, People
 Connection = psycopg.Connection[Any]
 queries = load_queries(__file__)
 PLACE = "tests/database/access/expected_rows.py"
-ACTORS = ("anon", "owner", "stranger", "service", "service_role")
+ACTORS = ("anon", "owner", "member", "stranger", "service", "service_role")
 COMMANDS = ("select", "insert", "update", "give", "delete")
-ROLES = {"owner": "authenticated", "stranger": "authenticated", "service": "voice_clone_service"}
+ROLES = {
+    "owner": "authenticated",
+    "member": "authenticated",
+    "stranger": "authenticated",
+    "service": "voice_clone_service",
+}
 OBJECTS = "storage.objects"
+# What belongs to an organization: the column that names it, and the expression of its id.
+OF_ORGANIZATIONS = {
+    "public.organizations": ("id", "id::text"),
+    "public.organization_members": ("org_id", "org_id::text"),
+    "public.employees": ("org_id", "org_id::text"),
+    "public.calls": (
+        "employee_id",
+        "(select e.org_id::text from public.employees e where e.id = t.employee_id)",
+    ),
+}
+MEMBERS = "public.organization_members"
 Outcomes = dict[str, tuple[str, ...]]  # by command, one for each actor
 
 
@@ -38,17 +54,24 @@ class Table:
     inserted: list[str]
     updated: str
     owner: str | None  # the expression that is the owner's id, as text
+    owned_by_column: str = "user_id"
 
     @property
     def rows(self) -> str:
         where = f" where bucket_id = '{self.bucket}'" if self.bucket else ""
         return f"select to_jsonb(t) as row, {self.owner or 'null'} as owner from {self.name} t{where}"
 
-    def owned_by(self, row: dict[str, Any], user: UUID) -> dict[str, Any]:
-        """The same row, of this user."""
+    @property
+    def is_of_organizations(self) -> bool:
+        return self.name in OF_ORGANIZATIONS
+
+    def owned_by(self, row: dict[str, Any], owner: UUID) -> dict[str, Any]:
+        """The same row, of this owner."""
         if self.bucket:
-            return row | {"name": f"{user}/{uuid4()}"}
-        return row | {"user_id": str(user)} if self.owner else row
+            return row | {"name": f"{owner}/{uuid4()}"}
+        if self.name == MEMBERS:
+            row = row | {"user_id": str(uuid4())}
+        return row | {self.owned_by_column: str(owner)} if self.owner else row
 
 
 def tables(connection: Connection) -> list[Table]:
@@ -62,6 +85,9 @@ def tables(connection: Connection) -> list[Table]:
                 Table(f"{OBJECTS}/{bucket}", name, bucket, row["inserted"], row["updated"], owner)
                 for bucket in BUCKETS
             ]
+        elif name in OF_ORGANIZATIONS:
+            column, owner = OF_ORGANIZATIONS[name]
+            found.append(Table(name, name, None, row["inserted"], row["updated"], owner, column))
         else:
             owner = "user_id::text" if row["has_owner"] else None
             found.append(Table(name, name, None, row["inserted"], row["updated"], owner))
@@ -87,18 +113,37 @@ class Probe:
 
     def __init__(self, connection: Connection, scene: People, table: Table) -> None:
         self.connection, self.scene, self.table = connection, scene, table
-        self.users = {"owner": scene.owner, "stranger": scene.stranger}
+        self.users = {"owner": scene.owner, "member": scene.member, "stranger": scene.stranger}
+        self.is_call = table.name == "public.calls"
+
+    def owns(self, actor: str) -> UUID | None:
+        """Whose row an insert of this actor makes."""
+        if not self.table.is_of_organizations:
+            return self.scene.owner if actor == "anon" else self.users.get(actor)
+        if actor == "stranger":
+            return None
+        return self.scene.employee if self.is_call else self.scene.organization
+
+    @property
+    def owner(self) -> UUID:
+        return self.scene.organization if self.table.is_of_organizations else self.scene.owner
+
+    @property
+    def other(self) -> UUID:
+        if not self.table.is_of_organizations:
+            return self.scene.other
+        return self.scene.other_employee if self.is_call else self.scene.other_organization
 
     def outcomes(self) -> Outcomes:
         rows = self.connection.execute(self.table.rows.encode()).fetchall()
         assert rows, f"{self.table.label} has no row: insert one in Scene of tests/database/access/scene.py"
         self.total = len(rows)
-        self.own = sum(owner == str(self.scene.owner) for _, owner in rows)
+        self.own = sum(owner == str(self.owner) for _, owner in rows)
         if self.table.owner:
             assert 0 < self.own < self.total, (
-                f"{self.table.label} needs rows of two users: insert them in Scene"
+                f"{self.table.label} needs rows of two owners: insert them in Scene"
             )
-        self.row = next((row for row, owner in rows if owner == str(self.scene.owner)), rows[0][0])
+        self.row = next((row for row, owner in rows if owner == str(self.owner)), rows[0][0])
         return {command: tuple(self.attempt(command, actor) for actor in ACTORS) for command in COMMANDS}
 
     def attempt(self, command: str, actor: str) -> str:
@@ -106,7 +151,7 @@ class Probe:
             if self.table.bucket:
                 other = f"delete from {OBJECTS} where bucket_id <> '{self.table.bucket}'"
                 self.connection.execute(other.encode())
-            if command == "insert":
+            if command == "insert" and self.table.name != MEMBERS:
                 self.connection.execute(f"delete from {self.table.name}".encode())
             self.become(actor)
             return getattr(self, f"try_{command}")(actor)
@@ -135,17 +180,17 @@ class Probe:
         """Makes the rows another user's."""
         if self.table.owner is None:
             return "-"
-        target = self.table.owned_by(self.row, self.scene.other)
-        column = "name" if self.table.bucket else "user_id"
+        target = self.table.owned_by(self.row, self.other)
+        column = "name" if self.table.bucket else self.table.owned_by_column
         return self.reached(f"update {self.table.name} set {column} = '{target[column]}'")
 
     def try_insert(self, actor: str) -> str:
         if self.table.owner is None:
             return "all" if self.inserts(self.row) else "none"
-        if self.inserts(self.table.owned_by(self.row, self.scene.other)):
+        if self.inserts(self.table.owned_by(self.row, self.other)):
             return "all"
-        user = self.scene.owner if actor == "anon" else self.users.get(actor)
-        return "own" if user and self.inserts(self.table.owned_by(self.row, user)) else "none"
+        owner = self.owns(actor)
+        return "own" if owner and self.inserts(self.table.owned_by(self.row, owner)) else "none"
 
     def inserts(self, row: dict[str, Any]) -> bool:
         columns = ", ".join(self.table.inserted)
@@ -190,7 +235,8 @@ def written() -> dict[str, Outcomes]:
 def shown(label: str, outcomes: Outcomes) -> str:
     """As it is to be written."""
     lines = [
-        f"{name:<8}" + "".join(f"{each:<10}" for each in each_actor) for name, each_actor in outcomes.items()
+        f"{name:<8}{each_actor[0]:<8}" + "".join(f"{each:<10}" for each in each_actor[1:])
+        for name, each_actor in outcomes.items()
     ]
     return "\n".join(f"{label if not number else '':<34}{line}".rstrip() for number, line in enumerate(lines))
 
@@ -212,7 +258,7 @@ def differences(connection: Connection, scene: People, table: Table) -> list[str
 
 def closed(table: Table) -> Outcomes:
     """Only service_role, which bypasses policies, would reach its rows, and it is granted nothing."""
-    nothing = ("none", "none", "none", "none", "all")
+    nothing = (*["none"] * (len(ACTORS) - 1), "all")
     without_owner = ("-",) * len(ACTORS)
     return {
         command: without_owner if command == "give" and not table.owner else nothing for command in COMMANDS

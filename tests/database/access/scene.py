@@ -1,4 +1,7 @@
-"""Two users with a row in each table and an object in each bucket, and a stranger who owns nothing."""
+"""Two users with a row in each table and an object in each bucket, and a stranger who owns nothing.
+
+Each of the two is the admin of an organization; a member of the first owns nothing either.
+"""
 
 import tomllib
 from typing import Any
@@ -18,6 +21,17 @@ class People:
     def __init__(self, given: Fixture) -> None:
         self.given, self.database = given, given.database
         self.owner, self.other, self.stranger = given.user(), given.user(), given.user()
+        self.member = given.user()
+        self.organization, self.employee = self.hire(self.owner)
+        self.other_organization, self.other_employee = self.hire(self.other)
+        given.add_member(self.organization, self.member)
+
+    def hire(self, admin: UUID) -> tuple[UUID, UUID]:
+        """An organization with an employee who was called."""
+        organization = self.given.organization(admin)
+        employee = self.given.employee(organization)
+        self.given.superuser.execute("insert into public.calls (employee_id) values (%s)", (employee,))
+        return organization, employee
 
 
 class Scene(People):
