@@ -21,6 +21,7 @@ from backend.audio.inspect import AudioInspector
 from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
+from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
 from backend.lifecycle.launch_gate import launch_gates
@@ -66,6 +67,8 @@ from backend.webhooks.routes import WebhooksController
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
     ConsentsController,
+    EmployeeConsentsController,
+    InvitationsController,
     EventsController,
     HealthController,
     InternalController,
@@ -212,7 +215,14 @@ def cors(origins: list[str]) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=origins,
-        allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
+        allow_headers=[
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "invitation-token",
+            "last-event-id",
+            "x-request-id",
+        ],
         expose_headers=[
             "idempotency-replayed",
             "ratelimit",

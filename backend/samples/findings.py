@@ -3,22 +3,15 @@
 A finding says what was measured, what is required, and what would help.
 """
 
-from collections.abc import Mapping
-
 from backend.audio.inspect import Inspection
 from backend.providers.base import Limits
 from backend.samples.imperfections import imperfections
 from backend.samples.refusals import MIN_SAMPLE_RATE, Finding, check
 
-__all__ = ["MIN_SAMPLE_RATE", "Finding", "check", "report", "warnings"]
+__all__ = ["MIN_SAMPLE_RATE", "Finding", "check", "warnings"]
 
 
 def warnings(inspection: Inspection, limits: Limits) -> list[Finding]:
     """What makes the voice worse, although the sample passes. Nothing that `check` refuses is repeated."""
     refused = {finding.code for finding in check(inspection, limits)}
     return [finding for finding in imperfections(inspection) if finding.code not in refused]
-
-
-def report(inspection: Inspection, limits: Mapping[str, Limits]) -> dict[str, list[Finding]]:
-    """The findings for each provider."""
-    return {provider: check(inspection, each) for provider, each in limits.items()}

@@ -20,6 +20,15 @@ begin
 end
 $$;
 
+-- Uploads of one user that are not finalized.
+create function voice_clone.open_upload_limit() returns int
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return 5;
+end
+$$;
+
 -- Whether this user may open an upload: what open_attempt requires, before anything is sent or decoded. An upload whose slot
 -- reservation ended gives way to a new one (make_room_for_upload), so only the others count.
 create function voice_clone.check_opening(
@@ -28,7 +37,7 @@ create function voice_clone.check_opening(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  c_open_limit constant int := 5; -- uploads of one user that are not finalized
+  c_open_limit constant int := voice_clone.open_upload_limit();
   v_free_at timestamptz[];
 begin
   if p_reflection is not null and not exists (
@@ -58,7 +67,7 @@ create function voice_clone.make_room_for_upload(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  c_open_limit constant int := 5;
+  c_open_limit constant int := voice_clone.open_upload_limit();
 begin
   if (select count(*) from public.voice_clone_attempts a
       where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') < c_open_limit then

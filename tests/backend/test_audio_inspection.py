@@ -13,7 +13,7 @@ from msgspec import structs
 from backend.audio.decode import MAX_PACKETS, MAX_SAMPLES, open_source
 from backend.audio.inspect import MAX_SECONDS, AudioInspector, Inspection
 from backend.providers.base import Limits
-from backend.samples.findings import check, report, warnings
+from backend.samples.findings import check, warnings
 from backend.sandbox.errors import InputRefused
 from tests import audio_samples as samples
 
@@ -302,7 +302,7 @@ async def test_each_provider_is_held_against_its_own_limits(inspector: AudioInsp
     strict = Limits(
         min_seconds=30, max_seconds=60, max_bytes=100_000, min_sample_rate=8_000, max_characters=1
     )
-    found = report(seen, {"easy": LIMITS, "strict": strict})
+    found = {"easy": check(seen, LIMITS), "strict": check(seen, strict)}
     assert found["easy"] == []
     assert [(each.code, each.required) for each in found["strict"]] == [
         ("sample_too_large", 100_000),

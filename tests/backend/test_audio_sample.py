@@ -4,7 +4,7 @@ from pathlib import Path
 
 from backend.audio.inspect import AudioInspector
 from backend.providers.base import Limits
-from backend.samples.findings import report
+from backend.samples.findings import check
 from scripts.local.sample import TEXT, speak_sample
 
 STRICT = Limits(
@@ -21,5 +21,5 @@ async def test_a_spoken_sample_passes_as_a_recording_and_is_the_same_each_time(t
     assert speak_sample(tmp_path / "one.wav") == speak_sample(tmp_path / "two.wav") == TEXT
     assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
     inspector = AudioInspector(workers=1)
-    assert report(await inspector.inspect(tmp_path / "one.wav"), {"strict": STRICT}) == {"strict": []}
+    assert check(await inspector.inspect(tmp_path / "one.wav"), STRICT) == []
     await inspector.aclose()

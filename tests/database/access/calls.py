@@ -62,6 +62,8 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.rotate_webhook_secret", "%(webhook)s, %(user)s, " + SECRET, "rows", "VC004"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
+    ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
+    ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.move_voice",
      "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
@@ -77,6 +79,8 @@ CALLS: list[tuple[str, str, str, str]] = [
      "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
     ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.require_employee", "%(employee)s, %(user)s, true", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(employee)s, %(user)s, false", "rows", "VC004"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.request_speech",
      "gen_random_uuid(), %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada'", "rows", "VC004"),
@@ -165,7 +169,15 @@ class Objects:
         self.mine = {user: self.of_each(given, user) for user in (self.owner, self.stranger)}
         self.named |= self.mine[self.owner]
         self.named |= self.of_owner(given)
+        self.named |= self.of_organization(given)
         self.crowd(given)
+
+    def of_organization(self, given: Fixture) -> dict[str, Any]:
+        """The owner is its admin; the stranger is the admin of another."""
+        organization, member = given.organization(self.owner), given.user()
+        given.organization(self.stranger)
+        given.add_member(organization, member)
+        return {"employee": given.employee(organization), "member": member}
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)

@@ -69,6 +69,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
+    "voice_clone.consent_invitations": {},
     "voice_clone.deadlines": {},
     "voice_clone.deferred_messages": {},
     "voice_clone.deferred_messages_id_seq": {},
@@ -149,8 +150,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.fail_attempt
         voice_clone.fail_speech
         voice_clone.find_custom_voice
+        voice_clone.find_invitation
         voice_clone.has_more_events
         voice_clone.intend_enrollment
+        voice_clone.invite_employee
         voice_clone.is_attempt_of_reflection
         voice_clone.keep_idempotent_answer
         voice_clone.keep_idempotent_result
@@ -171,6 +174,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.queue_delay_seconds
         voice_clone.queue_metrics
         voice_clone.read_messages
+        voice_clone.read_invitation
         voice_clone.receive_legacy_event
         voice_clone.receive_sample
         voice_clone.record_deliveries
@@ -187,6 +191,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.renew_speech_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
+        voice_clone.require_employee
         voice_clone.request_speech
         voice_clone.requeue_attempt
         voice_clone.requeue_speech
@@ -198,10 +203,12 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.retry_elsewhere
         voice_clone.retry_speech
         voice_clone.revoke_consent
+        voice_clone.revoke_by_invitation
         voice_clone.send_messages
         voice_clone.send_notifications
         voice_clone.set_slots
         voice_clone.sign_consent
+        voice_clone.sign_invitation
         voice_clone.start_session
         voice_clone.sweep
         voice_clone.sweep_enrollments

@@ -48,7 +48,7 @@ public.voice_consent_statements   select  all     all       all       all       
                                   update  none    none      none      none      none      all
                                   give    -       -         -         -         -         -
                                   delete  none    none      none      none      none      all
-public.voice_consents             select  none    own       none      none      none      all
+public.voice_consents             select  none    own       some      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
@@ -99,7 +99,8 @@ storage.objects/speeches          select  none    own       none      none      
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
-    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.object_removals
+    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
+    voice_clone.object_removals
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
     voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues

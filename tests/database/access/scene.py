@@ -31,6 +31,7 @@ class People:
         organization = self.given.organization(admin)
         employee = self.given.employee(organization)
         self.given.superuser.execute("insert into public.calls (employee_id) values (%s)", (employee,))
+        self.given.employee_consent(employee, admin)
         return organization, employee
 
 
