@@ -63,6 +63,7 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.upstreams import Upstreams
+from backend.webhooks.routes import WebhooksController
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -84,6 +85,7 @@ ROUTES: list[ControllerRouterHandler] = [
     RecoveryController,
     VoicesController,
     take_recording,
+    WebhooksController,
     *STEP_ROUTES,
 ]
 
@@ -118,6 +120,7 @@ def create_app(
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
         recordings=upstreams.recordings,
+        webhooks=upstreams.webhooks,
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start

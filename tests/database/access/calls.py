@@ -22,6 +22,9 @@ UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
 REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+OLD_SECRET = "'whsec_" + "B" * 43 + "='"
+SECRET = "'whsec_" + "A" * 43 + "='"
+LAST_EVENT = "select max(id) as id from voice_clone.events where attempt_id = %s"
 ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
@@ -52,6 +55,14 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.delete_speech_job", "%(job)s, %(user)s", "True", "False"),
     ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
+    ("voice_clone.delete_webhook", "%(webhook)s, %(user)s", "True", "False"),
+    ("voice_clone.create_webhook",
+     "gen_random_uuid(), %(user)s, 'https://example.org', " + SECRET, "rows", "other rows"),
+    ("voice_clone.create_webhook", "%(webhook)s, %(user)s, 'u', " + SECRET, "rows", "23505"),
+    ("voice_clone.enable_webhook", "%(webhook)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(my_webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.rotate_webhook_secret", "%(webhook)s, %(user)s, " + SECRET, "rows", "VC004"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
     ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
@@ -184,8 +195,12 @@ class Objects:
             "select recording_id from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
             f"AC{0:032x}", f"CA{uuid4().hex}", f"RE{uuid4().hex}", organization,
         )["recording_id"]  # fmt: skip
+        webhook = given.one(
+            f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
+        )
         return {
             "recording": recording, "employee": given.employee(organization),
+            "webhook": webhook["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
         }  # fmt: skip
@@ -214,6 +229,7 @@ class Objects:
             "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
             **self.speech_jobs(given),
+            "event": given.truth(LAST_EVENT, failed_attempt)["id"],
             "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 

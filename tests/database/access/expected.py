@@ -31,6 +31,8 @@ SPEECH_JOB = columns("""
     removed_at
 """)
 
+WEBHOOK = columns("id user_id url created_at status disabled_reason disabled_at failing_since not_before")
+
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
     "public.calls": {CLIENT: "select", "service_role": "delete, insert, select, update"},
@@ -63,6 +65,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voice_samples": {CLIENT: f"select ({SAMPLE})", "service_role": "select"},
     "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
     "public.voices": {f"service_role, {CLIENT}": "select"},
+    "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
+    "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
@@ -89,6 +93,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
     "voice_clone.waiting_jobs": {},
+    "voice_clone.webhook_secrets": {},
     "a table of a queue": {},
 }
 
@@ -124,6 +129,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_sample
         voice_clone.claim_step
         voice_clone.claim_upload
+        voice_clone.claim_webhook
+        voice_clone.claimed_webhook
         voice_clone.claimed_sample
         voice_clone.claimed_recording
         voice_clone.claimed_work
@@ -135,11 +142,14 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.complete_sample
         voice_clone.complete_verification
         voice_clone.count_enrolled_voices
+        voice_clone.create_webhook
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
         voice_clone.delete_speech_job
         voice_clone.delete_sample
         voice_clone.delete_voice
+        voice_clone.delete_webhook
+        voice_clone.enable_webhook
         voice_clone.end_cleanup
         voice_clone.end_object_removal
         voice_clone.events_after
@@ -176,6 +186,9 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.receive_legacy_event
         voice_clone.receive_recording
         voice_clone.receive_sample
+        voice_clone.record_deliveries
+        voice_clone.replay_event
+        voice_clone.rotate_webhook_secret
         voice_clone.record_verification
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event

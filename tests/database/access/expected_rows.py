@@ -68,6 +68,16 @@ public.voices                     select  none    some      none      none      
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
                                   delete  none    none      none      none      none      all
+public.webhook_deliveries         select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhooks                   select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
 storage.objects/voice-samples     select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
@@ -97,4 +107,5 @@ CLOSED = """
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
     voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
     voice_clone.job_slots  voice_clone.timeouts  voice_clone.uploads  voice_clone.waiting_jobs
+    voice_clone.webhook_secrets
 """
