@@ -21,6 +21,7 @@ from backend.audio.inspect import AudioInspector
 from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
+from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
 from backend.lifecycle.launch_gate import launch_gates
@@ -62,10 +63,13 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.upstreams import Upstreams
+from backend.webhooks.routes import WebhooksController
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
     ConsentsController,
+    EmployeeConsentsController,
+    InvitationsController,
     EventsController,
     HealthController,
     InternalController,
@@ -81,6 +85,7 @@ ROUTES: list[ControllerRouterHandler] = [
     RecoveryController,
     VoicesController,
     take_recording,
+    WebhooksController,
     *STEP_ROUTES,
 ]
 
@@ -115,6 +120,7 @@ def create_app(
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
         recordings=upstreams.recordings,
+        webhooks=upstreams.webhooks,
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
@@ -213,7 +219,14 @@ def cors(origins: list[str]) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=origins,
-        allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
+        allow_headers=[
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "invitation-token",
+            "last-event-id",
+            "x-request-id",
+        ],
         expose_headers=[
             "idempotency-replayed",
             "ratelimit",

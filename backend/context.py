@@ -20,6 +20,7 @@ class AppContext(Struct, frozen=True, kw_only=True):
     providers: Mapping[str, VoiceProvider]  # the configured ones, by name
     inspector: AudioInspector
     recordings: GuardedHttp
+    webhooks: GuardedHttp  # to addresses that users choose
 
     def for_steps(self) -> "AppContext":
         """The same context, whose statements run in the pool's share of steps."""

@@ -77,6 +77,13 @@ class UserGone(Unauthenticated):
     code = "user_gone"
 
 
+class Forbidden(AppError):
+    """Only an admin of the organization may do this."""
+
+    status = 403
+    code = "admin_required"
+
+
 class NotFound(AppError):
     """This does not exist, or it is not yours."""
 
@@ -259,6 +266,7 @@ VOICE_CLONE_ERRORS: dict[str, type[AppError]] = {
     "VC006": InvalidInput,
     "VC007": Conflict,
     "VC008": Throttled,
+    "VC009": Forbidden,
 }
 # A row that was there when the request began. By the column that refers to it.
 MISSING_ROWS: dict[str, Callable[[psycopg.Error], AppError]] = {

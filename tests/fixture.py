@@ -1,5 +1,6 @@
 """Fixture: users, reflections, consents and the steps of a worker, on a migrated database."""
 
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -71,6 +72,19 @@ class Fixture:
             "insert into public.employees (org_id, full_name, email) values (%s, 'Bo Lind', %s) returning id",
             organization, email,
         )["id"]  # fmt: skip
+
+    def invitation(self, employee: UUID, admin: UUID, seconds: int = 3600) -> bytes:
+        """The hash of the link's token."""
+        token = sha256(uuid4().bytes).digest()
+        self.one("select * from voice_clone.invite_employee(%s, %s, %s, %s)", employee, admin, token, seconds)
+        return token
+
+    def employee_consent(self, employee: UUID, admin: UUID, signer: UUID | None = None) -> UUID:
+        return self.sign(employee, self.invitation(employee, admin), signer)["id"]
+
+    def sign(self, employee: UUID, token: bytes, signer: UUID | None = None) -> Row:
+        sql = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s)"
+        return self.one(sql, employee, token, signer)
 
     def consent(self, user: UUID, reflection: UUID | None = None) -> UUID:
         kind = "self" if reflection is None else "reflection"

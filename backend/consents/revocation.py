@@ -1,7 +1,9 @@
 """Revocation: tried until it is in force, or the answer says that it is not."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, LiteralString
 from uuid import UUID
 
 from msgspec import Struct
@@ -26,18 +28,24 @@ class Revocation(Struct, frozen=True, kw_only=True):
 
 async def revoke(context: AppContext, consent_id: UUID, user_id: UUID) -> Revocation:
     """The first revocation, however often it is called. Raises NotFound, or Unavailable: not in force yet."""
+    parameters = {"consent": consent_id, "user": user_id}
+    return await revoke_by(context, queries.revoke, parameters, consent_id=str(consent_id))
+
+
+async def revoke_by(
+    context: AppContext, query: LiteralString, parameters: Mapping[str, Any], **logged: str
+) -> Revocation:
+    """By a query that returns the revocation; `logged` says which, where it takes too long."""
     loop = asyncio.get_running_loop()
     until = loop.time() + REVOCATION_SECONDS
-    parameters = {"consent": consent_id, "user": user_id}
     backoff = Backoff(cap=1.0)
     while True:
         try:
-            row = await context.database.revocations.fetch_one(queries.revoke, parameters, row=Revocation)
-            return required(row)
+            return required(await context.database.revocations.fetch_one(query, parameters, row=Revocation))
         except DatabaseUnavailable as error:
             delay = backoff.next_delay()
             if loop.time() + delay >= until:
-                log.warning("consent_not_revoked", consent_id=str(consent_id), internal=error.internal)
+                log.warning("consent_not_revoked", internal=error.internal, **logged)
                 raise Unavailable(
                     "The consent is not revoked yet: its voices are still in use.",
                     code="consent_not_revoked",

@@ -17,6 +17,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     request_timeout: Seconds = field(name="REQUEST_TIMEOUT_SECONDS", default=10.0)
     service_url: str = field(name="SERVICE_URL", default="")  # at which consumers reach the service
     cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
+    consent_page_url: str = field(name="CONSENT_PAGE_URL", default="")  # of the application, for employees
     stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
     internal_token: str = field(name="INTERNAL_TOKEN")
     log_level: Literal["debug", "info", "warning", "error"] = field(name="LOG_LEVEL", default="info")
@@ -34,6 +35,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
         if len(self.internal_token) < PASSPHRASE_LENGTH:
             yield f"INTERNAL_TOKEN is weak: at least {PASSPHRASE_LENGTH} characters (openssl rand -hex 32)"
         yield from url_problems("SERVICE_URL", self.service_url)
+        if self.consent_page_url:
+            yield from url_problems("CONSENT_PAGE_URL", self.consent_page_url)
         for origin in self.allowed_origins:
             if origin != "*":
                 yield from url_problems("CORS_ORIGINS", origin)

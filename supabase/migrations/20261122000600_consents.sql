@@ -17,20 +17,26 @@ grant select on public.voice_consent_statements to anon, authenticated, service_
 create policy "Anyone reads the statements" on public.voice_consent_statements
   for select to anon, authenticated using (true);
 
+-- `voice_clone` is signed by a user, `employee_voice_clone` by an employee of an organization (employee_consents.sql).
 insert into public.voice_consent_statements (statement, version, locale, body) values
   ('voice_clone', 1, 'en', 'I am the person who speaks in this recording, or I have that person''s written permission. I agree that a synthetic copy of this voice is made from it and used to speak text on my behalf. I can withdraw this at any time; the copy is then no longer used.'),
   ('voice_clone', 1, 'de', 'Ich bin die Person, die in dieser Aufnahme spricht, oder habe deren schriftliche Erlaubnis. Ich stimme zu, dass daraus eine synthetische Kopie dieser Stimme erstellt und in meinem Namen zum Sprechen von Texten verwendet wird. Ich kann dies jederzeit widerrufen; die Kopie wird dann nicht mehr verwendet.'),
-  ('voice_clone', 1, 'zh', '本人即录音中的讲话者，或已获得该讲话者的书面许可。本人同意以此录音制作该声音的合成副本，并以本人名义朗读文本。本人可随时撤回同意，撤回后该副本不再使用。');
+  ('voice_clone', 1, 'zh', '本人即录音中的讲话者，或已获得该讲话者的书面许可。本人同意以此录音制作该声音的合成副本，并以本人名义朗读文本。本人可随时撤回同意，撤回后该副本不再使用。'),
+  ('employee_voice_clone', 1, 'en', 'I am the employee to whom this invitation was sent. I agree that my organization records calls with me, that a synthetic copy of my voice is made from a recording, and that my organization uses it to train the awareness of its people. My consent is voluntary. I can withdraw it at any time with the same link; the copy is then removed.'),
+  ('employee_voice_clone', 1, 'de', 'Ich bin die Person, an die diese Einladung gerichtet ist. Ich stimme zu, dass meine Organisation Anrufe mit mir aufzeichnet, dass aus einer Aufnahme eine synthetische Kopie meiner Stimme erstellt wird und dass meine Organisation sie zur Schulung ihrer Mitarbeitenden verwendet. Meine Zustimmung ist freiwillig. Ich kann sie jederzeit mit demselben Link widerrufen; die Kopie wird dann entfernt.'),
+  ('employee_voice_clone', 1, 'zh', '本人即此邀请所发送的员工。本人同意所在机构录制与本人的通话，以录音制作本人声音的合成副本，并将其用于机构人员的安全意识培训。本人系自愿同意，可随时通过同一链接撤回；撤回后该副本将被删除。');
 
 create table voice_clone.consent_chains (
   person_id uuid primary key default gen_random_uuid(),
   user_id uuid unique references auth.users (id),
+  employee_id uuid unique references public.employees (id) on delete set null,
   position int not null default 0,
   hash bytea not null default '\x00',
   recorded_at timestamptz
 );
 comment on table voice_clone.consent_chains is 'whose chain it is, and its last entry, so that a missing end is noticed';
-comment on column voice_clone.consent_chains.user_id is 'null once the user is deleted';
+comment on column voice_clone.consent_chains.user_id is 'null once the user is deleted, and of an employee who signed without an account';
+comment on column voice_clone.consent_chains.employee_id is 'who signed without an account; null once the employee is deleted';
 alter table voice_clone.consent_chains enable row level security;
 revoke all on voice_clone.consent_chains from public, anon, authenticated, service_role;
 
@@ -40,26 +46,33 @@ create table public.voice_consents (
   person_id uuid not null references voice_clone.consent_chains (person_id),
   position int not null,
   statement_id uuid not null references public.voice_consent_statements (id),
-  subject_kind text not null check (subject_kind in ('self', 'reflection')),
+  subject_kind text not null check (subject_kind in ('self', 'reflection', 'employee')),
   subject_id uuid check ((subject_kind = 'self') = (subject_id is null)),
+  org_id uuid check ((subject_kind = 'employee') = (org_id is not null)),
+  method text not null default 'account' check (method = 'account' or (method = 'invitation' and subject_kind = 'employee')),
   revokes uuid unique references public.voice_consents (id),
   recorded_at timestamptz not null,
   previous_hash bytea not null,
   hash bytea not null,
   unique (person_id, position),
-  unique (id, user_id)
+  unique (id, user_id),
+  unique (id, subject_id)
 );
 create index voice_consents_user_id_idx on public.voice_consents (user_id, position);
+create index voice_consents_org_id_idx on public.voice_consents (org_id, subject_id) where org_id is not null;
 comment on column public.voice_consents.user_id is 'null once the user is deleted; in no hash';
 comment on column public.voice_consents.person_id is 'the person in the chain: an id that is used for nothing else';
+comment on column public.voice_consents.org_id is 'for which organization an employee signs; without a reference, because the entry stays as proof';
+comment on column public.voice_consents.method is 'how it was signed or revoked: as a user of Auth, or with the link of an invitation alone';
 comment on column public.voice_consents.recorded_at is 'taken under the lock of the chain, so it grows with the position';
 comment on column public.voice_consents.revokes is 'the signature that this entry revokes; null for a signature';
 
 alter table public.voice_consents enable row level security;
 revoke all on public.voice_consents from public, anon, authenticated, service_role;
 grant select on public.voice_consents to authenticated, service_role;
-create policy "People read their own consents" on public.voice_consents
-  for select to authenticated using (user_id = (select auth.uid()));
+create policy "People read their own consents, and members those of their employees" on public.voice_consents
+  for select to authenticated
+  using (user_id = (select auth.uid()) or org_id in (select voice_clone.member_organizations()));
 
 -- The hash of an entry: of the entry before it, and of its own contents by name, not by column order.
 create function voice_clone.consent_hash(p_entry public.voice_consents) returns bytea
@@ -67,9 +80,32 @@ language sql stable set search_path = ''
 as $$
   select sha256(p_entry.previous_hash || convert_to(concat_ws('|',
     p_entry.id, p_entry.person_id, p_entry.position, s.statement, s.version, s.locale, encode(sha256(convert_to(s.body, 'utf8')), 'hex'),
-    p_entry.subject_kind, coalesce(p_entry.subject_id::text, '-'), coalesce(p_entry.revokes::text, '-'),
+    p_entry.subject_kind, coalesce(p_entry.subject_id::text, '-'), coalesce(p_entry.org_id::text, '-'), p_entry.method,
+    coalesce(p_entry.revokes::text, '-'),
     to_char(p_entry.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US')), 'utf8'))
   from public.voice_consent_statements s where s.id = p_entry.statement_id
+$$;
+
+-- The chain of an entry, locked: a revocation is in the chain of its signature; a signature in that of its user, or of the
+-- employee who has none.
+create function voice_clone.lock_chain(p_entry public.voice_consents) returns voice_clone.consent_chains
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  k voice_clone.consent_chains;
+begin
+  if p_entry.revokes is not null then
+    select c.* into k from voice_clone.consent_chains c
+    where c.person_id = (select s.person_id from public.voice_consents s where s.id = p_entry.revokes) for update;
+  elsif p_entry.user_id is not null then
+    insert into voice_clone.consent_chains (user_id) values (p_entry.user_id) on conflict (user_id) do nothing;
+    select * into k from voice_clone.consent_chains c where c.user_id = p_entry.user_id for update;
+  else
+    insert into voice_clone.consent_chains (employee_id) values (p_entry.subject_id) on conflict (employee_id) do nothing;
+    select * into k from voice_clone.consent_chains c where c.employee_id = p_entry.subject_id for update;
+  end if;
+  return k;
+end
 $$;
 
 -- Numbers an entry and chains it to the one before. One entry of a person at a time.
@@ -80,9 +116,9 @@ declare
   k voice_clone.consent_chains;
 begin
   perform voice_clone.lock_user(new.user_id);
-  perform voice_clone.lock_consents(new.user_id);
-  insert into voice_clone.consent_chains (user_id) values (new.user_id) on conflict (user_id) do nothing;
-  select * into k from voice_clone.consent_chains c where c.user_id = new.user_id for update;
+  perform voice_clone.lock_consents(new.user_id) where new.user_id is not null;
+  perform voice_clone.lock_consents(new.subject_id) where new.subject_kind = 'employee';
+  k := voice_clone.lock_chain(new);
   new.person_id := k.person_id;
   new.position := k.position + 1;
   new.recorded_at := greatest(clock_timestamp(), k.recorded_at + interval '1 microsecond');
@@ -113,123 +149,9 @@ create trigger voice_consents_append_only before delete or truncate on public.vo
 create trigger voice_consents_keep_entry before update on public.voice_consents
   for each row when (
     new.user_id is not null or (new.id, new.person_id, new.position, new.statement_id, new.subject_kind, new.subject_id,
-      new.revokes, new.recorded_at, new.previous_hash, new.hash)
+      new.org_id, new.method, new.revokes, new.recorded_at, new.previous_hash, new.hash)
     is distinct from (old.id, old.person_id, old.position, old.statement_id, old.subject_kind, old.subject_id,
-      old.revokes, old.recorded_at, old.previous_hash, old.hash))
+      old.org_id, old.method, old.revokes, old.recorded_at, old.previous_hash, old.hash))
   execute function voice_clone.refuse_append_only_change();
 create trigger voice_consent_statements_append_only before update or delete or truncate on public.voice_consent_statements
   for each statement execute function voice_clone.refuse_append_only_change();
-
-create function voice_clone.sign_consent(
-  p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid
-) returns setof public.voice_consents
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_statement uuid;
-begin
-  select s.id into v_statement
-  from public.voice_consent_statements s
-  where s.statement = p_statement and s.locale = p_locale
-  order by s.version desc limit 1;
-  if v_statement is null then
-    raise exception 'there is no statement % in %', p_statement, p_locale
-      using errcode = 'VC006', detail = '{"code": "statement_not_found", "field": "statement"}';
-  end if;
-  if p_subject_kind = 'reflection' and not exists (
-    select from public.reflections r where r.id = p_subject_id and r.user_id = p_user
-  ) then
-    raise exception 'there is no such reflection'
-      using errcode = 'VC004', detail = '{"field": "subject"}';
-  end if;
-  return query
-    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id)
-    values (p_user, v_statement, p_subject_kind, p_subject_id)
-    returning *;
-end
-$$;
-
--- Revokes a signature. A second call returns the first revocation.
-create function voice_clone.revoke_consent(p_consent uuid, p_user uuid) returns setof public.voice_consents
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
-  if found then
-    return;
-  end if;
-  return query
-    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, revokes)
-    select c.user_id, c.statement_id, c.subject_kind, c.subject_id, c.id
-    from public.voice_consents c
-    where c.id = p_consent and c.user_id = p_user and c.revokes is null
-    returning *;
-  if not found then
-    raise exception 'there is no such consent' using errcode = 'VC004';
-  end if;
-exception when unique_violation then -- another call was first
-  return query select * from public.voice_consents c where c.revokes = p_consent and c.user_id = p_user;
-end
-$$;
-
--- The lock that the foreign key of a row of this user takes, before every other lock: the deletion of a user has locked the
--- user's row when it waits for the consents, the reflections and the attempts. A user that is gone is left to the foreign key.
-create function voice_clone.lock_user(p_user uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform from auth.users u where u.id = p_user for key share;
-end
-$$;
-
--- A new entry, the deletion of a voice and of a user take this lock; see lock_consents_shared.
-create function voice_clone.lock_consents(p_user uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform pg_advisory_xact_lock(hashtextextended('consents:' || p_user::text, 0));
-end
-$$;
-
--- What takes lock_consents ends the use of voices; a caller that relies on a consent shares it, so that a consent
--- that was checked cannot be revoked before the transaction of the check ends. Taken before any lock on a reflection or an
--- attempt, because a revocation cancels attempts while it holds the lock.
-create function voice_clone.lock_consents_shared(p_user uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform pg_advisory_xact_lock_shared(hashtextextended('consents:' || p_user::text, 0));
-end
-$$;
-
--- Definer: it reads the whole ledger, past row level security.
-create function voice_clone.is_consent_valid(p_consent uuid, p_user uuid, p_reflection uuid) returns boolean
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return exists (
-    select from public.voice_consents c
-    where c.id = p_consent and c.user_id = p_user and c.revokes is null
-      and (c.subject_kind = 'self' or c.subject_id = p_reflection)
-      and not exists (select from public.voice_consents r where r.revokes = c.id));
-end
-$$;
-
--- Volatile, so that it sees the entry that it waited for.
-create function voice_clone.check_consent(p_consent uuid, p_user uuid, p_reflection uuid) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  perform voice_clone.lock_consents_shared(p_user);
-  if not voice_clone.is_consent_valid(p_consent, p_user, p_reflection) then
-    raise exception 'a sample needs a signed, unrevoked consent for this subject'
-      using errcode = 'VC003', detail = '{"field": "consent_id"}',
-            hint = 'Sign one with POST /v1/consents and send its id.';
-  end if;
-end
-$$;
-
-grant execute on function
-  voice_clone.sign_consent(uuid, text, text, text, uuid),
-  voice_clone.revoke_consent(uuid, uuid)
-to voice_clone_backend;

@@ -110,6 +110,7 @@ async def workers(
             providers=remote,
             inspector=AudioInspector(),
             recordings=upstreams.recordings,
+            webhooks=upstreams.webhooks,
         )
         user = given.user()
         attempt = given.open(user, given.reflection(user))

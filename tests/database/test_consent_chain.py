@@ -38,8 +38,8 @@ def test_each_entry_is_chained_to_the_one_before_of_the_same_user(given: Fixture
 MUTANTS: list[tuple[str, str, str]] = [
     ("chain_consent", "new.previous_hash := k.hash", "new.previous_hash := '\\x00'"),
     (
-        "chain_consent",
-        "from voice_clone.consent_chains c where c.user_id = new.user_id",
+        "lock_chain",
+        "from voice_clone.consent_chains c where c.user_id = p_entry.user_id",
         "from voice_clone.consent_chains c where true order by c.person_id limit 1",
     ),
     ("chain_consent", "k.position + 1", "k.position + 2"),
@@ -66,6 +66,8 @@ CHANGES: dict[str, LiteralString] = {
     "statement_id": "(select max(s.id::text) from public.voice_consent_statements s where s.locale = 'zh')",
     "subject_kind": "'self'",
     "subject_id": "gen_random_uuid()",
+    "org_id": "gen_random_uuid()",
+    "method": "'invitation'",
     "revokes": "gen_random_uuid()",
     "recorded_at": "recorded_at + interval '1 microsecond'",
     "previous_hash": "'\\x01'",

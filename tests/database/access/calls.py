@@ -22,6 +22,9 @@ UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
 REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+OLD_SECRET = "'whsec_" + "B" * 43 + "='"
+SECRET = "'whsec_" + "A" * 43 + "='"
+LAST_EVENT = "select max(id) as id from voice_clone.events where attempt_id = %s"
 ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
@@ -52,8 +55,18 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.delete_speech_job", "%(job)s, %(user)s", "True", "False"),
     ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
+    ("voice_clone.delete_webhook", "%(webhook)s, %(user)s", "True", "False"),
+    ("voice_clone.create_webhook",
+     "gen_random_uuid(), %(user)s, 'https://example.org', " + SECRET, "rows", "other rows"),
+    ("voice_clone.create_webhook", "%(webhook)s, %(user)s, 'u', " + SECRET, "rows", "23505"),
+    ("voice_clone.enable_webhook", "%(webhook)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(my_webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.rotate_webhook_secret", "%(webhook)s, %(user)s, " + SECRET, "rows", "VC004"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
+    ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
+    ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.list_recordings", "%(user)s, 'unmatched', 100", "rows", "other rows"),
     ("voice_clone.move_voice",
@@ -70,6 +83,8 @@ CALLS: list[tuple[str, str, str, str]] = [
      "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
     ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.require_employee", "%(employee)s, %(user)s, true", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(employee)s, %(user)s, false", "rows", "VC004"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.request_speech",
      "gen_random_uuid(), %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada'", "rows", "VC004"),
@@ -158,7 +173,15 @@ class Objects:
         self.mine = {user: self.of_each(given, user) for user in (self.owner, self.stranger)}
         self.named |= self.mine[self.owner]
         self.named |= self.of_owner(given)
+        self.named |= self.of_organization(given)
         self.crowd(given)
+
+    def of_organization(self, given: Fixture) -> dict[str, Any]:
+        """The owner is its admin; the stranger is the admin of another."""
+        organization, member = given.organization(self.owner), given.user()
+        given.organization(self.stranger)
+        given.add_member(organization, member)
+        return {"employee": given.employee(organization), "member": member}
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)
@@ -172,8 +195,12 @@ class Objects:
             "select recording_id from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
             f"AC{0:032x}", f"CA{uuid4().hex}", f"RE{uuid4().hex}", organization,
         )["recording_id"]  # fmt: skip
+        webhook = given.one(
+            f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
+        )
         return {
             "recording": recording, "employee": given.employee(organization),
+            "webhook": webhook["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
         }  # fmt: skip
@@ -202,6 +229,7 @@ class Objects:
             "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
             **self.speech_jobs(given),
+            "event": given.truth(LAST_EVENT, failed_attempt)["id"],
             "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 

@@ -31,6 +31,8 @@ SPEECH_JOB = columns("""
     removed_at
 """)
 
+WEBHOOK = columns("id user_id url created_at status disabled_reason disabled_at failing_since not_before")
+
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
     "public.calls": {CLIENT: "select", "service_role": "delete, insert, select, update"},
@@ -63,8 +65,11 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voice_samples": {CLIENT: f"select ({SAMPLE})", "service_role": "select"},
     "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
     "public.voices": {f"service_role, {CLIENT}": "select"},
+    "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
+    "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
+    "voice_clone.consent_invitations": {},
     "voice_clone.deadlines": {},
     "voice_clone.deferred_messages": {},
     "voice_clone.deferred_messages_id_seq": {},
@@ -88,6 +93,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
     "voice_clone.waiting_jobs": {},
+    "voice_clone.webhook_secrets": {},
     "a table of a queue": {},
 }
 
@@ -124,6 +130,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_sample
         voice_clone.claim_step
         voice_clone.claim_upload
+        voice_clone.claim_webhook
+        voice_clone.claimed_webhook
         voice_clone.claimed_sample
         voice_clone.claimed_recording
         voice_clone.claimed_work
@@ -135,11 +143,14 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.complete_sample
         voice_clone.complete_verification
         voice_clone.count_enrolled_voices
+        voice_clone.create_webhook
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
         voice_clone.delete_speech_job
         voice_clone.delete_sample
         voice_clone.delete_voice
+        voice_clone.delete_webhook
+        voice_clone.enable_webhook
         voice_clone.end_cleanup
         voice_clone.end_object_removal
         voice_clone.end_recording_move
@@ -148,8 +159,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.fail_recording
         voice_clone.fail_speech
         voice_clone.find_custom_voice
+        voice_clone.find_invitation
         voice_clone.has_more_events
         voice_clone.intend_enrollment
+        voice_clone.invite_employee
         voice_clone.is_attempt_of_reflection
         voice_clone.keep_idempotent_answer
         voice_clone.keep_idempotent_result
@@ -171,9 +184,13 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.queue_delay_seconds
         voice_clone.queue_metrics
         voice_clone.read_messages
+        voice_clone.read_invitation
         voice_clone.receive_legacy_event
         voice_clone.receive_recording
         voice_clone.receive_sample
+        voice_clone.record_deliveries
+        voice_clone.replay_event
+        voice_clone.rotate_webhook_secret
         voice_clone.record_verification
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
@@ -186,6 +203,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.renew_speech_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
+        voice_clone.require_employee
         voice_clone.request_speech
         voice_clone.requeue_attempt
         voice_clone.requeue_recording
@@ -198,10 +216,12 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.retry_elsewhere
         voice_clone.retry_speech
         voice_clone.revoke_consent
+        voice_clone.revoke_by_invitation
         voice_clone.send_messages
         voice_clone.send_notifications
         voice_clone.set_slots
         voice_clone.sign_consent
+        voice_clone.sign_invitation
         voice_clone.start_session
         voice_clone.sweep
         voice_clone.sweep_enrollments

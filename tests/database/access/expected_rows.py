@@ -48,7 +48,7 @@ public.voice_consent_statements   select  all     all       all       all       
                                   update  none    none      none      none      none      all
                                   give    -       -         -         -         -         -
                                   delete  none    none      none      none      none      all
-public.voice_consents             select  none    own       none      none      none      all
+public.voice_consents             select  none    own       some      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
@@ -64,6 +64,16 @@ public.voice_sessions             select  none    own       none      none      
                                   give    none    none      none      none      none      all
                                   delete  none    none      none      none      none      all
 public.voices                     select  none    some      none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhook_deliveries         select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhooks                   select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
@@ -90,10 +100,12 @@ storage.objects/speeches          select  none    own       none      none      
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
     storage.objects/recordings  voice_clone.recordings
-    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.object_removals
+    voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
+    voice_clone.object_removals
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
     voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
     voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
     voice_clone.job_slots  voice_clone.timeouts  voice_clone.uploads  voice_clone.waiting_jobs
+    voice_clone.webhook_secrets
 """

@@ -44,6 +44,14 @@ MEMBERS = "public.organization_members"
 Outcomes = dict[str, tuple[str, ...]]  # by command, one for each actor
 
 
+# What has a user or an organization: a row of an organization is its admin's.
+OF_EITHER = {"public.voice_consents"}
+EITHER = (
+    "coalesce(t.user_id, (select m.user_id from public.organization_members m"
+    " where m.org_id = t.org_id and m.role = 'admin'))::text"
+)
+
+
 @dataclass
 class Table:
     """`label` names one bucket of storage.objects as if it were a table."""
@@ -90,6 +98,7 @@ def tables(connection: Connection) -> list[Table]:
             found.append(Table(name, name, None, row["inserted"], row["updated"], owner, column))
         else:
             owner = "user_id::text" if row["has_owner"] else None
+            owner = EITHER if name in OF_EITHER else owner
             found.append(Table(name, name, None, row["inserted"], row["updated"], owner))
     return found
 
@@ -99,6 +108,9 @@ def everything_granted(scene: People) -> Iterator[Connection]:
     """Only policies decide: every right is granted, no trigger runs. Rolled back."""
     with psycopg.connect(scene.database.superuser) as connection:
         connection.execute("set local session_replication_role = 'replica'")
+        # Autovacuum would wait for the grants, and an ALTER of its table for autovacuum.
+        for (name,) in connection.execute(queries.relations, {}).fetchall():
+            connection.execute(f"lock table {name} in share update exclusive mode".encode())
         for schema in ("public", "voice_clone", "operations", "pgmq", "storage"):
             to = "to anon, authenticated, service_role, voice_clone_service"
             connection.execute(f"grant usage on schema {schema} {to}".encode())
@@ -143,7 +155,8 @@ class Probe:
             assert 0 < self.own < self.total, (
                 f"{self.table.label} needs rows of two owners: insert them in Scene"
             )
-        self.row = next((row for row, owner in rows if owner == str(self.owner)), rows[0][0])
+        mine = [row for row, owner in rows if owner == str(self.owner)]
+        self.row = next((row for row in mine if row.get("user_id")), (mine or [rows[0][0]])[0])
         return {command: tuple(self.attempt(command, actor) for actor in ACTORS) for command in COMMANDS}
 
     def attempt(self, command: str, actor: str) -> str:

@@ -31,6 +31,7 @@ class People:
         organization = self.given.organization(admin)
         employee = self.given.employee(organization)
         self.given.superuser.execute("insert into public.calls (employee_id) values (%s)", (employee,))
+        self.given.employee_consent(employee, admin)
         return organization, employee
 
 
@@ -62,6 +63,10 @@ class Scene(People):
     def settle(self, user: UUID) -> UUID:
         """A launched voice, whose reflection is returned, a deleted one, an upload, and internal rows."""
         given = self.given
+        given.one(
+            "select * from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', %s)",
+            user, "whsec_" + "A" * 43 + "=",
+        )  # fmt: skip
         deleted = given.launchable(user, given.reflection(user))
         voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]
         given.one("select voice_clone.delete_voice(%s, %s)", voice, user)

@@ -1,0 +1,1 @@
+"""Employees of an organization: their consent and their voice."""
