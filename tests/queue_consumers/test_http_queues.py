@@ -40,7 +40,6 @@ ADDRESSES = {
     "voice_samples": "voice-samples/{}/prepare",
     "recordings": "recordings/{}/fetch",
     "speech_jobs": "speech-jobs/{}/speak",
-    "recordings": "recordings/{}/fetch",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]
