@@ -89,6 +89,7 @@ from (values
   ('voice_preview', 'render the clip that the owner must hear'),
   ('voice_cleanup', 'remove orphans at the provider'),
   ('speech_jobs', 'speak a text with the voice of a sample'),
+  ('uploads', 'finalize an upload whose name and language are known'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
