@@ -34,6 +34,7 @@ from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
 from backend.queues.draining import Drainer
+from backend.recordings.routes import RecordingsController, take_recording
 from backend.reflections.clone_routes import VoiceCloneController
 from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
@@ -74,6 +75,7 @@ ROUTES: list[ControllerRouterHandler] = [
     InternalController,
     LegacyController,
     MovesController,
+    RecordingsController,
     ReflectionsController,
     SpeechController,
     SpeechJobsController,
@@ -82,6 +84,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    take_recording,
     WebhooksController,
     *STEP_ROUTES,
 ]
@@ -116,6 +119,7 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
     drainer = Drainer(

@@ -19,6 +19,7 @@ class AppContext(Struct, frozen=True, kw_only=True):
     storage: Storage
     providers: Mapping[str, VoiceProvider]  # the configured ones, by name
     inspector: AudioInspector
+    recordings: GuardedHttp
     webhooks: GuardedHttp  # to addresses that users choose
 
     def for_steps(self) -> "AppContext":

@@ -21,6 +21,7 @@ from backend.lifecycle.speech_jobs import speak_job
 from backend.lifecycle.verification import verify_attempt
 from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
+from backend.recordings.recording_step import fetch_recording
 from backend.samples.sample_step import prepare_sample
 from backend.samples.upload_step import finalize_upload
 from backend.webhooks.delivery import deliver_events
@@ -107,6 +108,12 @@ ALL_QUEUES = [
         step=prepare_sample,
         address="/internal/voice-samples/{row_id}/prepare",
         concurrency=4,
+    ),
+    LifecycleQueue(
+        name="recordings",
+        step=fetch_recording,
+        address="/internal/recordings/{row_id}/fetch",
+        concurrency=8,
     ),
     LifecycleQueue(
         name="voice_cleanup",

@@ -33,6 +33,8 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('deleted_voice', '30 days', 'a voice that its user deleted is removed at its provider after so long; null: only to make room'),
   ('object_removal', '3 hours', 'removed objects are removed once more after so long: an upload that was signed before may arrive'),
   ('speech_result', '24 hours', 'a speech job that has ended loses its text and its speech after so long'),
+  ('recording_lease', '2 minutes', 'a recording whose fetching is not renewed by then may be taken over; longer than an upload to Storage'),
+  ('unmatched_recording', '30 days', 'a recording that nobody assigned to an employee is forgotten after so long'),
   ('webhook', '3 days', 'a delivery that does not succeed for so long fails; a webhook with none that succeeds is disabled'),
   ('webhook_lease', '30 seconds', 'a webhook whose worker has not recorded its deliveries by then may be taken over'),
   ('webhook_backoff', '5 seconds', 'a delivery that failed is tried again after so long; it doubles'),

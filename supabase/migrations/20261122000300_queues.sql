@@ -91,6 +91,7 @@ from (values
   ('speech_jobs', 'speak a text with the voice of a sample'),
   ('uploads', 'finalize an upload whose name and language are known'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
+  ('recordings', 'fetch the recording of an employee''s call and store it'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);

@@ -3,7 +3,7 @@
 
 create table voice_clone.object_removals (
   id uuid primary key default gen_random_uuid(),
-  bucket text not null check (bucket in ('voice-samples', 'voice-previews', 'speeches')),
+  bucket text not null check (bucket in ('voice-samples', 'voice-previews', 'speeches', 'recordings')),
   folder text not null check (folder ~ '^[0-9a-f-]{36}(/[0-9a-f-]{36})?$'),
   requested_at timestamptz not null default now(),
   final_at timestamptz not null,
@@ -11,7 +11,7 @@ create table voice_clone.object_removals (
   unique (bucket, folder)
 );
 comment on table voice_clone.object_removals is 'a row is deleted when its folder was emptied for the last time';
-comment on column voice_clone.object_removals.folder is 'of one attempt, sample or speech job, <user>/<its id>, or all of a deleted user''s';
+comment on column voice_clone.object_removals.folder is 'of one attempt, sample or speech job, <user>/<its id>, or all of a deleted user''s or employee''s';
 comment on column voice_clone.object_removals.final_at is 'from then on no signed upload can write to the folder';
 create index object_removals_sweep_at_idx on voice_clone.object_removals (sweep_at);
 alter table voice_clone.object_removals enable row level security;

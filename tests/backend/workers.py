@@ -109,6 +109,7 @@ async def workers(
             storage=storage,
             providers=remote,
             inspector=AudioInspector(),
+            recordings=upstreams.recordings,
             webhooks=upstreams.webhooks,
         )
         user = given.user()

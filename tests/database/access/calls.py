@@ -38,6 +38,9 @@ CALLS: list[tuple[str, str, str, str]] = [
      f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, 5", "rows", "other rows"),
     ("voice_clone.add_sample",
      f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, null, 5", "rows", "other rows"),
+    ("voice_clone.assign_recording", "%(recording)s, %(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.assign_recording", "%(my_recording)s, %(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.assign_recording", "%(recording)s, %(my_employee)s, %(user)s", "rows", "VC004"),
     ("voice_clone.check_sample", "%(user)s, %(consent)s, 5, 5", "rows", "VC003"),
     ("voice_clone.claim_upload", "%(upload)s, %(user)s, 'w'", "rows", "VC004"),
     ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
@@ -65,6 +68,7 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
     ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.list_recordings", "%(user)s, 'unmatched', 100", "rows", "other rows"),
     ("voice_clone.move_voice",
      "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
     ("voice_clone.move_voice",
@@ -186,10 +190,16 @@ class Objects:
         held = given.one("select * from voice_clone.claim_idempotency_key(%s, 'answered', '')", user)
         given.one("select voice_clone.keep_idempotent_answer(%s, 1, 200, '[]', '')", held["id"])
         voice = given.truth("select id from public.voices where attempt_id = %s", attempt)["id"]
+        organization = given.organization(user)
+        recording = given.one(
+            "select recording_id from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
+            f"AC{0:032x}", f"CA{uuid4().hex}", f"RE{uuid4().hex}", organization,
+        )["recording_id"]  # fmt: skip
         webhook = given.one(
             f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
         )
         return {
+            "recording": recording, "employee": given.employee(organization),
             "webhook": webhook["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),

@@ -87,6 +87,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.object_removals": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
+    "voice_clone.recordings": {},
     "voice_clone.slots": {},
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
@@ -103,13 +104,15 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.member_employees  voice_clone.member_organizations
     """,
     "service_role": """
-        operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
-        operations.queue_metrics  operations.sweep  operations.sweep_errors
+        operations.assign_recording  operations.drop_events  operations.legacy_events
+        operations.missing_parts  operations.orphans  operations.queue_metrics  operations.sweep
+        operations.sweep_errors  operations.unmatched_recordings
     """,
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
         voice_clone.acknowledge_messages
         voice_clone.add_sample
+        voice_clone.assign_recording
         voice_clone.attach_custom_voice
         voice_clone.attach_voice
         voice_clone.attempt_events
@@ -122,16 +125,19 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.check_sample
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
+        voice_clone.claim_recording
         voice_clone.claim_sample
         voice_clone.claim_step
         voice_clone.claim_upload
         voice_clone.claim_webhook
         voice_clone.claimed_webhook
         voice_clone.claimed_sample
+        voice_clone.claimed_recording
         voice_clone.claimed_work
         voice_clone.claimed_speech
         voice_clone.clone_sample
         voice_clone.complete_preview
+        voice_clone.complete_recording
         voice_clone.complete_speech
         voice_clone.complete_sample
         voice_clone.complete_verification
@@ -148,6 +154,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
+        voice_clone.fail_recording
         voice_clone.fail_speech
         voice_clone.find_custom_voice
         voice_clone.find_invitation
@@ -158,6 +165,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.keep_idempotent_answer
         voice_clone.keep_idempotent_result
         voice_clone.launch_gate
+        voice_clone.list_recordings
         voice_clone.mark_preview
         voice_clone.mark_runtime
         voice_clone.move_voice
@@ -176,6 +184,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.read_messages
         voice_clone.read_invitation
         voice_clone.receive_legacy_event
+        voice_clone.receive_recording
         voice_clone.receive_sample
         voice_clone.record_deliveries
         voice_clone.replay_event
@@ -187,6 +196,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.refuse_upload
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
+        voice_clone.renew_recording
         voice_clone.renew_sample
         voice_clone.renew_lease
         voice_clone.renew_speech_lease
@@ -195,6 +205,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.require_employee
         voice_clone.request_speech
         voice_clone.requeue_attempt
+        voice_clone.requeue_recording
         voice_clone.requeue_speech
         voice_clone.requeue_sample
         voice_clone.reset_attempt

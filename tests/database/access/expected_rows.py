@@ -99,6 +99,7 @@ storage.objects/speeches          select  none    own       none      none      
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
+    storage.objects/recordings  voice_clone.recordings
     voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
     voice_clone.object_removals
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments

@@ -53,6 +53,10 @@ class Scene(People):
             " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
+        given.one(
+            "select * from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
+            f"AC{0:032x}", f"CA{0:032x}", f"RE{0:032x}", self.organization,
+        )  # fmt: skip
         self.remove_a_preview()
         self.fill_queues()
 
