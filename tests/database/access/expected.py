@@ -195,6 +195,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
         voice_clone.refuse_sample
+        voice_clone.refuse_upload
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
         voice_clone.renew_recording
@@ -227,6 +228,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.sweep_enrollments
         voice_clone.unaccounted_voices
         voice_clone.undeleted_voices
+        voice_clone.upload_to_finalize
         voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
