@@ -12,6 +12,7 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from tests.lifecycle.checks import BrokenError, Step, check, check_all
+from tests.lifecycle.delivery_checks import check_deliveries
 from tests.lifecycle.job_slots import check_job_slots
 from tests.lifecycle.rows import COMPARED, COMPARED_OF_SAMPLES, Attempt, Consent, Refusal
 from tests.lifecycle.snapshot import Bench, Row, Snapshot
@@ -28,7 +29,7 @@ WORKERS = ("the left hand", "the right hand")
 REWRITE_EVENTS = ("waits", "deletes a user")
 WATCHED = (
     "attempts", "deadlines", "events", "enrollments", "voices", "speeches", "reflections", "messages",
-    "samples",
+    "samples", "webhooks", "deliveries",
 )  # fmt: skip
 ARCHIVE = "select voice_clone.acknowledge_messages(%(queue)s, array[%(number)s::bigint])"
 
@@ -136,6 +137,7 @@ class Driver(RuleBasedStateMachine):
         self.count_effect(before)
         self.step.lost_mirrors = self.lost_mirrors
         check_all(before, self.snapshot, self.step)
+        check_deliveries(before, self.snapshot, self.step)
         handed_over = check_job_slots(self.model.jobs, before, self.snapshot, self.step)
         self.bench.effects.update({"hands a slot over": 1} if handed_over else {})
         rows = {a["id"]: a for a in self.snapshot.attempts}

@@ -4,8 +4,8 @@ from typing import LiteralString
 from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
+from tests.lifecycle.deliveries import Deliveries
 from tests.lifecycle.rows import OPEN, Attempt, Refusal
-from tests.lifecycle.speeches import Speeches
 from tests.lifecycle.users import Action
 
 AS_CLIENT: LiteralString = """
@@ -27,7 +27,7 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
 )
 
 
-class ForbiddenWrites(Speeches):
+class ForbiddenWrites(Deliveries):
     def forbidden_writes(self) -> list[Action]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
         found: list[Action] = [

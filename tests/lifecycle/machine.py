@@ -98,6 +98,10 @@ class Lifecycle(Quiescence):
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
         actions += [self.ends_a_cleanup] * 3 * bool(self.cleanups)
+        actions += [self.registers_a_webhook] * (2 if not self.snapshot.webhooks else 0)
+        actions += [self.enables_a_webhook, self.replays_an_event, self.registers_a_webhook]
+        actions += [self.deletes_a_webhook] * (len(self.snapshot.webhooks) > 1)
+        actions += [self.ends_a_delivery] * 6 * bool(self.delivering)
         actions += ([self.ends_a_speech] * 4 + [self.renews_a_speech]) * bool(self.speaking)
         return actions
 

@@ -11,7 +11,7 @@ create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
   ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
   ('public.voices'), ('public.speech_jobs'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'),
-  ('voice_clone.waiting_jobs');
+  ('voice_clone.waiting_jobs'), ('public.webhooks'), ('public.webhook_deliveries');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -57,6 +57,9 @@ declare
 begin
   delete from public.voice_sessions;
   delete from public.speech_jobs;
+  delete from public.webhook_deliveries;
+  delete from voice_clone.webhook_secrets;
+  delete from public.webhooks;
   delete from public.voices;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
@@ -89,6 +92,8 @@ begin
   perform set_config('role', 'authenticated', true);
   execute 'select (select count(*) from public.voice_clone_attempts where user_id is distinct from $1)
                 + (select count(*) from public.speech_jobs where user_id is distinct from $1)
+                + (select count(*) from public.webhooks where user_id is distinct from $1)
+                + (select count(*) from public.webhook_deliveries where user_id is distinct from $1)
                 + (select count(*) from public.voices where user_id is distinct from $1)
                 + (select count(*) from public.voice_samples where user_id is distinct from $1)
                 + (select count(*) from public.voice_consents where user_id is distinct from $1)
@@ -156,6 +161,8 @@ as $$
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'speeches', (select coalesce(jsonb_agg(to_jsonb(j) order by j.created_at, j.id), '[]') from public.speech_jobs j),
     'speeches_due', (select coalesce(jsonb_agg(j.id order by j.sweep_at), '[]') from public.speech_jobs j where j.sweep_at <= now()),
+    'webhooks', (select coalesce(jsonb_agg(to_jsonb(w) order by w.created_at), '[]') from public.webhooks w),
+    'deliveries', (select coalesce(jsonb_agg(to_jsonb(d) order by d.event_id), '[]') from public.webhook_deliveries d),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')
                     from public.reflections r, voice_clone.launch_gate(r.id, r.user_id) g),
     'uncovered', (select coalesce(jsonb_agg(s.id), '[]') from public.voice_samples s

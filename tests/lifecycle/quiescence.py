@@ -7,8 +7,10 @@ from tests.lifecycle.rows import TICK
 
 SWEEP = "select what, count from voice_clone.sweep(100)"
 QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_clone_verify", "voice_cleanup",
-          "speech_jobs", "object_removal", "voice_mirror", "voice_samples")  # fmt: skip
-REQUESTED_AGAIN = ("enrollments", "object_removals", "samples")
+          "speech_jobs", "object_removal", "voice_mirror", "voice_samples", "webhooks")  # fmt: skip
+REQUESTED_AGAIN = (
+    "enrollments", "object_removals", "samples", "webhooks_sent", "deliveries_failed", "deliveries_removed",
+)  # fmt: skip
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
@@ -64,6 +66,7 @@ class Quiescence(ForbiddenWrites):
             claims.clear()
         self.cleanups.clear()
         self.speaking.clear()
+        self.delivering.clear()
         self.inspections.clear()
         for _ in range(ROUNDS):
             while self.reads_whatever_there_is():
@@ -95,6 +98,9 @@ class Quiescence(ForbiddenWrites):
                 while self.cleanups:
                     self.ends_a_cleanup(0)
                     self.verify_invariants()
+                while self.delivering:
+                    self.ends_a_delivery(AS_IT_SHOULD)
+                    self.verify_invariants()
                 while self.inspections:
                     self.finish(self.inspections.pop())
                     self.verify_invariants()
@@ -108,4 +114,6 @@ class Quiescence(ForbiddenWrites):
         moving = moving or any(j["status"] in ("queued", "processing") for j in snapshot.speeches)
         unknown = any(e["status"] not in ("attached", "closed", "removed") for e in snapshot.enrollments)
         inspected = any(s["status"] in ("pending", "processing") for s in snapshot.samples)
-        return not (moving or unknown or inspected or snapshot.live())
+        enabled = {w["id"] for w in snapshot.webhooks if w["status"] == "enabled"}
+        told = any(d["status"] == "pending" and d["webhook_id"] in enabled for d in snapshot.deliveries)
+        return not (moving or unknown or inspected or told or snapshot.live())

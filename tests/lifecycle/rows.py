@@ -27,6 +27,10 @@ TIMES = {
     "deleted_voice": 20_500,
     "object_removal": 5500,
     "speech_result": 20_500,
+    "webhook": 12_500,
+    "webhook_lease": LEASE,
+    "webhook_backoff": SHORT,
+    "webhook_backoff_cap": 2500,
 }
 OPEN = ("intended", "unknown")
 LIVE = ("awaiting_upload", "queued", "processing", "verifying", "ready", "failed")

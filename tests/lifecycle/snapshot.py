@@ -30,6 +30,8 @@ class Snapshot(Struct):
     voices: list[Row] = []
     speeches: list[Row] = []
     speeches_due: list[str] = []
+    webhooks: list[Row] = []
+    deliveries: list[Row] = []
     reflections: list[Row] = []
     uncovered: list[str] = []
     samples: list[Row] = []

@@ -60,6 +60,7 @@ EFFECTS = {
     "hands a slot over",
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
     "refuses a sample", "gives a sample back",
+    "registers a webhook", "claims a webhook", "delivers", "replays an event", "enables a webhook",
     "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
@@ -81,6 +82,18 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "a late inspection completes its sample": (
         4,
         patch("voice_clone.require_sample_lease", "and x.lease_epoch = p_epoch", ""),
+    ),
+    "a transition that no webhook gets": (
+        3,
+        patch("voice_clone.append_event", "perform voice_clone.queue_deliveries(v_event, new);", ""),
+    ),
+    "an event overtakes an earlier one of its attempt": (
+        3,
+        patch("voice_clone.due_events", "and e.event_id < d.event_id", "and false"),
+    ),
+    "a late delivery is recorded": (
+        4,
+        patch("voice_clone.record_deliveries", "and x.lease_epoch = p_epoch", ""),
     ),
     "two calls inspect one upload": (
         4,

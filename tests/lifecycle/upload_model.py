@@ -89,6 +89,8 @@ class UploadModel(RemovalModel):
     def sweep_samples(self) -> None:
         used = self.used_samples()
         for key, s in self.samples.items():
+            if not s.is_kept:  # an upload waits for its attempt's next call, and expires with the attempt
+                continue
             over = s.until is not None and s.until <= self.clock
             if s.status == "processing" and (over or s.since + STEP <= self.clock):
                 self.requeue_or_fail_sample(s, "worker_lost" if over else "deadline_exceeded", "crash")

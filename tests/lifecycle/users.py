@@ -134,6 +134,7 @@ class Users(Moves):
         other = "qwen" if a and a.provider == "local" else "local"
         new = Attempt(str(uuid4()), parameters["user"], id_, a.consent if a else None, provider=other)
         new.sample = a.sample if a else None
+        new.source = a.source if a and a.source != "custom_voice" else new.source
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget and a.consent
         refusal = None if can else Refusal("VC007", 2)
         if a and can and a.consent and not self.model.covers(a.consent, a.user_id or "", id_):
@@ -257,7 +258,8 @@ class Users(Moves):
             language="en", preview_required=True, **parameters,
         )  # fmt: skip
         self.opened_custom(a, active, refusal)
-        self.samples[a.id] = self.samples[original.id]
+        if a.id in self.model.attempts:
+            self.samples[a.id] = self.samples[original.id]
 
     def opened_custom(self, a: Attempt, active: Attempt | None, refusal: Refusal | None = None) -> None:
         """The same voice again is the same attempt, unless that failed."""

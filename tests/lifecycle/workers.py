@@ -35,6 +35,10 @@ class Workers(Samples):
         """The consumer of `speech_jobs`."""
         raise NotImplementedError
 
+    def delivers(self, webhook: str, number: int, *, dies: bool) -> None:
+        """The consumer of `webhooks`."""
+        raise NotImplementedError
+
     def look(self, a: Attempt, number: int, pick: int, *, dies: bool) -> None:
         """The consumer of `voice_clone_verify`."""
         raise NotImplementedError
@@ -59,6 +63,8 @@ class Workers(Samples):
             self.begins_a_cleanup(self.model.enrollments[subject], number, dies=outcome != "lives")
         elif queue == "speech_jobs":
             self.claims_a_speech(worker, subject, number, outcome)
+        elif queue == "webhooks":
+            self.delivers(subject, number, dies=outcome != "lives")
         elif queue == "voice_samples":
             self.inspects(subject, number, dies=outcome != "lives")
         elif queue == "object_removal":
