@@ -96,7 +96,7 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
         found = await find_object(step)
         try:
             await download(step, found, original)
-            prepared = await prepare(context, original, wav, limits, work.user_id, advice)
+            prepared = await prepare(context, original, wav, limits, work.owner_id, advice)
         except FAULTS_OF_THE_SAMPLE:
             if not work.is_kept:  # the file of a kept sample goes when it has failed
                 await remove_inspected(step, found)

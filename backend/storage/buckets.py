@@ -2,5 +2,6 @@
 
 SAMPLE_BUCKET = "voice-samples"  # uploads, and the prepared WAV of each
 SPEECH_BUCKET = "speeches"  # what speech jobs have spoken
+RECORDING_BUCKET = "recordings"  # of calls, one for each employee
 LOCAL_VOICES = "local-voices"
 REFERENCE_VOICES = "reference-voices"  # of self-hosted models

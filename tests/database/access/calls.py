@@ -51,6 +51,15 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
+    ("voice_clone.add_recording",
+     "gen_random_uuid(), %(employee)s, %(user)s, 'en', 'e/s/a.wav', 'audio/wav', 1, 50", "rows", "VC004"),
+    ("voice_clone.check_employee_clone", "%(employee)s, %(user)s, 50", "rows", "VC004"),
+    ("voice_clone.clone_recording",
+     "gen_random_uuid(), %(recording)s, %(employee)s, %(user)s, 'local', '', true", "rows", "VC004"),
+    ("voice_clone.complete_employee_preview", "%(employee)s, %(user)s", "VC001", "VC004"),
+    ("voice_clone.delete_employee_voice", "%(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.employee_voice", "%(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.request_employee_preview", "%(employee)s, %(user)s", "VC001", "VC004"),
     ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
     ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
@@ -120,6 +129,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
+    "voice_clone.withdraw_employee_consents, 1": "called for a user who is being deleted",
     **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 9)},
     **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
     "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
@@ -166,7 +176,11 @@ class Objects:
         organization, member = given.organization(self.owner), given.user()
         given.organization(self.stranger)
         given.add_member(organization, member)
-        return {"employee": given.employee(organization), "member": member}
+        employee = given.employee(organization)
+        given.employee_consent(employee, self.owner)
+        given.enroll(given.clone_recording(employee, self.owner))
+        recording = given.recording(employee, self.owner)
+        return {"employee": employee, "member": member, "recording": recording}
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)
