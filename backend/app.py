@@ -35,6 +35,7 @@ from backend.providers.local.adapter import LocalProvider
 from backend.providers.problems import answer_provider_error
 from backend.providers.registry import remote_providers
 from backend.queues.draining import Drainer
+from backend.recordings.routes import RecordingsController, take_recording
 from backend.reflections.clone_routes import VoiceCloneController
 from backend.reflections.legacy_routes import LegacyController
 from backend.reflections.recovery_routes import RecoveryController
@@ -63,6 +64,7 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.upstreams import Upstreams
+from backend.webhooks.routes import WebhooksController
 
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
@@ -76,6 +78,7 @@ ROUTES: list[ControllerRouterHandler] = [
     InternalController,
     LegacyController,
     MovesController,
+    RecordingsController,
     ReflectionsController,
     SpeechController,
     SpeechJobsController,
@@ -84,6 +87,8 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    take_recording,
+    WebhooksController,
     *STEP_ROUTES,
 ]
 
@@ -117,6 +122,8 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        recordings=upstreams.recordings,
+        webhooks=upstreams.webhooks,
     )
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start

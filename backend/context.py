@@ -10,6 +10,7 @@ from backend.errors import InvalidInput
 from backend.providers.base import VoiceProvider
 from backend.settings import Settings
 from backend.storage.client import Storage
+from backend.web.guarded_http import GuardedHttp
 
 
 class AppContext(Struct, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class AppContext(Struct, frozen=True, kw_only=True):
     storage: Storage
     providers: Mapping[str, VoiceProvider]  # the configured ones, by name
     inspector: AudioInspector
+    recordings: GuardedHttp
+    webhooks: GuardedHttp  # to addresses that users choose
 
     def for_steps(self) -> "AppContext":
         """The same context, whose statements run in the pool's share of steps."""

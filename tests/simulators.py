@@ -93,6 +93,12 @@ class Simulator:
         body = {"voice_id": voice_id, "outcome": outcome}
         self._control.post("/verification", json=body).raise_for_status()
 
+    def send_recording(self, url: str, **callback: Any) -> dict[str, Any]:
+        """A `scripts.local.simulator.twilio.Callback`: its recording's SID, and the status of each answer."""
+        body = {"url": url, "media_url": f"{self.url}/twilio", **callback}
+        answer = self._control.post("/twilio/callbacks", json=body)
+        return answer.raise_for_status().json()
+
     def state(self) -> dict[str, Any]:
         return self._control.get("/state").raise_for_status().json()
 

@@ -5,15 +5,15 @@ import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
 from msgspec import Struct
 
-from backend.audio.shares import Shares
-from backend.errors import InspectionUnavailable
+from backend.audio.shares import RETRY_SECONDS, Shares
+from backend.errors import InspectionUnavailable, Throttled
 from backend.sandbox.errors import InputRefused
 from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 
@@ -23,6 +23,7 @@ PREPARED_RATE = 24_000  # hertz of the prepared WAV: mono, 16-bit
 WAV_HEADER = 44  # bytes
 MAX_SECONDS = 180.0  # no provider takes more
 WAITING = 3  # inspections of one user, beside the running ones
+TURN_SECONDS = 5.0  # that a sample from the queue waits for its turn, before its message is read again
 
 
 class Cleaning(Struct, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ class AudioInspector:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
         self._shares = Shares(at_once=max(1, workers // 2), waiting=WAITING)
+        self._queued = asyncio.Semaphore(workers)
         self.turns = Shares(at_once=1, waiting=WAITING)  # of an upload: one inspection at a time
         self.pool = WorkerPool(
             "backend.audio.examine",
@@ -115,13 +117,13 @@ class AudioInspector:
 
         Raises InputRefused for a fault of the sample: `invalid_format`, `sample_too_large`, `sample_damaged`,
         `sample_truncated`, `too_many_samples`, `sample_too_long` (where the file itself says so).
-        Raises InspectionUnavailable for everything else, and Throttled where `user` has too many inspections.
-        A path named `prepared` is then removed.
+        Raises InspectionUnavailable for everything else, and Throttled where `user` has too many inspections;
+        without a user nothing is counted. A path named `prepared` is then removed.
         """
         job = InspectionJob(min(max_seconds or self._max_seconds, self._max_seconds))
         try:
             async with (
-                self._shares.of(user),
+                nullcontext() if user is None else self._shares.of(user),
                 opened(original, "rb") as source,
                 temporary() as tracks,
                 opened(prepared, "wb") as target,
@@ -134,6 +136,23 @@ class AudioInspector:
             if isinstance(error, WorkerFailure | OSError):
                 raise InspectionUnavailable(internal=str(error), failure=kind_of(error)) from error
             raise
+
+    @asynccontextmanager
+    async def turn(self, user: Hashable) -> AsyncIterator[None]:
+        """A place for a sample from the queue, which is claimed only then: no lease and no step waits long.
+
+        Raises Throttled where none becomes free soon, or `user` waits for too many.
+        """
+        async with self._shares.of(user):
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._queued.acquire()
+            except TimeoutError as error:
+                raise Throttled("Other samples are being inspected.", retry_after=RETRY_SECONDS) from error
+            try:
+                yield
+            finally:
+                self._queued.release()
 
     async def _inspect(self, job: InspectionJob, *opened: BinaryIO | None) -> Inspection:
         files = [each.fileno() for each in opened if each is not None]

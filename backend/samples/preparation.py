@@ -138,11 +138,13 @@ async def prepare(
     )
 
 
-async def store(context: AppContext, file: BinaryIO, path: str, content_type: str) -> None:
-    """Send the file to the bucket of the samples, from the disk. Replaces what an earlier try left there."""
+async def store(
+    context: AppContext, file: BinaryIO, path: str, content_type: str, bucket: str = SAMPLE_BUCKET
+) -> None:
+    """Send the file to the bucket, from the disk. Replaces what an earlier try left there."""
     with os.fdopen(os.dup(file.fileno()), "rb") as content:  # the HTTP client closes what it was given
         content.seek(0)
-        await context.storage.upload(SAMPLE_BUCKET, path, content, content_type, upsert=True)
+        await context.storage.upload(bucket, path, content, content_type, upsert=True)
 
 
 def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # noqa: A002 - as in AppError

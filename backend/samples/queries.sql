@@ -30,6 +30,10 @@ select 'claimed' as outcome, null::int as retry_after_seconds, c.lease_epoch, to
 from voice_clone.claim_upload(%(attempt)s, %(user)s, %(worker)s) c
 cross join lateral voice_clone.claimed_sample(c.sample_id) w
 
+-- user_of --
+-- whose turn it is, before the claim
+select user_id from voice_clone.claimed_sample(%(sample)s)
+
 -- claim --
 -- the claim and what there is to do, one round trip
 select c.*, to_jsonb(w) as work

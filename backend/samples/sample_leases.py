@@ -39,6 +39,7 @@ class SampleStep(Struct, frozen=True, kw_only=True):
     work: SampleWork
     epoch: int
     message_id: int | None = None
+    is_inline: bool = True
 
     def values(self, **values: Any) -> dict[str, Any]:
         return {"sample": self.work.sample_id, "epoch": self.epoch, "message": self.message_id, **values}
@@ -62,7 +63,13 @@ async def claimed_sample(
     if claim is None or claim.work is None or claim.lease_epoch is None:
         yield unclaimed(claim, CLAIMED_LATER)
         return
-    step = SampleStep(context=context, work=claim.work, epoch=claim.lease_epoch, message_id=message_id)
+    step = SampleStep(
+        context=context,
+        work=claim.work,
+        epoch=claim.lease_epoch,
+        message_id=message_id,
+        is_inline=inline,
+    )
     async with renewed(step.renew, LEASE_SECONDS, sample_id=str(step.work.sample_id)):
         yield step
 

@@ -5,6 +5,7 @@ There is no other way in which a sample becomes ready.
 """
 
 import asyncio
+import math
 from typing import Any, BinaryIO
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from backend.errors import (
     Unavailable,
 )
 from backend.providers.base import Limits
-from backend.queues.outcomes import Done, Outcome
+from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.samples.preparation import (
     ANY_PROVIDER,
     PreparedSample,
@@ -51,7 +52,16 @@ RECORD_AGAIN = "Record the sample again, and send the new file."
 async def prepare_sample(
     context: AppContext, sample_id: UUID, /, *, message_id: int | None = None
 ) -> Outcome:
-    """From the queue. The sample's row says what became of it."""
+    """From the queue, once an inspection can begin. The sample's row says what became of it."""
+    user = await context.database.fetch_value(queries.user_of, {"sample": sample_id}, of=UUID)
+    try:
+        async with context.inspector.turn(user):
+            return await prepare_in_turn(context, sample_id, message_id)
+    except Throttled as error:
+        return Snooze(math.ceil(error.retry_after or SNOOZE_SECONDS), "inspections_busy")
+
+
+async def prepare_in_turn(context: AppContext, sample_id: UUID, message_id: int | None) -> Outcome:
     async with claimed_sample(context, sample_id, message_id) as step:
         if not isinstance(step, SampleStep):
             return step
@@ -96,7 +106,8 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
         found = await find_object(step)
         try:
             await download(step, found, original)
-            prepared = await prepare(context, original, wav, limits, work.owner_id, advice)
+            user = work.owner_id if step.is_inline else None  # from the queue it has its turn
+            prepared = await prepare(context, original, wav, limits, user, advice)
         except FAULTS_OF_THE_SAMPLE:
             if not work.is_kept:  # the file of a kept sample goes when it has failed
                 await remove_inspected(step, found)

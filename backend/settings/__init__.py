@@ -19,6 +19,7 @@ from backend.settings.queues import QueueSettings
 from backend.settings.sections import SettingsError, read_section
 from backend.settings.server import ServerSettings
 from backend.settings.supabase import SupabaseSettings
+from backend.settings.twilio import TwilioSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     queues: QueueSettings
     network: NetworkSettings
+    twilio: TwilioSettings
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

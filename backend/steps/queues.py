@@ -21,7 +21,9 @@ from backend.lifecycle.speech_jobs import speak_job
 from backend.lifecycle.verification import verify_attempt
 from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
+from backend.recordings.recording_step import fetch_recording
 from backend.samples.sample_step import prepare_sample
+from backend.webhooks.delivery import deliver_events
 
 
 class LifecycleMessage(Message, frozen=True):
@@ -101,6 +103,12 @@ ALL_QUEUES = [
         concurrency=4,
     ),
     LifecycleQueue(
+        name="recordings",
+        step=fetch_recording,
+        address="/internal/recordings/{row_id}/fetch",
+        concurrency=8,
+    ),
+    LifecycleQueue(
         name="voice_cleanup",
         step=clean_up,
         address="/internal/enrollments/{row_id}/clean-up",
@@ -111,6 +119,12 @@ ALL_QUEUES = [
         step=remove_objects,
         address="/internal/object-removals/{row_id}/remove",
         concurrency=4,
+    ),
+    LifecycleQueue(
+        name="webhooks",
+        step=deliver_events,
+        address="/internal/webhooks/{row_id}/deliver",
+        concurrency=16,  # of MAX_JOBS, so that slow receivers leave the most for the other queues
     ),
 ]
 QUEUES = {queue.name: queue for queue in ALL_QUEUES}

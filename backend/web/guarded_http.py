@@ -28,6 +28,7 @@ CHUNK = 1 << 16  # bytes
 READ_SECONDS = 10.0
 TOTAL_SECONDS = 30.0
 REDIRECTS = range(300, 400)
+NO_RESPONSE = (aiohttp.ClientError, TimeoutError)  # FAILURES without an error of the file it is saved to
 
 
 class Redirected(AddressRefused):

@@ -18,6 +18,8 @@ KEY_CONNECTIONS = 4
 KEY_SECONDS = 10.0
 RECORDING_CONNECTIONS = 16  # to the host of recordings
 RECORDING_SECONDS = 120.0  # of a whole download
+WEBHOOK_CONNECTIONS = 256  # to all webhooks
+WEBHOOK_SECONDS = 10.0  # of a delivery; less than its lease
 
 
 class Upstreams:
@@ -30,6 +32,9 @@ class Upstreams:
         self.recordings = GuardedHttp(
             connections=RECORDING_CONNECTIONS, allowed=allowed_networks, total_seconds=RECORDING_SECONDS
         )
+        self.webhooks = GuardedHttp(
+            connections=WEBHOOK_CONNECTIONS, allowed=allowed_networks, total_seconds=WEBHOOK_SECONDS
+        )
         self._providers: dict[str, HttpClient] = {}
         self._opened = AsyncExitStack()
 
@@ -38,7 +43,7 @@ class Upstreams:
         return self._providers.setdefault(name, HttpClient(connections=PROVIDER_CONNECTIONS))
 
     async def __aenter__(self) -> Self:
-        for client in (self.storage, self.keys, self.recordings, *self._providers.values()):
+        for client in (self.storage, self.keys, self.recordings, self.webhooks, *self._providers.values()):
             await self._opened.enter_async_context(client)
         return self
 

@@ -14,6 +14,8 @@ from scripts.migrations import ROOT
 API_PORT = 8000
 SIMULATOR_PORT = 54390
 REGION = "singapore"
+TWILIO_ACCOUNT_SID = f"AC{0:032x}"
+TWILIO_AUTH_TOKEN = f"sim-{0:032x}"
 
 
 @asynccontextmanager
@@ -68,6 +70,10 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "SERVICE_URL": stack.api_url,
         "CORS_ORIGINS": "*",
         "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "PUBLIC_URL": stack.api_url,
+        "TWILIO_ACCOUNT_SID": TWILIO_ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": TWILIO_AUTH_TOKEN,
+        "TWILIO_API_URL": f"{stack.simulator_url}/twilio",
         "HOST": "127.0.0.1",
         "PORT": port,
         "LISTEN_DATABASE_URL": "",

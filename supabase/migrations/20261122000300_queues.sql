@@ -90,6 +90,8 @@ from (values
   ('voice_cleanup', 'remove orphans at the provider'),
   ('speech_jobs', 'speak a text with the voice of a sample'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
+  ('recordings', 'fetch the recording of an employee''s call and store it'),
+  ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);
 

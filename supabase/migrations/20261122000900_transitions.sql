@@ -16,7 +16,8 @@ insert into voice_clone.machines (name, position, title) values
   ('preview', 3, '`preview_status`, of a synced attempt; it begins as `required`, or stays `not_required`'),
   ('enrollment', 4, '`status`, of an enrollment'),
   ('sample', 5, '`status`, of a sample'),
-  ('speech', 6, '`status`, of a speech job');
+  ('speech', 6, '`status`, of a speech job'),
+  ('delivery', 7, '`status`, of a delivery to a webhook');
 
 create table voice_clone.edges (
   machine text not null references voice_clone.machines (name),
@@ -97,7 +98,13 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('speech', 'processing', 'queued', 'requeued', '{speech_jobs}'),
   ('speech', 'processing', 'succeeded', 'spoken', '{}'),
   ('speech', 'processing', 'failed', 'failed', '{}'),
-  ('speech', 'failed', 'queued', 'retried', '{speech_jobs}');
+  ('speech', 'failed', 'queued', 'retried', '{speech_jobs}'),
+
+  ('delivery', '', 'pending', 'queued', '{webhooks}'),
+  ('delivery', 'pending', 'delivered', 'delivered', '{}'),
+  ('delivery', 'pending', 'failed', 'failed', '{}'),
+  ('delivery', 'delivered', 'pending', 'replayed', '{webhooks}'),
+  ('delivery', 'failed', 'pending', 'replayed', '{webhooks}');
 
 -- The edge of a transition, or VC001.
 create function voice_clone.require_edge(p_machine text, p_from text, p_to text, p_subject uuid) returns voice_clone.edges

@@ -98,6 +98,7 @@ declare
   v_old jsonb := case tg_op when 'UPDATE' then to_jsonb(old) else voice_clone.new_attempt_columns() end;
   v_changes jsonb;
   v_edges voice_clone.edges[];
+  v_event voice_clone.events;
   v_queue text := voice_clone.awaited_queue(new);
   v_subject uuid := coalesce(new.reflection_id, new.employee_id);
   v_delay int;
@@ -131,10 +132,12 @@ begin
       when tg_op = 'UPDATE' and new.version = old.version then '{verification_pending}'
       else '{updated}'
     end,
-    v_changes;
+    v_changes
+  returning * into v_event;
   if tg_op = 'UPDATE' and new.version = old.version then -- bookkeeping sends no message
     return null;
   end if;
+  perform voice_clone.queue_deliveries(v_event, new);
   if v_queue is not null and not voice_clone.is_long_wait(new.not_before) then
     perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, new.id, new.version, new.reflection_id),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int)

@@ -1,6 +1,6 @@
 -- Object removals: folders of Storage whose objects are to be removed. Only Storage's API removes an object with its file, so a
 -- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive. Nobody
--- has a signed upload for recordings, so that those are removed once.
+-- has a signed upload for recordings: there it is when no worker can store one any more that it began to fetch before.
 
 create table voice_clone.object_removals (
   id uuid primary key default gen_random_uuid(),
@@ -12,7 +12,7 @@ create table voice_clone.object_removals (
   unique (bucket, folder)
 );
 comment on table voice_clone.object_removals is 'a row is deleted when its folder was emptied for the last time';
-comment on column voice_clone.object_removals.folder is 'of one attempt, sample or speech job, <user>/<its id>, or all of a deleted user''s';
+comment on column voice_clone.object_removals.folder is 'of one attempt, sample or speech job, <user>/<its id>, or all of a deleted user''s or employee''s';
 comment on column voice_clone.object_removals.final_at is 'from then on no signed upload can write to the folder';
 create index object_removals_sweep_at_idx on voice_clone.object_removals (sweep_at);
 alter table voice_clone.object_removals enable row level security;
@@ -30,7 +30,7 @@ begin
   end if;
   insert into voice_clone.object_removals as r (bucket, folder, final_at, sweep_at)
   values (
-    p_bucket, p_folder, now() + case p_bucket when 'recordings' then interval '0' else voice_clone.timeout('object_removal') end,
+    p_bucket, p_folder, now() + voice_clone.timeout(case p_bucket when 'recordings' then 'step' else 'object_removal' end),
     now() + voice_clone.timeout('lost_message'))
   on conflict (bucket, folder) do update set final_at = excluded.final_at, sweep_at = excluded.sweep_at
   returning r.id into v_id;

@@ -27,6 +27,7 @@ create function voice_clone.forget_user(p_user uuid, p_attempts uuid[]) returns 
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  delete from public.webhooks w where w.user_id = p_user;
   update public.voice_sessions s set user_id = null where s.user_id = p_user;
   update public.speech_jobs j set user_id = null where j.user_id = p_user;
   update public.voices v set user_id = null, name = 'deleted' where v.user_id = p_user;

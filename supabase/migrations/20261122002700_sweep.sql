@@ -79,9 +79,9 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, samples, enrollments, speech jobs, removals, chains of consents and idempotency keys, at most p_limit of
--- each and no more than 500, and creates the event log's next partitions. An error in a row postpones the row, and stops no
--- other. Returns counts by what was done, and no row where nothing was due.
+-- Sweeps attempts with their mirrors, samples, enrollments, speech jobs, recordings, webhooks, removals, chains of consents and
+-- idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
+-- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
 as $$
@@ -132,6 +132,18 @@ begin
     v_done := v_done || array(select s from voice_clone.sweep_speech_jobs(v_limit) s);
   exception when others then
     raise warning 'speech jobs cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array(select s from voice_clone.sweep_recordings(v_limit) s);
+  exception when others then
+    raise warning 'recordings cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array(select s from voice_clone.sweep_webhooks(v_limit) s);
+  exception when others then
+    raise warning 'webhooks cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   for r in select * from voice_clone.sweep_removals(v_limit) loop

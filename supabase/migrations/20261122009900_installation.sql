@@ -16,7 +16,7 @@ as $$
     where c.relkind in ('r', 'p') and (
       c.relnamespace = 'voice_clone'::regnamespace and not c.relname ~ '^events_[0-9]' or c.oid in (
         select to_regclass('public.' || t) from unnest('{speech_jobs,voice_clone_attempts,voice_consents,voice_consent_statements,
-          voice_samples,voice_sessions,voices}'::text[]) t))
+          voice_samples,voice_sessions,voices,webhook_deliveries,webhooks}'::text[]) t))
   )
   select 'table ' || t.name from tables t
   union all

@@ -104,7 +104,13 @@ async def workers(
     )
     async with upstreams, Database(loaded.database) as database:
         context = AppContext(
-            settings=loaded, database=database, storage=storage, providers=remote, inspector=AudioInspector()
+            settings=loaded,
+            database=database,
+            storage=storage,
+            providers=remote,
+            inspector=AudioInspector(),
+            recordings=upstreams.recordings,
+            webhooks=upstreams.webhooks,
         )
         user = given.user()
         attempt = given.open(user, given.reflection(user))

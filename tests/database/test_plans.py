@@ -149,6 +149,34 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " order by r.sweep_at limit 100 for no key update skip locked",
         "object_removals_sweep_at_idx",
     ),
+    "the webhooks of a transition's owner": (
+        "select w.id from public.webhooks w where w.user_id = %(id)s and w.status = 'enabled'"
+        " order by w.id for key share skip locked",
+        "webhooks_enabled_idx",
+    ),
+    "the due events of a webhook": (
+        "select d.event_id from public.webhook_deliveries d where d.webhook_id = %(id)s"
+        " and d.status = 'pending' and d.due_at <= now() and not exists ("
+        " select from public.webhook_deliveries e where e.webhook_id = %(id)s"
+        " and e.attempt_id = d.attempt_id and e.status = 'pending' and e.event_id < d.event_id)"
+        " order by d.event_id limit 4",
+        "webhook_deliveries_pending_idx",
+    ),
+    "the sweep of deliveries": (
+        "select x.* from public.webhook_deliveries x where x.status = 'pending' and x.sweep_at <= now()"
+        " order by x.sweep_at limit 100 for no key update skip locked",
+        "webhook_deliveries_sweep_at_idx",
+    ),
+    "the deliveries to remove": (
+        "select from public.webhook_deliveries x where x.status <> 'pending' and x.finished_at <= now()"
+        " order by x.finished_at limit 100 for update skip locked",
+        "webhook_deliveries_finished_at_idx",
+    ),
+    "the deliveries that an owner lists": (
+        "select * from public.webhook_deliveries d where d.webhook_id = %(id)s and d.event_id < 9"
+        " order by d.event_id desc limit 100",
+        "webhook_deliveries_pkey",
+    ),
     "whether an object is being removed": (
         "select from voice_clone.object_removals r"
         " where r.bucket = 'voice-samples' and r.folder in ('a', 'b')",

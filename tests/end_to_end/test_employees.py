@@ -97,5 +97,6 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         )
         assert product.providers.voices("elevenlabs") == []
         await product.until(
-            "select where not exists (select from storage.objects where bucket_id = 'recordings')"
-        )
+            "select where not exists (select from storage.objects where bucket_id = 'recordings'"
+            " and name like %s || '/%%')", employee,
+        )  # fmt: skip

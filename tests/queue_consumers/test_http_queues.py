@@ -38,7 +38,9 @@ ADDRESSES = {
     "voice_cleanup": "enrollments/{}/clean-up",
     "object_removal": "object-removals/{}/remove",
     "voice_samples": "voice-samples/{}/prepare",
+    "recordings": "recordings/{}/fetch",
     "speech_jobs": "speech-jobs/{}/speak",
+    "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from scripts.local.bench.chaos import ATTEMPTS, SCENARIOS, NoDiskError, act, scene
+from scripts.local.bench.chaos import ATTEMPTS, DISK_FULL, SCENARIOS, NoDiskError, act, scene
 from tests.clusters import temporary_directory
 from tests.lifecycle.snapshot import PROOF
 from tests.storms.accounting import check
@@ -23,7 +23,7 @@ async def test_the_accounting_is_exact_after(name: str) -> None:
                 assert {a["status"] for a in snapshot.attempts} == {"ready"}, "no disaster uses up a budget"
                 synced = {a["runtime_status"] for a in snapshot.attempts if a["reflection_id"]}
                 assert synced == {"synced"}
-                assert made.samples
+                assert made.samples or name == DISK_FULL, "on a full disk nothing is stored"
                 assert {j["status"] for j in snapshot.speeches} == {"succeeded"}
         except NoDiskError:
             pytest.skip("a small disk cannot be mounted without root")

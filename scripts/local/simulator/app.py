@@ -11,19 +11,22 @@ from scripts.local.simulator.http import Handler, Request, Response, json_respon
 from scripts.local.simulator.qwen import Qwen
 from scripts.local.simulator.reference import Reference
 from scripts.local.simulator.state import SimulatorState
+from scripts.local.simulator.twilio import Twilio
 
 Surface = Callable[[Request, str], Awaitable[Response]]
 
 
 def create_simulator(state: SimulatorState, client: httpx.AsyncClient) -> Handler:
-    """`client` fetches the samples that vendors are given by URL."""
+    """`client` fetches the samples that vendors are given by URL, and sends callbacks."""
+    twilio = Twilio(state, client)
     surfaces: dict[str, Surface] = {
         "qwen": Qwen(state, client).handle,
         "elevenlabs": ElevenLabs(state).handle,
         "cartesia": Cartesia(state).handle,
         "pipecat": Reference(state, "pipecat", needs_key=False).handle,
         "modal": Reference(state, "modal", needs_key=True).handle,
-        "_control": Control(state).handle,
+        "twilio": twilio.handle,
+        "_control": Control(state, twilio).handle,
     }
 
     async def handle(request: Request) -> Response:

@@ -30,8 +30,8 @@ def simulator(
 ) -> None:
     """Simulate voice providers until a signal: /qwen/{region}, /elevenlabs, /cartesia, /pipecat and /modal.
 
-    Faults are injected under /_control. Keys start with sk-sim- (Qwen) or sim- (the others). The first line
-    printed is the address.
+    Twilio's media host is at /twilio. Faults are injected under /_control. Keys start with sk-sim- (Qwen)
+    or sim- (the others). The first line printed is the address.
 
     Needs: the extra `local`.
 

@@ -1,4 +1,4 @@
-"""The control endpoint, `/_control/…`: faults, waiting, release, verification, state, reset."""
+"""The control endpoint, `/_control/…`: faults, waiting, release, verification, callbacks, state, reset."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from msgspec import Struct
 from scripts.local.simulator.faults import Fault
 from scripts.local.simulator.http import Request, Response, json_response
 from scripts.local.simulator.state import REFUSAL, VENDORS, Phase, SimulatorState
+from scripts.local.simulator.twilio import Callback, Twilio
 
 
 class Wait(Struct, kw_only=True):
@@ -29,35 +30,42 @@ class Verification(Struct, kw_only=True):
 
 
 class Control:
-    def __init__(self, state: SimulatorState) -> None:
+    def __init__(self, state: SimulatorState, twilio: Twilio) -> None:
         self._state = state
+        self._twilio = twilio
 
     async def handle(self, request: Request, path: str) -> Response:
         try:
-            match request.method, path.strip("/"):
-                case "POST", "faults":
-                    given = msgspec.json.decode(request.body, type=Fault | list[Fault])
-                    for fault in given if isinstance(given, list) else [given]:
-                        self._state.inject(fault)
-                    return json_response({"pending": self._state.faults.pending}, 201)
-                case "DELETE", "faults":
-                    self._state.faults.pending.clear()
-                    return json_response({"pending": []})
-                case "GET", "state":
-                    return json_response(self._describe())
-                case "GET", "wait":
-                    return await self._wait(msgspec.convert(request.query, Wait, strict=False))
-                case "POST", "release":
-                    return json_response({"released": self._state.release()})
-                case "POST", "verification":
-                    return self._verify(msgspec.json.decode(request.body, type=Verification))
-                case "POST", "reset":
-                    self._state.reset()
-                    return json_response({"voices": 0})
-                case _:
-                    return json_response({"error": "no such control"}, 404)
+            if (request.method, path) == ("POST", "/twilio/callbacks"):
+                callback = msgspec.json.decode(request.body, type=Callback)
+                return json_response(await self._twilio.send(callback))
+            return await self._control(request, path)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             return json_response({"error": str(error)}, 400)
+
+    async def _control(self, request: Request, path: str) -> Response:
+        match request.method, path.strip("/"):
+            case "POST", "faults":
+                given = msgspec.json.decode(request.body, type=Fault | list[Fault])
+                for fault in given if isinstance(given, list) else [given]:
+                    self._state.inject(fault)
+                return json_response({"pending": self._state.faults.pending}, 201)
+            case "DELETE", "faults":
+                self._state.faults.pending.clear()
+                return json_response({"pending": []})
+            case "GET", "state":
+                return json_response(self._describe())
+            case "GET", "wait":
+                return await self._wait(msgspec.convert(request.query, Wait, strict=False))
+            case "POST", "release":
+                return json_response({"released": self._state.release()})
+            case "POST", "verification":
+                return self._verify(msgspec.json.decode(request.body, type=Verification))
+            case "POST", "reset":
+                self._state.reset()
+                return json_response({"voices": 0})
+            case _:
+                return json_response({"error": "no such control"}, 404)
 
     def _describe(self) -> dict[str, object]:
         voices: dict[str, list[object]] = {vendor: [] for vendor in VENDORS}

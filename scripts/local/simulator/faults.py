@@ -20,6 +20,8 @@ FaultName = Literal[
     "expired_url",
     "wrong_key",
     "wrong_region",
+    "redirect",  # Twilio: to the address in `message`
+    "oversize",  # Twilio: a body without an end
     "error",  # the vendor's envelope with `status`, `code` and `message`
 ]
 

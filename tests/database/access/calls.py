@@ -22,6 +22,9 @@ UPLOAD = "'local', '', gen_random_uuid()::text, 'audio/wav', 1000, true"
 CLONE = "'local', '', true, 'Ada'"
 CUSTOM = "'Ada', 'en', true"
 REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+OLD_SECRET = "'whsec_" + "B" * 43 + "='"
+SECRET = "'whsec_" + "A" * 43 + "='"
+LAST_EVENT = "select max(id) as id from voice_clone.events where attempt_id = %s"
 ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
@@ -35,6 +38,9 @@ CALLS: list[tuple[str, str, str, str]] = [
      f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, 5", "rows", "other rows"),
     ("voice_clone.add_sample",
      f"gen_random_uuid(), %(user)s, %(my_consent)s, {ADD}, null, 5", "rows", "other rows"),
+    ("voice_clone.assign_recording", "%(recording)s, %(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.assign_recording", "%(my_recording)s, %(employee)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.assign_recording", "%(recording)s, %(my_employee)s, %(user)s", "rows", "VC004"),
     ("voice_clone.check_sample", "%(user)s, %(consent)s, 5, 5", "rows", "VC003"),
     ("voice_clone.claim_upload", "%(upload)s, %(user)s, 'w'", "rows", "VC004"),
     ("voice_clone.check_opening", "%(user)s, %(my_consent)s, %(reflection)s, 1000", "rows", "VC004"),
@@ -49,20 +55,29 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.delete_speech_job", "%(job)s, %(user)s", "True", "False"),
     ("voice_clone.delete_sample", "%(sent)s, %(user)s", "True", "False"),
     ("voice_clone.delete_voice", "%(voice)s, %(user)s", "True", "False"),
+    ("voice_clone.delete_webhook", "%(webhook)s, %(user)s", "True", "False"),
+    ("voice_clone.create_webhook",
+     "gen_random_uuid(), %(user)s, 'https://example.org', " + SECRET, "rows", "other rows"),
+    ("voice_clone.create_webhook", "%(webhook)s, %(user)s, 'u', " + SECRET, "rows", "23505"),
+    ("voice_clone.enable_webhook", "%(webhook)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(my_webhook)s, %(user)s, %(event)s", "rows", "VC004"),
+    ("voice_clone.rotate_webhook_secret", "%(webhook)s, %(user)s, " + SECRET, "rows", "VC004"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
     ("voice_clone.add_recording",
-     "gen_random_uuid(), %(employee)s, %(user)s, 'en', 'e/s/a.wav', 'audio/wav', 1, 50", "rows", "VC004"),
-    ("voice_clone.check_employee_clone", "%(employee)s, %(user)s, 50", "rows", "VC004"),
+     "gen_random_uuid(), %(consenting)s, %(user)s, 'en', 'e/s/a.wav', 'audio/wav', 1, 50", "rows", "VC004"),
+    ("voice_clone.check_employee_clone", "%(consenting)s, %(user)s, 50", "rows", "VC004"),
     ("voice_clone.clone_recording",
-     "gen_random_uuid(), %(recording)s, %(employee)s, %(user)s, 'local', '', true", "rows", "VC004"),
-    ("voice_clone.complete_employee_preview", "%(employee)s, %(user)s", "VC001", "VC004"),
-    ("voice_clone.delete_employee_voice", "%(employee)s, %(user)s", "rows", "VC004"),
-    ("voice_clone.employee_voice", "%(employee)s, %(user)s", "rows", "VC004"),
-    ("voice_clone.request_employee_preview", "%(employee)s, %(user)s", "VC001", "VC004"),
-    ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
-    ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
+     "gen_random_uuid(), %(copy)s, %(consenting)s, %(user)s, 'local', '', true", "rows", "VC004"),
+    ("voice_clone.complete_employee_preview", "%(consenting)s, %(user)s", "VC001", "VC004"),
+    ("voice_clone.delete_employee_voice", "%(consenting)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.employee_voice", "%(consenting)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.request_employee_preview", "%(consenting)s, %(user)s", "VC001", "VC004"),
+    ("voice_clone.invite_employee", "%(consenting)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
+    ("voice_clone.invite_employee", "%(consenting)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
+    ("voice_clone.list_recordings", "%(user)s, 'unmatched', 100", "rows", "other rows"),
     ("voice_clone.move_voice",
      "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
     ("voice_clone.move_voice",
@@ -77,8 +92,8 @@ CALLS: list[tuple[str, str, str, str]] = [
      "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
     ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
-    ("voice_clone.require_employee", "%(employee)s, %(user)s, true", "rows", "VC004"),
-    ("voice_clone.require_employee", "%(employee)s, %(user)s, false", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(consenting)s, %(user)s, true", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(consenting)s, %(user)s, false", "rows", "VC004"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.request_speech",
      "gen_random_uuid(), %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada'", "rows", "VC004"),
@@ -180,7 +195,7 @@ class Objects:
         given.employee_consent(employee, self.owner)
         given.enroll(given.clone_recording(employee, self.owner))
         recording = given.recording(employee, self.owner)
-        return {"employee": employee, "member": member, "recording": recording}
+        return {"consenting": employee, "member": member, "copy": recording}
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)
@@ -189,7 +204,17 @@ class Objects:
         held = given.one("select * from voice_clone.claim_idempotency_key(%s, 'answered', '')", user)
         given.one("select voice_clone.keep_idempotent_answer(%s, 1, 200, '[]', '')", held["id"])
         voice = given.truth("select id from public.voices where attempt_id = %s", attempt)["id"]
+        organization = given.organization(user)
+        recording = given.one(
+            "select recording_id from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
+            f"AC{0:032x}", f"CA{uuid4().hex}", f"RE{uuid4().hex}", organization,
+        )["recording_id"]  # fmt: skip
+        webhook = given.one(
+            f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
+        )
         return {
+            "recording": recording, "employee": given.employee(organization),
+            "webhook": webhook["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
         }  # fmt: skip
@@ -218,6 +243,7 @@ class Objects:
             "bound_consent": given.consent(user, failed),
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
             **self.speech_jobs(given),
+            "event": given.truth(LAST_EVENT, failed_attempt)["id"],
             "upload": upload, "waiting": given.queued(user, None),
         }  # fmt: skip
 

@@ -32,6 +32,8 @@ SPEECH_JOB = columns("""
     removed_at
 """)
 
+WEBHOOK = columns("id user_id url created_at status disabled_reason disabled_at failing_since not_before")
+
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
     "public.calls": {CLIENT: "select", "service_role": "delete, insert, select, update"},
@@ -64,6 +66,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voice_samples": {CLIENT: f"select ({SAMPLE})", "service_role": "select"},
     "public.voice_sessions": {f"service_role, {CLIENT}": "select"},
     "public.voices": {f"service_role, {CLIENT}": "select"},
+    "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
+    "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
@@ -84,11 +88,13 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.object_removals": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
+    "voice_clone.recordings": {},
     "voice_clone.slots": {},
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
     "voice_clone.waiting_jobs": {},
+    "voice_clone.webhook_secrets": {},
     "a table of a queue": {},
 }
 
@@ -99,14 +105,16 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.member_employees  voice_clone.member_organizations
     """,
     "service_role": """
-        operations.drop_events  operations.legacy_events  operations.missing_parts  operations.orphans
-        operations.queue_metrics  operations.sweep  operations.sweep_errors
+        operations.assign_recording  operations.drop_events  operations.legacy_events
+        operations.missing_parts  operations.orphans  operations.queue_metrics  operations.sweep
+        operations.sweep_errors  operations.unmatched_recordings
     """,
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
         voice_clone.acknowledge_messages
         voice_clone.add_sample
         voice_clone.add_recording
+        voice_clone.assign_recording
         voice_clone.attach_custom_voice
         voice_clone.attach_voice
         voice_clone.attempt_events
@@ -120,20 +128,26 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.check_sample
         voice_clone.claim_attempt
         voice_clone.claim_idempotency_key
+        voice_clone.claim_recording
         voice_clone.claim_sample
         voice_clone.claim_step
         voice_clone.claim_upload
+        voice_clone.claim_webhook
+        voice_clone.claimed_webhook
         voice_clone.claimed_sample
+        voice_clone.claimed_recording
         voice_clone.claimed_work
         voice_clone.claimed_speech
         voice_clone.clone_sample
         voice_clone.clone_recording
         voice_clone.complete_preview
         voice_clone.complete_employee_preview
+        voice_clone.complete_recording
         voice_clone.complete_speech
         voice_clone.complete_sample
         voice_clone.complete_verification
         voice_clone.count_enrolled_voices
+        voice_clone.create_webhook
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
         voice_clone.delete_employee_voice
@@ -142,10 +156,13 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.delete_voice
         voice_clone.employee_voice
         voice_clone.drop_recording
+        voice_clone.delete_webhook
+        voice_clone.enable_webhook
         voice_clone.end_cleanup
         voice_clone.end_object_removal
         voice_clone.events_after
         voice_clone.fail_attempt
+        voice_clone.fail_recording
         voice_clone.fail_speech
         voice_clone.find_custom_voice
         voice_clone.find_invitation
@@ -156,6 +173,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.keep_idempotent_answer
         voice_clone.keep_idempotent_result
         voice_clone.launch_gate
+        voice_clone.list_recordings
         voice_clone.mark_preview
         voice_clone.mark_runtime
         voice_clone.move_voice
@@ -174,13 +192,18 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.read_messages
         voice_clone.read_invitation
         voice_clone.receive_legacy_event
+        voice_clone.receive_recording
         voice_clone.receive_sample
+        voice_clone.record_deliveries
+        voice_clone.replay_event
+        voice_clone.rotate_webhook_secret
         voice_clone.record_verification
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
         voice_clone.refuse_sample
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
+        voice_clone.renew_recording
         voice_clone.renew_sample
         voice_clone.renew_lease
         voice_clone.renew_speech_lease
@@ -190,6 +213,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.require_employee
         voice_clone.request_speech
         voice_clone.requeue_attempt
+        voice_clone.requeue_recording
         voice_clone.requeue_speech
         voice_clone.requeue_sample
         voice_clone.reset_attempt

@@ -69,6 +69,16 @@ public.voices                     select  none    some      none      none      
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
+public.webhook_deliveries         select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
+public.webhooks                   select  none    own       none      none      none      all
+                                  insert  none    none      none      none      none      all
+                                  update  none    none      none      none      none      all
+                                  give    none    none      none      none      none      all
+                                  delete  none    none      none      none      none      all
 storage.objects/voice-samples     select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
@@ -89,8 +99,8 @@ storage.objects/speeches          select  none    own       none      none      
 # Without a policy: nobody reaches a row, except service_role, to which no policy applies.
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
-    storage.buckets  storage.objects/local-voices  storage.objects/recordings
-    storage.objects/reference-voices
+    storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
+    storage.objects/recordings  voice_clone.recordings
     voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
     voice_clone.object_removals
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
@@ -98,4 +108,5 @@ CLOSED = """
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
     voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
     voice_clone.job_slots  voice_clone.timeouts  voice_clone.uploads  voice_clone.waiting_jobs
+    voice_clone.webhook_secrets
 """

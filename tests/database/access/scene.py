@@ -54,12 +54,20 @@ class Scene(People):
             " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
+        given.one(
+            "select * from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
+            f"AC{0:032x}", f"CA{0:032x}", f"RE{0:032x}", self.organization,
+        )  # fmt: skip
         self.remove_a_preview()
         self.fill_queues()
 
     def settle(self, user: UUID) -> UUID:
         """A launched voice, whose reflection is returned, a deleted one, an upload, and internal rows."""
         given = self.given
+        given.one(
+            "select * from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', %s)",
+            user, "whsec_" + "A" * 43 + "=",
+        )  # fmt: skip
         deleted = given.launchable(user, given.reflection(user))
         voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]
         given.one("select voice_clone.delete_voice(%s, %s)", voice, user)

@@ -1,0 +1,95 @@
+"""Routes of recordings: Twilio's callback, and the admins' list with assignment."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.recordings.callbacks import PATH, SignatureRefused, authentic_form, queries, receive
+from backend.web.authentication import require_user
+from backend.web.rate_limits import RateLimits
+
+PAGE = 100
+
+Status = Literal["unmatched", "pending", "processing", "stored", "superseded", "failed"]
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    id: UUID
+    recording_sid: str
+    call_sid: str
+    org_id: UUID
+    employee_id: UUID | None
+    status: Status
+    recorded_at: datetime
+    seconds: int | None
+    channels: int | None
+    bytes: int | None
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+    stored_at: datetime | None
+
+
+class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    employee_id: UUID
+
+
+class Assigned(Struct, frozen=True, kw_only=True):
+    status: str
+
+
+@post(PATH, status_code=204, tags=["recordings"])
+async def take_recording(
+    request: Request[Any, Any, Any],
+    context: NamedDependency[AppContext],
+    limits: NamedDependency[RateLimits],
+    organization_id: FromQuery[UUID | None] = None,
+) -> None:
+    """Twilio's recording status callback. `organization_id`: of a recording without a known employee."""
+    limits.require_address(request)
+    query = request.scope["query_string"].decode("latin-1")
+    signature = request.headers.get("x-twilio-signature", "")
+    try:
+        form = authentic_form(context.settings.twilio, await request.body(), query, signature)
+        await receive(context, form, organization_id)
+    except SignatureRefused:
+        limits.count_refusal(request)
+        raise
+
+
+class RecordingsController(Controller):
+    path = "/api/recordings"
+    guards = (require_user,)
+    tags = ("recordings",)
+
+    @get()
+    async def list_recordings(
+        self,
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        status: FromQuery[Status | None] = None,
+        limit: FromQuery[int] = PAGE,
+    ) -> list[Recording]:
+        """Of the organizations whose admin the caller is, newest first."""
+        parameters = {"user": caller.user_id, "status": status, "limit": max(1, min(limit, PAGE))}
+        return await context.database.fetch_all(queries.list, parameters, row=Recording)
+
+    @post("/{recording_id:uuid}/assign", status_code=202)
+    async def assign_recording(
+        self,
+        recording_id: FromPath[UUID],
+        data: JSONBody[Assignment],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Assigned:
+        """An unmatched recording gets its employee, and a failed one is fetched again. By an admin."""
+        parameters = {"recording": recording_id, "employee": data.employee_id, "user": caller.user_id}
+        status = await context.database.fetch_value(queries.assign, parameters, of=str)
+        return Assigned(status=status or "")

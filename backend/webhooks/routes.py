@@ -1,0 +1,118 @@
+"""Routes of webhooks: an owner registers addresses that get the transitions of their attempts."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Meta, Struct
+
+from backend.context import AppContext
+from backend.database.caller import Caller
+from backend.web.authentication import require_user
+from backend.web.idempotency import IDEMPOTENT
+from backend.webhooks import webhooks
+from backend.webhooks.webhooks import NewWebhook, Rotation, Webhook, WebhookDelivery
+
+PAGE = 100
+LARGEST_EVENT = 2**63 - 1
+
+EventId = Annotated[int, Meta(ge=1, le=LARGEST_EVENT)]
+
+
+class WebhookAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+class Replay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    event_id: EventId
+
+
+class WebhooksController(Controller):
+    path = "/v1/webhooks"
+    guards = (require_user,)
+    tags = ("webhooks",)
+
+    @post(middleware=IDEMPOTENT)
+    async def create_webhook(
+        self,
+        data: JSONBody[WebhookAddress],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> NewWebhook:
+        """201 with its secret, which no other answer has. Signed as the specification Standard Webhooks says.
+
+        409 `too_many_webhooks` with ten of them.
+        """
+        return await webhooks.create_webhook(context, caller, data.url)
+
+    @get()
+    async def list_webhooks(
+        self, caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+    ) -> list[Webhook]:
+        """Newest first."""
+        return await webhooks.list_webhooks(context, caller, PAGE)
+
+    @get("/{webhook_id:uuid}")
+    async def get_webhook(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Webhook:
+        return await webhooks.find_webhook(context, caller, webhook_id)
+
+    @delete("/{webhook_id:uuid}")
+    async def delete_webhook(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> None:
+        """With its deliveries. A request that is on its way still arrives."""
+        await webhooks.delete_webhook(context, caller, webhook_id)
+
+    @post("/{webhook_id:uuid}/rotate-secret", middleware=IDEMPOTENT)
+    async def rotate_secret(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Rotation:
+        """201 with another secret. For a day the one before signs each delivery as well."""
+        return await webhooks.rotate_secret(context, caller, webhook_id)
+
+    @post("/{webhook_id:uuid}/enable", status_code=200)
+    async def enable_webhook(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Webhook:
+        """What happened while it was disabled is not sent by itself: replay it."""
+        return await webhooks.enable_webhook(context, caller, webhook_id)
+
+    @get("/{webhook_id:uuid}/deliveries")
+    async def list_deliveries(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        before: FromQuery[EventId | None] = None,
+        limit: FromQuery[int] = PAGE,
+    ) -> list[WebhookDelivery]:
+        """Newest event first; `before` an event id, for the next page."""
+        most = max(1, min(limit, PAGE))
+        return await webhooks.list_deliveries(context, caller, webhook_id, before, most)
+
+    @post("/{webhook_id:uuid}/replay", status_code=202)
+    async def replay_event(
+        self,
+        webhook_id: FromPath[UUID],
+        data: JSONBody[Replay],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> WebhookDelivery:
+        """202: an event of the caller's attempts is sent once more. 409 `webhook_disabled`."""
+        return await webhooks.replay_event(context, caller, webhook_id, data.event_id)
