@@ -145,7 +145,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     "voice_clone.withdraw_employee_consents, 1": "called for a user who is being deleted",
-    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 9)},
+    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 10)},
     **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
     "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
     "voice_clone.retry_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
@@ -263,6 +263,10 @@ class Objects:
         for attempt in attempts[:20]:
             job = given.one(REQUEST, uuid4(), user, given.attempt(attempt)["sample_id"])
             given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", job["id"])
+        for _ in range(10):
+            given.one(
+                f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
+            )
         for _ in range(6):
             given.add_sample(user)
         with suppress(psycopg.Error):
