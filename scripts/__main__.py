@@ -15,6 +15,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
+    "recordings": "scripts.recordings",
     "sweep": "scripts.sweep",
     "schema": "scripts.local.schema",
     "simulator": "scripts.local.simulator.command",

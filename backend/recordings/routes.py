@@ -23,7 +23,7 @@ Status = Literal["unmatched", "pending", "processing", "stored", "superseded", "
 class Recording(Struct, frozen=True, kw_only=True):
     id: UUID
     recording_sid: str
-    call_sid: str
+    call_sid: str | None  # none of one that was moved from an older layout
     org_id: UUID
     employee_id: UUID | None
     status: Status

@@ -2,7 +2,7 @@
 -- the sample and its attempt, one round trip
 select voice_id from voice_clone.open_attempt(
   %(attempt)s, %(user)s, %(consent)s, %(reflection)s, %(provider)s, %(region)s,
-  %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s, %(per_day)s)
+  %(path)s, %(content_type)s, %(bytes)s, %(preview_required)s, %(per_day)s, %(name)s, %(language)s, %(transcript)s)
 
 -- queue --
 -- activates and supersedes; the message is delayed, because the caller works inline first
@@ -87,3 +87,11 @@ from public.voice_samples s where s.is_kept and s.status <> 'removed' order by s
 select s.id, s.name, s.language, s.status, s.file_url, s.content_type, s.bytes, s.measures, s.error_code, s.error_message,
   s.created_at, s.ready_at
 from public.voice_samples s where s.id = %(sample)s and s.status <> 'removed'
+
+-- upload_to_finalize --
+-- what was said when the upload was opened; no row where nothing is to be done
+select id, user_id, status, provider, name, language, transcript from voice_clone.upload_to_finalize(%(attempt)s)
+
+-- refuse_upload --
+-- why, for its owner
+select voice_clone.refuse_upload(%(attempt)s, %(code)s, %(error)s, %(message)s)

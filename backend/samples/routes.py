@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
-from backend.errors import Conflict, ProviderRejected
+from backend.errors import Conflict, InvalidInput, ProviderRejected
 from backend.lifecycle.attempts import Attempt
 from backend.samples import uploads
 from backend.samples.alternatives import with_alternatives
@@ -24,13 +24,31 @@ from backend.web.rate_limits import POLICY
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What will be uploaded. For a reflection, or for the owner's library without one."""
+    """What will be uploaded. For a reflection, or for the owner's library without one.
+
+    With `name` and `language` the upload is finalized when its file arrives, without a call.
+    """
 
     consent_id: UUID
     content_type: str
     bytes: Annotated[int, Meta(gt=0)]
     reflection_id: UUID | None = None
     provider: str | None = None
+    name: str | None = None
+    language: Language | None = None
+    transcript: str | None = None
+
+    @property
+    def details(self) -> VoiceDetails | None:
+        if self.name is None and self.language is None and self.transcript is None:
+            return None
+        if self.name is None or self.language is None:
+            raise InvalidInput(
+                "An upload that is finalized by itself has a name and a language.",
+                field="language" if self.language is None else "name",
+            )
+        transcript = clean_transcript(self.transcript)
+        return VoiceDetails(name=clean_name(self.name), language=self.language, transcript=transcript)
 
 
 class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +74,7 @@ class CloneController(Controller):
             content_type=data.content_type,
             bytes=data.bytes,
             provider=data.provider,
+            details=data.details,
         )
         return await uploads.open_upload(context, request.user, new)
 

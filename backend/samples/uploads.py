@@ -16,8 +16,7 @@ from backend.lifecycle.attempts import AttemptRow, read_attempt
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.slots import name_alternatives
 from backend.samples.preparation import plain_content_type, require_size, sample_path
-from backend.samples.sample_leases import claimed_upload
-from backend.samples.sample_step import UPLOAD_AGAIN, run
+from backend.samples.taking_uploads import Upload, take_upload
 from backend.samples.voice_details import VoiceDetails
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.web.background import Background
@@ -25,15 +24,6 @@ from backend.web.idempotency import has_result, new_id, once
 
 queries = load_queries(__file__)
 MESSAGE_MARGIN_SECONDS = 5  # after the wait, before a consumer takes over an inline attempt
-
-
-class Upload(Struct, frozen=True, kw_only=True):
-    """An upload as it was opened."""
-
-    id: UUID
-    user_id: UUID
-    status: str
-    provider: str
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -59,6 +49,7 @@ class NewAttempt(Struct, frozen=True, kw_only=True):
     content_type: str
     bytes: int
     provider: str | None
+    details: VoiceDetails | None = None  # with them, the object that arrives is finalized without a call
 
 
 async def open_attempt(
@@ -78,6 +69,9 @@ async def open_attempt(
         "bytes": new.bytes,
         "preview_required": context.settings.attempts.preview_required,
         "per_day": context.settings.attempts.per_day or None,
+        "name": new.details and new.details.name,
+        "language": new.details and new.details.language,
+        "transcript": new.details and new.details.transcript,
     }
     try:
         return required(await once(context.database, queries.open, parameters, row=Opened)).voice_id
@@ -107,6 +101,8 @@ async def check_opening(context: AppContext, caller: Caller, new: NewAttempt) ->
 async def open_upload(context: AppContext, caller: Caller, new: NewAttempt) -> OpenUpload:
     content_type = plain_content_type(new.content_type)
     require_size(new.bytes, context.settings.attempts.max_sample_bytes, "bytes")
+    if new.details is not None:
+        context.choose_provider(new.provider).limits.require_language(new.details.language)
     attempt_id = new_id()
     path = sample_path(caller.user_id, attempt_id, content_type)
     signed = context.storage.sign_upload_here(SAMPLE_BUCKET, path)
@@ -139,30 +135,10 @@ async def finalize(
         raise NotFound("There is no upload for this voice.", field="voice_id")
     if upload.status == "awaiting_upload":
         try:
-            await take_upload(context, upload, details)
+            delay = ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS
+            await take_upload(context, upload, details, delay)
         except IllegalTransition:  # a concurrent finalize was first; return its attempt
             return await read_attempt(context, caller, upload.id)
         work = background.start(process_attempt(context.for_steps(), upload.id, early=True))
         await asyncio.wait({work}, timeout=context.settings.attempts.finalize_wait)
     return await read_attempt(context, caller, upload.id)
-
-
-async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails) -> None:
-    """Run the step of the uploaded sample inline, then queue its attempt; a refused object is deleted."""
-    provider = context.choose_provider(upload.provider)
-    provider.limits.require_language(details.language)
-    async with (
-        context.inspector.turns.of(upload.id),
-        claimed_upload(context, upload.id, upload.user_id) as step,
-    ):
-        if step is not None:
-            await run(step, provider.limits, UPLOAD_AGAIN)
-        parameters = {
-            "attempt": upload.id,
-            "user": upload.user_id,
-            "name": details.name,
-            "language": details.language,
-            "transcript": details.transcript,
-            "delay": ceil(context.settings.attempts.finalize_wait) + MESSAGE_MARGIN_SECONDS,
-        }
-        await context.database.execute(queries.queue, parameters)

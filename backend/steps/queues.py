@@ -23,6 +23,7 @@ from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
 from backend.recordings.recording_step import fetch_recording
 from backend.samples.sample_step import prepare_sample
+from backend.samples.upload_step import finalize_upload
 from backend.webhooks.delivery import deliver_events
 
 
@@ -96,6 +97,12 @@ ALL_QUEUES = [
     LifecycleQueue(name="voice_runtime_sync", step=sync_runtime, address=f"{ATTEMPT}/runtime-sync"),
     LifecycleQueue(name="voice_preview", step=render_preview, address=f"{ATTEMPT}/preview"),
     LifecycleQueue(name="speech_jobs", step=speak_job, address="/internal/speech-jobs/{row_id}/speak"),
+    LifecycleQueue(
+        name="uploads",
+        step=finalize_upload,
+        address=f"{ATTEMPT}/finalize",
+        concurrency=4,
+    ),
     LifecycleQueue(
         name="voice_samples",
         step=prepare_sample,

@@ -195,12 +195,12 @@ class Storage:
                 return entries
 
     async def walk(self, bucket: str, folder: str) -> AsyncIterator[str]:
-        """The paths of all objects in a folder and below it."""
+        """The paths of all objects in a folder and below it; of the whole bucket where it is empty."""
         folders = [folder]
         while folders:
             parent = folders.pop()
             for entry in await self._entries(bucket, parent):
-                path = f"{parent}/{entry.name}"
+                path = f"{parent}/{entry.name}" if parent else entry.name
                 if entry.id is None:
                     folders.append(path)
                 else:

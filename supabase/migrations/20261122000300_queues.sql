@@ -89,6 +89,7 @@ from (values
   ('voice_preview', 'render the clip that the owner must hear'),
   ('voice_cleanup', 'remove orphans at the provider'),
   ('speech_jobs', 'speak a text with the voice of a sample'),
+  ('uploads', 'finalize an upload whose name and language are known'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
   ('recordings', 'fetch the recording of an employee''s call and store it'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),

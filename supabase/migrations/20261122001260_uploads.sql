@@ -1,9 +1,16 @@
--- Uploads: one row for each attempt that awaits its upload: until when it keeps its voice slot.
+-- Uploads: one row for each attempt that awaits its upload: until when it keeps its voice slot, and what
+-- it is finalized with where that was said before.
 
 create table voice_clone.uploads (
   attempt_id uuid primary key references public.voice_clone_attempts (id) on delete cascade,
-  reserved_until timestamptz not null
+  reserved_until timestamptz not null,
+  name text check (length(name) between 1 and 120),
+  language text check (language ~ '^[a-z]{2}$'),
+  transcript text check (length(transcript) <= 4000),
+  constraint uploads_details check ((name is null) = (language is null) and (transcript is null or name is not null))
 ) with (fillfactor = 70);
+comment on column voice_clone.uploads.name is
+  'of the voice, where the object that arrives is to be finalized without a call; the row goes when the attempt is queued';
 comment on column voice_clone.uploads.reserved_until is 'an object that is uploaded renews it, and each inspection';
 alter table voice_clone.uploads enable row level security;
 revoke all on voice_clone.uploads from public, anon, authenticated, service_role;

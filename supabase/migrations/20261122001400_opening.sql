@@ -86,10 +86,12 @@ begin
 end
 $$;
 
--- An attempt that waits for its upload. Activates nothing, so a working voice keeps working.
+-- An attempt that waits for its upload. Activates nothing, so a working voice keeps working. With a name and a language the
+-- object that arrives is finalized without a call (object_triggers.sql).
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
-  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_per_day int default null
+  p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_per_day int default null,
+  p_name text default null, p_language text default null, p_transcript text default null
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
@@ -110,6 +112,8 @@ begin
     values (p_attempt, p_user, p_reflection, v_sample, 'sample', p_provider, p_region,
             case when p_preview_required and p_reflection is not null then 'required' else 'not_required' end)
     returning *;
+  update voice_clone.uploads u set name = p_name, language = p_language, transcript = p_transcript
+  where u.attempt_id = p_attempt and p_name is not null;
 end
 $$;
 
@@ -146,7 +150,7 @@ begin
   where s.id = v_attempt.sample_id and (s.language is null or s.sweep_at is not null);
   return query
     update public.voice_clone_attempts a
-    set status = 'queued', is_active = true, name = p_name, language = p_language,
+    set status = 'queued', is_active = true, name = p_name, language = p_language, error_code = null, error_message = null,
         not_before = now() + make_interval(secs => p_delay_seconds)
     where a.id = p_attempt
     returning *;
@@ -203,7 +207,7 @@ $$;
 
 grant execute on function
   voice_clone.check_opening(uuid, uuid, uuid, int, text, text),
-  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int),
+  voice_clone.open_attempt(uuid, uuid, uuid, uuid, text, text, text, text, bigint, boolean, int, text, text, text),
   voice_clone.queue_attempt(uuid, uuid, text, text, text, int),
   voice_clone.clone_sample(uuid, uuid, uuid, uuid, text, text, boolean, text, int)
 to voice_clone_backend;

@@ -25,7 +25,8 @@ as $$
   where not g.tgisinternal and g.tgenabled in ('O', 'A') and p.pronamespace = 'voice_clone'::regnamespace
     and (g.tgrelid in (select t.oid from tables t)
       or g.tgrelid in (to_regclass('auth.users'), to_regclass('public.reflections'), to_regclass('public.organizations'),
-        to_regclass('public.organization_members'), to_regclass('public.employees'), to_regclass('public.calls')))
+        to_regclass('public.organization_members'), to_regclass('public.employees'), to_regclass('public.calls'),
+        to_regclass('storage.objects')))
   union all
   select format('constraint %s on %s', o.conname, t.name) from pg_catalog.pg_constraint o join tables t on t.oid = o.conrelid
   where o.convalidated and o.contype in ('c', 'f', 'p', 'u')

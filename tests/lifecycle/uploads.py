@@ -83,6 +83,7 @@ class Uploads(Driver):
             "opens an upload", samples.open, refusal, attempt=a.id, user=user, consent=consent,
             reflection=reflection, provider="local", region="", path=f"{user}/{a.id}/sample.wav",
             content_type="audio/wav", bytes=1000, preview_required=True, per_day=per_day,
+            name=None, language=None, transcript=None,
         )  # fmt: skip
         if is_full and is_allowed and refusal is not NO_CONSENT:
             what = "gives way to another upload" if refusal is None else "is refused one upload more"

@@ -55,7 +55,7 @@ def test_every_package_of_the_extra_is_blocked_here() -> None:
 
 def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
-        "consents", "import-legacy-voices", "migrate", "orphans", "sweep", "voices",
+        "consents", "import-legacy-voices", "migrate", "orphans", "recordings", "sweep", "voices",
     }  # fmt: skip
 
 

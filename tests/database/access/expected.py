@@ -121,6 +121,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.await_verification
         voice_clone.begin_cleanup
         voice_clone.begin_object_removal
+        voice_clone.begin_recording_move
         voice_clone.check_consents
         voice_clone.check_employee_clone
         voice_clone.check_opening
@@ -160,6 +161,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.enable_webhook
         voice_clone.end_cleanup
         voice_clone.end_object_removal
+        voice_clone.end_recording_move
         voice_clone.events_after
         voice_clone.fail_attempt
         voice_clone.fail_recording
@@ -201,6 +203,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.reflection_voice
         voice_clone.refuse_legacy_event
         voice_clone.refuse_sample
+        voice_clone.refuse_upload
         voice_clone.reject_verification
         voice_clone.renew_idempotency_key
         voice_clone.renew_recording
@@ -234,6 +237,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.sweep_enrollments
         voice_clone.unaccounted_voices
         voice_clone.undeleted_voices
+        voice_clone.upload_to_finalize
         voice_clone.use_rate_limit
         voice_clone.use_custom_voice
         voice_clone.verification_work
