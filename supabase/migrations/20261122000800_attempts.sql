@@ -128,4 +128,4 @@ end
 $$;
 create policy "Owners read their attempts, and members those of their employees" on public.voice_clone_attempts
   for select to authenticated
-  using (user_id = (select auth.uid()) or org_id in (select voice_clone.member_organizations()));
+  using (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.member_organizations())));

@@ -53,7 +53,7 @@ revoke all on public.voices from public, anon, authenticated, service_role;
 grant select on public.voices to authenticated, service_role;
 create policy "Owners read their voices, and admins those of their employees" on public.voices
   for select to authenticated
-  using (deleted_at is null and (user_id = (select auth.uid()) or org_id in (select voice_clone.admin_organizations())));
+  using (deleted_at is null and (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.admin_organizations()))));
 
 -- A voice that is being removed, or was, cannot get a row. The lock on its enrollment orders this against the removal.
 create function voice_clone.refuse_removed_voice() returns trigger
