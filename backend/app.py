@@ -22,6 +22,7 @@ from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
 from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
+from backend.employees.voice_routes import EmployeeCloneController, EmployeeVoiceController
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
 from backend.lifecycle.launch_gate import launch_gates
@@ -68,7 +69,9 @@ from backend.webhooks.routes import WebhooksController
 ROUTES: list[ControllerRouterHandler] = [
     CloneController,
     ConsentsController,
+    EmployeeCloneController,
     EmployeeConsentsController,
+    EmployeeVoiceController,
     InvitationsController,
     EventsController,
     HealthController,

@@ -86,6 +86,25 @@ class Fixture:
         sql = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s)"
         return self.one(sql, employee, token, signer)
 
+    def recording(self, employee: UUID, admin: UUID, per_day: int | None = None) -> UUID:
+        """The copy of a recording: stored, inspected and ready."""
+        sample, folder = uuid4(), f"{employee}/{uuid4()}"
+        self.one(
+            "select * from voice_clone.add_recording(%s, %s, %s, 'en', %s, 'audio/wav', 1000, %s)",
+            sample, employee, admin, f"{folder}/sample.wav", per_day,
+        )  # fmt: skip
+        epoch = self.claim_sample(sample, inline=True)["lease_epoch"]
+        self.complete(sample, epoch, f"{folder}/prepared.wav")
+        return sample
+
+    def clone_recording(self, employee: UUID, admin: UUID, per_day: int | None = None) -> UUID:
+        attempt = uuid4()
+        self.one(
+            "select * from voice_clone.clone_recording(%s, %s, %s, %s, 'local', '', true, %s)",
+            attempt, self.recording(employee, admin, per_day), employee, admin, per_day,
+        )  # fmt: skip
+        return attempt
+
     def consent(self, user: UUID, reflection: UUID | None = None) -> UUID:
         kind = "self" if reflection is None else "reflection"
         return self.one(

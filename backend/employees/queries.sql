@@ -23,3 +23,47 @@ join public.voice_consent_statements s on s.id = c.statement_id
 -- an entry like any other; ends what the consent covered
 select c.revokes as consent_id, c.recorded_at as revoked_at, encode(c.hash, 'hex') as hash
 from voice_clone.revoke_by_invitation(%(employee)s, %(token_hash)s) c
+
+-- check_clone --
+-- what add_recording would raise, before the recording is read
+select voice_clone.check_employee_clone(%(employee)s, %(user)s, %(per_day)s)
+
+-- add_recording --
+-- the copy that is inspected; the same id again is the same sample
+select s.id, s.status, s.path
+from voice_clone.add_recording(
+  %(sample)s, %(employee)s, %(user)s, %(language)s, %(path)s, %(content_type)s, %(bytes)s, %(per_day)s) s
+
+-- drop_recording --
+-- the copy of a recording that was refused
+select voice_clone.drop_recording(%(sample)s, %(employee)s)
+
+-- clone_recording --
+-- opened and queued at once: the recording passed
+select * from voice_clone.clone_recording(
+  %(attempt)s, %(sample)s, %(employee)s, %(user)s, %(provider)s, %(region)s, %(preview_required)s, %(per_day)s)
+
+-- voice --
+-- the mirror and the gate, for a member
+select * from voice_clone.employee_voice(%(employee)s, %(user)s)
+
+-- request_preview --
+-- render the clip, again where there is one
+select * from voice_clone.request_employee_preview(%(employee)s, %(user)s)
+
+-- complete_preview --
+-- an admin heard it
+select * from voice_clone.complete_employee_preview(%(employee)s, %(user)s)
+
+-- delete_voice --
+-- silent at once, and removed
+select voice_clone.delete_employee_voice(%(employee)s, %(user)s)
+
+-- attempts --
+-- newest first, under row level security; with the index on (employee_id, created_at)
+select
+  a.id, a.user_id, a.reflection_id, a.employee_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
+  a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
+  a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
+from public.voice_clone_attempts a where a.employee_id = %(employee)s order by a.created_at desc limit %(limit)s

@@ -17,8 +17,9 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
     """The columns of public.voice_clone_attempts that the service reads; others are ignored."""
 
     id: UUID
-    user_id: UUID
+    user_id: UUID | None
     reflection_id: UUID | None
+    employee_id: UUID | None = None
     sample_id: UUID | None
     voice_id: UUID
     source: str
@@ -67,6 +68,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     attempt_id: UUID
     voice_id: UUID
     reflection_id: UUID | None
+    employee_id: UUID | None
     sample_id: UUID | None
     source: str
     name: str | None
@@ -114,7 +116,7 @@ class Work(Struct, frozen=True, kw_only=True):
     """What a worker needs to know of the attempt it claimed."""
 
     attempt_id: UUID
-    user_id: UUID
+    owner_id: UUID  # the user or the employee: whose folder of Storage it is
     reflection_id: UUID | None
     voice_id: UUID
     source: str

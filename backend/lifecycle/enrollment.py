@@ -44,6 +44,7 @@ from backend.web.logs import log
 
 NO_SLOT = "The voice provider has no room for another voice."
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
+RECORDING = "recording"  # the source of an attempt that clones a recorded call
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
@@ -141,6 +142,7 @@ async def create(step: Step, provider: VoiceProvider) -> Outcome:
         language=work.language,
         transcript=work.transcript,
         sample=StoredSample(step.context.storage, work.path, work.bytes),
+        remove_background_noise=work.source == RECORDING,
     )
     settings = step.context.settings.providers
     settle_seconds = settings.enrollment_settle_seconds

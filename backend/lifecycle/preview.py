@@ -38,7 +38,7 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
                     language=work.language,
                 )
             )
-            path = f"{work.user_id}/{work.attempt_id}/preview-{step.epoch}.wav"
+            path = f"{work.owner_id}/{work.attempt_id}/preview-{step.epoch}.wav"
             await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
         except (ProviderError, StorageUnavailable) as error:
             if isinstance(error, StorageUnavailable) or is_outage(step, error):

@@ -1,7 +1,7 @@
 -- by_id --
 -- under row level security: another's is not there
 select
-  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.id, a.user_id, a.reflection_id, a.employee_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
   a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
   a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
   a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
@@ -161,7 +161,7 @@ select what, count from voice_clone.sweep(%(limit)s)
 -- of_reflection --
 -- newest first, with the index on (reflection_id, created_at)
 select
-  a.id, a.user_id, a.reflection_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
+  a.id, a.user_id, a.reflection_id, a.employee_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
   a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
   a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
   a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at

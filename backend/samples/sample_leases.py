@@ -25,7 +25,7 @@ class SampleWork(Struct, frozen=True, kw_only=True):
     """What a worker needs to know of its sample."""
 
     sample_id: UUID
-    user_id: UUID
+    owner_id: UUID  # the user, or the employee whose recording it is
     path: str
     bytes: int
     is_kept: bool

@@ -106,7 +106,7 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
         found = await find_object(step)
         try:
             await download(step, found, original)
-            user = work.user_id if step.is_inline else None  # from the queue it has its turn
+            user = work.owner_id if step.is_inline else None  # from the queue it has its turn
             prepared = await prepare(context, original, wav, limits, user, advice)
         except FAULTS_OF_THE_SAMPLE:
             if not work.is_kept:  # the file of a kept sample goes when it has failed

@@ -82,13 +82,13 @@ begin
     grant select, delete, insert (id, name), update (name) on public.organizations to authenticated;
     grant select, insert, update, delete on public.organizations to service_role;
     create policy "Members read their organizations" on public.organizations
-      for select to authenticated using (id in (select voice_clone.member_organizations()));
+      for select to authenticated using (id = any (array(select voice_clone.member_organizations())));
     create policy "Anyone who is signed in creates an organization" on public.organizations
       for insert to authenticated with check ((select auth.uid()) is not null);
     create policy "Admins rename their organizations" on public.organizations
-      for update to authenticated using (id in (select voice_clone.admin_organizations()));
+      for update to authenticated using (id = any (array(select voice_clone.admin_organizations())));
     create policy "Admins delete their organizations" on public.organizations
-      for delete to authenticated using (id in (select voice_clone.admin_organizations()));
+      for delete to authenticated using (id = any (array(select voice_clone.admin_organizations())));
   end if;
   if to_regclass('public.organization_members') is null then
     create table public.organization_members (
@@ -104,14 +104,14 @@ begin
     grant select, delete, insert (org_id, user_id, role), update (role) on public.organization_members to authenticated;
     grant select, insert, update, delete on public.organization_members to service_role;
     create policy "Members read the members of their organizations" on public.organization_members
-      for select to authenticated using (org_id in (select voice_clone.member_organizations()));
+      for select to authenticated using (org_id = any (array(select voice_clone.member_organizations())));
     create policy "Admins add members" on public.organization_members
-      for insert to authenticated with check (org_id in (select voice_clone.admin_organizations()));
+      for insert to authenticated with check (org_id = any (array(select voice_clone.admin_organizations())));
     create policy "Admins change the roles of members" on public.organization_members
-      for update to authenticated using (org_id in (select voice_clone.admin_organizations()));
+      for update to authenticated using (org_id = any (array(select voice_clone.admin_organizations())));
     create policy "Admins remove members, and members leave" on public.organization_members
       for delete to authenticated
-      using (org_id in (select voice_clone.admin_organizations()) or user_id = (select auth.uid()));
+      using (org_id = any (array(select voice_clone.admin_organizations())) or user_id = (select auth.uid()));
   end if;
   -- Where an application has both tables, it makes the first admin itself.
   if not v_is_adopted then

@@ -10,7 +10,7 @@ create function voice_clone.member_employees() returns setof uuid
 language plpgsql stable security definer set search_path = '' rows 100
 as $$
 begin
-  return query select e.id from public.employees e where e.org_id in (select voice_clone.member_organizations());
+  return query select e.id from public.employees e where e.org_id = any (array(select voice_clone.member_organizations()));
 end
 $$;
 grant execute on function voice_clone.member_employees() to authenticated;
@@ -37,13 +37,13 @@ begin
     on public.employees to authenticated;
   grant select, insert, update, delete on public.employees to service_role;
   create policy "Members read the employees of their organizations" on public.employees
-    for select to authenticated using (org_id in (select voice_clone.member_organizations()));
+    for select to authenticated using (org_id = any (array(select voice_clone.member_organizations())));
   create policy "Admins add employees" on public.employees
-    for insert to authenticated with check (org_id in (select voice_clone.admin_organizations()));
+    for insert to authenticated with check (org_id = any (array(select voice_clone.admin_organizations())));
   create policy "Admins change employees" on public.employees
-    for update to authenticated using (org_id in (select voice_clone.admin_organizations()));
+    for update to authenticated using (org_id = any (array(select voice_clone.admin_organizations())));
   create policy "Admins delete employees" on public.employees
-    for delete to authenticated using (org_id in (select voice_clone.admin_organizations()));
+    for delete to authenticated using (org_id = any (array(select voice_clone.admin_organizations())));
 end
 $$;
 
@@ -67,7 +67,7 @@ begin
       and p.polroles && array[0, 'authenticated'::regrole]::oid[]
   ) then
     create policy "Members read the voice of their employees" on public.employees
-      for select to authenticated using (org_id in (select voice_clone.member_organizations()));
+      for select to authenticated using (org_id = any (array(select voice_clone.member_organizations())));
     grant select (id, org_id, voice, voice_id) on public.employees to authenticated;
   end if;
 end
@@ -90,7 +90,7 @@ begin
   grant select on public.calls to authenticated;
   grant select, insert, update, delete on public.calls to service_role;
   create policy "Members read the calls of their employees" on public.calls
-    for select to authenticated using (employee_id in (select voice_clone.member_employees()));
+    for select to authenticated using (employee_id = any (array(select voice_clone.member_employees())));
   comment on column public.calls.call_sid is 'the id of the call at Twilio, where the application knows it';
 end
 $$;

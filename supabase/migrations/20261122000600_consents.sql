@@ -72,7 +72,7 @@ revoke all on public.voice_consents from public, anon, authenticated, service_ro
 grant select on public.voice_consents to authenticated, service_role;
 create policy "People read their own consents, and members those of their employees" on public.voice_consents
   for select to authenticated
-  using (user_id = (select auth.uid()) or org_id in (select voice_clone.member_organizations()));
+  using (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.member_organizations())));
 
 -- The hash of an entry: of the entry before it, and of its own contents by name, not by column order.
 create function voice_clone.consent_hash(p_entry public.voice_consents) returns bytea

@@ -188,19 +188,25 @@ begin
 end
 $$;
 
+-- The consents that cover an employee now, the latest first.
+create function voice_clone.employee_consents(p_employee uuid) returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select c.id from public.voice_consents c
+  join public.employees e on e.id = p_employee and e.org_id = c.org_id
+  where c.subject_kind = 'employee' and c.subject_id = p_employee and c.revokes is null
+    and (c.user_id is not null or c.method = 'invitation') -- else the account that signed was deleted
+    and not exists (select from public.voice_consents r where r.revokes = c.id)
+  order by c.recorded_at desc
+$$;
+
 -- Definer, and volatile, as check_consent: it sees the entry that it waited for.
 create function voice_clone.check_employee_consent(p_consent uuid, p_employee uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform voice_clone.lock_consents_shared(p_employee);
-  if not exists (
-    select from public.voice_consents c
-    join public.employees e on e.id = p_employee and e.org_id = c.org_id
-    where c.id = p_consent and c.subject_kind = 'employee' and c.subject_id = p_employee and c.revokes is null
-      and (c.user_id is not null or c.method = 'invitation') -- else the account that signed was deleted
-      and not exists (select from public.voice_consents r where r.revokes = c.id)
-  ) then
+  if not exists (select from voice_clone.employee_consents(p_employee) c where c = p_consent) then
     raise exception 'the employee has not consented' using errcode = 'VC003',
       hint = 'Invite them with POST /v1/employees/{id}/consent-invitations.';
   end if;

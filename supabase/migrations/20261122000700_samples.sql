@@ -7,6 +7,7 @@ create table public.voice_samples (
   user_id uuid references auth.users (id),
   consent_id uuid not null,
   reflection_id uuid references public.reflections (id) on delete set null,
+  employee_id uuid references public.employees (id) on delete set null,
   is_kept boolean not null default false,
   is_upload boolean not null default false,
   name text check (length(name) between 1 and 120),
@@ -42,6 +43,8 @@ create table public.voice_samples (
   sweep_at timestamptz,
 
   foreign key (consent_id, user_id) references public.voice_consents (id, user_id),
+  foreign key (consent_id, employee_id) references public.voice_consents (id, subject_id),
+  constraint voice_samples_subject check (num_nonnulls(user_id, employee_id) <= 1 and num_nonnulls(reflection_id, employee_id) <= 1),
   constraint voice_samples_prepared check (num_nulls(prepared_path, prepared_bytes) in (0, 2)),
   constraint voice_samples_ready check (status <> 'ready' or num_nulls(measures, prepared_path) = 0),
   constraint voice_samples_failed check (status <> 'failed' or num_nulls(error_code, error_message) = 0),
@@ -51,6 +54,7 @@ create table public.voice_samples (
   constraint voice_samples_budgets check (process_count <= process_budget and timeout_count <= timeout_budget),
   constraint voice_samples_upload check (not (is_kept and is_upload))
 ) with (fillfactor = 85);
+comment on column public.voice_samples.employee_id is 'whose recording it is; then it is of no user';
 comment on column public.voice_samples.is_kept is
   'its user sent it by itself and keeps it until they delete it; any other goes with the last attempt that uses it';
 comment on column public.voice_samples.is_upload is
@@ -68,6 +72,7 @@ comment on column public.voice_samples.sweep_at is 'a renewal of the lease does 
 create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
 create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
+create index voice_samples_employee_id_idx on public.voice_samples (employee_id) where employee_id is not null;
 create index voice_samples_sweep_at_idx on public.voice_samples (sweep_at) where sweep_at is not null;
 create index voice_samples_sent_idx on public.voice_samples (user_id, created_at desc) where not is_upload;
 
@@ -86,11 +91,15 @@ create function voice_clone.require_consent() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.check_consent(new.consent_id, new.user_id, new.reflection_id);
+  if new.employee_id is null then
+    perform voice_clone.check_consent(new.consent_id, new.user_id, new.reflection_id);
+  else
+    perform voice_clone.check_employee_consent(new.consent_id, new.employee_id);
+  end if;
   return new;
 end
 $$;
 create trigger voice_samples_require_consent before insert on public.voice_samples
   for each row execute function voice_clone.require_consent();
-create trigger voice_samples_require_consent_again before update of consent_id, user_id on public.voice_samples
-  for each row when (new.user_id is not null) execute function voice_clone.require_consent();
+create trigger voice_samples_require_consent_again before update of consent_id, user_id, employee_id on public.voice_samples
+  for each row when (new.user_id is not null or new.employee_id is not null) execute function voice_clone.require_consent();

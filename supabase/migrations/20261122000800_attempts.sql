@@ -6,6 +6,8 @@ create table public.voice_clone_attempts (
   id uuid primary key,
   user_id uuid references auth.users (id),
   reflection_id uuid references public.reflections (id) on delete set null,
+  employee_id uuid references public.employees (id) on delete set null,
+  org_id uuid,
   sample_id uuid references public.voice_samples (id),
   voice_id uuid not null default gen_random_uuid() unique,
   created_at timestamptz not null default now(),
@@ -13,7 +15,7 @@ create table public.voice_clone_attempts (
   sync_budget int not null default 5,
   preview_budget int not null default 5,
   user_retry_budget int not null default 5,
-  source text not null check (source in ('sample', 'custom_voice', 'legacy_outbox', 'operator_move')),
+  source text not null check (source in ('sample', 'recording', 'custom_voice', 'legacy_outbox', 'operator_move')),
   provider text not null,
   region text not null default '',
   name text check (length(name) between 1 and 120),
@@ -66,7 +68,9 @@ create table public.voice_clone_attempts (
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
   constraint voice_clone_attempts_owner check (
-    user_id is not null or (not is_active and status in ('expired', 'cancelled'))),
+    user_id is not null or num_nulls(employee_id, org_id) = 0 or (not is_active and status in ('expired', 'cancelled'))),
+  constraint voice_clone_attempts_subject check (
+    num_nonnulls(reflection_id, employee_id) <= 1 and num_nonnulls(user_id, org_id) <= 1),
   constraint voice_clone_attempts_lease check ((lease_owner is null) = (lease_seconds is null)),
   constraint voice_clone_attempts_processing_lease check (status <> 'processing' or lease_owner is not null),
   constraint voice_clone_attempts_budgets check (
@@ -74,8 +78,10 @@ create table public.voice_clone_attempts (
     and preview_count <= preview_budget and user_retry_count <= user_retry_budget),
   constraint voice_clone_attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
-  constraint voice_clone_attempts_sample check (source not in ('sample', 'operator_move') or sample_id is not null)
+  constraint voice_clone_attempts_sample check (source not in ('sample', 'recording', 'operator_move') or sample_id is not null)
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+comment on column public.voice_clone_attempts.employee_id is 'whose voice it is; then it is of the organization org_id, and of no user';
+comment on column public.voice_clone_attempts.org_id is 'without a reference: the record stays';
 comment on column public.voice_clone_attempts.is_enrolling is
   'awaits its upload, is queued or processing: follows from the status, and the indexes use it so that they need not';
 comment on column public.voice_clone_attempts.lease_seconds is
@@ -89,6 +95,10 @@ comment on column public.voice_clone_attempts.waiting_since is
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
+create unique index voice_clone_attempts_active_employee_idx on public.voice_clone_attempts (employee_id)
+  where is_active and employee_id is not null;
+create index voice_clone_attempts_employee_id_idx on public.voice_clone_attempts (employee_id, created_at desc) where employee_id is not null;
+create index voice_clone_attempts_org_id_idx on public.voice_clone_attempts (org_id, created_at desc) where org_id is not null;
 create index voice_clone_attempts_user_id_idx on public.voice_clone_attempts (user_id, created_at desc);
 create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attempts (reflection_id, created_at desc);
 create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (sample_id);
@@ -105,7 +115,7 @@ grant select on public.voice_clone_attempts to service_role;
 create function voice_clone.client_columns() returns text[]
 language sql immutable set search_path = ''
 as $$
-  select '{id, user_id, reflection_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
+  select '{id, user_id, reflection_id, employee_id, org_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
     moved_from, target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
     user_retry_count, user_retry_budget, error_code, error_message, cancel_reason, updated_at, activated_at, queued_at,
     processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at}'::text[]
@@ -116,5 +126,6 @@ begin
     array_to_string(voice_clone.client_columns(), ', '));
 end
 $$;
-create policy "Owners read their attempts" on public.voice_clone_attempts
-  for select to authenticated using (user_id = (select auth.uid()));
+create policy "Owners read their attempts, and members those of their employees" on public.voice_clone_attempts
+  for select to authenticated
+  using (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.member_organizations())));

@@ -125,7 +125,7 @@ end
 $$;
 
 -- The queue whose message moves this attempt on; null where a worker has it, its user must act, or it is final.
--- Only what a reflection speaks with needs the runtime and a preview; a library voice is ready when enrolled.
+-- Only what a reflection or an employee speaks with needs the runtime and a preview; a library voice is ready when enrolled.
 create function voice_clone.awaited_queue(a public.voice_clone_attempts) returns text
 language plpgsql immutable set search_path = ''
 as $$
@@ -134,7 +134,7 @@ begin
     when a.lease_owner is not null or not a.is_active then null
     when a.status = 'queued' then 'voice_clone_process'
     when a.status = 'verifying' then 'voice_clone_verify'
-    when a.status <> 'ready' or a.reflection_id is null then null
+    when a.status <> 'ready' or num_nonnulls(a.reflection_id, a.employee_id) = 0 then null
     when a.runtime_status = 'pending' then 'voice_runtime_sync'
     when a.runtime_status = 'synced' and a.preview_status = 'required' then 'voice_preview'
   end;
@@ -177,7 +177,8 @@ begin
     or p_new.user_id <> p_old.user_id or (p_old.user_id is null and p_new.user_id is not null)
     or (p_old.provider_voice_id is not null and p_new.provider_voice_id is distinct from p_old.provider_voice_id
       and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
-    or p_new.reflection_id <> p_old.reflection_id
+    or p_new.reflection_id <> p_old.reflection_id or p_new.employee_id <> p_old.employee_id
+    or p_new.org_id is distinct from p_old.org_id
   then
     raise exception 'attempt %: its epoch only grows, and its owner and its voice never change', p_new.id
       using errcode = 'VC001';
@@ -230,11 +231,12 @@ begin
       -- The mirror never goes back: a newer attempt is after the last one, whatever the clocks say, and starts above every
       -- version the reflection has shown, also before its table was adopted.
       select a.version, a.activated_at into v_last from public.voice_clone_attempts a
-      where a.reflection_id = new.reflection_id and a.activated_at is not null
+      where (a.reflection_id = new.reflection_id or a.employee_id = new.employee_id) and a.activated_at is not null
       order by a.activated_at desc, a.version desc limit 1;
       new.activated_at := greatest(now(), v_last.activated_at + interval '1 microsecond');
       new.version := 1 + greatest(old.version, v_last.version, (
-        select voice_clone.shown_version(r.voice) from public.reflections r where r.id = new.reflection_id));
+        select voice_clone.shown_version(r.voice) from public.reflections r where r.id = new.reflection_id), (
+        select voice_clone.shown_version(e.voice) from public.employees e where e.id = new.employee_id));
     end if;
   end if;
   return new;

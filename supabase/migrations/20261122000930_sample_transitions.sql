@@ -31,7 +31,7 @@ begin
   end if;
   if new.lease_epoch < old.lease_epoch
     or (new.id, new.consent_id, new.is_kept, new.created_at) is distinct from (old.id, old.consent_id, old.is_kept, old.created_at)
-    or new.user_id <> old.user_id or (old.user_id is null and new.user_id is not null)
+    or new.user_id <> old.user_id or (old.user_id is null and new.user_id is not null) or new.employee_id <> old.employee_id
     or (new.path <> old.path and new.user_id is not null)
     or (old.measures is not null and new.measures is distinct from old.measures)
   then

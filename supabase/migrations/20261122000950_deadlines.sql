@@ -69,7 +69,7 @@ begin
     return null;
   end if;
   v_sweep_at := voice_clone.attempt_sweep_at(new, v_lease);
-  if v_sweep_at is null and new.reflection_id is not null and new.activated_at is not null then
+  if v_sweep_at is null and num_nonnulls(new.reflection_id, new.employee_id) > 0 and new.activated_at is not null then
     -- Nothing is awaited but the mirror: the sweep compares it once, mostly when the last lease would have ended.
     v_compare_at := now() + voice_clone.timeout('lost_message');
     update voice_clone.deadlines d

@@ -60,30 +60,32 @@ begin
 end
 $$;
 
--- Held exclusively by the consumer that mirrors a reflection until it has acknowledged the messages, and shared by a
+-- Held exclusively by the consumer that mirrors a reflection or an employee until it has acknowledged the messages, and shared by a
 -- transition that relies on one of these messages.
-create function voice_clone.mirror_lock(p_reflection uuid) returns bigint
+create function voice_clone.mirror_lock(p_subject uuid) returns bigint
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return hashtextextended('mirror ' || p_reflection, 0);
+  return hashtextextended('mirror ' || p_subject, 0);
 end
 $$;
 
 -- Whether a message that mirrors this transition as well is in the queue already: the mirror does not show the version before
 -- it, so the message about that version was not handled. From here to the commit no consumer handles it, because a
 -- consumer reads the attempt under the lock. Where the lock is not free, a consumer may have read the attempt already.
-create function voice_clone.has_mirror_message(p_reflection uuid, p_version bigint) returns boolean
+create function voice_clone.has_mirror_message(p_subject uuid, p_version bigint) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if p_version is null or current_setting('transaction_isolation') <> 'read committed'
-    or not pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))
+    or not pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_subject))
   then
     return false;
   end if;
   return exists ( -- a statement of its own: its snapshot is younger than the lock
-    select from public.reflections r where r.id = p_reflection and voice_clone.shown_version(r.voice) < p_version);
+    select from public.reflections r where r.id = p_subject and voice_clone.shown_version(r.voice) < p_version
+    union all
+    select from public.employees e where e.id = p_subject and voice_clone.shown_version(e.voice) < p_version);
 end
 $$;
 
@@ -98,6 +100,7 @@ declare
   v_edges voice_clone.edges[];
   v_event voice_clone.events;
   v_queue text := voice_clone.awaited_queue(new);
+  v_subject uuid := coalesce(new.reflection_id, new.employee_id);
   v_delay int;
 begin
   if tg_op = 'INSERT' then
@@ -143,12 +146,12 @@ begin
       perform voice_clone.notify('voice_clone_wake', v_queue);
     end if;
   end if;
-  if new.reflection_id is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
+  if v_subject is not null and (new.is_active or (v_old -> 'is_active')::boolean) then
     v_delay := voice_clone.mirror_delay(new);
     if v_delay = 0 or not voice_clone.has_mirror_message(
-      new.reflection_id, case when (v_old -> 'is_active')::boolean then old.version end)
+      v_subject, case when (v_old -> 'is_active')::boolean then old.version end)
     then
-      perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', new.reflection_id, new.version, null), v_delay);
+      perform pgmq.send('voice_mirror', voice_clone.queue_message('voice_mirror', v_subject, new.version, null), v_delay);
       perform voice_clone.notify('voice_clone_wake', 'voice_mirror');
     end if;
   end if;

@@ -3,6 +3,7 @@
 create table public.voices (
   id uuid primary key,
   user_id uuid references auth.users (id),
+  org_id uuid,
   attempt_id uuid not null unique references public.voice_clone_attempts (id),
   enrollment_id uuid unique references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
@@ -19,9 +20,10 @@ create table public.voices (
   deleted_at timestamptz,
   removal_requested_at timestamptz,
   moved_to uuid references public.voice_clone_attempts (voice_id),
-  constraint voices_owner check (user_id is not null or deleted_at is not null),
+  constraint voices_owner check (num_nonnulls(user_id, org_id) = 1 or (user_id is null and deleted_at is not null)),
   constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
 );
+comment on column public.voices.org_id is 'of whose employee the voice is; then it is of no user';
 comment on column public.voices.provider_voice_kind is
   'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '
   'match: an embedded voice; custom: a voice that was at the provider before';
@@ -34,6 +36,7 @@ comment on column public.voices.removal_requested_at is 'since then its removal 
 comment on column public.voices.moved_to is
   'the voice that its latest move makes at another provider, or made; it may have failed, or be deleted by now';
 create index voices_moved_to_idx on public.voices (moved_to) where moved_to is not null;
+create index voices_org_id_idx on public.voices (org_id, created_at desc) where org_id is not null;
 create index voices_user_id_idx on public.voices (user_id, created_at desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
@@ -48,8 +51,9 @@ create unique index voices_provider_voice_idx
 alter table public.voices enable row level security;
 revoke all on public.voices from public, anon, authenticated, service_role;
 grant select on public.voices to authenticated, service_role;
-create policy "Owners read their voices" on public.voices
-  for select to authenticated using (user_id = (select auth.uid()) and deleted_at is null);
+create policy "Owners read their voices, and admins those of their employees" on public.voices
+  for select to authenticated
+  using (deleted_at is null and (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.admin_organizations()))));
 
 -- A voice that is being removed, or was, cannot get a row. The lock on its enrollment orders this against the removal.
 create function voice_clone.refuse_removed_voice() returns trigger
@@ -76,10 +80,10 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   insert into public.voices (
-    id, user_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
+    id, user_id, org_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
-    a.voice_id, a.user_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
+    a.voice_id, a.user_id, a.org_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
     e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata);
 end
 $$;

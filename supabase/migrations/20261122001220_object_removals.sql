@@ -1,5 +1,6 @@
 -- Object removals: folders of Storage whose objects are to be removed. Only Storage's API removes an object with its file, so a
--- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive.
+-- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive. Nobody
+-- has a signed upload for recordings: there it is when no worker can store one any more that it began to fetch before.
 
 create table voice_clone.object_removals (
   id uuid primary key default gen_random_uuid(),
@@ -28,7 +29,9 @@ begin
     return;
   end if;
   insert into voice_clone.object_removals as r (bucket, folder, final_at, sweep_at)
-  values (p_bucket, p_folder, now() + voice_clone.timeout('object_removal'), now() + voice_clone.timeout('lost_message'))
+  values (
+    p_bucket, p_folder, now() + voice_clone.timeout(case p_bucket when 'recordings' then 'step' else 'object_removal' end),
+    now() + voice_clone.timeout('lost_message'))
   on conflict (bucket, folder) do update set final_at = excluded.final_at, sweep_at = excluded.sweep_at
   returning r.id into v_id;
   perform voice_clone.send_messages(
@@ -83,7 +86,7 @@ create trigger voice_clone_attempts_remove_unused after update of status on publ
 create function voice_clone.remove_previews(p_attempts uuid[]) returns void
 language sql security definer set search_path = ''
 as $$
-  select voice_clone.request_object_removal('voice-previews', a.user_id || '/' || a.id)
+  select voice_clone.request_object_removal('voice-previews', coalesce(a.user_id, a.employee_id) || '/' || a.id)
   from public.voice_clone_attempts a where a.id = any (p_attempts) and a.preview_count > 0
 $$;
 

@@ -10,9 +10,13 @@ begin
     select from public.reflections r where r.id = new.reflection_id and r.user_id = new.user_id
   ) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
+  elsif new.employee_id is not null and not exists (
+    select from public.employees e where e.id = new.employee_id and e.org_id = new.org_id
+  ) then
+    raise exception 'there is no such employee' using errcode = 'VC004', detail = '{"field": "employee_id"}';
   elsif new.sample_id is not null and not exists (
     select from public.voice_samples s
-    where s.id = new.sample_id and s.user_id = new.user_id and s.status <> 'removed'
+    where s.id = new.sample_id and (s.user_id = new.user_id or s.employee_id = new.employee_id) and s.status <> 'removed'
       and (s.status = 'ready' or not new.is_active)
   ) then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
@@ -28,9 +32,11 @@ create trigger voice_clone_attempts_same_owner_again before update on public.voi
 create function voice_clone.require_own_attempt() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_owner uuid := coalesce(new.user_id, (to_jsonb(new) ->> 'org_id')::uuid); -- a session has no organization
 begin
   if not exists (
-    select from public.voice_clone_attempts a where a.id = new.attempt_id and a.user_id = new.user_id
+    select from public.voice_clone_attempts a where a.id = new.attempt_id and coalesce(a.user_id, a.org_id) = v_owner
   ) then
     raise exception 'there is no such attempt' using errcode = 'VC004', detail = '{"field": "attempt_id"}';
   end if;

@@ -1,7 +1,7 @@
 -- Removing: what was deleted or revoked is silent in the same transaction, and is removed at its provider and in Storage
 -- (invariant 13). Lock order: the user's consents, attempts by id, samples by id, voices, speech jobs, enrollments.
 
--- Whether nothing of an attempt may stay: its consent is revoked, or its user deleted.
+-- Whether nothing of an attempt may stay: its consent is revoked, or its user or employee deleted.
 create function voice_clone.is_withdrawn(p_attempt uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -10,7 +10,7 @@ begin
     select from public.voice_clone_attempts a
     left join public.voice_samples s on s.id = a.sample_id
     where a.id = p_attempt and (
-      a.user_id is null or exists (select from public.voice_consents r where r.revokes = s.consent_id)));
+      num_nonnulls(a.user_id, a.employee_id) = 0 or exists (select from public.voice_consents r where r.revokes = s.consent_id)));
 end
 $$;
 
@@ -75,6 +75,7 @@ declare
 begin
   perform voice_clone.silence(v_attempts, new.user_id, 'consent_revoked', v_samples);
   perform voice_clone.withdraw(v_attempts);
+  perform voice_clone.request_object_removal('recordings', new.subject_id::text) where new.subject_kind = 'employee';
   return null;
 end
 $$;

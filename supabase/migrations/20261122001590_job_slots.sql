@@ -9,6 +9,7 @@ create table voice_clone.job_slots (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 comment on table voice_clone.job_slots is
   'as many rows as jobs may run at once; few enough to be read as a whole, so that no column that changes has an index';
+comment on column voice_clone.job_slots.user_id is 'of the job; of an employee''s clone the organization, here and in waiting_jobs';
 comment on column voice_clone.job_slots.job_id is 'what is processed, or will be when its message comes; null where the slot is free';
 alter table voice_clone.job_slots enable row level security;
 revoke all on voice_clone.job_slots from public, anon, authenticated, service_role;
@@ -158,7 +159,7 @@ create function voice_clone.release_attempt_slot() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.release_job_slot(old.id, old.user_id);
+  perform voice_clone.release_job_slot(old.id, coalesce(old.user_id, old.org_id));
   return null;
 end
 $$;

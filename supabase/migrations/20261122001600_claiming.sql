@@ -60,14 +60,18 @@ end
 $$;
 
 -- For an attempt that is updated twice in one transaction: the second update checks its foreign keys again, and would wait with
--- the attempt locked. This does not wait; false where the user or the reflection is being deleted.
-create function voice_clone.try_lock_references(p_user uuid, p_reflection uuid) returns boolean
+-- the attempt locked. This does not wait; false where the user, the reflection or the employee is being deleted.
+create function voice_clone.try_lock_references(a public.voice_clone_attempts) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform from auth.users u where u.id = p_user for key share skip locked;
-  if found and p_reflection is not null then
-    perform from public.reflections r where r.id = p_reflection for key share skip locked;
+  if a.employee_id is not null then
+    perform from public.employees e where e.id = a.employee_id for key share skip locked;
+    return found;
+  end if;
+  perform from auth.users u where u.id = a.user_id for key share skip locked;
+  if found and a.reflection_id is not null then
+    perform from public.reflections r where r.id = a.reflection_id for key share skip locked;
   end if;
   return found;
 end
@@ -99,10 +103,10 @@ begin
   end if;
 
   if a.status = 'processing' then
-    if not voice_clone.try_lock_references(a.user_id, a.reflection_id) then
+    if not voice_clone.try_lock_references(a) then
       return ('busy', 1, null)::voice_clone.claim;
     end if;
-    perform voice_clone.lock_jobs_of(a.user_id);
+    perform voice_clone.lock_jobs_of(coalesce(a.user_id, a.org_id));
     perform pg_advisory_xact_lock(voice_clone.job_lock()); -- not shared first and then exclusively: two such claims would deadlock
     perform voice_clone.requeue_or_fail(
       p_attempt, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
@@ -111,7 +115,7 @@ begin
     end if;
   end if;
   v_slot := voice_clone.take_job_slot(
-    p_attempt, a.user_id, 'voice_clone_process', a.reflection_id, p_user_cap, p_max_jobs);
+    p_attempt, coalesce(a.user_id, a.org_id), 'voice_clone_process', a.reflection_id, p_user_cap, p_max_jobs);
   if v_slot <> 'taken' then
     return (v_slot, null, null)::voice_clone.claim;
   end if;
@@ -200,10 +204,11 @@ $$;
 -- is that of this enrollment, or of the attempt's voice; null where neither exists.
 -- ready_seconds is how long ago the voice was made: its provider may list it only after a while. waiting_seconds is how
 -- long the step has met an outage.
+-- owner_id is the user or the employee: whose folder of Storage it is.
 -- Volatile, so that it sees the claim that it is joined to. In plpgsql, which plans the query once a session.
 create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
-  attempt_id uuid, user_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
+  attempt_id uuid, owner_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
   account text, name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
   preview_count int, path text, bytes bigint, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
@@ -213,7 +218,7 @@ language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select a.id, a.user_id, a.reflection_id, a.voice_id, a.source, a.provider, a.region, coalesce(e.account, a.account),
+    select a.id, coalesce(a.user_id, a.employee_id), a.reflection_id, a.voice_id, a.source, a.provider, a.region, coalesce(e.account, a.account),
       a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
       a.preview_count, s.prepared_path, s.prepared_bytes, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,

@@ -96,12 +96,12 @@ $$;
 
 -- What a worker needs to know of the sample that it claimed. Volatile, so that it sees the claim that it is joined to.
 create function voice_clone.claimed_sample(p_sample uuid)
-returns table (sample_id uuid, user_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8)
+returns table (sample_id uuid, owner_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select s.id, s.user_id, s.path, s.bytes, s.is_kept, coalesce(extract(epoch from now() - s.waiting_since), 0)::float8
+    select s.id, coalesce(s.user_id, s.employee_id), s.path, s.bytes, s.is_kept, coalesce(extract(epoch from now() - s.waiting_since), 0)::float8
     from public.voice_samples s where s.id = p_sample;
 end
 $$;

@@ -145,14 +145,14 @@ $$;
 
 -- Ready. With p_continue_to_sync the worker keeps its lease and does the first runtime sync as well: ready and syncing are
 -- one transition, without a message, a second claim and a wait between the two. Where the worker dies, the lease ends
--- and the sweep requeues the sync. An attempt without a reflection has no runtime sync: its lease ends here.
+-- and the sweep requeues the sync. An attempt of the library has no runtime sync: its lease ends here.
 create function voice_clone.make_ready(
   a public.voice_clone_attempts, p_provider_voice_id text, p_target_model text, p_account text, p_request_id text, p_continue_to_sync boolean
 ) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_syncs boolean := p_continue_to_sync and a.reflection_id is not null and a.runtime_status = 'pending';
+  v_syncs boolean := p_continue_to_sync and num_nonnulls(a.reflection_id, a.employee_id) > 0 and a.runtime_status = 'pending';
 begin
   return query
     update public.voice_clone_attempts x

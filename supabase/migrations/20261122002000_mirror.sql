@@ -1,4 +1,4 @@
--- Mirror: reflections.voice as a pure function of the active attempt.
+-- Mirror: reflections.voice, employees.voice and employees.voice_id as a pure function of the active attempt.
 
 -- The mirror of one attempt, as clients read it.
 create function voice_clone.attempt_mirror(a public.voice_clone_attempts) returns jsonb
@@ -78,7 +78,51 @@ begin
 end
 $$;
 
--- Updates the mirrors of these reflections, and returns how many changed. Safe to call often and in any order. Duplicates
+-- The same for employees. voice_id is the provider's id of a voice that is ready, and null where none is; one that the
+-- application kept before there was an attempt stays.
+create function voice_clone.write_employee_mirrors(p_employees uuid[]) returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_mirrors jsonb[];
+  v_voices text[];
+  v_count int;
+  v_is_exact boolean;
+begin
+  select array_agg(e.id), array_agg(
+    case when (last.attempt).is_active then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end),
+    array_agg(case when (last.attempt).is_active and (last.attempt).status = 'ready' then (last.attempt).provider_voice_id end)
+  into v_ids, v_mirrors, v_voices
+  from unnest(p_employees) requested (id)
+  join public.employees e on e.id = requested.id
+  cross join lateral (
+    select a as attempt from public.voice_clone_attempts a
+    where a.employee_id = requested.id and a.activated_at is not null
+    order by a.activated_at desc, a.version desc limit 1
+  ) last
+  where voice_clone.shown_version(e.voice) < (last.attempt).version;
+  if v_ids is null then
+    return 0;
+  end if;
+  perform set_config('voice_clone.mirror_pass', voice_clone.mirror_pass(pg_trigger_depth() + 1), true);
+  perform set_config('search_path', 'public, extensions, pg_temp', true);
+  with written as (
+    update public.employees e set voice = coalesce(e.voice, '{}') || m.mirror, voice_id = m.voice
+    from rows from (pg_catalog.unnest(v_ids), pg_catalog.unnest(v_mirrors), pg_catalog.unnest(v_voices)) m (id, mirror, voice)
+    where e.id = m.id
+    returning e.voice @> m.mirror and e.voice_id is not distinct from m.voice as is_exact
+  )
+  select pg_catalog.count(*), pg_catalog.bool_and(w.is_exact) into v_count, v_is_exact from written w;
+  perform pg_catalog.set_config('voice_clone.mirror_pass', '', true);
+  if not v_is_exact then
+    raise exception 'a trigger of employees changes what only the mirror writes' using errcode = '42501';
+  end if;
+  return v_count;
+end
+$$;
+
+-- Updates the mirrors of these reflections and employees, and returns how many changed. Safe to call often and in any order. Duplicates
 -- in the array have no effect. Waits for a reflection that another transaction has locked.
 create function voice_clone.mirror_reflections(p_reflections uuid[]) returns int
 language plpgsql security definer set search_path = ''
@@ -86,7 +130,8 @@ as $$
 begin
   -- In one order, so that two calls cannot deadlock.
   perform from public.reflections r where r.id = any (p_reflections) order by r.id for no key update;
-  return voice_clone.write_mirrors(p_reflections);
+  perform from public.employees e where e.id = any (p_reflections) order by e.id for no key update;
+  return voice_clone.write_mirrors(p_reflections) + voice_clone.write_employee_mirrors(p_reflections);
 end
 $$;
 
@@ -106,22 +151,29 @@ begin
   from (select distinct r as id from unnest(p_reflections) r order by r) requested
   where pg_try_advisory_xact_lock(voice_clone.mirror_lock(requested.id));
   v_free := array(
-    select r.id from public.reflections r where r.id = any (v_free) order by r.id for no key update skip locked);
+    select r.id from public.reflections r where r.id = any (v_free) order by r.id for no key update skip locked)
+    || array(select e.id from public.employees e where e.id = any (v_free) order by e.id for no key update skip locked);
   begin
     perform voice_clone.write_mirrors(v_free);
+    perform voice_clone.write_employee_mirrors(v_free);
     v_done := v_free;
   exception when lock_not_available then
     foreach v_id in array v_free loop
       begin
         exit when v_blocked = 5; -- the others are not made to wait for so many
         perform voice_clone.write_mirrors(array[v_id]);
+        perform voice_clone.write_employee_mirrors(array[v_id]);
         v_done := v_done || v_id;
       exception when lock_not_available then
         v_blocked := v_blocked + 1;
       end;
     end loop;
   end;
-  return array(select r.id from public.reflections r where r.id = any (p_reflections) and r.id <> all (v_done) order by r.id);
+  return array(
+    select r.id from public.reflections r where r.id = any (p_reflections) and r.id <> all (v_done)
+    union all
+    select e.id from public.employees e where e.id = any (p_reflections) and e.id <> all (v_done)
+    order by 1);
 end
 $$;
 

@@ -29,7 +29,7 @@ begin
     return ('not_due', voice_clone.seconds_until(a.not_before), null)::voice_clone.claim;
   end if;
   if v_lost then
-    if not voice_clone.try_lock_references(a.user_id, a.reflection_id) then
+    if not voice_clone.try_lock_references(a) then
       return ('busy', 1, null)::voice_clone.claim;
     end if;
     a := voice_clone.requeue_or_fail_step(a, p_step, 'worker_lost', 'The worker stopped without a result more often than is allowed.', p_lease_seconds, false);
@@ -139,12 +139,11 @@ begin
 end
 $$;
 
--- Requests a preview: the first, one after a failure, or another. While one is being rendered, changes nothing.
-create function voice_clone.request_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+-- Requests a preview of an attempt that the caller has locked: the first, one after a failure, or another. While one is being
+-- rendered, changes nothing.
+create function voice_clone.request_preview_of(a public.voice_clone_attempts) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  a public.voice_clone_attempts := voice_clone.active_attempt(p_reflection, p_user);
 begin
   if a.status <> 'ready' or a.runtime_status <> 'synced' then
     raise exception 'the voice is not ready to speak: it is %, its runtime %', a.status, a.runtime_status
@@ -162,12 +161,10 @@ begin
 end
 $$;
 
--- The user heard the clip. A second call changes nothing.
-create function voice_clone.complete_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+-- The clip was heard. A second call changes nothing.
+create function voice_clone.complete_preview_of(a public.voice_clone_attempts) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  a public.voice_clone_attempts := voice_clone.active_attempt(p_reflection, p_user);
 begin
   if a.preview_status = 'completed' then
     return query select (a).*;
@@ -176,6 +173,14 @@ begin
   return query update public.voice_clone_attempts x set preview_status = 'completed' where x.id = a.id returning *;
 end
 $$;
+
+create function voice_clone.request_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+language sql security definer set search_path = ''
+as $$ select * from voice_clone.request_preview_of(voice_clone.active_attempt(p_reflection, p_user)) $$;
+
+create function voice_clone.complete_preview(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+language sql security definer set search_path = ''
+as $$ select * from voice_clone.complete_preview_of(voice_clone.active_attempt(p_reflection, p_user)) $$;
 
 grant execute on function
   voice_clone.claim_step(uuid, text, text, int),

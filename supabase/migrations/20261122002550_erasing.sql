@@ -13,6 +13,7 @@ begin
   perform voice_clone.silence(v_attempts, old.id, 'user_deleted', array(
     select s.id from public.voice_samples s where s.user_id = old.id));
   perform voice_clone.withdraw(v_attempts);
+  perform voice_clone.withdraw_employee_consents(old.id);
   perform voice_clone.request_object_removal(b.bucket, old.id::text)
   from unnest('{voice-samples,voice-previews,speeches}'::text[]) b (bucket);
   perform voice_clone.mirror_reflections(array(select r.id from public.reflections r where r.user_id = old.id));

@@ -1,8 +1,8 @@
 -- Sweep: the periodic recovery of what is overdue. Safe to run often, and several at once: each row is locked by one sweep,
 -- which reads it again under its lock.
 
--- Whether the mirror of a reflection shows less than its last active attempt. True as well for a message that is on its way.
-create function voice_clone.is_mirror_behind(p_reflection uuid) returns boolean
+-- Whether the mirror of a reflection or an employee shows less than its last active attempt. True as well for a message that is on its way.
+create function voice_clone.is_mirror_behind(p_subject uuid) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -13,7 +13,15 @@ begin
       where a.reflection_id = r.id and a.activated_at is not null
       order by a.activated_at desc, a.version desc limit 1
     ) last
-    where r.id = p_reflection and voice_clone.shown_version(r.voice) < last.version);
+    where r.id = p_subject and voice_clone.shown_version(r.voice) < last.version
+    union all
+    select from public.employees e
+    cross join lateral (
+      select a.version from public.voice_clone_attempts a
+      where a.employee_id = e.id and a.activated_at is not null
+      order by a.activated_at desc, a.version desc limit 1
+    ) last
+    where e.id = p_subject and voice_clone.shown_version(e.voice) < last.version);
 end
 $$;
 
@@ -52,7 +60,7 @@ begin
     return 'failed';
   end if;
   if voice_clone.attempt_sweep_at(a, v_lease) is null then
-    if not voice_clone.is_mirror_behind(a.reflection_id) then
+    if not voice_clone.is_mirror_behind(coalesce(a.reflection_id, a.employee_id)) then
       delete from voice_clone.deadlines d where d.attempt_id = a.id;
       return 'compared';
     end if;
@@ -97,11 +105,11 @@ begin
     for no key update skip locked
   loop
     begin
-      v_is_behind := voice_clone.is_mirror_behind(a.reflection_id); -- before this sweep changes the attempt
+      v_is_behind := voice_clone.is_mirror_behind(coalesce(a.reflection_id, a.employee_id)); -- before this sweep changes the attempt
       v_what := voice_clone.sweep_attempt(a);
       if v_is_behind then -- whatever became of the message that was sent with the transition
         perform voice_clone.send_messages(
-          'voice_mirror', array[voice_clone.queue_message('voice_mirror', a.reflection_id, a.version, null)], 0);
+          'voice_mirror', array[voice_clone.queue_message('voice_mirror', coalesce(a.reflection_id, a.employee_id), a.version, null)], 0);
       end if;
       v_done := v_done || v_what || case when v_is_behind then array['mirrors'] else '{}' end;
     exception when others then

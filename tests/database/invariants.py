@@ -416,13 +416,17 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
         6,
         patch(
             "voice_clone.has_mirror_message",
-            "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_reflection))",
+            "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_subject))",
             "true",
         ),
     ),
     "a mirror that is never compared": (
         6,
-        patch("voice_clone.sweep", "voice_clone.is_mirror_behind(a.reflection_id)", "false"),
+        patch(
+            "voice_clone.sweep",
+            "voice_clone.is_mirror_behind(coalesce(a.reflection_id, a.employee_id))",
+            "false",
+        ),
     ),
     "a message that stays": (
         10,

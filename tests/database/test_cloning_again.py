@@ -57,7 +57,7 @@ def test_a_sample_that_was_not_inspected_is_not_cloned(given: Fixture) -> None:
 
 PARTS_OF_A_CONSENT = (
     "and c.revokes is null",
-    "and (c.subject_kind = 'self' or c.subject_id = p_reflection)",
+    "and (c.subject_kind = 'self' or (c.subject_kind = 'reflection' and c.subject_id = p_reflection))",
     "and not exists (select from public.voice_consents r where r.revokes = c.id)",
 )
 

@@ -199,14 +199,10 @@ def check_the_bounds_of_a_consent(given: Fixture) -> None:
 
 # Each makes a consent cover what it must not.
 MUTANTS = [
-    ("check_employee_consent", "and e.org_id = c.org_id", ""),
-    ("check_employee_consent", "and c.subject_id = p_employee", ""),
-    ("check_employee_consent", "and (c.user_id is not null or c.method = 'invitation')", ""),
-    (
-        "check_employee_consent",
-        "and not exists (select from public.voice_consents r where r.revokes = c.id)",
-        "",
-    ),
+    ("employee_consents", "and e.org_id = c.org_id", ""),
+    ("employee_consents", "and c.subject_id = p_employee", ""),
+    ("employee_consents", "and (c.user_id is not null or c.method = 'invitation')", ""),
+    ("employee_consents", "and not exists (select from public.voice_consents r where r.revokes = c.id)", ""),
 ]
 
 

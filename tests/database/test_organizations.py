@@ -145,8 +145,8 @@ def test_only_the_mirror_writes_what_an_employee_speaks_with(given: Fixture) -> 
 
 # What makes the sets of organizations too large or too small; the matrix of access finds each.
 SETS = [
-    ("voice_clone.member_employees", "e.org_id in", "true or e.org_id in"),
-    ("voice_clone.member_employees", "e.org_id in", "false and e.org_id in"),
+    ("voice_clone.member_employees", "e.org_id = any", "true or e.org_id = any"),
+    ("voice_clone.member_employees", "e.org_id = any", "false and e.org_id = any"),
     ("voice_clone.member_organizations", "m.user_id = auth.uid()", "true"),
     ("voice_clone.member_organizations", "'member', ", ""),
     ("voice_clone.admin_organizations", "m.user_id = auth.uid()", "true"),
@@ -180,3 +180,20 @@ def test_an_application_role_that_is_neither_gives_no_right(given: Fixture) -> N
     given.add_member(organization, bea, "invited")
     with as_user(given, bea) as client:
         assert client.execute("select from public.organizations").rowcount == 0
+
+
+def test_a_member_finds_their_rows_by_an_index_however_many_organizations_there_are(given: Fixture) -> None:
+    ada = given.user()
+    given.employee(given.organization(ada))
+    given.superuser.execute(
+        "with o as (insert into public.organizations (name) select 'O' from generate_series(1, 3000)"
+        " returning id), e as (insert into public.employees (org_id, full_name) select id, 'E' from o"
+        " returning id) insert into public.calls (employee_id) select id from e"
+    )
+    given.superuser.execute("analyze public.employees, public.calls, public.organizations")
+    with as_user(given, ada) as client:
+        for table, index in (("employees", "employees_org_id_idx"), ("calls", "calls_employee_id_idx")):
+            plan = client.execute(f"explain select * from public.{table}".encode()).fetchall()  # noqa: S608
+            text = "\n".join(line for (line,) in plan)
+            assert index in text, text
+            assert "Seq Scan" not in text, text

@@ -107,6 +107,7 @@ class ElevenLabs:
             label=form.fields["name"],
             account=_ACCOUNT,
             description=form.fields.get("description"),
+            removes_noise=form.fields.get("remove_background_noise") == "true",
             labels=labels,
             created_at=now,
             pitch=analyses[0].pitch,

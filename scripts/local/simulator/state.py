@@ -25,6 +25,7 @@ class Voice(Struct, kw_only=True):
     language: str | None = None
     target_model: str | None = None
     description: str | None = None
+    removes_noise: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     created_at: float = 0.0
     pitch: float = 120.0  # hertz, measured in the sample

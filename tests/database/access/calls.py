@@ -65,8 +65,17 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.rotate_webhook_secret", "%(webhook)s, %(user)s, " + SECRET, "rows", "VC004"),
     ("voice_clone.find_custom_voice", "%(user)s, 'local', %(provider_voice)s, null", "rows", "other rows"),
     ("voice_clone.has_more_events", "%(attempt)s, %(user)s, 0", "True", "nothing"),
-    ("voice_clone.invite_employee", "%(employee)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
-    ("voice_clone.invite_employee", "%(employee)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
+    ("voice_clone.add_recording",
+     "gen_random_uuid(), %(consenting)s, %(user)s, 'en', 'e/s/a.wav', 'audio/wav', 1, 50", "rows", "VC004"),
+    ("voice_clone.check_employee_clone", "%(consenting)s, %(user)s, 50", "rows", "VC004"),
+    ("voice_clone.clone_recording",
+     "gen_random_uuid(), %(copy)s, %(consenting)s, %(user)s, 'local', '', true", "rows", "VC004"),
+    ("voice_clone.complete_employee_preview", "%(consenting)s, %(user)s", "VC001", "VC004"),
+    ("voice_clone.delete_employee_voice", "%(consenting)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.employee_voice", "%(consenting)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.request_employee_preview", "%(consenting)s, %(user)s", "VC001", "VC004"),
+    ("voice_clone.invite_employee", "%(consenting)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
+    ("voice_clone.invite_employee", "%(consenting)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
     ("voice_clone.list_recordings", "%(user)s, 'unmatched', 100", "rows", "other rows"),
     ("voice_clone.move_voice",
@@ -83,8 +92,8 @@ CALLS: list[tuple[str, str, str, str]] = [
      "%(prepared)s, %(user)s, 'Ada', 'en', 'hello', 0", "rows", "VC004"),
     ("voice_clone.receive_sample", "%(sent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.reflection_voice", "%(reflection)s, %(user)s", "rows", "nothing"),
-    ("voice_clone.require_employee", "%(employee)s, %(user)s, true", "rows", "VC004"),
-    ("voice_clone.require_employee", "%(employee)s, %(user)s, false", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(consenting)s, %(user)s, true", "rows", "VC004"),
+    ("voice_clone.require_employee", "%(consenting)s, %(user)s, false", "rows", "VC004"),
     ("voice_clone.request_preview", "%(unheard)s, %(user)s", "rows", "VC004"),
     ("voice_clone.request_speech",
      "gen_random_uuid(), %(user)s, %(sample)s, 'local', '', 'Hello.', 'Ada'", "rows", "VC004"),
@@ -135,7 +144,8 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
-    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 9)},
+    "voice_clone.withdraw_employee_consents, 1": "called for a user who is being deleted",
+    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 10)},
     **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
     "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
     "voice_clone.retry_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
@@ -181,7 +191,11 @@ class Objects:
         organization, member = given.organization(self.owner), given.user()
         given.organization(self.stranger)
         given.add_member(organization, member)
-        return {"employee": given.employee(organization), "member": member}
+        employee = given.employee(organization)
+        given.employee_consent(employee, self.owner)
+        given.enroll(given.clone_recording(employee, self.owner))
+        recording = given.recording(employee, self.owner)
+        return {"consenting": employee, "member": member, "copy": recording}
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)
@@ -249,6 +263,10 @@ class Objects:
         for attempt in attempts[:20]:
             job = given.one(REQUEST, uuid4(), user, given.attempt(attempt)["sample_id"])
             given.one("select * from voice_clone.claim_speech_job(%s, 'worker', 60, 4)", job["id"])
+        for _ in range(10):
+            given.one(
+                f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
+            )
         for _ in range(6):
             given.add_sample(user)
         with suppress(psycopg.Error):

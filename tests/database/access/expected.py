@@ -12,8 +12,9 @@ def columns(names: str) -> str:
 
 CLIENT = "authenticated, voice_clone_service"  # the service's login reads with its caller's rights
 ATTEMPT = columns("""
-    id user_id reflection_id sample_id voice_id source provider region name language provider_voice_id
-    moved_from target_model request_id preview_path status runtime_status preview_status is_active version
+    id user_id reflection_id employee_id org_id sample_id voice_id source provider region name language
+    provider_voice_id moved_from target_model request_id preview_path status runtime_status preview_status
+    is_active version
     not_before
     user_retry_count user_retry_budget error_code error_message cancel_reason
     created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
@@ -112,6 +113,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.accept_legacy_event
         voice_clone.acknowledge_messages
         voice_clone.add_sample
+        voice_clone.add_recording
         voice_clone.assign_recording
         voice_clone.attach_custom_voice
         voice_clone.attach_voice
@@ -121,6 +123,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.begin_object_removal
         voice_clone.begin_recording_move
         voice_clone.check_consents
+        voice_clone.check_employee_clone
         voice_clone.check_opening
         voice_clone.claim_speech_job
         voice_clone.check_sample
@@ -137,7 +140,9 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claimed_work
         voice_clone.claimed_speech
         voice_clone.clone_sample
+        voice_clone.clone_recording
         voice_clone.complete_preview
+        voice_clone.complete_employee_preview
         voice_clone.complete_recording
         voice_clone.complete_speech
         voice_clone.complete_sample
@@ -146,9 +151,12 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.create_webhook
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
+        voice_clone.delete_employee_voice
         voice_clone.delete_speech_job
         voice_clone.delete_sample
         voice_clone.delete_voice
+        voice_clone.employee_voice
+        voice_clone.drop_recording
         voice_clone.delete_webhook
         voice_clone.enable_webhook
         voice_clone.end_cleanup
@@ -204,6 +212,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.renew_speech_lease
         voice_clone.report_enrollment
         voice_clone.request_preview
+        voice_clone.request_employee_preview
         voice_clone.require_employee
         voice_clone.request_speech
         voice_clone.requeue_attempt

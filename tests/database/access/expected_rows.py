@@ -3,7 +3,8 @@
 Policies alone decide. `own` and `all` say whose rows; `some`: not every row of its own (a deleted voice is
 hidden, and an object that is being removed). `give` makes a row another user's. A bucket of Storage is
 written like a table. Of the tables of organizations, `own` is what the owner's organization has: the owner is
-its admin, `member` a member. The service's login acts without a user here.
+its admin, `member` a member. 23514: a row of an organization has no user. The service's login acts without a
+user here.
 """
 
 ROWS = """
@@ -38,10 +39,10 @@ public.speech_jobs                select  none    own       none      none      
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
                                   delete  none    none      none      none      none      all
-public.voice_clone_attempts       select  none    own       none      none      none      all
+public.voice_clone_attempts       select  none    own       some      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
-                                  give    none    none      none      none      none      all
+                                  give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
 public.voice_consent_statements   select  all     all       all       all       all       all
                                   insert  none    none      none      none      none      all
@@ -56,7 +57,7 @@ public.voice_consents             select  none    own       some      none      
 public.voice_samples              select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
-                                  give    none    none      none      none      none      all
+                                  give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
 public.voice_sessions             select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
@@ -66,7 +67,7 @@ public.voice_sessions             select  none    own       none      none      
 public.voices                     select  none    some      none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
-                                  give    none    none      none      none      none      all
+                                  give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
 public.webhook_deliveries         select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all

@@ -32,6 +32,7 @@ class People:
         employee = self.given.employee(organization)
         self.given.superuser.execute("insert into public.calls (employee_id) values (%s)", (employee,))
         self.given.employee_consent(employee, admin)
+        self.given.enroll(self.given.clone_recording(employee, admin))
         return organization, employee
 
 

@@ -1,0 +1,102 @@
+"""The whole path of an organization: invitation, consent, recording, clone, row, speech, revocation."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.local.main_job import Client, DemoError
+from tests.end_to_end.conftest import Product, person
+
+
+async def hired(admin: Client, product: Product) -> tuple[str, str]:
+    """An organization and an employee, made as supabase-js would."""
+    await admin.gateway("POST", "/rest/v1/organizations", json={"name": "Acme"})
+    (organization,) = (await admin.gateway("GET", "/rest/v1/organizations?select=id")).json()
+    answer = await admin.gateway(
+        "POST",
+        "/rest/v1/employees",
+        json={"org_id": organization["id"], "full_name": "Bo Lind", "phone": "+15550100"},
+        headers={"prefer": "return=representation"},
+    )
+    return organization["id"], answer.json()[0]["id"]
+
+
+async def record(product: Product, employee: str, recording: bytes) -> None:
+    key = product.stack.secret_key
+    headers = {
+        "apikey": key,
+        "authorization": f"Bearer {key}",
+        "content-type": "audio/wav",
+        "x-upsert": "true",
+    }
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+        path = f"/storage/v1/object/recordings/{employee}/{employee}.wav"
+        stored = await http.post(product.stack.supabase_url + path, content=recording, headers=headers)
+        assert stored.status_code == 200, stored.text
+
+
+async def refused(call: Any) -> str:
+    with pytest.raises(DemoError) as raised:
+        await call
+    return str(raised.value)
+
+
+async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
+    product: Product, prepared: bytes
+) -> None:
+    await product.start("service")
+    await product.start("consumers")
+    async with person(product) as ada, httpx.AsyncClient(timeout=60, trust_env=False) as anyone:
+        admin = ada.client
+        _, employee = await hired(admin, product)
+        clone, voice = f"/api/employees/{employee}/clone-voice", f"/v1/employees/{employee}/voice"
+        assert "consent_required" in await refused(admin.service("POST", clone))
+        invited = await admin.service("POST", f"/v1/employees/{employee}/consent-invitations", json={})
+        link = {"Invitation-Token": invited.json()["token"]}
+        consent = f"{product.stack.api_url}/v1/employees/{employee}/consent"
+        assert (await anyone.post(consent, json={}, headers=link)).status_code == 201
+        assert "recording_not_stored" in await refused(admin.service("POST", clone))
+        await record(product, employee, prepared)
+        attempt = (await admin.service("POST", clone)).json()["attempt_id"]
+        row = await product.until(
+            "select e.*, a.preview_status from public.employees e join public.voice_clone_attempts a"
+            " on a.employee_id = e.id and a.is_active"
+            " where e.id = %s and a.preview_status = 'rendered' and e.voice ->> 'previewStatus' = 'rendered'",
+            employee,
+        )
+        made = product.providers.voices("elevenlabs")
+        assert [(each["voice_id"], each["removes_noise"]) for each in made] == [(row["voice_id"], True)]
+        said = f"{made[0]['label']} {made[0]['description']}"
+        assert not {"Bo", "Lind", "5550100", employee} & set(said.split()), "nothing of the person"
+        await admin.service("POST", f"{voice}/preview/complete")
+        shown = (await admin.service("GET", voice)).json()
+        assert shown["gate"] == {"launchable": True, "blockers": []}
+        assert shown["voice"]["attemptId"] == attempt
+        assert (await anyone.get(shown["preview_url"])).status_code == 200
+        attempts = (await admin.service("GET", f"/v1/employees/{employee}/voice-clone-attempts")).json()
+        assert [(each["attempt_id"], each["status"]) for each in attempts] == [(attempt, "ready")]
+        speech = {"voice_id": str(product.attempt(attempt)["voice_id"]), "text": "Please call me back."}
+        spoken = await admin.service("POST", "/api/generate", json=speech)
+        assert spoken.headers["content-type"].startswith("audio/")
+        async with person(product) as stranger:
+            for call in (
+                stranger.client.service("GET", voice),
+                stranger.client.service("POST", clone),
+                stranger.client.service("POST", "/api/generate", json=speech),
+            ):
+                assert "404" in await refused(call)
+        assert (await anyone.delete(consent, headers=link)).status_code == 200
+        assert "404" in await refused(admin.service("POST", "/api/generate", json=speech))
+        await product.until(
+            "select from public.employees where id = %s and voice_id is null"
+            " and voice ->> 'cloneStatus' = 'none'", employee,
+        )  # fmt: skip
+        await product.until(
+            "select from voice_clone.enrollments where attempt_id = %s and status = 'removed'", attempt
+        )
+        assert product.providers.voices("elevenlabs") == []
+        await product.until(
+            "select where not exists (select from storage.objects where bucket_id = 'recordings'"
+            " and name like %s || '/%%')", employee,
+        )  # fmt: skip
