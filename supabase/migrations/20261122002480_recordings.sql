@@ -142,15 +142,3 @@ end
 $$;
 create trigger recordings_follow after insert or update of status on voice_clone.recordings
   for each row execute function voice_clone.follow_recording();
-
--- A row goes with its employee or its organization, and so does the audio. A worker may be about to store it.
-create function voice_clone.remove_recording() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform voice_clone.request_object_removal('recordings', old.employee_id::text);
-  return null;
-end
-$$;
-create trigger recordings_remove after delete on voice_clone.recordings
-  for each row when (old.status in ('processing', 'stored')) execute function voice_clone.remove_recording();

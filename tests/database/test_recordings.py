@@ -370,7 +370,7 @@ RULES: dict[Check, Mutant] = {
     an_unmatched_recording_is_forgotten_in_time: patch(
         "voice_clone.sweep_recording", "delete from voice_clone.recordings x where x.id = r.id", "null"
     ),
-    what_is_stored_goes_with_its_employee: run("drop trigger recordings_remove on voice_clone.recordings"),
+    what_is_stored_goes_with_its_employee: run("drop trigger voice_clone_remove_voices on public.employees"),
 }
 
 # More ways to lose a rule: each is found by the same check.

@@ -40,6 +40,7 @@ ADDRESSES = {
     "voice_samples": "voice-samples/{}/prepare",
     "recordings": "recordings/{}/fetch",
     "speech_jobs": "speech-jobs/{}/speak",
+    "uploads": "voice-clone-attempts/{}/finalize",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]
