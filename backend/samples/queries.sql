@@ -32,7 +32,7 @@ cross join lateral voice_clone.claimed_sample(c.sample_id) w
 
 -- user_of --
 -- whose turn it is, before the claim
-select user_id from voice_clone.claimed_sample(%(sample)s)
+select owner_id from voice_clone.claimed_sample(%(sample)s)
 
 -- claim --
 -- the claim and what there is to do, one round trip
