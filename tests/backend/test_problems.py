@@ -19,7 +19,10 @@ CODES = {
     "InvalidFormat": (400, "invalid_format"),
     "Unauthenticated": (401, "token_invalid"),
     "UserGone": (401, "user_gone"),
+    "Forbidden": (403, "admin_required"),
+    "SignatureRefused": (403, "signature_refused"),
     "NotFound": (404, "not_found"),
+    "RecordingMissing": (404, "recording_not_found"),
     "RouteNotFound": (404, "route_not_found"),
     "RequestTimeout": (408, "request_timeout"),
     "Conflict": (409, "conflict"),
@@ -32,6 +35,9 @@ CODES = {
     "TooLarge": (413, "body_too_large"),
     "SampleTooLarge": (413, "sample_too_large"),
     "InvalidInput": (422, "invalid_input"),
+    "AddressRefused": (422, "address_refused"),
+    "Redirected": (422, "redirect_refused"),
+    "RecordingRefused": (422, "recording_refused"),
     "SampleRefused": (422, "sample_refused"),
     "ConsentRequired": (422, "consent_required"),
     "Throttled": (429, "throttled"),
@@ -44,6 +50,7 @@ CODES = {
     "DatabaseFailed": (503, "database_failed"),
     "StorageUnavailable": (503, "storage_unavailable"),
     "InspectionUnavailable": (503, "inspection_unavailable"),
+    "TwilioUnavailable": (503, "twilio_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
 }
 ROUTER_ERROR = "RouterError"  # it has the status of what it wraps
