@@ -35,16 +35,18 @@ $$;
 -- All columns that an event changed, with their new values. A transition has a version and sets updated_at. The value of a
 -- timestamp that is the event's own is stored as true.
 create function voice_clone.event_changes(e voice_clone.events) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
+begin
+  return case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
       || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
     || coalesce((
       select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$' then to_jsonb(e.recorded_at)
         else c.value end)
       from jsonb_each(e.changes) c), '{}')
     || case when e.events = '{verification_pending}' then '{}'
-      else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end
+      else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end;
+end
 $$;
 
 -- After how many seconds an attempt is mirrored. While a worker has it or will have it at once, more transitions follow, and
@@ -163,13 +165,18 @@ create trigger voice_clone_attempts_append_event after insert or update on publi
 
 -- An attempt's row, rebuilt from its events alone.
 create function voice_clone.replay(p_attempt uuid) returns public.voice_clone_attempts
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select (jsonb_populate_record(null::public.voice_clone_attempts, state.changes)).*
+declare
+  a public.voice_clone_attempts;
+begin
+  select r.* into a
   from (
     select jsonb_object_agg(c.key, c.value order by e.id) as changes
     from voice_clone.events e, jsonb_each(voice_clone.event_changes(e)) c where e.attempt_id = p_attempt
-  ) state
+  ) state, jsonb_populate_record(null::public.voice_clone_attempts, state.changes) r;
+  return a;
+end
 $$;
 
 -- Notifies with the attempt's id; a service with a follower of the attempt reads the rest. Not for an attempt that was only

@@ -22,7 +22,7 @@ create table voice_clone.recordings (
   recording_sid text not null unique check (recording_sid ~ '^RE[0-9a-fA-F]{32}$'),
   account_sid text check (account_sid ~ '^AC[0-9a-fA-F]{32}$'),
   call_sid text check (call_sid ~ '^CA[0-9a-fA-F]{32}$'),
-  org_id uuid references public.organizations (id) on delete cascade,
+  org_id uuid,
   employee_id uuid references public.employees (id) on delete cascade,
   recorded_at timestamptz not null,
   seconds int check (seconds >= 0),
@@ -56,7 +56,7 @@ create table voice_clone.recordings (
 );
 comment on column voice_clone.recordings.call_sid is 'null of a recording that was moved from an older layout, like account_sid';
 comment on column voice_clone.recordings.org_id is
-  'of the employee; of an unmatched recording the one that the address of the callback named; null: only an operator assigns it';
+  'of the employee; of an unmatched recording the one that the address of the callback named; null: only an operator assigns it. Without a reference: its check would lock the organization after the employee, and a deletion locks the organization first';
 comment on column voice_clone.recordings.recorded_at is 'when the recording began, or when its callback came; the newest has the object';
 comment on column voice_clone.recordings.waiting_since is 'when the step first met an outage: until the timeout outage its tries do not count';
 comment on column voice_clone.recordings.sweep_at is 'a renewal of the lease does not move it, the sweep does; null where nothing is awaited';
@@ -142,3 +142,15 @@ end
 $$;
 create trigger recordings_follow after insert or update of status on voice_clone.recordings
   for each row execute function voice_clone.follow_recording();
+
+-- After the deletion of an organization: what it would have assigned. The other recordings go with their employees.
+create function voice_clone.forget_unmatched_recordings() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from voice_clone.recordings r where r.org_id = old.id and r.status = 'unmatched';
+  return null;
+end
+$$;
+create trigger voice_clone_forget_unmatched_recordings after delete on public.organizations
+  for each row execute function voice_clone.forget_unmatched_recordings();

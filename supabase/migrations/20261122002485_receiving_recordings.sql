@@ -1,5 +1,5 @@
 -- Receiving recordings: from a callback of Twilio, by the record of its call, or by an admin who assigns it. Lock order: the
--- call, the employee, the recording.
+-- call, the organization or the employee, the recording.
 
 -- Orders a callback and the record of its call, so that the later of the two sees the other.
 create function voice_clone.lock_call(p_call_sid text) returns void
@@ -90,7 +90,7 @@ begin
     select r.id, r.recording_sid, r.call_sid, r.org_id, r.employee_id, r.status, r.recorded_at, r.seconds, r.channels, r.bytes,
       r.error_code, r.error_message, r.created_at, r.stored_at
     from voice_clone.recordings r
-    where r.org_id in (select voice_clone.administered_organizations(p_user)) and (p_status is null or r.status = p_status)
+    where r.org_id = any (array(select voice_clone.administered_organizations(p_user))) and (p_status is null or r.status = p_status)
     order by r.created_at desc, r.id limit p_limit;
 end
 $$;
@@ -128,7 +128,7 @@ declare
   r voice_clone.recordings;
 begin
   select * into r from voice_clone.recordings x
-  where x.id = p_recording and x.org_id in (select voice_clone.administered_organizations(p_user));
+  where x.id = p_recording and x.org_id = any (array(select voice_clone.administered_organizations(p_user)));
   if not found then
     raise exception 'there is no such recording' using errcode = 'VC004';
   end if;

@@ -21,11 +21,15 @@ begin
 end $$;
 grant execute on function public.pause() to public;
 do $$
-declare t regclass;
+declare t regclass; name text;
 begin
-  foreach t in array '{public.calls,public.employees,voice_clone.recordings}'::regclass[] loop
-    execute format('create trigger zz_pause after insert or update or delete on %s'
-      ' for each row execute function public.pause()', t);
+  -- "A" comes before the triggers of foreign keys, "zz" after them and ours.
+  foreach t in array '{public.organizations, public.calls, public.employees,
+    voice_clone.recordings}'::regclass[] loop
+    foreach name in array '{A_pause,zz_pause}'::text[] loop
+      execute format('create trigger %I after insert or update or delete on %s'
+        ' for each row execute function public.pause()', name, t);
+    end loop;
   end loop;
   execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
 end $$
@@ -34,6 +38,8 @@ OPERATIONS = {
     "receive": "select voice_clone.receive_recording(%(account)s, %(call)s, %(sid)s, now(), 1, 1, null)",
     "match": "insert into public.calls (employee_id, call_sid) values (%(employee)s, %(unmatched_call)s)",
     "assign": "select voice_clone.assign_recording(%(unmatched)s, %(employee)s, %(admin)s)",
+    "assign as operator": "select operations.assign_recording(%(unmatched)s, %(employee)s)",
+    "add a call": "insert into public.calls (employee_id, call_sid) values (%(employee)s, null)",
     "claim": "select * from voice_clone.claim_recording(%(older)s, 'w')",
     "claim newer": "select * from voice_clone.claim_recording(%(newer)s, 'w')",
     "take over": "select * from voice_clone.claim_recording(%(lost)s, 'w')",

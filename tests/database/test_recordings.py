@@ -18,7 +18,7 @@ COMPLETE = "select voice_clone.complete_recording(%s, %s, 100, %s)"
 FAIL = "select voice_clone.fail_recording(%s, %s, 'code', 'No.', %s)"
 REQUEUE = "select voice_clone.requeue_recording(%s, %s, 0, 'code', 'No.', %s, %s) as what"
 ASSIGN = "select voice_clone.assign_recording(%s, %s, %s) as status"
-ADMINISTERED = "and x.org_id in (select voice_clone.administered_organizations(p_user))"
+ADMINISTERED = "and x.org_id = any (array(select voice_clone.administered_organizations(p_user)))"
 LIST = "select id from voice_clone.list_recordings(%s, %s, 100)"
 
 
@@ -305,7 +305,7 @@ def an_unmatched_recording_is_forgotten_in_time(given: Fixture) -> None:
     assert given.truth("select count(*) from voice_clone.recordings")["count"] == 0
 
 
-def what_is_stored_goes_with_its_employee(given: Fixture) -> None:
+def what_is_kept_goes_with_its_employee_or_its_organization(given: Fixture) -> None:
     of, organization = employee(given)
     colleague = given.employee(organization)
     for each in (of, colleague):
@@ -316,6 +316,7 @@ def what_is_stored_goes_with_its_employee(given: Fixture) -> None:
     )
     given.superuser.execute("delete from public.employees where id = %s", (of,))
     assert given.truth(removals)["f"] == [str(of)]
+    receive(given, sid("CA"), organization=organization)
     given.superuser.execute("delete from public.organizations where id = %s", (organization,))
     assert given.truth(removals)["f"] == sorted(map(str, (of, colleague)))
     assert given.truth("select count(*) from voice_clone.recordings")["count"] == 0
@@ -370,7 +371,9 @@ RULES: dict[Check, Mutant] = {
     an_unmatched_recording_is_forgotten_in_time: patch(
         "voice_clone.sweep_recording", "delete from voice_clone.recordings x where x.id = r.id", "null"
     ),
-    what_is_stored_goes_with_its_employee: run("drop trigger voice_clone_remove_voices on public.employees"),
+    what_is_kept_goes_with_its_employee_or_its_organization: run(
+        "drop trigger voice_clone_remove_voices on public.employees"
+    ),
 }
 
 # More ways to lose a rule: each is found by the same check.
@@ -414,6 +417,10 @@ MUTANTS: dict[str, tuple[Check, Mutant]] = {
     "a failed recording that stays": (
         a_failure_is_tried_again_within_the_budget,
         patch("voice_clone.give_recording", "elsif r.status = 'failed' then", "elsif false then"),
+    ),
+    "an unmatched recording that outlives its organization": (
+        what_is_kept_goes_with_its_employee_or_its_organization,
+        run("drop trigger voice_clone_forget_unmatched_recordings on public.organizations"),
     ),
 }  # fmt: skip
 

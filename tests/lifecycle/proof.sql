@@ -81,27 +81,19 @@ begin
 end
 $$;
 
--- What a signed-in client finds of others: rows of each kind that are not its own. Nothing, while 12 holds.
-create function proof.others_seen_by(p_user uuid) returns bigint
-language plpgsql
-as $$
-declare
-  v_count bigint;
-begin
-  perform set_config('request.jwt.claims', jsonb_build_object('sub', p_user, 'role', 'authenticated')::text, true);
-  perform set_config('role', 'authenticated', true);
-  execute 'select (select count(*) from public.voice_clone_attempts where user_id is distinct from $1)
-                + (select count(*) from public.speech_jobs where user_id is distinct from $1)
-                + (select count(*) from public.webhooks where user_id is distinct from $1)
-                + (select count(*) from public.webhook_deliveries where user_id is distinct from $1)
-                + (select count(*) from public.voices where user_id is distinct from $1)
-                + (select count(*) from public.voice_samples where user_id is distinct from $1)
-                + (select count(*) from public.voice_consents where user_id is distinct from $1)
-                + (select count(*) from public.reflections where user_id is distinct from $1)' into v_count using p_user;
-  perform set_config('role', 'none', true);
-  return v_count;
-end
-$$;
+-- What the signed-in client of this connection finds of others: rows of each kind that are not its own. Nothing, while 12 holds.
+-- A view with the rights of its reader, so that a prepared query keeps its plan.
+create view proof.others_seen with (security_invoker) as
+  select auth.uid() as user_id, (select count(*) from public.voice_clone_attempts where user_id is distinct from auth.uid())
+    + (select count(*) from public.speech_jobs where user_id is distinct from auth.uid())
+    + (select count(*) from public.webhooks where user_id is distinct from auth.uid())
+    + (select count(*) from public.webhook_deliveries where user_id is distinct from auth.uid())
+    + (select count(*) from public.voices where user_id is distinct from auth.uid())
+    + (select count(*) from public.voice_samples where user_id is distinct from auth.uid())
+    + (select count(*) from public.voice_consents where user_id is distinct from auth.uid())
+    + (select count(*) from public.reflections where user_id is distinct from auth.uid()) as others;
+grant usage on schema proof to authenticated;
+grant select on proof.others_seen to authenticated;
 
 -- An acknowledged message is deleted; here it goes to the archive of its queue, which nothing else fills.
 create function proof.keep_deleted() returns trigger
@@ -124,31 +116,24 @@ begin
 end
 $$;
 
-create function proof.messages() returns jsonb
-language plpgsql
-as $$
-declare
-  v_all jsonb := '[]';
-  v_some jsonb;
-  v_queue text;
+do $$
 begin
-  for v_queue in select q.name from voice_clone.queues q loop
-    execute format('select jsonb_agg(jsonb_build_object(''queue'', %L, ''number'', m.msg_id, ''id'', m.message -> ''id'',
-                      ''version'', m.message -> ''version'', ''archived'', m.archived, ''visible'', m.vt <= now()))
-                    from (select msg_id, message, vt, false as archived from pgmq.q_%s
-                          union all select msg_id, message, vt, true from pgmq.a_%s) m', v_queue, v_queue, v_queue)
-    into v_some;
-    v_all := v_all || coalesce(v_some, '[]');
-  end loop;
-  return v_all;
+  execute (
+    select 'create view proof.messages as ' || string_agg(format(
+      'select %L as queue, msg_id as number, message -> ''id'' as id, message -> ''version'' as version, false as archived,
+         vt <= now() as visible from pgmq.%I
+       union all select %L, msg_id, message -> ''id'', message -> ''version'', true, vt <= now() from pgmq.%I',
+      q.name, 'q_' || q.name, q.name, 'a_' || q.name), ' union all ')
+    from voice_clone.queues q);
 end
 $$;
 
 -- p_after is the last event that was seen: only attempts with newer ones are replayed again. Events after p_read alone are read.
-create function proof.watch(p_stranger uuid, p_after bigint, p_read bigint) returns jsonb
-language sql
+create function proof.watch(p_after bigint, p_read bigint) returns jsonb
+language plpgsql -- which keeps its plan
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
     'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
     'due', (select coalesce(jsonb_agg(d.attempt_id order by d.sweep_at), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
@@ -174,8 +159,8 @@ as $$
                                       where r.revokes = c.id and r.recorded_at < s.created_at))),
     'samples', (select coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object('is_revoked', exists (
                   select from public.voice_consents r where r.revokes = s.consent_id))), '[]') from public.voice_samples s),
-    'messages', proof.messages(),
+    'messages', (select coalesce(jsonb_agg(to_jsonb(m)), '[]') from proof.messages m),
     'job_slots', (select coalesce(jsonb_agg(to_jsonb(s)), '[]') from voice_clone.job_slots s),
-    'waiting_jobs', (select coalesce(jsonb_agg(to_jsonb(w)), '[]') from voice_clone.waiting_jobs w),
-    'strangers', proof.others_seen_by(p_stranger))
+    'waiting_jobs', (select coalesce(jsonb_agg(to_jsonb(w)), '[]') from voice_clone.waiting_jobs w));
+end
 $$;

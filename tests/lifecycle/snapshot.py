@@ -54,13 +54,27 @@ class Snapshot(Struct):
         return self.attempts, self.voices, self.reflections
 
 
-def watch(superuser: psycopg.Connection[Row], stranger: str, after: int = 0, read: int = 0) -> Snapshot:
-    """`after` and `read`: the last events that were seen and read. The stranger owns nothing."""
-    row = superuser.execute(
-        "select proof.watch(%s, %s, %s)::text as seen", (stranger, after, read)
-    ).fetchone()
+def watch(
+    superuser: psycopg.Connection[Row], stranger: psycopg.Connection[Row], after: int = 0, read: int = 0
+) -> Snapshot:
+    """`after` and `read`: the last events that were seen and read."""
+    row = superuser.execute("select proof.watch(%s, %s)::text as seen", (after, read)).fetchone()
+    client = stranger.execute("select user_id, others from proof.others_seen").fetchone()
     assert row is not None
-    return msgspec.json.decode(row["seen"], type=Snapshot)
+    assert client is not None
+    assert client["user_id"] is not None
+    seen = msgspec.json.decode(row["seen"], type=Snapshot)
+    seen.strangers = client["others"]
+    return seen
+
+
+def stranger(dsn: str) -> psycopg.Connection[Row]:
+    """The connection of a signed-in client who owns nothing. `dsn`: a superuser's."""
+    made = psycopg.Connection[Row].connect(dsn, autocommit=True, row_factory=dict_row)
+    claims = msgspec.json.encode({"sub": str(uuid4()), "role": "authenticated"}).decode()
+    made.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+    made.execute("set role authenticated")
+    return made
 
 
 class Bench:
@@ -77,9 +91,9 @@ class Bench:
         self.steps = 0  # that were taken, over all examples
         self.effects: Counter[str] = Counter()  # steps that changed something, by name
         self.users = [str(uuid4()) for _ in range(2)]
-        self.stranger = str(uuid4())
         self.superuser.execute(PROOF.read_bytes())
         self.superuser.execute("set client_min_messages = error")
+        self.client = stranger(database.superuser)
         for name, seconds in TIMES.items():
             self.superuser.execute(
                 "update voice_clone.timeouts set value = make_interval(secs => %s) where name = %s",
@@ -97,14 +111,14 @@ class Bench:
     def close(self) -> None:
         self.service.close()
         self.superuser.close()
+        self.client.close()
 
     def watch(self, before: Snapshot | None = None, *, rereads: bool = False) -> Snapshot:
         """Old events are read again only where a step may change them."""
         last = before.events[-1]["id"] if before and before.events else 0
-        if before is None or rereads:
-            return watch(self.superuser, self.stranger, last)
-        seen = watch(self.superuser, self.stranger, last, last)
-        seen.events = before.events + seen.events
+        kept = [] if before is None or rereads else before.events
+        seen = watch(self.superuser, self.client, last, last if kept else 0)
+        seen.events = kept + seen.events
         return seen
 
     def ask(self, sql: str, /, **parameters: object) -> Row | None:

@@ -4,7 +4,7 @@ from tests.lifecycle.removals import RemovalModel
 from tests.lifecycle.rows import BUDGET, DAY, LEASE, OPEN_UPLOADS, STEP, TIMES, Attempt, Sample
 
 TIMEOUT_BUDGET = 2
-SAMPLES_AT_ONCE = 2  # of one user, from the queue
+SAMPLES_AT_ONCE = 2  # of one user, of those sent by themselves
 
 
 class UploadModel(RemovalModel):
@@ -55,7 +55,10 @@ class UploadModel(RemovalModel):
             return "busy"
         if s.status == "pending" and (s.not_before or 0) > self.clock:
             return "not_due"
-        theirs = [x for x in self.samples.values() if x.user_id == s.user_id and self.is_inspected(x)]
+        sent = [
+            x for x in self.samples.values() if x.user_id == s.user_id and x.is_kept
+        ]  # not with an upload
+        theirs = [x for x in sent if self.is_inspected(x)]
         if len(theirs) >= SAMPLES_AT_ONCE:
             return "user_busy"
         if s.process_count >= BUDGET:

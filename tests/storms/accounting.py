@@ -1,22 +1,25 @@
 """The accounting after a storm: attempts, provider voices, failure reasons, messages, mirrors, replays."""
 
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 from psycopg.rows import dict_row
 
 from scripts.local.bench.storm import Storm
 from tests.lifecycle.checks import Step, check_all
-from tests.lifecycle.snapshot import Row, Snapshot, watch
+from tests.lifecycle.snapshot import Row, Snapshot, stranger, watch
 from tests.storms.causes import causes
 from tests.storms.failure_reasons import REASONS, untrue_reasons
 
 
 async def check(made: Storm) -> tuple[Snapshot, list[Row]]:
     providers = await made.control("GET", "/state")
-    with psycopg.Connection[Row].connect(made.stack.cluster.dsn(), row_factory=dict_row) as superuser:
-        snapshot = watch(superuser, str(uuid4()))
+    dsn = made.stack.cluster.dsn()
+    with (
+        psycopg.Connection[Row].connect(dsn, row_factory=dict_row) as superuser,
+        stranger(dsn) as client,
+    ):
+        snapshot = watch(superuser, client)
     check_attempts(snapshot, made)
     check_samples(made)
     check_voices(snapshot, made, [voice for each in providers["voices"].values() for voice in each])
