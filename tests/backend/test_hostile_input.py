@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing
 from typing import Any, get_args
 from uuid import uuid4
@@ -177,31 +177,36 @@ def some(values: list[Any], count: int) -> list[Any]:
 async def attack(attack: Attack, route: Route) -> None:
     own = route.address(attack.reflection)
     calls = []
-    for text in SEGMENTS:
-        if "{" in route.path:
-            calls.append(attack.send(route, f"path {text[:20]!r}", route.address("", text)))
+    if "{" in route.path:
+        calls += [attack.send(route, f"path {text[:20]!r}", route.address("", text)) for text in SEGMENTS]
+    for name in ("limit", "x"):
         calls += [
             attack.send(route, f"query {name}={text[:20]!r}", f"{own}?{name}={text}")
-            for name in ("limit", "x")
+            for text in some(SEGMENTS, 6)
         ]
     for name in HEADERS:
-        for value in some(HEADER_VALUES, 4):
-            calls.append(attack.send(route, f"header {name}: {value[:20]!r}", own, **{name: value}))
+        calls += [
+            attack.send(route, f"header {name}: {value[:20]!r}", own, **{name: value})
+            for value in some(HEADER_VALUES, 2)
+        ]
     if route.method not in {"GET", "HEAD"}:
-        calls += [attack.send(route, f"body {body[:20]!r}", own, content=body) for body in RAW_BODIES]
-        for form, boundary in FORMS:
-            kind = f"multipart/form-data; boundary={boundary}"
-            calls.append(attack.send(route, f"form {form[:40]!r}", own, content=form, content_type=kind))
-            what, key = f"keyed form {form[:40]!r}", uuid4().hex
-            calls.append(attack.send(route, what, own, content=form, content_type=kind, idempotency_key=key))
-        usual = CLONE_FIELDS if route.path.endswith("/clone") else fields(route.body)
-        for name in usual:
-            for value in VALUES:
-                body = json.dumps({**usual, name: value}).encode()
-                what = f"{name}: {str(value)[:20]!r}"
-                key = {"idempotency_key": uuid4().hex} if next(turn) % 3 == 0 else {}
-                calls.append(attack.send(route, what, own, content=body, **key))
+        calls += bodies(attack, route, own)
     await asyncio.gather(*calls)
+
+
+def bodies(attack: Attack, route: Route, own: str) -> Iterator[Coroutine[Any, Any, None]]:
+    for body in RAW_BODIES:
+        yield attack.send(route, f"body {body[:20]!r}", own, content=body)
+    for form, boundary in FORMS:
+        kind = f"multipart/form-data; boundary={boundary}"
+        key = {"idempotency_key": uuid4().hex} if next(turn) % 2 else {}
+        yield attack.send(route, f"form {form[:40]!r}", own, content=form, content_type=kind, **key)
+    usual = CLONE_FIELDS if route.path.endswith("/clone") else fields(route.body)
+    for name in usual:
+        for value in VALUES:
+            body = json.dumps({**usual, name: value}).encode()
+            key = {"idempotency_key": uuid4().hex} if next(turn) % 3 == 0 else {}
+            yield attack.send(route, f"{name}: {str(value)[:20]!r}", own, content=body, **key)
 
 
 async def slowest_answer(service: Service, until: asyncio.Event) -> float:

@@ -18,15 +18,14 @@ from psycopg.rows import dict_row
 from backend.audio.inspect import AudioInspector
 from scripts.local.main_job import Client
 from scripts.local.product import service_settings
-from scripts.local.sample import speak_sample
 from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
-from scripts.migrations import ROOT
+from tests.audio_samples import speech, wav
 from tests.clusters import temporary_directory
 from tests.preloaded import Preloaded
 from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
-HUMAN_SAMPLE = ROOT.parent / "shared" / "samples" / "reading-female-en.wav"
+SAMPLE_SECONDS = 5.5
 QUICK = {
     "LEASE_SECONDS": "1",
     "PROVIDER_CREATE_SECONDS": "4.5",
@@ -54,11 +53,10 @@ def providers() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A human recording if there is one, else a synthesized one."""
-    if HUMAN_SAMPLE.exists():
-        return HUMAN_SAMPLE
+    """The beginning of a recording: an inspection costs time for each second, and under 5 s it warns."""
+    samples, rate = speech()
     path = tmp_path_factory.mktemp("sample") / "sample.wav"
-    speak_sample(path)
+    path.write_bytes(wav(samples[: round(SAMPLE_SECONDS * rate)], rate))
     return path
 
 
