@@ -11,6 +11,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from backend.context import AppContext
+from backend.employees.employee_files import write_file
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.mirror import mirror_reflections
@@ -126,6 +127,12 @@ ALL_QUEUES = [
         step=remove_objects,
         address="/internal/object-removals/{row_id}/remove",
         concurrency=4,
+    ),
+    LifecycleQueue(
+        name="employee_files",
+        step=write_file,
+        address="/internal/employees/{row_id}/write-file",
+        concurrency=8,
     ),
     LifecycleQueue(
         name="webhooks",

@@ -17,10 +17,6 @@ INSERT = "insert into storage.objects (bucket_id, name) values ('voice-samples',
 
 @pytest.fixture
 def user(given: Fixture) -> UUID:
-    given.superuser.execute(
-        "insert into storage.buckets (id, name) values ('voice-samples', 'voice-samples')"
-        " on conflict do nothing"
-    )
     user = given.user()
     given.consents[user] = given.consent(user)
     return user

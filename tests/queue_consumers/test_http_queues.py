@@ -41,6 +41,7 @@ ADDRESSES = {
     "recordings": "recordings/{}/fetch",
     "speech_jobs": "speech-jobs/{}/speak",
     "uploads": "voice-clone-attempts/{}/finalize",
+    "employee_files": "employees/{}/write-file",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]

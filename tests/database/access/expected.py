@@ -85,6 +85,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.installation": {},
     "voice_clone.machines": {},
     "voice_clone.mirror_key": {},
+    "voice_clone.employee_files": {},
     "voice_clone.object_removals": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
@@ -128,7 +129,11 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_speech_job
         voice_clone.check_sample
         voice_clone.claim_attempt
+        voice_clone.claim_employee_file
         voice_clone.claim_idempotency_key
+        voice_clone.claimed_employee_file
+        voice_clone.confirm_employee_file
+        voice_clone.release_employee_file
         voice_clone.claim_recording
         voice_clone.claim_sample
         voice_clone.claim_step
