@@ -81,3 +81,20 @@ select voice_clone.confirm_employee_file(%(employee)s, %(epoch)s, %(version)s, %
 -- release_file --
 -- Storage did not take it, or nobody knows
 select voice_clone.release_employee_file(%(employee)s, %(epoch)s, %(code)s, %(is_unknown)s)
+
+-- begin_recording_clone --
+-- the object to clone; no row where that has ended
+select id, employee_id, object_version from voice_clone.begin_recording_clone(%(clone)s)
+
+-- queue_recording_clone --
+-- clone_recording, with the end of the row and the acknowledgement of its message
+select voice_clone.queue_recording_clone(
+  %(clone)s, %(employee)s, %(provider)s, %(region)s, %(preview_required)s, %(per_day)s, %(message)s)
+
+-- end_recording_clone --
+-- refused, or superseded by a newer object
+select voice_clone.end_recording_clone(%(clone)s, %(status)s, %(code)s, %(error)s, %(message)s)
+
+-- postpone_recording_clone --
+-- why this try failed
+select voice_clone.postpone_recording_clone(%(clone)s, %(code)s, %(error)s)

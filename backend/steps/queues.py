@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.employees.employee_files import write_file
+from backend.employees.recording_clones import clone_stored_recording
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.mirror import mirror_reflections
@@ -126,6 +127,12 @@ ALL_QUEUES = [
         name="object_removal",
         step=remove_objects,
         address="/internal/object-removals/{row_id}/remove",
+        concurrency=4,
+    ),
+    LifecycleQueue(
+        name="recording_clones",
+        step=clone_stored_recording,
+        address="/internal/recording-clones/{row_id}/clone",
         concurrency=4,
     ),
     LifecycleQueue(

@@ -8,7 +8,7 @@ as $$
   select c.name, c.type, c.is_needed
   from (values
     ('reflections', 'id', 'uuid', true), ('reflections', 'user_id', 'uuid', true), ('reflections', 'voice', 'jsonb', false),
-    ('organizations', 'id', 'uuid', true),
+    ('organizations', 'id', 'uuid', true), ('organizations', 'clone_recordings', 'boolean', false),
     ('organization_members', 'org_id', 'uuid', true), ('organization_members', 'user_id', 'uuid', true),
     ('organization_members', 'role', null, true),
     ('employees', 'id', 'uuid', true), ('employees', 'org_id', 'uuid', true),

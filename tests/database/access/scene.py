@@ -49,6 +49,11 @@ class Scene(People):
             " values (%s, 'x', 'x', now())",
             (self.owner,),
         )
+        given.superuser.execute(
+            "insert into voice_clone.recording_clones (employee_id, object_version, sweep_at)"
+            " values (%s, 'x', now() + interval '1 h')",
+            (self.employee,),
+        )
         given.one(
             "select * from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
             f"AC{0:032x}", f"CA{0:032x}", f"RE{0:032x}", self.organization,
