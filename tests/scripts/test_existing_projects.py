@@ -88,6 +88,22 @@ def test_what_cannot_be_adopted_is_named_in_one_sentence_and_nothing_is_changed(
     assert catalog(project) == before
 
 
+def test_a_public_bucket_of_our_name_stops_the_push_and_a_private_one_stays(project: Database) -> None:
+    with psycopg.connect(project.superuser) as superuser:
+        superuser.execute(
+            "insert into storage.buckets (id, name, public, file_size_limit)"
+            " values ('recordings', 'recordings', true, 7), ('speeches', 'speeches', false, 7)"
+        )
+    with pytest.raises(MigrationError, match="the bucket recordings exists and is public"):
+        push_migrations(project.postgres)
+    with psycopg.connect(project.superuser) as superuser:
+        superuser.execute("update storage.buckets set public = false")
+    push_migrations(project.postgres)
+    with psycopg.connect(project.superuser) as superuser:
+        found = superuser.execute("select id, file_size_limit, public from storage.buckets").fetchall()
+    assert {("recordings", 7, False), ("speeches", 7, False), ("deep-fakes", 2**20, False)} <= set(found)
+
+
 def own(database: Database) -> dict[str, set[tuple[Any, ...]]]:
     with psycopg.connect(database.superuser) as superuser:
         return {what: set(superuser.execute(sql)) for what, sql in OWN.items()}
