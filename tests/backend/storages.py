@@ -1,7 +1,6 @@
 """Storage for tests of its client: the embedded one as a process, and one that fails on request."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +14,8 @@ from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
 from scripts.local.supabase.storage.server import StorageSettings
 from scripts.local.supabase.storage.tokens import Keys
-from scripts.migrations import ROOT
 from tests.backend.conftest import NOBODY
+from tests.preloaded import launch
 
 SECRET_KEY = "sb_secret_of_this_very_test"
 JWT_SECRET = "a secret of more than thirty-two letters"
@@ -45,8 +44,7 @@ async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}
     processes = Processes(directory)
-    command = [sys.executable, "-m", "scripts.local.supabase.gateway"]
-    child = await processes.start("storage", command, env, cwd=ROOT)
+    child = await processes.launch("storage", launch("scripts.local.supabase.gateway", env=env))
     try:
         url = f"http://127.0.0.1:{port}"
         await child.await_url(f"{url}/storage/v1/status")
