@@ -29,6 +29,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
+from backend.page.routes import page_routes
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -147,7 +148,7 @@ def create_app(
             await decoder.aclose()
 
     app = Litestar(
-        routes,
+        [*routes, *page_routes(settings)],
         lifespan=[lifespan],
         state=State(
             {
