@@ -25,6 +25,7 @@ class GatewaySettings(msgspec.Struct):
     port: int
     upstream: str
     storage: StorageSettings
+    realtime_url: str = ""  # the database of Realtime; without it, none is served
 
 
 def load_config(path: Path = CONFIG) -> ProjectConfig:
