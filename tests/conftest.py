@@ -20,6 +20,8 @@ from tests.clusters import (
 )
 from tests.fixture import Fixture
 
+os.environ["ENV_FILE"] = ""  # a developer's .env is not for the processes of the tests
+
 
 @pytest.fixture(scope="session")
 def template_directory() -> Path:

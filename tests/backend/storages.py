@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from backend.settings.supabase import SupabaseSettings
-from scripts.local.supabase.config import GatewaySettings, load_config
+from scripts.local.supabase.config import GatewaySettings
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
 from scripts.local.supabase.storage.server import StorageSettings
@@ -30,7 +30,7 @@ class EmbeddedStorage(msgspec.Struct):
 
 @asynccontextmanager
 async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[EmbeddedStorage]:
-    """With the buckets of supabase/config.toml; its objects and logs are in `directory`."""
+    """Its objects and logs are in `directory`."""
     port = free_port()
     settings = GatewaySettings(
         port=port,
@@ -39,7 +39,6 @@ async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[
             database_url=database_url,
             root=str(directory / "objects"),
             keys=Keys("sb_publishable", SECRET_KEY, "anon", "service", JWT_SECRET),
-            buckets=load_config().buckets,
         ),
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}

@@ -158,7 +158,6 @@ async def start_gateway(stack: Stack, upstream: int, *, realtime: bool) -> Child
                 service_role_key=secrets.service_role_key,
                 jwt_secret=secrets.jwt_secret,
             ),
-            buckets=load_config().buckets,
         ),
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}
