@@ -11,6 +11,7 @@ from granian.server import Server
 
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import load_settings
+from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError
 
 DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed
@@ -20,6 +21,7 @@ SERVER_PID = "LIKENESS_SERVER_PID"
 
 
 def main(app: str = "backend.app:create_worker_app") -> None:
+    read_env_file()
     try:
         server = load_settings().server
     except SettingsError as error:

@@ -65,6 +65,7 @@ from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
+from backend.web.stopping import OpenRequests, end_stalled_connections
 from backend.web.upstreams import Upstreams
 from backend.webhooks.routes import WebhooksController
 
@@ -202,23 +203,26 @@ def create_worker_app() -> Litestar:
         if os.getppid() != int(os.environ[SERVER_PID]):  # the server died before prctl took effect
             sys.exit(1)
     app = create_app()
-    app.on_startup.append(end_streams_first)
+    app.state.requests = app.asgi_handler = OpenRequests(app.asgi_handler)
+    app.on_startup.append(stop_without_delay)
     return app
 
 
-async def end_streams_first(app: Litestar) -> None:
+async def stop_without_delay(app: Litestar) -> None:
     """At SIGTERM close the event streams, and wait no longer for clients that send or read nothing.
 
     The server waits for open connections.
     The server's own handler is left on SIGINT, which is how the signal is passed on.
     """
 
-    def end_streams() -> None:
+    def stop() -> None:
         app.state.hub.close()
         app.state.deadlines.close()
+        port = app.state.settings.server.port
+        app.state.ending = asyncio.create_task(end_stalled_connections(app.state.requests, port))
         os.kill(os.getpid(), signal.SIGINT)
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_streams)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 
 
 def cors(origins: list[str]) -> CORSConfig | None:

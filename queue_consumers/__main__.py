@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from backend.sandbox.kernel import hide_from_workers
+from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError
 from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.web.logs import configure_logging
@@ -25,6 +26,7 @@ def main(
     ] = None,
 ) -> None:
     """Consume queues. SIGTERM or SIGINT drains within GRACE_SECONDS; a second one exits at once."""
+    read_env_file()
     names = list(dict.fromkeys(queues or QUEUES))
     if unknown := [name for name in names if name not in QUEUES]:
         raise typer.BadParameter(f"no queue {', '.join(unknown)}; there are {', '.join(QUEUES)}")

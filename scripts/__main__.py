@@ -6,20 +6,25 @@ from importlib import import_module
 
 import typer
 
+from backend.settings.env_file import read_env_file
+
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
     "bench": "scripts.local.bench.command",
     "consents": "scripts.consents",
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
     "import-legacy-voices": "scripts.import_legacy_voices",
+    "install": "scripts.install",
     "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
     "recordings": "scripts.recordings",
     "sweep": "scripts.sweep",
     "schema": "scripts.local.schema",
+    "serve": "scripts.processes",
     "simulator": "scripts.local.simulator.command",
     "voices": "scripts.voices",
+    "work": "scripts.processes",
 }
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -54,6 +59,10 @@ def without_local_extra(missing: str | None) -> Callable[[], None]:
 
 
 def run() -> None:
+    if not COMMANDS.get("".join(sys.argv[1:2]), "").startswith(
+        "scripts.local."
+    ):  # those have settings of their own
+        read_env_file()
     register(sys.argv[1:])
     app()
 

@@ -51,8 +51,8 @@ def push_migrations(dsn: str, project: Path = PROJECT) -> str:
     )
     if FOREIGN_HISTORY in result.stdout:
         raise MigrationError(
-            f"the project has migrations of its own: copy {project / 'supabase' / 'migrations'}/*.sql"
-            " into its folder supabase/migrations, and push from there with `supabase db push --include-all`"
+            "the project has migrations of its own: add ours to its folder with `likeness install DIR`,"
+            " and push from there with `supabase db push --include-all`"
         )
     if result.returncode:
         raise MigrationError(f"supabase db push failed:\n{result.stdout}")

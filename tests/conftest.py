@@ -19,7 +19,8 @@ from tests.clusters import (
     temporary_directory,
 )
 from tests.fixture import Fixture
-from tests.preloaded import Preloaded, preloaded
+
+os.environ["ENV_FILE"] = ""  # a developer's .env is not for the processes of the tests
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +48,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(trylast=True)  # after pytest's own order, by parameters
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slowest files first, so that at the end no process waits for another."""
-    items.sort(key=lambda item: item.path.parent.name not in {"lifecycle", "storms", "end_to_end"})
+    slowest = ("lifecycle", "storms", "end_to_end", "scripts", "backend")
+    items.sort(key=lambda item: (*slowest, item.path.parent.name).index(item.path.parent.name))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -60,12 +63,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster of this run's databases; a Kind as its parameter selects another one."""
     with started_cluster(getattr(request, "param", DEFAULT)) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def modules() -> Iterator[Preloaded]:
-    with preloaded() as started:
         yield started
 
 

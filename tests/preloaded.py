@@ -1,4 +1,4 @@
-"""The product's processes, forked from one that has imported their modules: so a start costs little CPU time.
+"""Processes of tests, forked from one that has imported their modules: so a start costs little CPU time.
 
 What runs is `python -m MODULE` in a session of its own, with the environment that is given.
 """
@@ -15,8 +15,9 @@ import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from typing import BinaryIO
 
@@ -24,7 +25,13 @@ from scripts.local.supabase.processes import Launch
 from scripts.migrations import ROOT
 from scripts.parent_death import die_with_parent
 
-MODULES = ("backend.app", "backend.__main__", "queue_consumers.__main__")
+MODULES = (
+    "backend.app",
+    "backend.__main__",
+    "queue_consumers.__main__",
+    "scripts.local.supabase.gateway",
+    "tests.backend.faults",
+)
 NUMBER = struct.Struct("<i")  # a process id, an exit code, or the length of a request
 
 
@@ -62,40 +69,35 @@ async def received(reports: socket.socket) -> int:
     return NUMBER.unpack(answer)[0]
 
 
-class Preloaded:
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
+def launch(module: str, *arguments: str, env: Mapping[str, str]) -> Launch:
+    """`python -m MODULE ARGUMENTS`, as a child of Processes. It ends with this process."""
 
-    def launch(self, module: str, env: Mapping[str, str]) -> Launch:
-        """`python -m MODULE`, as a child of Processes."""
-
-        async def start(output: BinaryIO) -> Forked:
-            request = json.dumps([module, dict(os.environ | env)]).encode()
-            reports, theirs = socket.socketpair()
-            reports.setblocking(False)
-            with theirs:
-                descriptors = [output.fileno(), theirs.fileno()]
-                socket.send_fds(self._control, [NUMBER.pack(len(request))], descriptors)
-                self._control.sendall(request)
-            return Forked(await received(reports), reports)
-
-        return start
-
-
-@contextmanager
-def preloaded() -> Iterator[Preloaded]:
-    """It, and what it started, end with this process."""
-    ours, theirs = socket.socketpair()
-    with ours:
+    async def start(output: BinaryIO) -> Forked:
+        request = json.dumps([[module, *arguments], dict(os.environ | env)]).encode()
+        reports, theirs = socket.socketpair()
+        reports.setblocking(False)
+        control, _ = started()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.preloaded"],
-                stdin=theirs.fileno(),
-                cwd=ROOT,
-                preexec_fn=die_with_parent(),
-            )
-        yield Preloaded(ours)
-    process.wait()
+            descriptors = [output.fileno(), theirs.fileno()]
+            socket.send_fds(control, [NUMBER.pack(len(request))], descriptors)
+            control.sendall(request)
+        return Forked(await received(reports), reports)
+
+    return start
+
+
+@cache
+def started() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The process with the modules, which is started when first needed, and where it takes requests."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.preloaded"],
+            stdin=theirs.fileno(),
+            cwd=ROOT,
+            preexec_fn=die_with_parent(),
+        )
+    return ours, process
 
 
 def serve(control: socket.socket) -> None:
@@ -136,7 +138,7 @@ def report_exits(running: dict[int, socket.socket]) -> None:
 
 
 def fork(request: bytes, output: int) -> int:
-    module, environment = json.loads(request)
+    command, environment = json.loads(request)
     end_with_parent = die_with_parent()
     pid = os.fork()
     if pid:
@@ -155,8 +157,9 @@ def fork(request: bytes, output: int) -> int:
         os.closerange(3, 4096)
         os.environ.clear()
         os.environ.update(environment)
-        sys.argv = [module]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.argv = command
+        sys.modules.pop(command[0], None)  # it runs as __main__: runpy would warn
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = exit_code(end)

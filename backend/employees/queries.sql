@@ -67,3 +67,34 @@ select
   a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
   a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
 from public.voice_clone_attempts a where a.employee_id = %(employee)s order by a.created_at desc limit %(limit)s
+
+-- claim_file --
+-- the claim, the version and what it says, one round trip
+select c.*, to_jsonb(w) as work
+from voice_clone.claim_employee_file(%(employee)s) c
+left join lateral voice_clone.claimed_employee_file(%(employee)s) w on c.outcome = 'claimed'
+
+-- confirm_file --
+-- Storage has this version; written, or late where another worker had taken over
+select voice_clone.confirm_employee_file(%(employee)s, %(epoch)s, %(version)s, %(message)s)
+
+-- release_file --
+-- Storage did not take it, or nobody knows
+select voice_clone.release_employee_file(%(employee)s, %(epoch)s, %(code)s, %(is_unknown)s)
+
+-- begin_recording_clone --
+-- the object to clone; no row where that has ended
+select id, employee_id, object_version from voice_clone.begin_recording_clone(%(clone)s)
+
+-- queue_recording_clone --
+-- clone_recording, with the end of the row and the acknowledgement of its message
+select voice_clone.queue_recording_clone(
+  %(clone)s, %(employee)s, %(provider)s, %(region)s, %(preview_required)s, %(per_day)s, %(message)s)
+
+-- end_recording_clone --
+-- refused, or superseded by a newer object
+select voice_clone.end_recording_clone(%(clone)s, %(status)s, %(code)s, %(error)s, %(message)s)
+
+-- postpone_recording_clone --
+-- why this try failed
+select voice_clone.postpone_recording_clone(%(clone)s, %(code)s, %(error)s)

@@ -35,6 +35,7 @@ class EmployeeVoice(Struct, frozen=True, kw_only=True):
     gate: LaunchGate
     consent_id: UUID | None
     preview_url: str | None
+    recording_clone: dict[str, Any] | None  # of the newest recording, where the organization asked for it
 
 
 class EmployeeVoiceRow(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class EmployeeVoiceRow(Struct, frozen=True, kw_only=True):
     gate: LaunchGate
     preview_path: str | None
     consent_id: UUID | None
+    recording_clone: dict[str, Any] | None
 
 
 class EmployeeCloneController(Controller):
@@ -86,6 +88,7 @@ class EmployeeVoiceController(Controller):
             gate=row.gate,
             consent_id=row.consent_id,
             preview_url=url,
+            recording_clone=row.recording_clone,
         )
 
     @get("/launch-gate")

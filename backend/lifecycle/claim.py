@@ -12,12 +12,12 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.backoff import full_jitter, outage_delay
 from backend.database.queries import load_queries
-from backend.errors import AppError, StaleLease
+from backend.errors import AppError
 from backend.lifecycle.attempts import Work
-from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
+from backend.lifecycle.leases import WORKER_ID, Claim, finish, renewed, unclaimed
 from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
 from backend.providers.places import find_provider
-from backend.queues.outcomes import Done, Outcome
+from backend.queues.outcomes import Outcome
 from backend.web.logs import log
 from backend.web.retry_after import MAX_RETRY_AFTER
 
@@ -67,11 +67,9 @@ async def renew(step: Step, lease: int) -> bool | None:
 
 async def mark(step: Step, statement: str, **values: object) -> Outcome:
     """The end of a runtime sync or a preview."""
-    try:
-        await persist(lambda: step.context.database.execute(statement, step.write(**values)))
-    except StaleLease:
-        return Done("stale_lease")
-    return Done(str(values["code"] or values["status"]), acknowledged=step.message_id is not None)
+    result = str(values["code"] or values["status"])
+    write = partial(step.context.database.execute, statement, step.write(**values))
+    return await finish(write, result, step.message_id)
 
 
 def retry_delay(tries: int) -> float:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from backend.database.backoff import full_jitter
-from backend.errors import AppError, DatabaseUnavailable
+from backend.errors import AppError, DatabaseUnavailable, StaleLease
 from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
 from backend.web.logs import log
 
@@ -77,3 +77,17 @@ async def persist(write: Callable[[], Awaitable[T]]) -> T:
         except DatabaseUnavailable:
             await asyncio.sleep(full_jitter(tries, PERSIST_BASE_SECONDS, PERSIST_CAP_SECONDS))
     return await write()
+
+
+async def finish(
+    write: Callable[[], Awaitable[object]], result: str | None, message_id: int | None
+) -> Outcome:
+    """The end of a step: its last write, which acknowledges the message too.
+
+    Tried again while the database is away. Without the lease, the worker that has it decides instead.
+    """
+    try:
+        await persist(write)
+    except StaleLease:
+        return Done("stale_lease")
+    return Done(result, acknowledged=message_id is not None)

@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.backoff import outage_delay
-from backend.errors import AppError, InferenceFailed, StaleLease, Unavailable
+from backend.errors import AppError, InferenceFailed, Unavailable
 from backend.lifecycle.claim import queries, retry_delay
-from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
+from backend.lifecycle.leases import WORKER_ID, Claim, finish, renewed, unclaimed
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest
 from backend.providers.places import find_provider
-from backend.queues.outcomes import Done, Outcome
+from backend.queues.outcomes import Outcome
 from backend.storage.buckets import SPEECH_BUCKET
 from backend.synthesis.speaking import speak_marked
 from backend.web.logs import log
@@ -51,18 +51,15 @@ class SpeechStep(Struct, frozen=True, kw_only=True):
     message_id: int | None
 
     async def write(self, statement: str, result: str, **values: Any) -> Outcome:
-        """The end of the step. Without the lease, the worker that has it decides instead."""
+        """The end of the step."""
         parameters = {
             "job": self.work.job_id,
             "epoch": self.epoch,
             "message": self.message_id,
             **values,
         }
-        try:
-            await persist(lambda: self.context.database.execute(statement, parameters))
-        except StaleLease:
-            return Done("stale_lease")
-        return Done(result, acknowledged=self.message_id is not None)
+        write = partial(self.context.database.execute, statement, parameters)
+        return await finish(write, result, self.message_id)
 
 
 async def speak_job(context: AppContext, job_id: UUID, /, *, message_id: int | None = None) -> Outcome:

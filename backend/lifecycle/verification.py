@@ -4,14 +4,16 @@ A poll changes nothing at the provider, so it takes no lease: its result is writ
 has not changed. An operator or a webhook may report the result as well; the first report counts.
 """
 
+from functools import partial
 from uuid import UUID
 
 from msgspec import Struct
 
 from backend.context import AppContext
-from backend.errors import InvalidInput, NotFound, StaleLease
+from backend.errors import InvalidInput, NotFound
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.claim import queries
+from backend.lifecycle.leases import finish
 from backend.providers.base import ErrorKind, ProviderError
 from backend.providers.places import find_provider
 from backend.queues.outcomes import Done, Outcome
@@ -49,11 +51,8 @@ async def verify_attempt(context: AppContext, attempt_id: UUID, *, message_id: i
         "count": work.verify_count,
         "message": message_id,
     }
-    try:
-        await context.database.execute(statement, {**parameters, **values})
-    except StaleLease:
-        return Done("stale_lease")
-    return Done(acknowledged=message_id is not None)
+    write = partial(context.database.execute, statement, {**parameters, **values})
+    return await finish(write, None, message_id)
 
 
 async def poll(

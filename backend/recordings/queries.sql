@@ -33,3 +33,7 @@ select voice_clone.fail_recording(%(recording)s, %(epoch)s, %(code)s, %(error)s,
 -- later, or failed where its budget is used
 select voice_clone.requeue_recording(
   %(recording)s, %(epoch)s, %(delay)s, %(code)s, %(error)s, %(is_outage)s, %(message)s)
+
+-- remove_late --
+-- stored after the lease was lost
+select voice_clone.remove_late_recording(%(employee)s)

@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
 
 from backend.context import AppContext
-from backend.errors import StaleLease
-from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
-from backend.queues.outcomes import Done, Outcome
+from backend.lifecycle.leases import WORKER_ID, Claim, finish, renewed, unclaimed
+from backend.queues.outcomes import Outcome
 from backend.recordings.callbacks import queries
 
 LEASE_SECONDS = 120  # as in voice_clone.timeouts; longer than an upload to Storage may last
@@ -40,12 +40,9 @@ class RecordingStep(Struct, frozen=True, kw_only=True):
         return {"recording": work.recording_id, "epoch": self.epoch, "message": self.message_id, **values}
 
     async def write(self, statement: str, result: str, **values: Any) -> Outcome:
-        """The end of the step. Without the lease, the worker that has it decides instead."""
-        try:
-            await persist(lambda: self.context.database.execute(statement, self.values(**values)))
-        except StaleLease:
-            return Done("stale_lease")
-        return Done(result, acknowledged=self.message_id is not None)
+        """The end of the step."""
+        write = partial(self.context.database.execute, statement, self.values(**values))
+        return await finish(write, result, self.message_id)
 
     async def renew(self) -> bool:
         """False where another worker has taken over."""

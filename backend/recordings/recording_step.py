@@ -20,6 +20,7 @@ from backend.web.logs import log
 from backend.web.retry_after import retry_after
 
 MISSING_BASE_SECONDS, MISSING_CAP_SECONDS = 5.0, 300.0  # Twilio may call before the recording is there
+STALE = Done("stale_lease")
 HEAD = 12  # bytes of a WAV file that say what it is
 
 
@@ -87,7 +88,10 @@ async def store_recording(step: RecordingStep) -> Outcome:
             raise StaleLease
         await store(context, file, f"{employee}/{employee}.wav", "audio/wav", RECORDING_BUCKET)
     log.info("recording_stored", recording_id=str(step.work.recording_id), bytes=size)
-    return await step.write(queries.complete, "stored", bytes=size)
+    outcome = await step.write(queries.complete, "stored", bytes=size)
+    if outcome == STALE:
+        await context.database.execute(queries.remove_late, {"employee": employee})
+    return outcome
 
 
 async def download(step: RecordingStep, file: BinaryIO) -> int:

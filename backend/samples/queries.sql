@@ -27,7 +27,7 @@ select voice_clone.check_opening(
 -- claim_upload --
 -- the lease of an upload's sample, and what there is to do; no epoch where the sample is ready
 select 'claimed' as outcome, null::int as retry_after_seconds, c.lease_epoch, to_jsonb(w) as work
-from voice_clone.claim_upload(%(attempt)s, %(user)s, %(worker)s) c
+from voice_clone.claim_upload(%(attempt)s, %(user)s, %(worker)s, %(language)s, %(transcript)s) c
 cross join lateral voice_clone.claimed_sample(c.sample_id) w
 
 -- user_of --

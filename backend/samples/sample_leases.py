@@ -13,6 +13,7 @@ from backend.database.queries import load_queries
 from backend.errors import Conflict
 from backend.lifecycle.leases import WORKER_ID, Claim, persist, renewed, unclaimed
 from backend.queues.outcomes import Outcome
+from backend.samples.voice_details import VoiceDetails
 
 queries = load_queries(__file__)
 LEASE_SECONDS = 30  # as in voice_clone.timeouts
@@ -76,15 +77,17 @@ async def claimed_sample(
 
 @asynccontextmanager
 async def claimed_upload(
-    context: AppContext, attempt_id: UUID, user_id: UUID
+    context: AppContext, attempt_id: UUID, user_id: UUID, details: VoiceDetails
 ) -> AsyncIterator[SampleStep | None]:
     """Authorises the inspection first: the attempt is open, its consent is valid, it has a voice slot.
+
+    The sample keeps the language and the transcript of `details`.
 
     None where an earlier call made the sample ready. Waits for another process that inspects the same upload,
     at most as long as finalize waits; then Conflict `inspection_in_progress`. Raises IllegalTransition where
     the attempt does not await its upload any more.
     """
-    claim = await claim_upload(context, attempt_id, user_id)
+    claim = await claim_upload(context, attempt_id, user_id, details)
     if claim.lease_epoch is None or claim.work is None:
         yield None
         return
@@ -93,10 +96,18 @@ async def claimed_upload(
         yield step
 
 
-async def claim_upload(context: AppContext, attempt_id: UUID, user_id: UUID) -> Claim[SampleWork]:
+async def claim_upload(
+    context: AppContext, attempt_id: UUID, user_id: UUID, details: VoiceDetails
+) -> Claim[SampleWork]:
     clock = asyncio.get_running_loop().time
     until = clock() + context.settings.attempts.finalize_wait
-    parameters = {"attempt": attempt_id, "user": user_id, "worker": WORKER_ID}
+    parameters = {
+        "attempt": attempt_id,
+        "user": user_id,
+        "worker": WORKER_ID,
+        "language": details.language,
+        "transcript": details.transcript,
+    }
     while True:
         try:
             claim = await context.database.fetch_one(queries.claim_upload, parameters, row=Claim[SampleWork])

@@ -28,7 +28,7 @@ async def take_upload(context: AppContext, upload: Upload, details: VoiceDetails
     provider.limits.require_language(details.language)
     async with (
         context.inspector.turns.of(upload.id),
-        claimed_upload(context, upload.id, upload.user_id) as step,
+        claimed_upload(context, upload.id, upload.user_id, details) as step,
     ):
         if step is not None:
             await run(step, provider.limits, UPLOAD_AGAIN)

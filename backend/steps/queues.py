@@ -11,6 +11,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from backend.context import AppContext
+from backend.employees.employee_files import write_file
+from backend.employees.recording_clones import clone_stored_recording
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.enrollment import process_attempt
 from backend.lifecycle.mirror import mirror_reflections
@@ -126,6 +128,18 @@ ALL_QUEUES = [
         step=remove_objects,
         address="/internal/object-removals/{row_id}/remove",
         concurrency=4,
+    ),
+    LifecycleQueue(
+        name="recording_clones",
+        step=clone_stored_recording,
+        address="/internal/recording-clones/{row_id}/clone",
+        concurrency=4,
+    ),
+    LifecycleQueue(
+        name="employee_files",
+        step=write_file,
+        address="/internal/employees/{row_id}/write-file",
+        concurrency=8,
     ),
     LifecycleQueue(
         name="webhooks",

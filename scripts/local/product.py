@@ -59,6 +59,7 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
     """The environment of service and consumers; providers are always the simulator's."""
     secrets, port = stack.secrets, stack.api_url.rsplit(":", 1)[1]
     return {
+        "ENV_FILE": "",
         "DATABASE_URL": stack.database_url,
         "DATABASE_PREPARE_THRESHOLD": "2",
         "SUPABASE_URL": stack.supabase_url,

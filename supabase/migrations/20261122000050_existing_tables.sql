@@ -1,5 +1,5 @@
 -- Existing tables: stops the push before anything is changed where a table that an application may have already exists and
--- cannot be adopted. In functions of the session, so that the CLI shows the sentence and not the text of these checks.
+-- cannot be adopted, or a bucket of ours exists and is public. In functions of the session, so that the CLI shows the sentence and not the text of these checks.
 
 -- The columns that a table needs, and those that it gets where it has none. Of the role only the text is compared.
 create function pg_temp.columns_of(p_table text) returns table (name text, type text, is_needed boolean)
@@ -8,7 +8,7 @@ as $$
   select c.name, c.type, c.is_needed
   from (values
     ('reflections', 'id', 'uuid', true), ('reflections', 'user_id', 'uuid', true), ('reflections', 'voice', 'jsonb', false),
-    ('organizations', 'id', 'uuid', true),
+    ('organizations', 'id', 'uuid', true), ('organizations', 'clone_recordings', 'boolean', false),
     ('organization_members', 'org_id', 'uuid', true), ('organization_members', 'user_id', 'uuid', true),
     ('organization_members', 'role', null, true),
     ('employees', 'id', 'uuid', true), ('employees', 'org_id', 'uuid', true),
@@ -119,4 +119,22 @@ begin
 end
 $$;
 
+-- Anyone could read what the service stores in a public bucket.
+create function pg_temp.check_existing_buckets() returns void
+language plpgsql stable
+as $$
+declare
+  v_public text[] := array(
+    select b.id from storage.buckets b
+    where b.public and b.id = any ('{voice-samples,voice-previews,speeches,recordings,deep-fakes,local-voices,reference-voices}'::text[])
+    order by b.id);
+begin
+  if v_public <> '{}' then
+    raise exception 'the bucket % exists and is public; the service needs a private one of this name', array_to_string(v_public, ', ')
+      using errcode = '55000';
+  end if;
+end
+$$;
+
 select pg_temp.check_existing_tables();
+select pg_temp.check_existing_buckets();

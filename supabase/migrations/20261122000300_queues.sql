@@ -92,6 +92,8 @@ from (values
   ('uploads', 'finalize an upload whose name and language are known'),
   ('voice_samples', 'inspect a sample and prepare it for the providers'),
   ('recordings', 'fetch the recording of an employee''s call and store it'),
+  ('employee_files', 'write or remove the file that names the voice of an employee'),
+  ('recording_clones', 'clone an employee whose recording was stored, where the organization asked for it'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);

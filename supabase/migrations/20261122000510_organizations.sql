@@ -75,17 +75,18 @@ begin
     create table public.organizations (
       id uuid primary key default gen_random_uuid(),
       name text not null check (length(name) between 1 and 120),
+      clone_recordings boolean not null default false,
       created_at timestamptz not null default now()
     );
     alter table public.organizations enable row level security;
     revoke all on public.organizations from public, anon, authenticated, service_role;
-    grant select, delete, insert (id, name), update (name) on public.organizations to authenticated;
+    grant select, delete, insert (id, name), update (name, clone_recordings) on public.organizations to authenticated;
     grant select, insert, update, delete on public.organizations to service_role;
     create policy "Members read their organizations" on public.organizations
       for select to authenticated using (id = any (array(select voice_clone.member_organizations())));
     create policy "Anyone who is signed in creates an organization" on public.organizations
       for insert to authenticated with check ((select auth.uid()) is not null);
-    create policy "Admins rename their organizations" on public.organizations
+    create policy "Admins change their organizations" on public.organizations
       for update to authenticated using (id = any (array(select voice_clone.admin_organizations())));
     create policy "Admins delete their organizations" on public.organizations
       for delete to authenticated using (id = any (array(select voice_clone.admin_organizations())));
@@ -120,6 +121,27 @@ begin
   end if;
 end
 $$;
+
+alter table public.organizations add column if not exists clone_recordings boolean not null default false;
+comment on column public.organizations.clone_recordings is
+  'whether a recording of an employee who consented is cloned when it is stored; set by an admin';
+
+-- Of an adopted table, others may update the row. Without a user it is the application's server, or an operator.
+create function voice_clone.protect_clone_recordings() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if auth.uid() is not null and not exists (select from voice_clone.admin_organizations() a where a = new.id) then
+    raise exception 'only an admin of the organization sets clone_recordings' using errcode = '42501';
+  end if;
+  return null;
+end
+$$;
+create trigger voice_clone_protect_clone_recordings after insert on public.organizations
+  for each row when (new.clone_recordings) execute function voice_clone.protect_clone_recordings();
+create trigger voice_clone_protect_clone_recordings_again after update on public.organizations
+  for each row when (new.clone_recordings is distinct from old.clone_recordings)
+  execute function voice_clone.protect_clone_recordings();
 
 do $$
 declare

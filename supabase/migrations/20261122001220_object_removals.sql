@@ -1,6 +1,6 @@
 -- Object removals: folders of Storage whose objects are to be removed. Only Storage's API removes an object with its file, so a
--- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive. Nobody
--- has a signed upload for recordings: there it is when no worker can store one any more that it began to fetch before.
+-- message asks the service for it. A folder is emptied twice: at once, and when no upload that was signed before can arrive, nor that of
+-- a worker that lost its lease. The folder of an employee's recordings is used again: what came after the request stays.
 
 create table voice_clone.object_removals (
   id uuid primary key default gen_random_uuid(),
@@ -9,11 +9,13 @@ create table voice_clone.object_removals (
   requested_at timestamptz not null default now(),
   final_at timestamptz not null,
   sweep_at timestamptz not null,
+  busy_until timestamptz,
   unique (bucket, folder)
 );
 comment on table voice_clone.object_removals is 'a row is deleted when its folder was emptied for the last time';
 comment on column voice_clone.object_removals.folder is 'of one attempt, sample or speech job, <user>/<its id>, or all of a deleted user''s or employee''s';
 comment on column voice_clone.object_removals.final_at is 'from then on no signed upload can write to the folder';
+comment on column voice_clone.object_removals.busy_until is 'of recordings: no worker stores one before it, so that its object is not removed';
 create index object_removals_sweep_at_idx on voice_clone.object_removals (sweep_at);
 alter table voice_clone.object_removals enable row level security;
 revoke all on voice_clone.object_removals from public, anon, authenticated, service_role;
@@ -28,11 +30,14 @@ begin
   if p_folder is null or p_folder !~ '^[0-9a-f-]{36}(/[0-9a-f-]{36})?$' then
     return;
   end if;
+  if p_bucket = 'recordings' then
+    perform voice_clone.supersede_recordings(p_folder::uuid);
+  end if;
   insert into voice_clone.object_removals as r (bucket, folder, final_at, sweep_at)
   values (
-    p_bucket, p_folder, now() + voice_clone.timeout(case p_bucket when 'recordings' then 'step' else 'object_removal' end),
-    now() + voice_clone.timeout('lost_message'))
-  on conflict (bucket, folder) do update set final_at = excluded.final_at, sweep_at = excluded.sweep_at
+    p_bucket, p_folder, now() + voice_clone.timeout('object_removal'), now() + voice_clone.timeout('lost_message'))
+  on conflict (bucket, folder) do update
+  set requested_at = excluded.requested_at, final_at = excluded.final_at, sweep_at = excluded.sweep_at
   returning r.id into v_id;
   perform voice_clone.send_messages(
     'object_removal', array[voice_clone.queue_message('object_removal', v_id, 1, null)], 0);
@@ -101,12 +106,19 @@ as $$
 $$;
 grant execute on function voice_clone.is_being_removed(text, text) to authenticated;
 
--- What to empty; no row where the folder was emptied for the last time.
+-- What to empty; no row where the folder was emptied for the last time, or where a recording is being stored in it.
 create function voice_clone.begin_object_removal(p_removal uuid)
 returns table (bucket text, folder text, is_final boolean)
-language sql stable security definer set search_path = '' rows 1
+language plpgsql security definer set search_path = '' rows 1
 as $$
-  select r.bucket, r.folder, r.final_at <= now() from voice_clone.object_removals r where r.id = p_removal
+begin
+  if voice_clone.may_remove_recording(r) from voice_clone.object_removals r where r.id = p_removal and r.bucket = 'recordings' then
+    update voice_clone.object_removals r set busy_until = now() + voice_clone.timeout('recording_lease') where r.id = p_removal;
+  end if;
+  return query
+    select r.bucket, r.folder, r.final_at <= now() from voice_clone.object_removals r
+    where r.id = p_removal and (r.bucket <> 'recordings' or r.busy_until > now());
+end
 $$;
 
 -- The folder was empty after the beginning of this call's removal; p_is_final is what the beginning said.
@@ -116,7 +128,7 @@ as $$
 begin
   perform voice_clone.acknowledge_messages('object_removal', array[p_message_id]) where p_message_id is not null;
   delete from voice_clone.object_removals r where r.id = p_removal and p_is_final and r.final_at <= now();
-  update voice_clone.object_removals r set sweep_at = greatest(r.final_at, now()) where r.id = p_removal;
+  update voice_clone.object_removals r set sweep_at = greatest(r.final_at, now()), busy_until = null where r.id = p_removal;
 end
 $$;
 

@@ -7,11 +7,15 @@ create table voice_clone.uploads (
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
   transcript text check (length(transcript) <= 4000),
+  sweep_at timestamptz,
+  constraint uploads_swept check ((sweep_at is null) = (name is null)),
   constraint uploads_details check ((name is null) = (language is null) and (transcript is null or name is not null))
 ) with (fillfactor = 70);
 comment on column voice_clone.uploads.name is
   'of the voice, where the object that arrives is to be finalized without a call; the row goes when the attempt is queued';
 comment on column voice_clone.uploads.reserved_until is 'an object that is uploaded renews it, and each inspection';
+comment on column voice_clone.uploads.sweep_at is 'when the sweep next looks whether the object is there and its message was lost';
+create index uploads_sweep_at_idx on voice_clone.uploads (sweep_at) where sweep_at is not null;
 alter table voice_clone.uploads enable row level security;
 revoke all on voice_clone.uploads from public, anon, authenticated, service_role;
 

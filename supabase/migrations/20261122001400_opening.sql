@@ -112,7 +112,8 @@ begin
     values (p_attempt, p_user, p_reflection, v_sample, 'sample', p_provider, p_region,
             case when p_preview_required and p_reflection is not null then 'required' else 'not_required' end)
     returning *;
-  update voice_clone.uploads u set name = p_name, language = p_language, transcript = p_transcript
+  update voice_clone.uploads u
+  set name = p_name, language = p_language, transcript = p_transcript, sweep_at = now() + voice_clone.timeout('lost_message')
   where u.attempt_id = p_attempt and p_name is not null;
 end
 $$;

@@ -11,14 +11,18 @@ begin
 end
 $$;
 
--- Takes the lease of a sample that the caller has locked and checked. Returns the epoch.
-create function voice_clone.take_sample(p_sample uuid, p_lease_owner text, p_tries int) returns int
+-- Takes the lease of a sample that the caller has locked and checked. Returns the epoch. p_language and p_transcript: what its user
+-- says of it now, written here because one version of the row less is kept then.
+create function voice_clone.take_sample(
+  p_sample uuid, p_lease_owner text, p_tries int, p_language text default null, p_transcript text default null
+) returns int
 language sql security definer set search_path = ''
 as $$
   update public.voice_samples s
   set status = 'processing', lease_epoch = s.lease_epoch + 1, lease_owner = p_lease_owner, leased_at = now(),
       lease_expires_at = now() + voice_clone.timeout('inspection_lease'), process_count = s.process_count + p_tries,
-      not_before = null, error_code = null, error_message = null
+      not_before = null, error_code = null, error_message = null, language = coalesce(p_language, s.language),
+      transcript = case when p_language is null then s.transcript else p_transcript end
   where s.id = p_sample
   returning s.lease_epoch
 $$;
@@ -26,8 +30,9 @@ $$;
 -- Before an upload is downloaded and decoded: the attempt is open, its consent is valid, it has a voice slot, and nobody else
 -- inspects it. The epoch is null where the sample is ready: an earlier call stopped before it queued the attempt. VC007
 -- `inspection_in_progress` while another has the lease.
-create function voice_clone.claim_upload(p_attempt uuid, p_user uuid, p_lease_owner text)
-returns table (sample_id uuid, lease_epoch int)
+create function voice_clone.claim_upload(
+  p_attempt uuid, p_user uuid, p_lease_owner text, p_language text default null, p_transcript text default null
+) returns table (sample_id uuid, lease_epoch int)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 declare
@@ -54,7 +59,8 @@ begin
   update voice_clone.uploads u
   set reserved_until = greatest(u.reserved_until, now() + voice_clone.timeout('slot_reservation'))
   where u.attempt_id = p_attempt;
-  return query select s.id, case when s.status <> 'ready' then voice_clone.take_sample(s.id, p_lease_owner, 0) end;
+  return query select s.id, case when s.status <> 'ready'
+    then voice_clone.take_sample(s.id, p_lease_owner, 0, p_language, p_transcript) end;
 end
 $$;
 
@@ -218,7 +224,7 @@ end
 $$;
 
 grant execute on function
-  voice_clone.claim_upload(uuid, uuid, text),
+  voice_clone.claim_upload(uuid, uuid, text, text, text),
   voice_clone.claim_sample(uuid, text, int, boolean),
   voice_clone.claimed_sample(uuid),
   voice_clone.renew_sample(uuid, int),

@@ -41,6 +41,50 @@ begin
 end
 $$;
 
+-- Whether the object of an upload is there, and was not refused since it came.
+create function voice_clone.has_unread_object(p_attempt uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.voice_clone_attempts a
+    join public.voice_samples s on s.id = a.sample_id
+    join storage.objects o on o.bucket_id = 'voice-samples' and o.name = s.path
+    where a.id = p_attempt and a.status = 'awaiting_upload' and (a.error_code is null or o.created_at > a.updated_at));
+end
+$$;
+
+-- Sends the message of each object again that nobody has read, at most p_limit. An upload is looked at until it expires, each time after
+-- twice the wait, because the trigger does not say that an object came. One with an error is postponed, and stops no other.
+create function voice_clone.sweep_uploads(p_limit int) returns setof text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  u record;
+begin
+  for u in
+    select x.attempt_id, a.created_at, a.version
+    from voice_clone.uploads x join public.voice_clone_attempts a on a.id = x.attempt_id
+    where x.sweep_at <= now()
+      and not exists (select from voice_clone.sweep_errors s where s.row_id = x.attempt_id and s.retry_at > now())
+    order by x.sweep_at limit p_limit for no key update of x skip locked
+  loop
+    begin
+      update voice_clone.uploads x
+      set sweep_at = now() + least(
+        greatest(voice_clone.timeout('lost_message'), now() - u.created_at), voice_clone.timeout('lost_message_cap'))
+      where x.attempt_id = u.attempt_id;
+      if voice_clone.has_unread_object(u.attempt_id) then
+        perform voice_clone.send_messages('uploads', array[voice_clone.queue_message('uploads', u.attempt_id, u.version, null)], 0);
+        return next 'upload_sent';
+      end if;
+    exception when others then
+      perform voice_clone.postpone_row('upload', u.attempt_id, sqlerrm, sqlstate);
+    end;
+  end loop;
+end
+$$;
+
 grant execute on function
   voice_clone.upload_to_finalize(uuid),
   voice_clone.refuse_upload(uuid, text, text, bigint)

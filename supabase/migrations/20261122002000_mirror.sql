@@ -21,6 +21,15 @@ begin
 end
 $$;
 
+-- The provider's id of the voice that speaks for an employee: employees.voice_id, and that of their file.
+create function voice_clone.employee_voice_id(a public.voice_clone_attempts) returns text
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return case when a.is_active and a.status = 'ready' then a.provider_voice_id end;
+end
+$$;
+
 -- The mirror where no attempt is active any more, at the version of the last active one. It has an error where that one ended
 -- because the voice that it used was removed elsewhere.
 create function voice_clone.empty_mirror(p_last public.voice_clone_attempts) returns jsonb
@@ -92,7 +101,7 @@ declare
 begin
   select array_agg(e.id), array_agg(
     case when (last.attempt).is_active then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end),
-    array_agg(case when (last.attempt).is_active and (last.attempt).status = 'ready' then (last.attempt).provider_voice_id end)
+    array_agg(voice_clone.employee_voice_id(last.attempt))
   into v_ids, v_mirrors, v_voices
   from unnest(p_employees) requested (id)
   join public.employees e on e.id = requested.id

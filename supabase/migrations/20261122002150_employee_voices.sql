@@ -26,12 +26,31 @@ begin
 end
 $$;
 
+-- The organization of an employee whom this user may clone. Without a user, the organization asked for it.
+create function voice_clone.require_cloner(p_employee uuid, p_user uuid) returns uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+begin
+  if p_user is not null then
+    return voice_clone.require_employee(p_employee, p_user, true);
+  end if;
+  select e.org_id into v_org
+  from public.employees e join public.organizations o on o.id = e.org_id and o.clone_recordings where e.id = p_employee;
+  if v_org is null then
+    raise exception 'the organization does not have its recordings cloned' using errcode = 'VC009';
+  end if;
+  return v_org;
+end
+$$;
+
 -- What a clone needs, before a recording is read: an admin, a consent of the employee, the limits. Returns the consent.
 create function voice_clone.check_employee_clone(p_employee uuid, p_user uuid, p_per_day int) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_org uuid := voice_clone.require_employee(p_employee, p_user, true);
+  v_org uuid := voice_clone.require_cloner(p_employee, p_user);
   v_consent uuid;
 begin
   perform voice_clone.lock_consents_shared(p_employee);
@@ -79,7 +98,7 @@ create function voice_clone.clone_recording(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_org uuid := voice_clone.require_employee(p_employee, p_user, true);
+  v_org uuid := voice_clone.require_cloner(p_employee, p_user);
   v_former uuid[];
   s public.voice_samples;
 begin
@@ -108,7 +127,7 @@ $$;
 
 -- The mirror with the gate, for a member. No consent means that nobody can clone the employee now.
 create function voice_clone.employee_voice(p_employee uuid, p_user uuid)
-returns table (voice jsonb, voice_id text, gate jsonb, preview_path text, consent_id uuid)
+returns table (voice jsonb, voice_id text, gate jsonb, preview_path text, consent_id uuid, recording_clone jsonb)
 language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
@@ -116,7 +135,7 @@ begin
   return query
     select coalesce(e.voice, '{}'), e.voice_id,
       jsonb_build_object('launchable', b.blockers = '{}', 'blockers', b.blockers), a.preview_path,
-      (select c from voice_clone.employee_consents(p_employee) c limit 1)
+      (select c from voice_clone.employee_consents(p_employee) c limit 1), voice_clone.last_recording_clone(p_employee)
     from public.employees e
     left join public.voice_clone_attempts a on a.employee_id = e.id and a.is_active and a.org_id = e.org_id
     cross join lateral voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) b (blockers)

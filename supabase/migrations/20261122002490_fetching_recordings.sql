@@ -63,6 +63,9 @@ begin
   elsif r.status = 'pending' and r.not_before > now() then
     return ('not_due', voice_clone.seconds_until(r.not_before), null)::voice_clone.claim;
   end if;
+  if voice_clone.recording_removed_until(r.employee_id) is not null then
+    return ('busy', voice_clone.seconds_until(voice_clone.recording_removed_until(r.employee_id)), null)::voice_clone.claim;
+  end if;
   if exists (
     select from voice_clone.recordings x
     where x.employee_id = r.employee_id and x.status = 'stored'

@@ -79,7 +79,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, samples, enrollments, speech jobs, recordings, webhooks, removals, chains of consents and
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents and
 -- idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -138,6 +138,24 @@ begin
     v_done := v_done || array(select s from voice_clone.sweep_recordings(v_limit) s);
   exception when others then
     raise warning 'recordings cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array(select s from voice_clone.sweep_uploads(v_limit) s);
+  exception when others then
+    raise warning 'uploads cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array(select s from voice_clone.sweep_recording_clones(v_limit) s);
+  exception when others then
+    raise warning 'clones of recordings cannot be swept: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array(select s from voice_clone.sweep_employee_files(v_limit) s);
+  exception when others then
+    raise warning 'files of employees cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   begin

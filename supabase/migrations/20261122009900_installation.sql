@@ -39,6 +39,9 @@ as $$
   select format('policy "%s" on storage.objects', p.polname) from pg_catalog.pg_policy p
   where p.polrelid = to_regclass('storage.objects') and pg_get_expr(p.polqual, p.polrelid) ~ 'voice-samples'
   union all
+  select format('policy "%s" on realtime.messages', p.polname) from pg_catalog.pg_policy p
+  where p.polrelid = to_regclass('realtime.messages') and pg_get_expr(p.polqual, p.polrelid) ~ 'voice_clone'
+  union all
   select format('function %s%s', p.oid::regprocedure,
     case when has_function_privilege('voice_clone_backend', p.oid, 'execute') then ' for the service' else '' end)
   from pg_catalog.pg_proc p

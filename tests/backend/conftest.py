@@ -1,7 +1,6 @@
 """The application as a process of its own, with any database behind it, and what it logged; the simulator."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
-from scripts.migrations import ROOT
+from tests.preloaded import launch
 from tests.simulators import Simulator, simulator
 
 NOBODY = "http://127.0.0.1:1"  # where nothing listens
@@ -60,8 +59,7 @@ async def served(
         **settings,
     }
     processes = Processes(logs)
-    command = [sys.executable, "-m", "tests.backend.faults", str(port)]
-    child = await processes.start("faults", command, env, cwd=ROOT)
+    child = await processes.launch("faults", launch("tests.backend.faults", str(port), env=env))
     try:
         url = f"http://127.0.0.1:{port}"
         await child.await_url(f"{url}/health/live")

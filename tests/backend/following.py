@@ -1,7 +1,6 @@
 """The service as a process with a real database, and clients that follow attempts over HTTP."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +14,8 @@ import msgspec
 
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
-from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, NOBODY
+from tests.preloaded import launch
 
 SECRET = "a secret of more than thirty-two letters"
 PATIENCE = 30  # seconds before a test gives up; no test waits for them to pass
@@ -120,7 +119,7 @@ async def serving(logs: Path, database_url: str, **settings: str) -> AsyncIterat
         **settings,
     }
     processes = Processes(logs)
-    child = await processes.start("service", [sys.executable, "-m", "backend"], env, cwd=ROOT)
+    child = await processes.launch("service", launch("backend", env=env))
     try:
         await child.await_url(f"http://127.0.0.1:{port}/health/live")
         yield Service(f"http://127.0.0.1:{port}", child)

@@ -1,7 +1,6 @@
 """Storage for tests of its client: the embedded one as a process, and one that fails on request."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,13 +9,13 @@ import msgspec
 from aiohttp import web
 
 from backend.settings.supabase import SupabaseSettings
-from scripts.local.supabase.config import GatewaySettings, load_config
+from scripts.local.supabase.config import GatewaySettings
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
 from scripts.local.supabase.storage.server import StorageSettings
 from scripts.local.supabase.storage.tokens import Keys
-from scripts.migrations import ROOT
 from tests.backend.conftest import NOBODY
+from tests.preloaded import launch
 
 SECRET_KEY = "sb_secret_of_this_very_test"
 JWT_SECRET = "a secret of more than thirty-two letters"
@@ -31,7 +30,7 @@ class EmbeddedStorage(msgspec.Struct):
 
 @asynccontextmanager
 async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[EmbeddedStorage]:
-    """With the buckets of supabase/config.toml; its objects and logs are in `directory`."""
+    """Its objects and logs are in `directory`."""
     port = free_port()
     settings = GatewaySettings(
         port=port,
@@ -40,13 +39,11 @@ async def embedded_storage(directory: Path, database_url: str) -> AsyncIterator[
             database_url=database_url,
             root=str(directory / "objects"),
             keys=Keys("sb_publishable", SECRET_KEY, "anon", "service", JWT_SECRET),
-            buckets=load_config().buckets,
         ),
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}
     processes = Processes(directory)
-    command = [sys.executable, "-m", "scripts.local.supabase.gateway"]
-    child = await processes.start("storage", command, env, cwd=ROOT)
+    child = await processes.launch("storage", launch("scripts.local.supabase.gateway", env=env))
     try:
         url = f"http://127.0.0.1:{port}"
         await child.await_url(f"{url}/storage/v1/status")

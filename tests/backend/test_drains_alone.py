@@ -1,7 +1,6 @@
 """Drains that pg_cron and pg_net start: enough without any consumer, and nothing is done twice beside one."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,11 +10,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from scripts.local.supabase.processes import Processes
-from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.storages import SECRET_KEY, embedded_storage
 from tests.backend.test_pg_cron import EXTENSIONS, Owner, steps
 from tests.fixture import Fixture
+from tests.preloaded import launch
 from tests.simulators import ELEVENLABS_KEY, Simulator, simulator, spoken_sample
 
 USERS, OF_EACH = 10, 10
@@ -92,7 +91,7 @@ async def consumers(given: Fixture, service: Served, logs: Path) -> AsyncIterato
         "SERVICE_URL": str(service.http.base_url).rstrip("/"),
         "INTERNAL_TOKEN": INTERNAL_TOKEN,
     }
-    child = await processes.start("consumers", [sys.executable, "-m", "queue_consumers"], env, cwd=ROOT)
+    child = await processes.launch("consumers", launch("queue_consumers", env=env))
     try:
         await child.await_output("listening")
         yield

@@ -36,8 +36,9 @@ SPEECH = spoken_sample(2.0)
 def converted(audio: bytes, content_type: str) -> bytes:
     container, codec = CONTAINERS[content_type]
     target = io.BytesIO()
-    with av.open(io.BytesIO(audio)) as source, av.open(target, "w", format=container) as output:
+    with av.open(io.BytesIO(audio), "r") as source, av.open(target, "w", format=container) as output:
         stream = output.add_stream(codec, rate=24_000, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         for frame in source.decode(audio=0):
             frame.pts = None
             output.mux(stream.encode(frame))
@@ -46,7 +47,7 @@ def converted(audio: bytes, content_type: str) -> bytes:
 
 
 def seconds(audio: bytes) -> float:
-    with av.open(io.BytesIO(audio)) as source:
+    with av.open(io.BytesIO(audio), "r") as source:
         return sum(frame.samples / frame.sample_rate for frame in source.decode(audio=0))
 
 

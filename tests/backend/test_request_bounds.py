@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -20,11 +19,11 @@ from backend.__main__ import DRAIN_SECONDS
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import Cluster
 from scripts.local.supabase.processes import Child, Processes
-from scripts.migrations import ROOT
 from tests.backend.conftest import INTERNAL_TOKEN, NOBODY
 from tests.backend.test_event_streams import LARGE_EVENTS, record_large_events
 from tests.clusters import cloned_database
 from tests.fixture import Fixture
+from tests.preloaded import launch
 
 SECRET = "a secret of more than thirty-two letters"
 PAUSE = 1.0  # seconds: REQUEST_TIMEOUT_SECONDS of these tests
@@ -101,7 +100,7 @@ async def running(logs: Path, database_url: str, **settings: str) -> AsyncIterat
         **settings,
     }
     processes = Processes(logs)
-    child = await processes.start("service", [sys.executable, "-m", "backend"], env, cwd=ROOT)
+    child = await processes.launch("service", launch("backend", env=env))
     try:
         await child.await_url(f"http://127.0.0.1:{port}/health/live")
         yield Service(child, port)
@@ -291,6 +290,21 @@ async def test_bodies_that_stopped_do_not_delay_a_stop(given: Fixture, tmp_path:
         async with asyncio.timeout(PATIENCE):
             await started.child.process.wait()
         assert time.monotonic() - began < DRAIN_SECONDS / 2
+        for each in stalled:
+            each.close()
+
+
+async def test_half_a_head_does_not_delay_a_stop(given: Fixture, tmp_path: Path) -> None:
+    async with running(tmp_path, given.database.service, REQUEST_TIMEOUT_SECONDS="600") as started:
+        stalled = [started.connect() for _ in range(3)]
+        for each, sent in zip(stalled, (b"", b"GET / HT", head("GET", "/health/live")[:-2]), strict=True):
+            each.sendall(sent)
+        await answered(started)
+        began = time.monotonic()
+        started.stop()
+        async with asyncio.timeout(PATIENCE):
+            await started.child.process.wait()
+        assert time.monotonic() - began < DRAIN_SECONDS / 3
         for each in stalled:
             each.close()
 

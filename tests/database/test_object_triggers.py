@@ -17,10 +17,6 @@ INSERT = "insert into storage.objects (bucket_id, name) values ('voice-samples',
 
 @pytest.fixture
 def user(given: Fixture) -> UUID:
-    given.superuser.execute(
-        "insert into storage.buckets (id, name) values ('voice-samples', 'voice-samples')"
-        " on conflict do nothing"
-    )
     user = given.user()
     given.consents[user] = given.consent(user)
     return user
@@ -115,6 +111,31 @@ def test_a_refusal_is_kept_with_the_attempt_until_it_is_queued(given: Fixture, u
     )
 
 
+def swept(given: Fixture) -> list[str]:
+    """What the sweep sends, after the first messages were lost."""
+    given.superuser.execute("select pgmq.purge_queue('uploads')")
+    given.superuser.execute("update voice_clone.uploads set sweep_at = now() where sweep_at is not null")
+    given.service.execute("select * from voice_clone.sweep(100)")
+    return sent(given)
+
+
+def test_a_lost_message_of_an_object_is_sent_again_until_it_is_read(given: Fixture, user: UUID) -> None:
+    attempt, path = open_one(given, user)
+    _, waits = open_one(given, user, None)
+    assert swept(given) == [], "no object came"
+    store(given, path)
+    store(given, waits)
+    assert swept(given) == [str(attempt)]
+    later = given.truth("select min(sweep_at) > now() as later from voice_clone.uploads")["later"]
+    assert later
+    given.one("select voice_clone.refuse_upload(%s, 'sample_silent', 'Nobody speaks.', null)", attempt)
+    assert swept(given) == [], "it was refused since it came"
+    given.superuser.execute("update storage.objects set created_at = now() where name = %s", (path,))
+    assert swept(given) == [str(attempt)]
+    given.queue(attempt, user)
+    assert swept(given) == []
+
+
 OTHER = "authenticator"
 MUTANTS: dict[str, tuple[str, str, Callable[[Fixture, UUID], None]]] = {
     "an object of any login": (
@@ -123,6 +144,10 @@ MUTANTS: dict[str, tuple[str, str, Callable[[Fixture, UUID], None]]] = {
     ),
     "an object of an upload that waits for finalize": (
         "and u.name is not null", "", test_an_object_of_an_upload_without_a_name_waits_for_finalize,
+    ),
+    "a refused object that is sent for ever": (
+        "a.error_code is null or o.created_at > a.updated_at", "true",
+        test_a_lost_message_of_an_object_is_sent_again_until_it_is_read,
     ),
     "an object of any path": (
         "s.path = new.name and", "",
@@ -135,6 +160,7 @@ MUTANTS: dict[str, tuple[str, str, Callable[[Fixture, UUID], None]]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_lost_guard_is_found(given: Fixture, user: UUID, name: str) -> None:
     old, new, test = MUTANTS[name]
-    given.replace("voice_clone.receive_object", old, new)
+    sweeps = name == "a refused object that is sent for ever"
+    given.replace(f"voice_clone.{'has_unread_object' if sweeps else 'receive_object'}", old, new)
     with pytest.raises(AssertionError):
         test(given, user)

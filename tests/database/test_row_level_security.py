@@ -41,8 +41,9 @@ def test_each_actor_reaches_the_rows_that_are_written(scene: Scene) -> None:
         ] == []
 
 
-def test_a_bucket_is_private() -> None:
-    assert {name for name, bucket in BUCKETS.items() if bucket["public"]} == set()
+def test_each_bucket_is_known_and_private(given: Fixture) -> None:
+    rows = given.superuser.execute("select id, public from storage.buckets").fetchall()
+    assert {row["id"]: row["public"] for row in rows} == dict.fromkeys(BUCKETS, False)
 
 
 UNKNOWN = "notes has no written expectation. Write in "

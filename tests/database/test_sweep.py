@@ -470,6 +470,10 @@ def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(given: Fixture)
         "release_deleted_voices(int, interval, text, text, text[])",
         "sweep_object_removals(int)",
         "sweep_consents(int)",
+        "sweep_uploads(int)",
+        "sweep_recordings(int)",
+        "sweep_recording_clones(int)",
+        "sweep_employee_files(int)",
     ],
 )
 def test_what_cannot_be_swept_keeps_no_other_from_it(given: Fixture, broken: str) -> None:

@@ -130,10 +130,6 @@ def test_the_uploaded_object_renews_the_reservation(given: Fixture) -> None:
     first = open_one(given, user, given.consent(user))
     leave(given, first)
     given.superuser.execute(
-        "insert into storage.buckets (id, name) values ('voice-samples', 'voice-samples')"
-        " on conflict do nothing"
-    )
-    given.superuser.execute(
         "insert into storage.objects (bucket_id, name)"
         " select 'voice-samples', s.path from public.voice_samples s where s.user_id = %s", (user,),
     )  # fmt: skip

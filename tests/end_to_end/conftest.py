@@ -22,7 +22,7 @@ from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from tests.audio_samples import speech, wav
 from tests.clusters import temporary_directory
-from tests.preloaded import Preloaded
+from tests.preloaded import launch
 from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 SAMPLE_SECONDS = 5.5
@@ -73,10 +73,9 @@ async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> by
 class Product:
     """The product's processes, started and killed by the test, and queries of its database."""
 
-    def __init__(self, stack: Stack, providers: Simulator, modules: Preloaded) -> None:
+    def __init__(self, stack: Stack, providers: Simulator) -> None:
         self.stack = stack
         self.providers = providers
-        self._preloaded = modules
         self._children: list[Child] = []
 
     async def start(self, what: str, **settings: str) -> Child:
@@ -86,7 +85,7 @@ class Product:
             self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
         env = self.environment(**settings)
         module = "backend" if what == "service" else "queue_consumers"
-        child = await self.stack.processes.launch(what, self._preloaded.launch(module, env))
+        child = await self.stack.processes.launch(what, launch(module, env=env))
         self._children.append(child)
         if what == "service":
             await child.await_url(f"{self.stack.api_url}/health/ready")
@@ -147,9 +146,9 @@ class Product:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def product(stack: Stack, providers: Simulator, modules: Preloaded) -> AsyncIterator[Product]:
+async def product(stack: Stack, providers: Simulator) -> AsyncIterator[Product]:
     providers.reset()
-    made = Product(stack, providers, modules)
+    made = Product(stack, providers)
     yield made
     await made.stop()
 

@@ -69,6 +69,10 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         assert [(each["voice_id"], each["removes_noise"]) for each in made] == [(row["voice_id"], True)]
         said = f"{made[0]['label']} {made[0]['description']}"
         assert not {"Bo", "Lind", "5550100", employee} & set(said.split()), "nothing of the person"
+        file = (
+            "select from storage.objects where bucket_id = 'deep-fakes' and name = %s || '/' || %s || '.json'"
+        )
+        await product.until(file, employee, employee)
         await admin.service("POST", f"{voice}/preview/complete")
         shown = (await admin.service("GET", voice)).json()
         assert shown["gate"] == {"launchable": True, "blockers": []}
@@ -97,6 +101,6 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         )
         assert product.providers.voices("elevenlabs") == []
         await product.until(
-            "select where not exists (select from storage.objects where bucket_id = 'recordings'"
-            " and name like %s || '/%%')", employee,
+            "select where not exists (select from storage.objects"
+            " where bucket_id in ('recordings', 'deep-fakes') and name like %s || '/%%')", employee,
         )  # fmt: skip

@@ -175,9 +175,9 @@ async def test_a_form_that_cannot_be_stored_is_no_fault_of_the_sample(
 
 async def test_concurrent_finalizes_delete_the_inspected_object_and_no_replacement(product: Product) -> None:
     """The first refusal deletes the bad sample; its user uploads a good one while other calls still run."""
-    bad, good = spoken(1.8), spoken(8)
+    bad, good = spoken(1.8), spoken(6)
     async with ready(product) as (_, ada):
-        for round_ in range(6):
+        for round_ in range(3):
             upload = await ada.upload(bad)
             calls = [asyncio.create_task(finalize(ada, upload)) for _ in range(4)]
             await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)

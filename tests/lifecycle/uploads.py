@@ -131,8 +131,9 @@ class Uploads(Driver):
         elif s and a.user_id and self.model.is_inspected(s):
             refusal = BUSY
         row = self.call(
-            "begins an inspection", samples.claim_upload, refusal, attempt=a.id, user=a.user_id, worker="w"
-        )
+            "begins an inspection", samples.claim_upload, refusal, attempt=a.id, user=a.user_id, worker="w",
+            language="en", transcript="hello",
+        )  # fmt: skip
         if row is None or s is None:
             self.verify_invariants()
             return None

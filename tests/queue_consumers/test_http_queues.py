@@ -41,6 +41,8 @@ ADDRESSES = {
     "recordings": "recordings/{}/fetch",
     "speech_jobs": "speech-jobs/{}/speak",
     "uploads": "voice-clone-attempts/{}/finalize",
+    "recording_clones": "recording-clones/{}/clone",
+    "employee_files": "employees/{}/write-file",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]

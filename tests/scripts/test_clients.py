@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 import jwt
+import msgspec
 import psycopg
 import pytest
 from postgrest.exceptions import APIError
@@ -115,7 +116,10 @@ def test_serving_requests_leaves_the_grants_as_the_migrations_made_them(
     """Default privileges would grant everything to anon if the migrations did not revoke it."""
     sign_up(client)
     client.table("reflections").select("*").execute()
-    granted = "select oid::regclass::text, relacl::text from pg_class where relacl is not null order by 1"
+    granted = (  # the stack adds Realtime, which is no migration of ours
+        "select c.oid::regclass::text, c.relacl::text from pg_class c"
+        " where c.relacl is not null and c.relnamespace::regnamespace::text <> 'realtime' order by 1"
+    )
     with stack.cluster.connect() as served, psycopg.connect(database.superuser) as untouched:
         assert served.execute(granted).fetchall() == untouched.execute(granted).fetchall()
 
@@ -210,3 +214,32 @@ async def test_an_upload_token_signed_by_the_service_opens_storage(stack: Stack)
             assert answer.status_code == 200, answer.text
         elsewhere = signed[1].url.replace("take%20one", "take%20two")
         assert (await http.put(elsewhere, content=b"RIFF")).status_code == 400
+
+
+async def test_supabase_js_receives_the_transitions_of_its_user_only(stack: Stack) -> None:
+    """tests/scripts/realtime.mjs: private channels, a stranger's topic, a broadcast of each transition."""
+    script = Path(__file__).with_name("realtime.mjs")
+    with psycopg.connect(stack.cluster.dsn("postgres"), autocommit=True) as connection:
+        running = await asyncio.create_subprocess_exec(
+            *(node(), str(script), stack.supabase_url, stack.publishable_key),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert running.stdin is not None
+        assert running.stdout is not None
+        async with asyncio.timeout(60):
+            user = (await running.stdout.readline()).decode().strip()  # once both are subscribed, or refused
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "select id from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null)", [user]
+                )
+                (consent,) = cursor.fetchone() or (None,)
+                cursor.execute(
+                    "select * from voice_clone.open_attempt"
+                    "(%s, %s, %s, null, 'local', '', %s, 'audio/wav', 1000, true)",
+                    [uuid4(), user, consent, f"{user}/{uuid4()}/sample.wav"],
+                )
+            received = msgspec.json.decode(await running.stdout.read())
+            assert await running.wait() == 0
+    assert received["events"] == ["opened"]
+    assert received["changes"]["status"] == "awaiting_upload"

@@ -2,18 +2,16 @@
 
 import json
 import re
-import shutil
-from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from scripts.migrations import MIGRATIONS, MigrationError, push_migrations
+from scripts.migrations import MigrationError, push_migrations
 from tests.clusters import Database
 from tests.scripts.advisors import warnings
-from tests.scripts.existing_projects import PROJECTS, UNFIT, VOICED, application_folder, apply
+from tests.scripts.existing_projects import PROJECTS, UNFIT, apply
 
 CATALOGS = (
     *("namespace", "class", "attribute", "attrdef", "constraint", "index", "proc", "trigger", "policy"),
@@ -90,6 +88,22 @@ def test_what_cannot_be_adopted_is_named_in_one_sentence_and_nothing_is_changed(
     assert catalog(project) == before
 
 
+def test_a_public_bucket_of_our_name_stops_the_push_and_a_private_one_stays(project: Database) -> None:
+    with psycopg.connect(project.superuser) as superuser:
+        superuser.execute(
+            "insert into storage.buckets (id, name, public, file_size_limit)"
+            " values ('recordings', 'recordings', true, 7), ('speeches', 'speeches', false, 7)"
+        )
+    with pytest.raises(MigrationError, match="the bucket recordings exists and is public"):
+        push_migrations(project.postgres)
+    with psycopg.connect(project.superuser) as superuser:
+        superuser.execute("update storage.buckets set public = false")
+    push_migrations(project.postgres)
+    with psycopg.connect(project.superuser) as superuser:
+        found = superuser.execute("select id, file_size_limit, public from storage.buckets").fetchall()
+    assert {("recordings", 7, False), ("speeches", 7, False), ("deep-fakes", 2**20, False)} <= set(found)
+
+
 def own(database: Database) -> dict[str, set[tuple[Any, ...]]]:
     with psycopg.connect(database.superuser) as superuser:
         return {what: set(superuser.execute(sql)) for what, sql in OWN.items()}
@@ -125,16 +139,3 @@ def test_an_adopted_table_keeps_what_is_its_own_and_gets_what_is_missing(
     assert added["grants on columns"] == (READER_GRANTS if policies else set())
     assert "up to date" in push_migrations(project.postgres)
     assert warnings(project) == warned
-
-
-def test_a_project_with_migrations_of_its_own_takes_ours_into_its_folder(
-    project: Database, tmp_path: Path
-) -> None:
-    folder = application_folder(tmp_path, VOICED)
-    push_migrations(project.postgres, folder)
-    with pytest.raises(MigrationError, match=r"^the project has migrations of its own: copy .*/migrations/"):
-        push_migrations(project.postgres)
-    for migration in MIGRATIONS.glob("*.sql"):
-        shutil.copy(migration, folder / "supabase" / "migrations")
-    assert "_existing_tables.sql" in push_migrations(project.postgres, folder)
-    assert "up to date" in push_migrations(project.postgres, folder)

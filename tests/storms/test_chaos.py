@@ -23,7 +23,8 @@ async def test_the_accounting_is_exact_after(name: str) -> None:
                 assert {a["status"] for a in snapshot.attempts} == {"ready"}, "no disaster uses up a budget"
                 synced = {a["runtime_status"] for a in snapshot.attempts if a["reflection_id"]}
                 assert synced == {"synced"}
-                assert made.samples or name == DISK_FULL, "on a full disk nothing is stored"
-                assert {j["status"] for j in snapshot.speeches} == {"succeeded"}
+                stored = made.samples and snapshot.speeches
+                assert stored or name == DISK_FULL, "on a full disk nothing may be stored"
+                assert {j["status"] for j in snapshot.speeches} <= {"succeeded"}
         except NoDiskError:
             pytest.skip("a small disk cannot be mounted without root")

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg
@@ -24,33 +25,61 @@ SMALLEST_PART = 0.01
 async def attempt_cost(bench: Bench) -> list[Figure]:
     """Whole lifecycles through service and consumers, after their users, consents and reflections exist."""
     counts = [WARMING_ATTEMPTS, *[ATTEMPTS] * ROUNDS]
-    groups = [bench.new_reflections(count) for count in counts]
+    groups, broadcast = ([bench.new_reflections(count) for count in counts] for _ in range(2))
     async with connected(bench) as connection:
         before = await kept_bytes(connection)
         await connection.execute("checkpoint")
-        wal = [await wal_bytes(connection, bench, group) for group in groups]
+        costs = [await cost(connection, bench, group) for group in groups]
         after = await kept_bytes(connection)
+        with broadcasting(bench):
+            with_realtime = [await cost(connection, bench, group) for group in broadcast]
     kept = {name: (after[name] - before.get(name, 0)) / sum(counts) / KILOBYTE for name in after}
     parts = [
         part(f"  of it {name}", kilobytes, "kB")
         for name, kilobytes in sorted(kept.items(), key=lambda item: -item[1])
         if kilobytes >= SMALLEST_PART
     ]
-    written = middle([each / ATTEMPTS for each in wal[1:]]) / KILOBYTE
     return [
-        at_most("WAL, an attempt", written, "kB", MOST_WAL),
+        at_most("WAL, an attempt", written(costs), "kB", MOST_WAL),
+        part("  with Realtime", written(with_realtime), "kB"),
+        part("  attempts", rate(costs), "/s"),
+        part("  attempts, with Realtime", rate(with_realtime), "/s"),
         at_most("kept, an attempt", sum(kept.values()), "kB", MOST_KEPT),
         *parts,
     ]
 
 
-async def wal_bytes(connection: psycopg.AsyncConnection, bench: Bench, reflections: Sequence[UUID]) -> int:
-    """From the opening of these attempts until each is launchable and no message is left."""
-    before = await fetch_number(connection, queries.wal_position)
+def written(costs: Sequence[tuple[int, float]]) -> float:
+    """The kilobytes of one attempt, without those of the round that warms up."""
+    return middle([wal / ATTEMPTS for wal, _ in costs[1:]]) / KILOBYTE
+
+
+def rate(costs: Sequence[tuple[int, float]]) -> float:
+    return middle([ATTEMPTS / seconds for _, seconds in costs[1:]])
+
+
+@contextmanager
+def broadcasting(bench: Bench) -> Iterator[None]:
+    """With Realtime's table, as on a hosted project. The notification is of the local stack alone."""
+    cluster = bench.stack.cluster
+    cluster.add_realtime()
+    cluster.enable_realtime()
+    bench.run("drop trigger messages_notify on realtime.messages", {})
+    try:
+        yield
+    finally:
+        bench.run("select operations.disable_realtime()", {})
+
+
+async def cost(
+    connection: psycopg.AsyncConnection, bench: Bench, reflections: Sequence[UUID]
+) -> tuple[int, float]:
+    """Bytes of WAL and seconds, until each of these attempts is launchable and no message is left."""
+    before, start = await fetch_number(connection, queries.wal_position), time.perf_counter()
     attempts = await queue_in_turn(connection, reflections, bench.prepared)
     await until_launched(connection, attempts)
     await until_drained(connection)
-    return await fetch_number(connection, queries.wal_position) - before
+    return await fetch_number(connection, queries.wal_position) - before, time.perf_counter() - start
 
 
 async def until_drained(connection: psycopg.AsyncConnection) -> None:

@@ -170,7 +170,7 @@ class stopped:  # noqa: N801 - reads as a clause
 async def started() -> AsyncIterator[tuple[Bench, Child]]:
     """A new stack with the product on it, and its consumers."""
     folder = await emptied(FOLDER / "stack")
-    async with running_stack(folder) as stack:
+    async with running_stack(folder, realtime=False) as stack:
         consumers = await start(stack)
         sample = folder / "sample.wav"
         await asyncio.to_thread(speak_sample, sample, SAMPLE_TEXT)

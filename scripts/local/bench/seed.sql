@@ -57,7 +57,7 @@ with wanted as materialized (
 ), prepared as materialized (
   select o.user_id, o.attempt, voice_clone.complete_sample(
     o.sample_id, c.lease_epoch, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s) as done
-  from opened o cross join lateral voice_clone.claim_upload(o.attempt, o.user_id, 'bench') c
+  from opened o cross join lateral voice_clone.claim_upload(o.attempt, o.user_id, 'bench', 'en') c
 )
 select q.id from prepared p
 cross join lateral voice_clone.queue_attempt(p.attempt, p.user_id, 'bench', 'en', null, 0) q

@@ -2,12 +2,10 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from scripts.local.supabase.storage.server import DeclaredBucket, StorageSettings
-from scripts.local.supabase.storage.sizes import parse_size
+from scripts.local.supabase.storage.server import StorageSettings
 from scripts.migrations import PROJECT
 
 CONFIG = PROJECT / "supabase" / "config.toml"
@@ -19,7 +17,6 @@ class ProjectConfig(msgspec.Struct, frozen=True):
     schemas: list[str]
     jwt_expiry: int
     site_url: str
-    buckets: list[DeclaredBucket]
 
 
 class GatewaySettings(msgspec.Struct):
@@ -28,6 +25,7 @@ class GatewaySettings(msgspec.Struct):
     port: int
     upstream: str
     storage: StorageSettings
+    realtime_url: str = ""  # the database of Realtime; without it, none is served
 
 
 def load_config(path: Path = CONFIG) -> ProjectConfig:
@@ -38,15 +36,4 @@ def load_config(path: Path = CONFIG) -> ProjectConfig:
         schemas=parsed["api"]["schemas"],
         jwt_expiry=parsed["auth"]["jwt_expiry"],
         site_url=parsed["auth"]["site_url"],
-        buckets=[declared(name, bucket) for name, bucket in parsed["storage"]["buckets"].items()],
-    )
-
-
-def declared(name: str, bucket: dict[str, Any]) -> DeclaredBucket:
-    limit = bucket.get("file_size_limit")
-    return DeclaredBucket(
-        id=name,
-        public=bucket.get("public", False),
-        file_size_limit=parse_size(limit) if limit else None,
-        allowed_mime_types=bucket.get("allowed_mime_types"),
     )

@@ -1,4 +1,4 @@
-"""One port for /storage/v1, served here, and for /auth/v1 and /rest/v1, handed to Auth and Data API.
+"""One port for /storage/v1 and /realtime/v1, served here, and for Auth and Data API, which are passed on.
 
 `python -m scripts.local.supabase.gateway` takes its settings as JSON in GATEWAY_SETTINGS.
 """
@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +19,9 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from scripts.local.supabase import realtime as realtimes
 from scripts.local.supabase.config import GatewaySettings
+from scripts.local.supabase.realtime import Realtime
 from scripts.local.supabase.storage.app import create_storage
 
 HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -28,14 +31,16 @@ READABLE = {b"access-control-allow-origin": b"*", b"access-control-expose-header
 UPSTREAM_DOWN = b'{"message":"An invalid response was received from the upstream server"}'
 
 
-def create_gateway(settings: GatewaySettings) -> ASGIApp:
+def create_gateway(settings: GatewaySettings, realtime: Realtime | None = None) -> ASGIApp:
     storage = create_storage(settings.storage)
     # Node closes an idle connection after 5 s; one that is about to go must not carry a request.
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=3)
     client = httpx.AsyncClient(limits=limits, trust_env=False)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_preflight(scope):
+        if scope["type"] == "websocket" and realtime and scope["path"] == realtimes.PATH:
+            await realtime(scope, receive, send)
+        elif scope["type"] == "http" and is_preflight(scope):
             await answer_preflight(scope, send)
         elif scope["type"] == "http" and scope["path"].startswith(("/auth/v1/", "/rest/v1/")):
             await forward(client, settings.upstream, scope, receive, readable_by_any_page(send))
@@ -126,18 +131,23 @@ async def request_body(receive: Receive) -> AsyncIterator[bytes]:
 
 async def serve(settings: GatewaySettings) -> None:
     """Until SIGTERM or SIGINT."""
-    server = Server(
-        create_gateway(settings),
-        address="127.0.0.1",
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        log_level=LogLevels.warning,
-        websockets=False,
-    )
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, server.stop)
-    await server.serve()
+    async with AsyncExitStack() as cleanup:
+        realtime = None
+        if settings.realtime_url:
+            realtime = await cleanup.enter_async_context(
+                Realtime(settings.realtime_url, settings.storage.keys)
+            )
+        server = Server(
+            create_gateway(settings, realtime),
+            address="127.0.0.1",
+            port=settings.port,
+            interface=Interfaces.ASGI,
+            log_level=LogLevels.warning,
+        )
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, server.stop)
+        await server.serve()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ LOGIN_ROLES = (
     "authenticator",
     "supabase_auth_admin",
     "supabase_storage_admin",
+    "supabase_realtime_admin",
     "voice_clone_service",
 )
 SETTINGS = {
@@ -124,6 +125,17 @@ class Cluster:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+    def add_realtime(self, database: str = "postgres") -> None:
+        """The schema of Realtime, which a hosted project has; where it is there already, nothing changes."""
+        with self.connect(database=database) as connection, connection.transaction():
+            connection.execute((HERE / "realtime.sql").read_bytes())
+
+    def enable_realtime(self, database: str = "postgres") -> str:
+        """As the role that owns the migrations: transitions are broadcast from now on."""
+        with self.connect("postgres", database) as connection:
+            (answer,) = connection.execute("select operations.enable_realtime()").fetchone() or ("",)
+        return answer
 
     def set_passwords(self) -> None:
         """Give every login role its password; again after migrations, which make voice_clone_service."""

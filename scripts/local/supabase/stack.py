@@ -93,10 +93,12 @@ async def running_stack(
     version: int = DEFAULT_VERSION,
     postgres_settings: Mapping[str, str] | None = None,
     wait: bool = True,
+    realtime: bool = True,
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
 
-    Without `wait` only Postgres is ready, and `until_ready` waits for the rest.
+    Without `wait` only Postgres is ready, and `until_ready` waits for the rest. `realtime`: as on a hosted
+    project, each transition is broadcast.
 
     Raises:
         StackError: the directory is in use.
@@ -123,6 +125,9 @@ async def running_stack(
         if not is_migrated(cluster.dsn("postgres")):
             push_migrations(cluster.dsn("postgres"))
             await asyncio.sleep(0)
+        if realtime:
+            cluster.add_realtime()
+            cluster.enable_realtime()
         cluster.set_passwords()
         supabase_url = f"http://127.0.0.1:{ports.take(config.api_port)}"
         stack = Stack(directory, supabase_url, secrets, cluster, processes, ports)
@@ -130,18 +135,19 @@ async def running_stack(
         lite = await start_auth_and_data(
             processes, upstream, cluster.dsn("supabase_auth_admin"), supabase_url, config, secrets
         )
-        gateway = await start_gateway(stack, upstream)
+        gateway = await start_gateway(stack, upstream, realtime=realtime)
         stack.serving = (lite, gateway)
         if wait:
             await stack.until_ready()
         yield stack
 
 
-async def start_gateway(stack: Stack, upstream: int) -> Child:
+async def start_gateway(stack: Stack, upstream: int, *, realtime: bool) -> Child:
     secrets = stack.secrets
     settings = GatewaySettings(
         port=int(stack.supabase_url.rsplit(":", 1)[1]),
         upstream=f"http://127.0.0.1:{upstream}",
+        realtime_url=stack.cluster.dsn("supabase_realtime_admin") if realtime else "",
         storage=StorageSettings(
             database_url=stack.cluster.dsn("supabase_storage_admin"),
             root=str(stack.directory / "storage"),
@@ -152,7 +158,6 @@ async def start_gateway(stack: Stack, upstream: int) -> Child:
                 service_role_key=secrets.service_role_key,
                 jwt_secret=secrets.jwt_secret,
             ),
-            buckets=load_config().buckets,
         ),
     )
     env = {"GATEWAY_SETTINGS": msgspec.json.encode(settings).decode()}

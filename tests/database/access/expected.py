@@ -46,7 +46,7 @@ RELATIONS: dict[str, dict[str, str]] = {
         "service_role": "delete, insert, select, update",
     },
     "public.organizations": {
-        CLIENT: "delete, insert (id, name), select, update (name)",
+        CLIENT: "delete, insert (id, name), select, update (clone_recordings, name)",
         "service_role": "delete, insert, select, update",
     },
     "public.reflections": {
@@ -85,9 +85,11 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.installation": {},
     "voice_clone.machines": {},
     "voice_clone.mirror_key": {},
+    "voice_clone.employee_files": {},
     "voice_clone.object_removals": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
+    "voice_clone.recording_clones": {},
     "voice_clone.recordings": {},
     "voice_clone.slots": {},
     "voice_clone.sweep_errors": {},
@@ -128,7 +130,16 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_speech_job
         voice_clone.check_sample
         voice_clone.claim_attempt
+        voice_clone.begin_recording_clone
+        voice_clone.end_recording_clone
+        voice_clone.postpone_recording_clone
+        voice_clone.queue_recording_clone
+        voice_clone.claim_employee_file
         voice_clone.claim_idempotency_key
+        voice_clone.claimed_employee_file
+        voice_clone.confirm_employee_file
+        voice_clone.release_employee_file
+        voice_clone.remove_late_recording
         voice_clone.claim_recording
         voice_clone.claim_sample
         voice_clone.claim_step

@@ -100,9 +100,9 @@ storage.objects/speeches          select  none    own       none      none      
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
-    storage.objects/recordings  voice_clone.recordings
+    storage.objects/recordings  storage.objects/deep-fakes  voice_clone.recordings
     voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
-    voice_clone.object_removals
+    voice_clone.object_removals  voice_clone.employee_files  voice_clone.recording_clones
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrollments
     voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues

@@ -3,18 +3,16 @@
 Each of the two is the admin of an organization; a member of the first owns nothing either.
 """
 
-import tomllib
-from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.rows import tuple_row
 
-from scripts.migrations import ROOT
 from tests.fixture import Fixture
 
-BUCKETS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "supabase" / "config.toml").read_text())[
-    "storage"
-]["buckets"]
+BUCKETS = (
+    "voice-samples", "voice-previews", "speeches", "recordings", "deep-fakes", "local-voices",
+    "reference-voices",
+)  # fmt: skip
 
 
 class People:
@@ -42,9 +40,6 @@ class Scene(People):
         self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
         given.one("select voice_clone.set_slots('local', '', 100)")
         for bucket in BUCKETS:
-            given.superuser.execute(
-                "insert into storage.buckets (id, name) values (%s, %s)", (bucket, bucket)
-            )
             for user in (self.owner, self.other):
                 given.superuser.execute(
                     "insert into storage.objects (bucket_id, name) values (%s, %s)", (bucket, f"{user}/a.wav")
@@ -53,6 +48,11 @@ class Scene(People):
             "insert into voice_clone.sweep_errors (row_id, kind, error, retry_at)"
             " values (%s, 'x', 'x', now())",
             (self.owner,),
+        )
+        given.superuser.execute(
+            "insert into voice_clone.recording_clones (employee_id, object_version, sweep_at)"
+            " values (%s, 'x', now() + interval '1 h')",
+            (self.employee,),
         )
         given.one(
             "select * from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",

@@ -11,7 +11,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from scripts.local.supabase.storage.buckets import BucketsController, declare_buckets
+from scripts.local.supabase.storage.buckets import BucketsController
 from scripts.local.supabase.storage.database import create_pool, run
 from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.files import ObjectFiles
@@ -37,7 +37,6 @@ def create_storage(settings: StorageSettings) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with pool:
-            await declare_buckets(server, settings.buckets)
             rows = await run(pool, SERVICE, "storage.object.list", "list_versions")
             server.files.sweep({row["version"] for row in rows})
             yield

@@ -1,4 +1,4 @@
-"""Routes under /bucket, and the buckets of config.toml."""
+"""Routes under /bucket."""
 
 import re
 from typing import Any
@@ -11,9 +11,9 @@ from litestar.params import FromPath
 from scripts.local.supabase.storage.database import Row, run
 from scripts.local.supabase.storage.errors import LocalStorageError
 from scripts.local.supabase.storage.objects import read_json, require
-from scripts.local.supabase.storage.server import DeclaredBucket, Server
+from scripts.local.supabase.storage.server import Server
 from scripts.local.supabase.storage.sizes import parse_size
-from scripts.local.supabase.storage.tokens import SERVICE, RequestUser
+from scripts.local.supabase.storage.tokens import RequestUser
 
 VALID_NAME = re.compile(r"[A-Za-z0-9_!.*'() &$=@;:+,?-]{1,100}")
 
@@ -78,18 +78,3 @@ class BucketsController(Controller):
         if not found:
             raise LocalStorageError("NoSuchBucket")
         return found[0]
-
-
-async def declare_buckets(server: Server, buckets: list[DeclaredBucket]) -> None:
-    """Make the buckets of config.toml, or bring them up to date."""
-    for bucket in buckets:
-        await run(
-            server.pool,
-            SERVICE,
-            "storage.bucket.create",
-            "declare_bucket",
-            bucket=bucket.id,
-            public=bucket.public,
-            file_size_limit=bucket.file_size_limit,
-            allowed_mime_types=bucket.allowed_mime_types,
-        )

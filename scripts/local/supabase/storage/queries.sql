@@ -13,16 +13,6 @@ select id, name, owner, public, file_size_limit, allowed_mime_types, created_at,
 insert into storage.buckets (id, name, owner_id, public, file_size_limit, allowed_mime_types)
 values (%(bucket)s, %(name)s, %(owner)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s)
 
--- declare_bucket --
--- a bucket of config.toml, made or brought up to date at start
-insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
-values (%(bucket)s, %(bucket)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s)
-on conflict (id) do update
-  set public = excluded.public,
-      file_size_limit = excluded.file_size_limit,
-      allowed_mime_types = excluded.allowed_mime_types,
-      updated_at = now()
-
 -- find_object --
 -- what a download, info or a signature needs
 select id, name, version, bucket_id, metadata, user_metadata, created_at, updated_at
