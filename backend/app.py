@@ -29,6 +29,8 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
+from backend.provenance.marking import AudioMarker
+from backend.provenance.signing import load_signing_key
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -123,6 +125,7 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        marker=AudioMarker(load_signing_key(settings.provenance)),
         recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
@@ -136,6 +139,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with upstreams, database, hub:
             background.start(report_sandbox())
+            context.marker.report()
             background.start(report_misplaced_voices(context))
             keeping = background.start(keep_slots(context))
             yield
@@ -143,6 +147,7 @@ def create_app(
             drainer.stop()
             await background.drain()
             await context.inspector.aclose()
+            await context.marker.aclose()
             await local.aclose()
             await decoder.aclose()
 
