@@ -235,6 +235,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.requeue_speech
         voice_clone.requeue_sample
         voice_clone.reset_attempt
+        voice_clone.reset_employee_attempt
+        voice_clone.retry_employee_attempt
         voice_clone.resolve_enrollment
         voice_clone.restore_attempt
         voice_clone.retry_attempt
