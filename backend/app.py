@@ -30,7 +30,9 @@ from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
 from backend.provenance.marking import AudioMarker
+from backend.provenance.routes import verify_audio
 from backend.provenance.signing import load_signing_key
+from backend.provenance.verifying import MarkReader
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -91,6 +93,7 @@ ROUTES: list[ControllerRouterHandler] = [
     RecoveryController,
     VoicesController,
     take_recording,
+    verify_audio,
     WebhooksController,
     *STEP_ROUTES,
 ]
@@ -129,6 +132,7 @@ def create_app(
         recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
+    mark_reader = MarkReader(f"{context.marker.key.chain}\n{settings.provenance.anchors}")
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
@@ -148,6 +152,7 @@ def create_app(
             await background.drain()
             await context.inspector.aclose()
             await context.marker.aclose()
+            await mark_reader.aclose()
             await local.aclose()
             await decoder.aclose()
 
@@ -175,6 +180,7 @@ def create_app(
             "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
+            "mark_reader": Provide(lambda: mark_reader, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 from msgspec import field
 
 from backend.settings.sections import Section
@@ -28,12 +32,23 @@ class ProvenanceSettings(Section, frozen=True, kw_only=True):
             ("C2PA_KEY_FILE", self.key_file),
             ("C2PA_TRUST_FILE", self.trust_file),
         ):
-            if path and not is_pem(Path(path)):
-                yield f"{name} is not a PEM file that can be read"
+            if path and (fault := pem_fault(Path(path), is_key=name == "C2PA_KEY_FILE")):
+                yield f"{name} {fault}"
 
 
-def is_pem(path: Path) -> bool:
+def pem_fault(path: Path, *, is_key: bool) -> str | None:
     try:
-        return path.read_bytes().lstrip().startswith(b"-----BEGIN ")
+        content = path.read_bytes()
+        if is_key:
+            key = load_pem_private_key(content, None)
+            return None if is_p256(key) else "is not a key of P-256"
+        load_pem_x509_certificates(content)
     except OSError:
-        return False
+        return "cannot be read"
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return f"has no {'key without a passphrase' if is_key else 'certificate'} in PEM"
+    return None
+
+
+def is_p256(key: object) -> bool:
+    return isinstance(key, EllipticCurvePrivateKey) and key.curve.name == "secp256r1"

@@ -250,3 +250,31 @@ async def test_a_mark_names_no_person_and_no_path(marker: AudioMarker, pair: Key
     (created,) = actions["data"]["actions"]
     assert set(created) == {"action", "when", "digitalSourceType", "softwareAgent"}
     assert os.getcwd().encode() not in marked
+
+
+def test_settings_that_cannot_sign_are_refused_at_the_start(files: tuple[str, str], tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
+    chain, key = files
+    for named, settings in {
+        "C2PA_CERTIFICATE_FILE is missing": {"key_file": key},
+        "C2PA_CERTIFICATE_FILE needs one of": {"certificate_file": chain},
+        "C2PA_CERTIFICATE_FILE has no certificate": {"certificate_file": str(other), "key_file": key},
+        "C2PA_KEY_FILE has no key": {"certificate_file": chain, "key_file": chain},
+        "C2PA_KEY_FILE cannot be read": {"certificate_file": chain, "key_file": str(tmp_path / "none")},
+        "C2PA_TRUST_FILE has no certificate": {"trust_file": str(other)},
+    }.items():
+        (problem,) = ProvenanceSettings(**settings).problems()
+        assert problem.startswith(named)
+    assert list(ProvenanceSettings(certificate_file=chain, key_file=key, trust_file=chain).problems()) == []
+
+
+async def test_without_a_root_no_mark_is_trusted(marker: AudioMarker) -> None:
+    reader = MarkReader("")
+    try:
+        found = await reader.read(await marker.mark(SPEECH, "audio/wav", ORIGIN))
+    finally:
+        await reader.aclose()
+    assert found.verdict == "valid"
+    assert found.signed_by is not None
+    assert not found.signed_by.is_trusted
