@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import av
@@ -13,6 +14,10 @@ import c2pa
 import msgspec
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from backend.errors import MarkingUnavailable
 from backend.provenance.certificates import KeyPair, make_development_key_pair
@@ -267,6 +272,32 @@ def test_settings_that_cannot_sign_are_refused_at_the_start(files: tuple[str, st
         (problem,) = ProvenanceSettings(**settings).problems()
         assert problem.startswith(named)
     assert list(ProvenanceSettings(certificate_file=chain, key_file=key, trust_file=chain).problems()) == []
+
+
+@pytest.mark.parametrize(
+    ("curve", "days", "fault"),
+    [
+        (ec.SECP384R1(), 1, "begins with a certificate that is not of a key of P-256"),
+        (ec.SECP256R1(), -1, "begins with a certificate that is valid only from 2020-01-01 to "),
+        (ec.SECP256R1(), 1, None),
+    ],
+)
+def test_a_certificate_that_signs_nothing_valid_is_refused_at_the_start(
+    curve: ec.EllipticCurve, days: int, fault: str | None, tmp_path: Path
+) -> None:
+    key = ec.generate_private_key(curve)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signer")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "signer.pem"
+    path.write_bytes(made.public_bytes(Encoding.PEM))
+    problems = list(ProvenanceSettings(certificate_file=str(path), sign_command="sign").problems())
+    assert len(problems) == (fault is not None)
+    assert all(each.startswith(f"C2PA_CERTIFICATE_FILE {fault}") for each in problems)
 
 
 async def test_without_a_root_no_mark_is_trusted(marker: AudioMarker) -> None:
