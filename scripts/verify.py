@@ -25,9 +25,12 @@ def verify(
 ) -> None:
     """Read the mark of an audio file: is it as it was signed, who signed it, and what does it say?
 
-    Needs nothing of the service. Roots are those of --trust, or of C2PA_TRUST_FILE and C2PA_CERTIFICATE_FILE.
+    Needs: nothing of the service. Roots are those of --trust, or of C2PA_TRUST_FILE and
+    C2PA_CERTIFICATE_FILE.
 
     Exit codes: 0 valid; 1 edited, invalid, unmarked or unreadable; 2 a file could not be opened.
+
+    Example: likeness verify speech.wav
     """
     try:
         if file.stat().st_size > MOST_BYTES:

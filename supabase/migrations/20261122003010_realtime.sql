@@ -87,7 +87,7 @@ create function operations.disable_realtime() returns void
 language plpgsql set search_path = ''
 as $$
 begin
-  drop trigger if exists events_broadcast on voice_clone.events;
+  execute 'drop trigger if exists events_broadcast on voice_clone.events';
   if to_regclass('realtime.messages') is not null then
     execute 'drop policy if exists "Owners receive the transitions of their attempts" on realtime.messages';
   end if;

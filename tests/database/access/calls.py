@@ -31,6 +31,7 @@ ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1
 CALLS: list[tuple[str, str, str, str]] = [
     ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
     ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
+    ("voice_clone.attempt_events", "%(employees_attempt)s, %(user)s, 0", "rows", "nothing"),
     ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(consent)s, {ADD}", "rows", "VC003"),
     ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(bound_consent)s, {ADD}", "rows", "VC003"),
     ("voice_clone.add_sample", f"%(sent)s, %(user)s, %(my_consent)s, {ADD}", "rows", "23505"),
@@ -217,7 +218,8 @@ class Objects:
             self.owner, organization,
         )  # fmt: skip
         return {
-            "consenting": employee, "member": member, "copy": recording, "organization": organization,
+            "consenting": employee, "employees_attempt": cloned, "member": member, "copy": recording,
+            "organization": organization,
             "organizations": webhook["id"], "employees_event": given.truth(LAST_EVENT, cloned)["id"],
         }  # fmt: skip
 
