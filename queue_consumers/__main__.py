@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 import uvloop
 
+from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
-from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError
 from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.web.logs import configure_logging
