@@ -10,35 +10,27 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from tests.database.pauses import add_pauses
 from tests.database.test_employee_voices import Staffed
 from tests.database.test_recordings import ACCOUNT, call_of, claim, received, sid
 from tests.fixture import Fixture
 
 pytestmark = pytest.mark.one_postgres
 
-PAUSES = """
-create function public.pause() returns trigger language plpgsql set search_path = '' as $$
-begin
-  perform pg_catalog.pg_sleep(pg_catalog.random() * 0.002);
-  return null;
-end $$;
-grant execute on function public.pause() to public;
-do $$
-declare t regclass; name text;
-begin
-  -- "A" comes before the triggers of foreign keys, "zz" after them and ours.
-  foreach t in array '{auth.users, public.organizations, public.employees, public.voice_consents,
-    public.voice_clone_attempts, public.voice_samples, public.voices, voice_clone.enrollments,
-    voice_clone.employee_files, voice_clone.recording_clones, voice_clone.recordings,
-    voice_clone.object_removals}'::regclass[] loop
-    foreach name in array '{A_pause,zz_pause}'::text[] loop
-      execute format('create trigger %I after insert or update or delete on %s'
-        ' for each row execute function public.pause()', name, t);
-    end loop;
-  end loop;
-  execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
-end $$
-"""
+TABLES = (
+    "auth.users",
+    "public.organizations",
+    "public.employees",
+    "public.voice_consents",
+    "public.voice_clone_attempts",
+    "public.voice_samples",
+    "public.voices",
+    "voice_clone.enrollments",
+    "voice_clone.employee_files",
+    "voice_clone.recording_clones",
+    "voice_clone.recordings",
+    "voice_clone.object_removals",
+)
 ADD = "select * from voice_clone.add_recording(gen_random_uuid(), {})"
 ADDED = "%(employee)s, {}, 'en', gen_random_uuid()::text, 'audio/wav', 1000, null"
 CLONE = (
@@ -150,7 +142,7 @@ async def deadlocks(given: Fixture, pairs: Iterable[tuple[str, str]], rounds: in
     """Up to the first."""
     parameters = situation(given)
     connect, dsn = AsyncConnection.connect, given.database.superuser
-    given.superuser.execute(PAUSES.encode())
+    add_pauses(given, *TABLES)
     found: list[str] = []
     async with await connect(dsn, autocommit=True) as one, await connect(dsn, autocommit=True) as other:
         for first, second in pairs:
