@@ -1,7 +1,7 @@
 """Routes of webhooks: a user, or an admin for an organization, registers addresses that get the transitions.
 
-Of a user those of their attempts, of an organization those of attempts for its employees. Whoever may not
-change a webhook may not read it: its address may have a secret in it.
+Of a user those of their attempts, of an organization those of attempts for its employees. A caller who
+may not change a webhook may not read it: its address may have a secret in it.
 """
 
 from typing import Annotated

@@ -18,6 +18,7 @@ from tests.database.test_employee_consents import REVOKE
 from tests.database.test_employee_files import CLAIM, CONFIRM, RELEASE
 from tests.database.test_employee_voices import VOICE
 from tests.fixture import Fixture, Row
+from tests.lifecycle.orders import play_orders
 
 ORDERS, STEPS = 8, 60
 PASS = (
@@ -288,19 +289,10 @@ def play(given: Fixture, seed: int) -> None:
     world.settles()
 
 
-def play_orders(given: Fixture, request: pytest.FixtureRequest) -> None:
-    first = int(request.config.getoption("lifecycle_seed") or 0)
-    for seed in range(first, first + ORDERS):
-        try:
-            play(given, seed)
-        except (AssertionError, psycopg.Error, pytest.fail.Exception) as error:
-            raise AssertionError(f"seed {seed}") from error
-
-
 def test_every_order_of_events_keeps_the_invariants_and_the_file(
     given: Fixture, request: pytest.FixtureRequest
 ) -> None:
-    play_orders(given, request)
+    play_orders(play, ORDERS, given, request)
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -323,4 +315,4 @@ MUTANTS: dict[str, Mutant] = {
 def test_the_model_finds_each_mutant(given: Fixture, request: pytest.FixtureRequest, name: str) -> None:
     MUTANTS[name](given)
     with pytest.raises(AssertionError, match="seed"):
-        play_orders(given, request)
+        play_orders(play, ORDERS, given, request)
