@@ -9,9 +9,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import load_settings
-from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError
 
 DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed

@@ -30,6 +30,10 @@ from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
 from backend.page.routes import page_routes
+from backend.provenance.marking import AudioMarker
+from backend.provenance.routes import verify_audio
+from backend.provenance.signing import load_signing_key
+from backend.provenance.verifying import MarkReader
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
 from backend.providers.local.adapter import LocalProvider
@@ -90,6 +94,7 @@ ROUTES: list[ControllerRouterHandler] = [
     RecoveryController,
     VoicesController,
     take_recording,
+    verify_audio,
     WebhooksController,
     *STEP_ROUTES,
 ]
@@ -124,9 +129,11 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
+        marker=AudioMarker(load_signing_key(settings.provenance)),
         recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
+    mark_reader = MarkReader(f"{context.marker.key.chain}\n{settings.provenance.anchors}")
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
@@ -137,6 +144,7 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with upstreams, database, hub:
             background.start(report_sandbox())
+            context.marker.report()
             background.start(report_misplaced_voices(context))
             keeping = background.start(keep_slots(context))
             yield
@@ -144,6 +152,8 @@ def create_app(
             drainer.stop()
             await background.drain()
             await context.inspector.aclose()
+            await context.marker.aclose()
+            await mark_reader.aclose()
             await local.aclose()
             await decoder.aclose()
 
@@ -171,6 +181,7 @@ def create_app(
             "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
+            "mark_reader": Provide(lambda: mark_reader, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },

@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 from backend.audio.inspect import AudioInspector
 from backend.database.pool import Database
 from backend.errors import InvalidInput
+from backend.provenance.marking import AudioMarker
 from backend.providers.base import VoiceProvider
 from backend.settings import Settings
 from backend.storage.client import Storage
@@ -19,6 +20,7 @@ class AppContext(Struct, frozen=True, kw_only=True):
     storage: Storage
     providers: Mapping[str, VoiceProvider]  # the configured ones, by name
     inspector: AudioInspector
+    marker: AudioMarker  # of each audio that leaves
     recordings: GuardedHttp
     webhooks: GuardedHttp  # to addresses that users choose
 

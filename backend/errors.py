@@ -250,6 +250,18 @@ class InspectionUnavailable(Unavailable):
         self.failure = failure
 
 
+class MarkingUnavailable(Unavailable):
+    """The speech cannot be marked as synthetic right now, so it is not sent; try again a little later."""
+
+    code = "marking_unavailable"
+
+
+class VerificationUnavailable(Unavailable):
+    """The file cannot be verified right now; try again a little later."""
+
+    code = "verification_unavailable"
+
+
 class KeysUnavailable(Unavailable):
     """The keys that tokens are verified with cannot be fetched right now; try again a little later."""
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 import uvloop
 
+from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
-from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError
 from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.web.logs import configure_logging
@@ -25,7 +25,16 @@ def main(
         typer.Argument(metavar="[QUEUE]...", help=f"Some of {', '.join(QUEUES)}; by default all."),
     ] = None,
 ) -> None:
-    """Consume queues. SIGTERM or SIGINT drains within GRACE_SECONDS; a second one exits at once."""
+    """Consume queues. SIGTERM or SIGINT drains within GRACE_SECONDS; a second one exits at once.
+
+    Needs: DATABASE_URL and the other settings of .env.example, from the environment or from a file .env
+    in the current folder.
+
+    Exit codes: 0 stopped by a signal; 1 a setting is missing or wrong, and the message names all of them;
+    2 there is no such queue.
+
+    Example: likeness work voice_clone_process voice_mirror
+    """
     read_env_file()
     names = list(dict.fromkeys(queues or QUEUES))
     if unknown := [name for name in names if name not in QUEUES]:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import typer
 
-from backend.settings.env_file import read_env_file
+from backend.env_file import read_env_file
 
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
     "bench": "scripts.local.bench.command",
@@ -23,6 +23,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "schema": "scripts.local.schema",
     "serve": "scripts.processes",
     "simulator": "scripts.local.simulator.command",
+    "verify": "scripts.verify",
     "voices": "scripts.voices",
     "work": "scripts.processes",
 }

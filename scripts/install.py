@@ -36,6 +36,8 @@ def install(
 
     Nothing else is changed, and no file is replaced. Then `supabase db push --include-all` applies them.
 
+    Needs: a Supabase project, which is a folder with supabase/config.toml.
+
     Exit codes: 0 everything is in place; 1 a file of the same name, or of the same version, has another text;
     2 DIR is no Supabase project.
 

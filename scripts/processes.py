@@ -8,7 +8,8 @@ __all__ = ["serve", "work"]
 def serve() -> None:
     """Serve HTTP until SIGTERM or SIGINT, then finish the open requests.
 
-    Needs: the settings of .env.example, from the environment or from a file .env in the current folder.
+    Needs: DATABASE_URL and the other settings of .env.example, from the environment or from a file .env
+    in the current folder.
 
     Exit codes: 0 stopped by a signal; 1 a setting is missing or wrong, and the message names all of them.
 

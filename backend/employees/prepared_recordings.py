@@ -33,7 +33,7 @@ class Cloning(Struct, frozen=True, kw_only=True):
     id: UUID
     employee_id: UUID
     user_id: UUID | None  # none where the organization asked for it
-    is_repeatable: bool  # another try goes on with the same sample
+    is_repeatable: bool  # another try continues with the same sample
     object_version: str | None = None  # the one to clone, where it matters
 
 

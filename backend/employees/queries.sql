@@ -55,6 +55,14 @@ select * from voice_clone.request_employee_preview(%(employee)s, %(user)s)
 -- an admin heard it
 select * from voice_clone.complete_employee_preview(%(employee)s, %(user)s)
 
+-- retry --
+-- what failed, again
+select * from voice_clone.retry_employee_attempt(%(employee)s, %(user)s)
+
+-- reset --
+-- no voice from now on; the recording stays
+select * from voice_clone.reset_employee_attempt(%(employee)s, %(user)s)
+
 -- delete_voice --
 -- silent at once, and removed
 select voice_clone.delete_employee_voice(%(employee)s, %(user)s)

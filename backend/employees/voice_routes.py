@@ -136,6 +136,34 @@ class EmployeeVoiceController(Controller):
         )
         return Attempt.of(required(row))
 
+    @post("/voice/retry", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
+    async def retry(
+        self,
+        employee_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Response[Attempt]:
+        """By an admin. 202: the step that failed (enrollment, runtime or preview) starts again.
+
+        409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
+        """
+        row = await once(context.database, queries.retry, subject(employee_id, caller), row=AttemptRow)
+        return Response(Attempt.of(required(row)), status_code=202)
+
+    @post("/voice/reset", status_code=200, middleware=IDEMPOTENT)
+    async def reset(
+        self,
+        employee_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+    ) -> Attempt:
+        """By an admin. The employee has no voice from now on; consent and recording stay. Idempotent.
+
+        Returns the attempt that was active last. 409 `nothing_to_reset` where there never was one.
+        """
+        row = await once(context.database, queries.reset, subject(employee_id, caller), row=AttemptRow)
+        return Attempt.of(required(row))
+
     @get("/voice-clone-attempts")
     async def list_attempts(
         self,

@@ -102,6 +102,8 @@ class EventsController(Controller):
     ) -> ASGIResponse:
         """The attempt's transitions as server-sent events, within milliseconds of their commit.
 
+        For its user, or a member of its organization.
+
         Resume with `Last-Event-ID`. The stream ends when the attempt is final; a later request then gets 204.
         It ends earlier when the token expires, the client is too slow, or the service stops: resume then.
         """

@@ -3,10 +3,11 @@
 from uuid import UUID
 
 from backend.context import AppContext
-from backend.errors import StorageUnavailable
+from backend.errors import MarkingUnavailable, StorageUnavailable
 from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.queues.outcomes import Outcome
+from backend.synthesis.speaking import speak_marked
 
 PREVIEW_BUCKET = "voice-previews"
 PREVIEW_TEXTS = {
@@ -30,25 +31,24 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
             return step
         work = step.work
         try:
-            clip = await step.provider().synthesize(
-                SpeechRequest(
-                    provider_voice_id=work.provider_voice_id or "",
-                    target_model=work.target_model or "",
-                    text=PREVIEW_TEXTS.get(work.language, PREVIEW_TEXTS["en"]),
-                    language=work.language,
-                )
+            request = SpeechRequest(
+                provider_voice_id=work.provider_voice_id or "",
+                target_model=work.target_model or "",
+                text=PREVIEW_TEXTS.get(work.language, PREVIEW_TEXTS["en"]),
+                language=work.language,
             )
+            clip = await speak_marked(context.marker, step.provider(), request)
             path = f"{work.owner_id}/{work.attempt_id}/preview-{step.epoch}.wav"
             await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
-        except (ProviderError, StorageUnavailable) as error:
-            if isinstance(error, StorageUnavailable) or is_outage(step, error):
+        except (ProviderError, StorageUnavailable, MarkingUnavailable) as error:
+            if not isinstance(error, ProviderError) or is_outage(step, error):
                 return await wait_for_preview(step, error.code, error.message, waiting_delay(step, error))
             return await mark_preview(step, "failed", error.code, error.message)
         return await mark_preview(step, "rendered", path=path)
 
 
 async def wait_for_preview(step: Step, code: str, message: str, delay: float) -> Outcome:
-    """Later, without a try that counts: the provider or Storage is away."""
+    """Later, without a try that counts: the provider, Storage or the key of marks is away."""
     wait = {"status": "required", "path": None, "delay": delay, "is_outage": True}
     return await mark(step, queries.mark_preview, code=code, error=message, **wait)
 

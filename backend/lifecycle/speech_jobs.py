@@ -21,7 +21,7 @@ from backend.providers.base import ErrorKind, ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.queues.outcomes import Outcome
 from backend.storage.buckets import SPEECH_BUCKET
-from backend.synthesis.speaking import speak
+from backend.synthesis.speaking import speak_marked
 from backend.web.logs import log
 from backend.web.retry_after import MAX_RETRY_AFTER
 
@@ -113,7 +113,8 @@ async def complete(step: SpeechStep) -> Outcome:
         text=work.text,
         language=work.language,
     )
-    speech = await speak(find_provider(step.context.providers, *place), request)
+    provider = find_provider(step.context.providers, *place)
+    speech = await speak_marked(step.context.marker, provider, request)
     path = f"{work.user_id}/{work.job_id}/{step.epoch}.wav"
     await step.context.storage.upload(SPEECH_BUCKET, path, speech, "audio/wav", upsert=True)
     return await step.write(queries.complete_speech, "spoken", path=path, bytes=len(speech))

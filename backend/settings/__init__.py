@@ -14,6 +14,7 @@ from backend.settings.attempts import AttemptSettings
 from backend.settings.database import DatabaseSettings
 from backend.settings.limits import LimitSettings
 from backend.settings.network import NetworkSettings
+from backend.settings.provenance import ProvenanceSettings
 from backend.settings.providers import ProviderSettings
 from backend.settings.queues import QueueSettings
 from backend.settings.sections import SettingsError, read_section
@@ -32,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     queues: QueueSettings
     network: NetworkSettings
     twilio: TwilioSettings
+    provenance: ProvenanceSettings
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

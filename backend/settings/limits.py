@@ -18,6 +18,7 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     previews: Limit = field(name="RATE_LIMIT_PREVIEWS", default=30)
     speech: Limit = field(name="RATE_LIMIT_SPEECH", default=60)
     characters: Limit = field(name="SPEECH_CHARACTERS_PER_DAY", default=100_000)
+    verifications: Limit = field(name="RATE_LIMIT_VERIFICATIONS", default=120)  # of one address
     refusals: Limit = field(
         name="RATE_LIMIT_REFUSALS", default=60
     )  # requests of an address with a refused token

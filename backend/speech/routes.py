@@ -14,7 +14,7 @@ from backend.providers.base import ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.providers.problems import as_speech_error
 from backend.speech.jobs import LONGEST_TEXT
-from backend.synthesis.speaking import speak
+from backend.synthesis.speaking import speak_marked
 from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
 from backend.web.rate_limits import POLICY, RateLimits
@@ -55,7 +55,8 @@ class SpeechController(Controller):
         await limits.use("characters", caller.user_id, len(data.text))
         place = (voice.tts_provider, voice.provider_region, voice.provider_account)
         try:
-            speech = await speak(find_provider(context.providers, *place), request)
+            provider = find_provider(context.providers, *place)
+            speech = await speak_marked(context.marker, provider, request)
         except ProviderError as error:
             # Where it was removed meanwhile, that is why it failed.
             await find_speaking_voice(context, caller, data.voice_id)

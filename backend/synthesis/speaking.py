@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from msgspec import structs
 
+from backend.provenance.manifest import Origin
+from backend.provenance.marking import AudioMarker
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider
 from backend.providers.http import INFERENCE_FAILED, Call
 from backend.synthesis.joining import join_clips
@@ -15,7 +17,8 @@ from backend.synthesis.sentences import Boundary, Part, split_text
 
 MOST_PARTS = 40
 PARTS_AT_ONCE = 4  # of one text; the provider limits them as well
-MOST_BYTES = 50 * 1024 * 1024  # of speech: what the bucket `speeches` takes
+MARK_BYTES = 65_536  # at most
+MOST_BYTES = 50 * 1024 * 1024 - MARK_BYTES  # of speech: with its mark, what the bucket `speeches` takes
 PAUSES = {  # seconds between two parts, beside the silence that a clip ends with
     Boundary.PARAGRAPH: 0.4,
     Boundary.SENTENCE: 0.2,
@@ -25,8 +28,14 @@ PAUSES = {  # seconds between two parts, beside the silence that a clip ends wit
 }
 
 
+async def speak_marked(marker: AudioMarker, provider: VoiceProvider, request: SpeechRequest) -> bytes:
+    """A WAV file with its mark: the only speech that leaves. Raises ProviderError, or MarkingUnavailable."""
+    speech = await speak(provider, request)
+    return await marker.mark(speech, "audio/wav", Origin(provider=provider.name, model=request.target_model))
+
+
 async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:
-    """A WAV file: 16-bit PCM, mono. Raises ProviderError and nothing else."""
+    """A WAV file without a mark: 16-bit PCM, mono. Raises ProviderError and nothing else."""
     parts = speakable_parts(provider, request)
     if len(parts) <= 1:
         return await provider.synthesize(request)

@@ -87,6 +87,7 @@ class RateLimits:
             Policy("previews", settings.previews),
             Policy("speech", settings.speech),
             Policy("characters", settings.characters, DAY),
+            Policy("verifications", settings.verifications, is_shared=False),
             Policy("refusals", settings.refusals, is_shared=False),
         ]
         self._policies = {policy.name: policy for policy in policies if policy.limit}
@@ -120,6 +121,16 @@ class RateLimits:
             "user": user, "policy": policy.name, "limit": policy.limit, "window": policy.window, "cost": cost,
         }  # fmt: skip
         return required(await self._database.fetch_one(queries.use, parameters, row=Use))
+
+    def count_address(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Of a route without users. Where addresses are not known, all share one limit. Raises Throttled."""
+        policy = self._policies.get(handler.opt[POLICY])
+        if policy is None:
+            return
+        use = self._local.use(self._address(connection), policy)
+        connection.scope["state"][HEADERS] = headers(policy, use)
+        if not use.is_allowed:
+            raise throttled(policy, use, 1)
 
     def require_address(self, connection: Connection) -> None:
         """Raises Throttled where this address had too many refusals; `count_refusal` counts them."""

@@ -41,6 +41,7 @@ SLOWEST = 4096  # bytes a second that a body must come with, after the first pau
 UNREAD_BYTES = 32 * 1024 * 1024  # of a refused body, which is read on so that the client sees the answer
 UNREAD_SECONDS = 5.0
 
+BODY_BYTES = "body_bytes"  # in a route's `opt`: the limit of a body that is a file
 TAKES_SAMPLE = "takes_sample"  # in a route's `opt`: its form has a sample in it
 
 ReceiveMessage = HTTPReceiveMessage | WebSocketReceiveMessage
@@ -122,8 +123,10 @@ class BoundedBody:
         self._more = True
 
     def _limit(self) -> int:
-        """Only the form of a route that takes a sample may be large."""
+        """Only the form of a route that takes a sample, or the body of one that takes a file, is large."""
         handler: Any = self._scope.get("route_handler")
+        if handler is not None and BODY_BYTES in handler.opt:
+            return handler.opt[BODY_BYTES]
         takes_sample = handler is not None and handler.opt.get(TAKES_SAMPLE)
         is_form = self._headers.get(b"content-type", b"").lower().startswith(MULTIPART)
         return self._form_bytes if takes_sample and is_form else JSON_BYTES

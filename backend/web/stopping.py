@@ -64,14 +64,18 @@ def connections(port: int) -> Iterator[tuple[str, socket.socket]]:
             if not name.startswith("socket:"):
                 continue
             copy = socket.socket(fileno=os.dup(int(file)))
-            try:
-                is_ours = copy.getsockname()[1:2] == (port,) and bool(copy.getpeername())
-            except (OSError, TypeError):
-                is_ours = False
-            if is_ours:
+            if is_accepted(copy, port):
                 yield name, copy
             else:
                 copy.close()
+
+
+def is_accepted(copy: socket.socket, port: int) -> bool:
+    if copy.family not in (socket.AF_INET, socket.AF_INET6) or copy.getsockname()[1] != port:
+        return False
+    with suppress(OSError):  # the one that listens has no peer
+        return bool(copy.getpeername())
+    return False
 
 
 def moved(connection: socket.socket) -> tuple[int, int]:

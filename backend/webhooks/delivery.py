@@ -41,6 +41,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     event_id: int
     attempt_id: UUID
     reflection_id: UUID | None
+    employee_id: UUID | None
     voice_id: UUID
     version: int
     events: list[str]

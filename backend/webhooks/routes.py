@@ -1,4 +1,8 @@
-"""Routes of webhooks: an owner registers addresses that get the transitions of their attempts."""
+"""Routes of webhooks: a user, or an admin for an organization, registers addresses that get the transitions.
+
+Of a user those of their attempts, of an organization those of attempts for its employees. A caller who
+may not change a webhook may not read it: its address may have a secret in it.
+"""
 
 from typing import Annotated
 from uuid import UUID
@@ -22,7 +26,10 @@ EventId = Annotated[int, Meta(ge=1, le=LARGEST_EVENT)]
 
 
 class WebhookAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of the caller, or of an organization that they are an admin of."""
+
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
+    organization_id: UUID | None = None
 
 
 class Replay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,16 +50,19 @@ class WebhooksController(Controller):
     ) -> NewWebhook:
         """201 with its secret, which no other answer has. Signed as the specification Standard Webhooks says.
 
-        409 `too_many_webhooks` with ten of them.
+        For an organization by an admin of it, 403 for a member. 409 `too_many_webhooks` with ten of them.
         """
-        return await webhooks.create_webhook(context, caller, data.url)
+        return await webhooks.create_webhook(context, caller, data.url, data.organization_id)
 
     @get()
     async def list_webhooks(
-        self, caller: NamedDependency[Caller], context: NamedDependency[AppContext]
+        self,
+        caller: NamedDependency[Caller],
+        context: NamedDependency[AppContext],
+        organization_id: FromQuery[UUID | None] = None,
     ) -> list[Webhook]:
-        """Newest first."""
-        return await webhooks.list_webhooks(context, caller, PAGE)
+        """The caller's own, or those of an organization for its admins; newest first."""
+        return await webhooks.list_webhooks(context, caller, organization_id, PAGE)
 
     @get("/{webhook_id:uuid}")
     async def get_webhook(
@@ -114,5 +124,5 @@ class WebhooksController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> WebhookDelivery:
-        """202: an event of the caller's attempts is sent once more. 409 `webhook_disabled`."""
+        """202: an event of the owner's attempts is sent once more. 409 `webhook_disabled`."""
         return await webhooks.replay_event(context, caller, webhook_id, data.event_id)

@@ -21,6 +21,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     """`disabled_reason`: failing, when no delivery succeeded for days; gone, when its server answered 410."""
 
     id: UUID
+    organization_id: UUID | None  # null for the caller's own
     url: str
     status: str
     disabled_reason: str | None
@@ -33,6 +34,7 @@ class NewWebhook(Struct, frozen=True, kw_only=True):
     """The secret is in no other answer."""
 
     id: UUID
+    organization_id: UUID | None
     url: str
     status: str
     created_at: datetime
@@ -52,6 +54,7 @@ class WebhookDelivery(Struct, frozen=True, kw_only=True):
     event_id: int
     attempt_id: UUID
     reflection_id: UUID | None
+    employee_id: UUID | None
     voice_id: UUID
     version: int
     events: list[str]
@@ -65,7 +68,9 @@ class WebhookDelivery(Struct, frozen=True, kw_only=True):
     due_at: datetime | None
 
 
-async def create_webhook(context: AppContext, caller: Caller, url: str) -> NewWebhook:
+async def create_webhook(
+    context: AppContext, caller: Caller, url: str, organization_id: UUID | None
+) -> NewWebhook:
     """Raises AddressRefused. A host name is resolved, and its addresses are checked, at each delivery."""
     address = parse_url(url)
     if address.literal is not None:
@@ -74,13 +79,20 @@ async def create_webhook(context: AppContext, caller: Caller, url: str) -> NewWe
         "webhook": new_id(),
         "user": caller.user_id,
         "url": str(address.url),
+        "organization": organization_id,
         "secret": new_secret(),
     }
     return required(await once(context.database, queries.create, parameters, row=NewWebhook))
 
 
-async def list_webhooks(context: AppContext, caller: Caller, limit: int) -> list[Webhook]:
-    return await context.database.as_caller(caller).fetch_all(queries.all, {"limit": limit}, row=Webhook)
+async def list_webhooks(
+    context: AppContext, caller: Caller, organization_id: UUID | None, limit: int
+) -> list[Webhook]:
+    """The caller's own, or those of an organization, for its admins."""
+    parameters = {"user": caller.user_id, "organization": organization_id, "limit": limit}
+    if organization_id is not None:
+        await context.database.execute(queries.require_admin, parameters)
+    return await context.database.as_caller(caller).fetch_all(queries.all, parameters, row=Webhook)
 
 
 async def find_webhook(context: AppContext, caller: Caller, webhook_id: UUID) -> Webhook:

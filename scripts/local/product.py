@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from backend.provenance.certificates import make_development_key_pair
 from scripts.local.supabase.keys import write_private
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT
@@ -79,6 +80,7 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "PORT": port,
         "LISTEN_DATABASE_URL": "",
+        **mark_settings(stack),
         "VOICE_PROVIDER": provider,
         "QWEN_API_KEY": f"sk-sim-{REGION}",
         "QWEN_REGION": REGION,
@@ -92,3 +94,13 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "MODAL_URL": f"{stack.simulator_url}/modal",
         "MODAL_API_KEY": "sim-local",
     }
+
+
+def mark_settings(stack: Stack) -> dict[str, str]:
+    """A certificate of development, made once: `likeness verify` knows the marks of earlier runs."""
+    chain, key = stack.directory / "c2pa-certificate.pem", stack.directory / "c2pa-key.pem"
+    if not (chain.exists() and key.exists()):
+        made = make_development_key_pair()
+        write_private(key, made.key.encode())
+        write_private(chain, made.chain.encode())
+    return {"C2PA_CERTIFICATE_FILE": str(chain), "C2PA_KEY_FILE": str(key)}

@@ -86,15 +86,23 @@ as $$
 declare
   c_turn constant interval := '30 seconds'; -- for each other job of the user
   v_outcome text;
+  v_has_slot boolean;
+  v_waits boolean;
 begin
   perform voice_clone.lock_jobs_of(p_user);
-  if exists (select from voice_clone.job_slots s where s.job_id = p_job) then -- it was handed over
+  select exists (select from voice_clone.job_slots s where s.job_id = p_job), voice_clone.is_waiting_job(p_job)
+  into v_has_slot, v_waits;
+  if v_has_slot then -- it was handed over
     return 'taken';
+  elsif not v_waits then
+    v_outcome := voice_clone.try_job_slot(p_job, p_user, p_user_cap, p_max_jobs);
   end if;
-  v_outcome := voice_clone.try_job_slot(p_job, p_user, p_user_cap, p_max_jobs);
-  if v_outcome <> 'taken' then
-    -- Again, after the jobs that are ending now.
+  if v_outcome is distinct from 'taken' then
+    -- Again, after the jobs that are ending now: one of them may hand its slot to this one, if it waited.
     perform pg_advisory_xact_lock(voice_clone.job_lock());
+    if exists (select from voice_clone.job_slots s where s.job_id = p_job) then
+      return 'taken';
+    end if;
     v_outcome := voice_clone.try_job_slot(p_job, p_user, p_user_cap, p_max_jobs);
   end if;
   if v_outcome = 'taken' then

@@ -202,6 +202,8 @@ as $$
 begin
   perform pg_try_advisory_xact_lock_shared(hashtextextended('consents:' || old.id::text, 0));
   if tg_op = 'DELETE' then
+    -- Before the attempts: a revocation locks the chain first, and the foreign key would do this last.
+    update voice_clone.consent_chains k set employee_id = null where k.employee_id = old.id;
     perform voice_clone.remove_employee_voices(old.id, 'employee_deleted');
     return old;
   end if;

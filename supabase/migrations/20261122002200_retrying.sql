@@ -41,17 +41,12 @@ begin
 end
 $$;
 
--- The same attempt again, from the step that failed. A create whose outcome is unknown is still looked up first, by the
--- worker that claims the attempt.
-create function voice_clone.retry_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+-- Starts an attempt again that the caller has locked, from the step that failed. A create whose outcome is unknown is still looked up
+-- first, by the worker that claims the attempt.
+create function voice_clone.retry_failed(a public.voice_clone_attempts) returns setof public.voice_clone_attempts
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  a public.voice_clone_attempts;
 begin
-  perform voice_clone.lock_reflection(p_reflection, p_user);
-  select * into a from public.voice_clone_attempts x
-  where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for no key update;
   perform voice_clone.require_retry(a);
   return query
     update public.voice_clone_attempts x
@@ -65,6 +60,19 @@ begin
         error_code = null, error_message = null, not_before = null, waiting_since = null
     where x.id = a.id
     returning *;
+end
+$$;
+
+create function voice_clone.retry_attempt(p_reflection uuid, p_user uuid) returns setof public.voice_clone_attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  a public.voice_clone_attempts;
+begin
+  perform voice_clone.lock_reflection(p_reflection, p_user);
+  select * into a from public.voice_clone_attempts x
+  where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for no key update;
+  return query select * from voice_clone.retry_failed(a);
 end
 $$;
 

@@ -8,13 +8,22 @@ as $$
   from jsonb_each(voice_clone.event_changes(e)) c where c.key = any (voice_clone.client_columns())
 $$;
 
+-- Its user, and the members of its organization.
+create function voice_clone.may_follow(a public.voice_clone_attempts, p_user uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(a.user_id = p_user, false) or exists (
+    select from public.organization_members m
+    where m.org_id = a.org_id and m.user_id = p_user and m.role::text in ('member', 'admin'))
+$$;
+
 create function voice_clone.attempt_events(p_attempt uuid, p_user uuid, p_after bigint)
 returns table (id bigint, version bigint, events text[], changes jsonb, recorded_at timestamptz)
 language sql stable security definer set search_path = ''
 as $$
   select e.id, e.version, e.events, voice_clone.public_changes(e), e.recorded_at
   from voice_clone.events e
-  join public.voice_clone_attempts a on a.id = e.attempt_id and a.user_id = p_user
+  join public.voice_clone_attempts a on a.id = e.attempt_id and voice_clone.may_follow(a, p_user)
   where e.attempt_id = p_attempt and e.id > p_after
   order by e.id
 $$;
@@ -60,14 +69,14 @@ as $$
   order by a.id, e.id
 $$;
 
--- Whether a follower has more to read after an event; null where there is no such attempt of this user.
+-- Whether a follower has more to read after an event; null where there is none that this user may follow.
 create function voice_clone.has_more_events(p_attempt uuid, p_user uuid, p_after bigint) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select not voice_clone.is_final(a) or exists (
     select from voice_clone.events e
     where e.attempt_id = a.id and e.id > p_after and e.events <> '{verification_pending}')
-  from public.voice_clone_attempts a where a.id = p_attempt and a.user_id = p_user
+  from public.voice_clone_attempts a where a.id = p_attempt and voice_clone.may_follow(a, p_user)
 $$;
 
 grant execute on function

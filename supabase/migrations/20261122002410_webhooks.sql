@@ -2,10 +2,12 @@
 -- transition inserts its deliveries and sends a message for each webhook in its own transaction; without a webhook it does
 -- neither, after one look-up by an index.
 
--- The owner is a user. An owner of another kind is another column beside user_id, and another line of queue_deliveries.
+-- The owner is a user or an organization: a column for each, because their ids may be equal. The events of an organization are those of
+-- attempts for its employees. Its webhooks are its admins' to read, as an address may have a secret in it.
 create table public.webhooks (
   id uuid primary key,
   user_id uuid references auth.users (id),
+  org_id uuid,
   url text not null check (length(url) between 1 and 2000),
   created_at timestamptz not null default now(),
   status text not null default 'enabled' check (status in ('enabled', 'disabled')),
@@ -18,11 +20,12 @@ create table public.webhooks (
   lease_owner text,
   leased_at timestamptz,
   lease_expires_at timestamptz,
-  constraint webhooks_owner check (user_id is not null),
+  constraint webhooks_owner check (num_nonnulls(user_id, org_id) = 1),
   constraint webhooks_disabled check (num_nulls(disabled_reason, disabled_at) = case status when 'disabled' then 0 else 2 end),
   constraint webhooks_lease check (num_nulls(lease_owner, leased_at, lease_expires_at) in (0, 3)),
   constraint webhooks_failing check ((failing_since is null) = (failure_count = 0))
 ) with (fillfactor = 70);
+comment on column public.webhooks.org_id is 'without a reference, as the table may be an application''s: a trigger deletes them with their organization';
 comment on column public.webhooks.disabled_reason is
   'failing: no delivery succeeded for as long as the timeout webhook; gone: its server answered 410';
 comment on column public.webhooks.failing_since is 'of the first delivery that failed with no other that succeeded since';
@@ -30,15 +33,18 @@ comment on column public.webhooks.not_before is 'the backoff of the whole webhoo
 comment on column public.webhooks.lease_epoch is 'one worker at a time delivers to a webhook';
 create index webhooks_user_id_idx on public.webhooks (user_id, created_at desc);
 create index webhooks_enabled_idx on public.webhooks (user_id, id) where status = 'enabled';
+create index webhooks_org_id_idx on public.webhooks (org_id, created_at desc) where org_id is not null;
+create index webhooks_org_enabled_idx on public.webhooks (org_id, id) where status = 'enabled' and org_id is not null;
 
 alter table public.webhooks enable row level security;
 revoke all on public.webhooks from public, anon, authenticated, service_role;
 grant select on public.webhooks to service_role;
 -- A new column is not shown to the owner until it is named here.
-grant select (id, user_id, url, created_at, status, disabled_reason, disabled_at, failing_since, not_before)
+grant select (id, user_id, org_id, url, created_at, status, disabled_reason, disabled_at, failing_since, not_before)
   on public.webhooks to authenticated;
 create policy "Owners read their webhooks" on public.webhooks
-  for select to authenticated using (user_id = (select auth.uid()));
+  for select to authenticated
+  using (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.admin_organizations())));
 
 -- Of each webhook the present secret, and for a while after a rotation the one before.
 create table voice_clone.webhook_secrets (
@@ -59,8 +65,10 @@ create table public.webhook_deliveries (
   webhook_id uuid not null references public.webhooks (id) on delete cascade,
   event_id bigint not null,
   user_id uuid,
+  org_id uuid,
   attempt_id uuid not null,
   reflection_id uuid,
+  employee_id uuid,
   voice_id uuid not null,
   version bigint not null,
   events text[] not null,
@@ -75,10 +83,11 @@ create table public.webhook_deliveries (
   due_at timestamptz not null default now(),
   sweep_at timestamptz,
   primary key (webhook_id, event_id),
+  constraint webhook_deliveries_owner check (num_nonnulls(user_id, org_id) = 1),
   constraint webhook_deliveries_pending check ((status = 'pending') = (finished_at is null) and (status = 'pending') = (sweep_at is not null)),
   constraint webhook_deliveries_failed check (status <> 'failed' or error_code is not null)
 ) with (fillfactor = 80);
-comment on column public.webhook_deliveries.user_id is 'the owner of the webhook, for row level security';
+comment on column public.webhook_deliveries.user_id is 'the owner of the webhook is repeated, for row level security';
 comment on column public.webhook_deliveries.queued_at is 'when it was made, or replayed: it fails when the timeout webhook has passed since';
 comment on column public.webhook_deliveries.response_status is 'of the last try; null where no answer came';
 comment on column public.webhook_deliveries.sweep_at is 'when the sweep next sends a message for it';
@@ -91,7 +100,8 @@ alter table public.webhook_deliveries enable row level security;
 revoke all on public.webhook_deliveries from public, anon, authenticated, service_role;
 grant select on public.webhook_deliveries to service_role, authenticated;
 create policy "Owners read the deliveries to their webhooks" on public.webhook_deliveries
-  for select to authenticated using (user_id = (select auth.uid()));
+  for select to authenticated
+  using (user_id = (select auth.uid()) or org_id = any (array(select voice_clone.admin_organizations())));
 
 -- Before a write: the edge exists, and an event stays what it was.
 create function voice_clone.check_delivery_transition() returns trigger
@@ -100,8 +110,8 @@ as $$
 begin
   if tg_op = 'INSERT' then
     perform voice_clone.require_edge('delivery', '', new.status, new.webhook_id);
-  elsif (new.webhook_id, new.event_id, new.user_id, new.attempt_id, new.version, new.events, new.recorded_at)
-    is distinct from (old.webhook_id, old.event_id, old.user_id, old.attempt_id, old.version, old.events, old.recorded_at)
+  elsif (new.webhook_id, new.event_id, new.user_id, new.org_id, new.attempt_id, new.version, new.events, new.recorded_at)
+    is distinct from (old.webhook_id, old.event_id, old.user_id, old.org_id, old.attempt_id, old.version, old.events, old.recorded_at)
   then
     raise exception 'the event of a delivery never changes' using errcode = 'VC001';
   elsif new.status <> old.status then
@@ -120,6 +130,15 @@ $$;
 create trigger webhook_deliveries_check_transition before insert or update on public.webhook_deliveries
   for each row execute function voice_clone.check_delivery_transition();
 
+-- One change of an owner's webhooks at a time.
+create function voice_clone.lock_webhooks_of(p_user uuid, p_org uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended(coalesce('webhooks of organization:' || p_org, 'webhooks:' || p_user), 0));
+end
+$$;
+
 create function voice_clone.send_webhook(p_webhook uuid, p_delay_seconds int default 0) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -135,13 +154,19 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_webhook uuid;
+  v_webhooks uuid[];
 begin
-  for v_webhook in
-    select w.id from public.webhooks w where w.user_id = a.user_id and w.status = 'enabled' order by w.id for key share skip locked
-  loop
+  if a.org_id is null then
+    v_webhooks := array(
+      select w.id from public.webhooks w where w.user_id = a.user_id and w.status = 'enabled' order by w.id for key share skip locked);
+  else
+    v_webhooks := array(
+      select w.id from public.webhooks w where w.org_id = a.org_id and w.status = 'enabled' order by w.id for key share skip locked);
+  end if;
+  foreach v_webhook in array v_webhooks loop
     insert into public.webhook_deliveries (
-      webhook_id, event_id, user_id, attempt_id, reflection_id, voice_id, version, events, recorded_at)
-    values (v_webhook, e.id, a.user_id, a.id, a.reflection_id, a.voice_id, e.version, e.events, e.recorded_at);
+      webhook_id, event_id, user_id, org_id, attempt_id, reflection_id, employee_id, voice_id, version, events, recorded_at)
+    values (v_webhook, e.id, a.user_id, a.org_id, a.id, a.reflection_id, a.employee_id, a.voice_id, e.version, e.events, e.recorded_at);
     perform voice_clone.send_webhook(v_webhook);
   end loop;
 end

@@ -34,8 +34,9 @@ begin
     return ('nothing_to_do', null, null)::voice_clone.claim;
   end if;
   -- One claim of an owner at a time, so that two cannot both take the last place.
-  perform pg_advisory_xact_lock(hashtextextended('webhooks:' || w.user_id::text, 0));
-  if (select count(*) from public.webhooks x where x.user_id = w.user_id and x.lease_expires_at > now()) >= p_user_cap then
+  perform voice_clone.lock_webhooks_of(w.user_id, w.org_id);
+  if (select count(*) from public.webhooks x
+      where (x.user_id = w.user_id or x.org_id = w.org_id) and x.lease_expires_at > now()) >= p_user_cap then
     return ('user_busy', 1, null)::voice_clone.claim;
   end if;
   update public.webhooks x
@@ -57,7 +58,7 @@ as $$
     array(select s.secret from voice_clone.webhook_secrets s
       where s.webhook_id = w.id and (s.expires_at is null or s.expires_at > now()) order by s.created_at desc),
     (select jsonb_agg(jsonb_build_object(
-        'event_id', d.event_id, 'attempt_id', d.attempt_id, 'reflection_id', d.reflection_id, 'voice_id', d.voice_id,
+        'event_id', d.event_id, 'attempt_id', d.attempt_id, 'reflection_id', d.reflection_id, 'employee_id', d.employee_id, 'voice_id', d.voice_id,
         'version', d.version, 'events', d.events, 'recorded_at', d.recorded_at) order by d.event_id)
       from voice_clone.due_events(w.id, p_limit) e join public.webhook_deliveries d on d.webhook_id = w.id and d.event_id = e)
   from public.webhooks w where w.id = p_webhook

@@ -37,7 +37,7 @@ end
 $$;
 
 -- After an event, in its transaction. Realtime inserts a row, so a transaction that is rolled back broadcasts nothing. No failure of
--- Realtime is one of the transition: it is logged, and the client reads the state. Whoever keeps its tables locked is not waited for.
+-- Realtime is one of the transition: it is logged, and the client reads the state. A lock on its tables is waited for at most 0.2 seconds.
 create function voice_clone.broadcast_event() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
 as $$
@@ -87,7 +87,7 @@ create function operations.disable_realtime() returns void
 language plpgsql set search_path = ''
 as $$
 begin
-  drop trigger if exists events_broadcast on voice_clone.events;
+  execute 'drop trigger if exists events_broadcast on voice_clone.events';
   if to_regclass('realtime.messages') is not null then
     execute 'drop policy if exists "Owners receive the transitions of their attempts" on realtime.messages';
   end if;

@@ -62,7 +62,7 @@ def warned(seen: Inspection) -> list[str]:
 NOISES = {"white": mix.white, "pink": mix.pink, "babble": mix.babble}
 
 
-@pytest.mark.parametrize(("snr", "gain"), [(20, 2), (10, 6), (5, 8)])
+@pytest.mark.parametrize(("snr", "gain"), [(20, 2), pytest.param(10, 6, marks=pytest.mark.long), (5, 8)])
 @pytest.mark.parametrize("noise", NOISES)
 async def test_noise_is_measured_and_suppressed(noise: str, snr: int, gain: int, cleaner: Cleaner) -> None:
     """Babble is made of voices, so less of it can be taken off."""

@@ -52,6 +52,8 @@ CODES = {
     "InspectionUnavailable": (503, "inspection_unavailable"),
     "TwilioUnavailable": (503, "twilio_unavailable"),
     "KeysUnavailable": (503, "keys_unavailable"),
+    "MarkingUnavailable": (503, "marking_unavailable"),
+    "VerificationUnavailable": (503, "verification_unavailable"),
 }
 ROUTER_ERROR = "RouterError"  # it has the status of what it wraps
 

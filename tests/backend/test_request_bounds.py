@@ -277,6 +277,16 @@ async def test_an_answer_is_not_cached_not_guessed_and_names_no_server(service: 
 # A stop that waited for a client would take until its worker is killed.
 
 
+async def stop(started: Service) -> float:
+    """Once it serves; the seconds until it has ended."""
+    await answered(started)
+    began = time.monotonic()
+    started.stop()
+    async with asyncio.timeout(PATIENCE):
+        await started.child.process.wait()
+    return time.monotonic() - began
+
+
 async def test_bodies_that_stopped_do_not_delay_a_stop(given: Fixture, tmp_path: Path) -> None:
     async with running(tmp_path, given.database.service, REQUEST_TIMEOUT_SECONDS="600") as started:
         stalled = [started.connect() for _ in range(50)]
@@ -284,12 +294,7 @@ async def test_bodies_that_stopped_do_not_delay_a_stop(given: Fixture, tmp_path:
             path = "/v1/consents" if number % 2 else CLONE
             each.sendall(post(path, FORM if path == CLONE else JSON, "content-length: 100") + b"--b")
         stalled.append(started.connect())
-        await answered(started)
-        began = time.monotonic()
-        started.stop()
-        async with asyncio.timeout(PATIENCE):
-            await started.child.process.wait()
-        assert time.monotonic() - began < DRAIN_SECONDS / 2
+        assert await stop(started) < DRAIN_SECONDS / 2
         for each in stalled:
             each.close()
 
@@ -299,12 +304,7 @@ async def test_half_a_head_does_not_delay_a_stop(given: Fixture, tmp_path: Path)
         stalled = [started.connect() for _ in range(3)]
         for each, sent in zip(stalled, (b"", b"GET / HT", head("GET", "/health/live")[:-2]), strict=True):
             each.sendall(sent)
-        await answered(started)
-        began = time.monotonic()
-        started.stop()
-        async with asyncio.timeout(PATIENCE):
-            await started.child.process.wait()
-        assert time.monotonic() - began < DRAIN_SECONDS / 3
+        assert await stop(started) < DRAIN_SECONDS / 3
         for each in stalled:
             each.close()
 
@@ -319,12 +319,7 @@ async def test_an_event_stream_that_is_not_read_does_not_delay_a_stop(given: Fix
         bearer = f"authorization: Bearer {token(sub=str(user))}"
         stalled.sendall(head("GET", path, bearer))
         assert await asyncio.to_thread(stalled.recv, 12) == b"HTTP/1.1 200"
-        await answered(started)
-        began = time.monotonic()
-        started.stop()
-        async with asyncio.timeout(PATIENCE):
-            await started.child.process.wait()
-        assert time.monotonic() - began < DRAIN_SECONDS / 2
+        assert await stop(started) < DRAIN_SECONDS / 2
         stalled.close()
 
 

@@ -20,6 +20,7 @@ from tests.backend.following import headers
 from tests.backend.receiver import Receiver, answer, receiver
 from tests.backend.test_draining import drain, waiting
 from tests.clusters import cloned_database
+from tests.database.test_employee_voices import Staffed
 from tests.fixture import Fixture
 from tests.queue_consumers.conftest import until
 
@@ -46,8 +47,8 @@ async def target() -> AsyncIterator[Receiver]:
 
 
 class Owner:
-    def __init__(self, given: Fixture, service: Served) -> None:
-        self.given, self.service, self.user = given, service, given.user()
+    def __init__(self, given: Fixture, service: Served, user: UUID | None = None) -> None:
+        self.given, self.service, self.user = given, service, user or given.user()
 
     async def ask(self, method: str, path: str = "", json: object = None, **sent: str) -> httpx.Response:
         return await self.service.http.request(
@@ -111,7 +112,8 @@ async def test_each_transition_arrives_signed_and_says_what_happened(
     first = target.received[0]
     assert first | {"recorded_at": ""} == {
         "event_id": first["event_id"], "attempt_id": str(attempt), "reflection_id": str(reflection),
-        "voice_id": str(row["voice_id"]), "version": 1, "events": ["opened"], "recorded_at": "",
+        "employee_id": None, "voice_id": str(row["voice_id"]), "version": 1, "events": ["opened"],
+        "recorded_at": "",
     }  # fmt: skip
     sent = target.headers[0]
     assert (sent["webhook-id"], sent["content-type"]) == (f"evt_{first['event_id']}", "application/json")
@@ -289,3 +291,42 @@ def test_the_library_refuses_another_secret() -> None:
     for secret, body in ((other, b"{}"), (mine, b"[]")):
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(body, sent)
+
+
+async def test_an_organizations_webhook_gets_the_transitions_of_its_employees(
+    given: Fixture, service: Served, target: Receiver
+) -> None:
+    acme = Staffed(given)
+    owner, member, stranger = (
+        Owner(given, service, user) for user in (acme.admin, acme.member, given.user())
+    )
+    body = {"url": target.url, "organization_id": str(acme.id)}
+    listed = f"?organization_id={acme.id}"
+    for asks, status in ((member, 403), (stranger, 404)):
+        assert (await asks.ask("POST", json=body)).status_code == status
+        assert (await asks.ask("GET", listed)).status_code == status
+    made = (await owner.ask("POST", json=body)).json()
+    assert made["organization_id"] == str(acme.id)
+    target.secret = made["secret"]
+    assert [each["id"] for each in (await owner.ask("GET", listed)).json()] == [made["id"]]
+    assert (await owner.ask("GET")).json() == [], "the admin's own"
+    path = f"/{made['id']}"
+    for asks in (member, stranger):
+        for method, below in (
+            ("GET", ""), ("DELETE", ""), ("GET", "/deliveries"),
+            ("POST", "/rotate-secret"), ("POST", "/enable"),
+        ):  # fmt: skip
+            assert (await asks.ask(method, path + below)).status_code == 404, below
+        assert (await asks.ask("POST", f"{path}/replay", json={"event_id": 1})).status_code == 404
+    attempt = acme.queued()
+    await drain(service, "webhooks")
+    first = target.received[0]
+    assert (first["attempt_id"], first["employee_id"]) == (str(attempt), str(acme.employee))
+    assert first["reflection_id"] is None
+    shown = (await owner.ask("GET", f"{path}/deliveries")).json()
+    assert {each["employee_id"] for each in shown} == {str(acme.employee)}
+    assert (
+        await owner.ask("POST", f"{path}/replay", json={"event_id": shown[0]["event_id"]})
+    ).status_code == 202
+    assert (await owner.ask("POST", f"{path}/rotate-secret")).status_code == 201
+    assert (await owner.ask("DELETE", path)).status_code == 204

@@ -10,6 +10,8 @@ from backend.database.pool import Database
 from backend.lifecycle.attempts import Work
 from backend.lifecycle.claim import Step, queries
 from backend.lifecycle.leases import WORKER_ID, Claim
+from backend.provenance.marking import AudioMarker
+from backend.provenance.signing import load_signing_key
 from backend.providers.base import VoiceProvider
 from backend.providers.registry import remote_providers
 from backend.settings import load_settings
@@ -109,6 +111,7 @@ async def workers(
             storage=storage,
             providers=remote,
             inspector=AudioInspector(),
+            marker=AudioMarker(load_signing_key(loaded.provenance)),
             recordings=upstreams.recordings,
             webhooks=upstreams.webhooks,
         )

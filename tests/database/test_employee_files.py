@@ -275,3 +275,11 @@ def test_an_error_in_one_file_stops_no_other(given: Fixture, acme: Staffed, file
     assert files.sweep() == 1
     errors = given.superuser.execute("select row_id from voice_clone.sweep_errors").fetchall()
     assert errors == [{"row_id": other.employee}]
+
+
+@pytest.mark.one_postgres
+def test_a_late_worker_that_is_not_noticed_is_found(given: Fixture, acme: Staffed, files: Files) -> None:
+    noticed = "if f.lease_epoch is distinct from p_epoch or"
+    given.replace("voice_clone.confirm_employee_file", noticed, "if false and")
+    with pytest.raises(AssertionError):
+        test_what_a_late_worker_wrote_is_written_again(given, acme, files)

@@ -39,6 +39,12 @@ def cancel(given: Fixture, attempt: UUID, user: UUID) -> None:
     )
 
 
+def waits(given: Fixture) -> bool:
+    """Whether the service's connection waits for a lock."""
+    pid = given.service.info.backend_pid
+    return given.truth("select cardinality(pg_blocking_pids(%s)) > 0 as waits", pid)["waits"]
+
+
 def turns(given: Fixture) -> list[str]:
     """The attempts that have a message; the messages are deleted."""
     found = ids(given, "voice_clone_process")
@@ -197,6 +203,25 @@ def test_a_turn_that_was_lost_is_sent_by_the_sweep(given: Fixture) -> None:
     )
     given.one("select * from voice_clone.sweep(10)")
     assert turns(given) == [str(second)]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_claim_beside_the_end_that_hands_it_a_slot_takes_that_slot(given: Fixture, most: int) -> None:
+    """As of a message that comes twice; also where another slot is free by then (MAX_JOBS was raised)."""
+    running, waiting = queued(given, given.user(), 2)
+    epoch = claim(given, running, 1, 1)["lease_epoch"]
+    assert outcome(given, waiting, 1, 1) == "user_busy"
+    given.superuser.execute("update voice_clone.waiting_jobs set awaits = 'slot'")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.service) as ending:
+        ending.execute("select voice_clone.fail_attempt(%s, %s, 'x', 'No.', null, null)", (running, epoch))
+        claimed = pool.submit(outcome, given, waiting, 2, most)
+        while not waits(given) and not claimed.done():
+            pass
+        ending.commit()
+        assert claimed.result(60) == "claimed"
+    held = given.superuser.execute(HOLDERS).fetchall()
+    assert [row["job_id"] for row in held] == [waiting]
+    assert given.truth("select count(*) from voice_clone.waiting_jobs") == {"count": 0}
 
 
 @pytest.mark.parametrize("awaits", ["user", "slot"])

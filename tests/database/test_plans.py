@@ -154,6 +154,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " order by w.id for key share skip locked",
         "webhooks_enabled_idx",
     ),
+    "the webhooks of a transition's organization": (
+        "select w.id from public.webhooks w where w.org_id = %(id)s and w.status = 'enabled'"
+        " order by w.id for key share skip locked",
+        "webhooks_org_enabled_idx",
+    ),
     "the due events of a webhook": (
         "select d.event_id from public.webhook_deliveries d where d.webhook_id = %(id)s"
         " and d.status = 'pending' and d.due_at <= now() and not exists ("

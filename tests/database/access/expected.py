@@ -32,7 +32,9 @@ SPEECH_JOB = columns("""
     removed_at
 """)
 
-WEBHOOK = columns("id user_id url created_at status disabled_reason disabled_at failing_since not_before")
+WEBHOOK = columns(
+    "id user_id org_id url created_at status disabled_reason disabled_at failing_since not_before"
+)
 
 # {} stands for: no role may do anything.
 RELATIONS: dict[str, dict[str, str]] = {
@@ -105,6 +107,7 @@ FUNCTIONS: dict[str, str] = {
     "authenticated, voice_clone_service": """
         public.voice_launch_gate  voice_clone.admin_organizations  voice_clone.is_being_removed
         voice_clone.member_employees  voice_clone.member_organizations
+        voice_clone.received_topics
     """,
     "service_role": """
         operations.assign_recording  operations.drop_events  operations.legacy_events
@@ -225,12 +228,15 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.request_preview
         voice_clone.request_employee_preview
         voice_clone.require_employee
+        voice_clone.require_admin
         voice_clone.request_speech
         voice_clone.requeue_attempt
         voice_clone.requeue_recording
         voice_clone.requeue_speech
         voice_clone.requeue_sample
         voice_clone.reset_attempt
+        voice_clone.reset_employee_attempt
+        voice_clone.retry_employee_attempt
         voice_clone.resolve_enrollment
         voice_clone.restore_attempt
         voice_clone.retry_attempt

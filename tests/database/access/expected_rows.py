@@ -72,12 +72,12 @@ public.voices                     select  none    some      none      none      
 public.webhook_deliveries         select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
-                                  give    none    none      none      none      none      all
+                                  give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
 public.webhooks                   select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
-                                  give    none    none      none      none      none      all
+                                  give    none    none      none      none      none      23514
                                   delete  none    none      none      none      none      all
 storage.objects/voice-samples     select  none    own       none      none      none      all
                                   insert  none    none      none      none      none      all

@@ -45,7 +45,13 @@ Outcomes = dict[str, tuple[str, ...]]  # by command, one for each actor
 
 
 # What has a user or an organization: a row of an organization is its admin's.
-OF_EITHER = {"public.voice_consents", "public.voice_clone_attempts", "public.voices"}
+OF_EITHER = {
+    "public.voice_consents",
+    "public.voice_clone_attempts",
+    "public.voices",
+    "public.webhooks",
+    "public.webhook_deliveries",
+}
 EITHER = (
     "coalesce(t.user_id, (select m.user_id from public.organization_members m"
     " where m.org_id = t.org_id and m.role = 'admin'))::text"

@@ -15,6 +15,9 @@ BUCKETS = (
 )  # fmt: skip
 
 
+SECRET = "whsec_" + "A" * 43 + "="
+
+
 class People:
     def __init__(self, given: Fixture) -> None:
         self.given, self.database = given, given.database
@@ -29,6 +32,10 @@ class People:
         organization = self.given.organization(admin)
         employee = self.given.employee(organization)
         self.given.superuser.execute("insert into public.calls (employee_id) values (%s)", (employee,))
+        self.given.one(
+            "select * from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', %s, %s)",
+            admin, SECRET, organization,
+        )  # fmt: skip
         self.given.employee_consent(employee, admin)
         self.given.enroll(self.given.clone_recording(employee, admin))
         return organization, employee
@@ -66,7 +73,7 @@ class Scene(People):
         given = self.given
         given.one(
             "select * from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', %s)",
-            user, "whsec_" + "A" * 43 + "=",
+            user, SECRET,
         )  # fmt: skip
         deleted = given.launchable(user, given.reflection(user))
         voice = given.truth("select id from public.voices where attempt_id = %s", deleted)["id"]

@@ -1,0 +1,57 @@
+"""What travels between the service and the workers that mark and verify."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+SIGNATURE = 64  # bytes, ES256
+MOST_SIGNED = 65_536  # bytes of a claim
+EXPLANATIONS = {
+    "valid": "The audio has a mark, and is as it was when it was signed.",
+    "edited": "The audio has a mark, and was changed after it was signed.",
+    "invalid": "The audio has a mark that does not hold: what it says may be made up.",
+    "unmarked": "The audio has no mark. It may still be synthetic: a mark is lost when a file is converted.",
+    "unreadable": "This is no WAV, MP3, FLAC or MP4 file, or it is damaged: a mark cannot be looked for.",
+}
+
+
+class MarkJob(Struct, frozen=True, kw_only=True):
+    audio: bytes
+    content_type: str
+    chain: str  # PEM; public
+    definition: dict[str, Any]
+
+
+class VerifyJob(Struct, frozen=True, kw_only=True):
+    audio: bytes
+    anchors: str  # PEM of the roots that are trusted
+
+
+class SignedBy(Struct, frozen=True, kw_only=True):
+    """`is_trusted`: the certificate is of this service, or under a root that it is told to trust.
+
+    Else anybody may have made the certificate, and its names say nothing.
+    """
+
+    name: str | None
+    organization: str | None
+    is_trusted: bool
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What a file says of itself. All but `verdict` and `explanation` is of the mark, and null without one.
+
+    valid: as it was signed · edited: signed, and changed since · invalid: the mark itself does not hold ·
+    unmarked: no mark, which says nothing of where the audio is from · unreadable: no audio file of a
+    container that can hold a mark.
+    """
+
+    verdict: Literal["valid", "edited", "invalid", "unmarked", "unreadable"]
+    explanation: str
+    signed_by: SignedBy | None = None
+    generator: str | None = None
+    source_type: str | None = None  # the last part of IPTC's address: trainedAlgorithmicMedia
+    provider: str | None = None
+    model: str | None = None
+    made_at: str | None = None
+    failures: list[str] = []  # C2PA's codes
