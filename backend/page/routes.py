@@ -40,6 +40,7 @@ def page_headers(supabase_url: str) -> dict[str, str]:
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
+        f"media-src 'self' blob: {project}",
         f"connect-src 'self' {project}",
         "base-uri 'none'",
         "form-action 'none'",

@@ -1,74 +1,68 @@
-// Sign-in, sign-up and sign-out. What comes from a server is shown as text, never as HTML.
-import { callAuth, currentSession, keepSession, oauthAddress, onOtherTab, readSession, signOut, takeSessionFromAddress }
-  from "./session.js";
-import { texts } from "./texts.en.js";
+// What is shown: the sign-in, the list of voices, a new voice, or one voice.
+import { newVoiceView } from "./create.js";
+import { announce, button, el, showView } from "./dom.js";
+import { problemBox } from "./problems.js";
+import { currentSession, onOtherTab, readSession, signOut, takeSessionFromAddress } from "./session.js";
+import { signInView } from "./sign_in.js";
+import { authProblem, texts } from "./texts.en.js";
+import { voiceView } from "./voice.js";
+import { listVoices, voicesView } from "./voices.js";
 
-const get = (id) => document.getElementById(id);
-const say = (key) => { get("message").textContent = key ? texts[key] ?? texts.unknown : ""; };
+let leaving = new AbortController(); // ends what the present view has under way
+let user = null;
 
-async function show() {
-  const session = await currentSession().catch((error) => { say(error.code ?? "unknown"); return readSession(); });
-  get("signed-in").hidden = !session;
-  get("signed-out").hidden = Boolean(session);
-  get("user").textContent = session?.user?.email ?? "";
+async function open(make) {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  try {
+    const view = await make(signal);
+    if (!signal.aborted) showView(view);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.code === "session_ended") await start(texts.session_ended);
+    else showView(problemBox(error, { again: () => open(make) }));
+  }
 }
 
-const back = () => encodeURIComponent(location.origin + location.pathname);
-
-const ways = {
-  async password(email, password) {
-    keepSession(await callAuth("token?grant_type=password", { email, password }));
-  },
-  async signup(email, password) {
-    const answer = await callAuth(`signup?redirect_to=${back()}`, { email, password });
-    if (!answer.access_token) return "confirm_email";
-    keepSession(answer);
-  },
-  async link(email) {
-    await callAuth(`otp?redirect_to=${back()}`, { email, create_user: true });
-    return "link_sent";
-  },
+const pages = {
+  voices: (signal) => voicesView(pages, open, signal),
+  create: (voice) => (signal) => newVoiceView(voice, (made) => open(pages.voice(made)), pages, open, signal),
+  voice: (voice) => (signal) => voiceView(voice, pages, open, signal),
 };
 
-async function attempt(work) {
-  const buttons = document.querySelectorAll("button");
-  buttons.forEach((each) => { each.disabled = true; });
-  say("");
-  try {
-    say(await work());
-  } catch (error) {
-    say(error.code ?? "unknown");
-  }
-  await show();
-  buttons.forEach((each) => { each.disabled = false; });
-}
-
-get("sign-in").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const way = event.submitter?.value ?? "password";
-  const password = get("password").value;
-  if (way !== "link" && !password) {
-    say("password_missing");
-    get("password").focus();
+async function start(fault) {
+  const session = await currentSession().catch(readSession);
+  user = session?.user?.id ?? null;
+  showAccount(session);
+  if (!session) {
+    leaving.abort();
+    showView(signInView(() => start(), fault));
     return;
   }
-  attempt(() => ways[way](get("email").value, password)).then(() => { get("password").value = ""; });
-});
-get("sign-out").addEventListener("click", () => attempt(async () => { await signOut(); return "signed_out"; }));
-onOtherTab(() => attempt(async () => ""));
-
-async function offerOAuth() {
-  const { external = {} } = await callAuth("settings");
-  for (const [name, enabled] of Object.entries(external)) {
-    if (!enabled || ["email", "phone", "anonymous_users"].includes(name)) continue;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "quiet";
-    button.textContent = texts.continue_with(name);
-    button.addEventListener("click", () => location.assign(oauthAddress(name)));
-    get("oauth").append(button);
-  }
+  await open(async (signal) => {
+    const voices = await listVoices();
+    return voices.length ? voicesView(pages, open, signal, voices) : pages.create(null)(signal);
+  });
 }
 
-await attempt(takeSessionFromAddress);
-offerOAuth().catch(() => {});
+function showAccount(session) {
+  const account = document.getElementById("account");
+  account.replaceChildren();
+  if (!session) return;
+  account.append(
+    el("span", { class: "user" }, session.user?.email ?? ""),
+    button(texts.sign_out, async () => {
+      await signOut();
+      announce(texts.signed_out);
+      await start();
+    }, "quiet small"));
+}
+
+onOtherTab(() => { if ((readSession()?.user?.id ?? null) !== user) start(); });
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.code !== "session_ended") return;
+  event.preventDefault();
+  start(texts.session_ended);
+});
+await takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));

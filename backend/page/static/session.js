@@ -1,5 +1,5 @@
 // The session, kept as supabase-js keeps it: the same key, the same JSON, the same lock.
-const { supabaseUrl, publishableKey } = document.body.dataset;
+export const { supabaseUrl, publishableKey } = document.body.dataset;
 const KEY = `sb-${new URL(supabaseUrl).hostname.split(".")[0]}-auth-token`;
 const MARGIN = 90; // refreshed this many seconds before it expires
 
@@ -41,11 +41,15 @@ export function keepSession(session) {
   localStorage.setItem(KEY, JSON.stringify(session));
 }
 
-// Null when nobody is signed in. An outage of Auth keeps the session.
-export function currentSession() {
-  return navigator.locks.request(`lock:${KEY}`, async () => {
+// Pages without TLS have no locks; two of them may then refresh at once, which Auth allows within seconds.
+const locked = (work) => (navigator.locks ? navigator.locks.request(`lock:${KEY}`, work) : work());
+
+// Null when nobody is signed in. An outage of Auth keeps the session. `refused` is a token to be replaced.
+export function currentSession(refused = null) {
+  return locked(async () => {
     const session = readSession();
-    if (!session || session.expires_at - MARGIN > Date.now() / 1000) return session;
+    const isFresh = session && session.expires_at - MARGIN > Date.now() / 1000;
+    if (!session || (isFresh && session.access_token !== refused)) return session;
     try {
       keepSession(await callAuth("token?grant_type=refresh_token", { refresh_token: session.refresh_token }));
     } catch (error) {
