@@ -1,6 +1,8 @@
 """The page: who may load what, how it is cached and compressed, and when it does not exist."""
 
 import gzip
+import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from backend.page.files import FOLDER
 from backend.page.routes import accepts_gzip
 from backend.settings.supabase import SupabaseSettings, is_publishable
 from tests.backend.conftest import NOBODY, Served, served
+from tests.project.test_docs import documented_codes
 
 KEY = "sb_publishable_of_this_test"
 BUDGET = 150_000  # bytes before sign-in
@@ -96,3 +99,35 @@ def test_only_a_publishable_key_may_be_in_the_page(key: str, expected: bool) -> 
 )
 def test_gzip_is_sent_only_where_it_is_accepted(header: str, expected: bool) -> None:
     assert accepts_gzip(header) is expected
+
+
+def entries(name: str) -> dict[str, str]:
+    """The lines of an object of the page's texts, by key."""
+    text = (FOLDER / "texts.en.js").read_text()
+    body = re.search(rf"^export const {name} = \{{$(.+?)^\}};$", text, re.MULTILINE | re.DOTALL)
+    assert body, name
+    return dict(re.findall(r"^  (\w+): (.+),$", body[1], re.MULTILINE))
+
+
+def test_every_documented_error_code_has_a_sentence_and_an_action_on_the_page() -> None:
+    problems, actions = entries("problems"), entries("actions")
+    written = {code: json.loads(line) for code, line in problems.items()}
+    assert [code for code in documented_codes() if code not in written] == []
+    own = ["unknown", "session_ended", "upload_refused"]
+    browsers = [code for code in written if code.endswith("Error")]
+    assert [code for code in written if code not in {*documented_codes(), *own, *browsers}] == []
+    for code, (sentence, action) in written.items():
+        assert sentence.endswith("."), code
+        assert action in actions, code
+
+
+def test_every_blocker_of_the_gate_has_a_sentence_on_the_page() -> None:
+    states = {
+        "clone": "awaiting_upload queued processing verifying failed expired cancelled",
+        "runtime": "pending syncing failed",
+        "preview": "required rendering rendered failed",
+    }
+    text = (FOLDER / "texts.en.js").read_text()
+    blockers = [f"{part}_{state}" for part, each in states.items() for state in each.split()]
+    for blocker in [*blockers, "no_voice", "original_removed"]:
+        assert f"{blocker}: " in text, blocker

@@ -1,0 +1,40 @@
+// Runs the scenarios of the page in one Chromium, and prints what came of each: node drive.mjs '{"chromium": …}'
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+import { scenarios } from "./scenarios.mjs";
+import { Visitor } from "./visitor.mjs";
+
+const settings = JSON.parse(process.argv[2]);
+const browser = await chromium.launch({
+  executablePath: settings.chromium,
+  chromiumSandbox: false, // its user may be root
+  args: [
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-audio-capture=${settings.sample}`,
+  ],
+});
+const results = {};
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (settings.only && settings.only !== name) continue;
+  const visitor = await Visitor.enter(browser, settings);
+  const started = performance.now();
+  try {
+    const told = await scenario(visitor, settings);
+    visitor.requireOrder();
+    results[name] = { ok: true, ms: performance.now() - started, ...told };
+  } catch (error) {
+    await visitor.page.screenshot({ path: `${settings.directory}/${name.replaceAll(" ", "-")}.png`, fullPage: true });
+    results[name] = { ok: false, error: `${error.stack}\n${visitor.complaints.join("\n")}` };
+  }
+  await visitor.context.close();
+}
+await browser.close();
+assert(Object.keys(results).length > 0);
+process.stdout.write(JSON.stringify(results));
