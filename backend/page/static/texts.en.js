@@ -38,7 +38,8 @@ export const texts = {
   speak_title: "Say something", say: "Text", say_example: "Type a sentence.", speak: "Speak", speaking: "The voice is speaking the text",
   spoken: "The speech is ready.", history: "Spoken on this page", download: "Download", speech_of: (said) => `Speech: ${said}`,
   manage: "Manage", rename: "Rename", renamed: "Renamed.", restore: "Use the voice before", restored: "The voice before is used again.",
-  delete: "Delete", keep: "Keep it", deleted: "Deleted.", retry_at: (provider) => `Try at ${provider}`,
+  delete: "Delete", keep: "Keep it", deleted: "Deleted.", retry_at: (provider) => provider,
+  same_sample_elsewhere: "Or try the same sample at another provider:",
   delete_question: (name) => `Delete “${name}” with its samples and recordings?`,
 };
 

@@ -1,6 +1,6 @@
 // The timeline of an attempt: which steps are done, which one runs, and how long each took.
 import { el, seconds } from "./dom.js";
-import { stepTexts, texts } from "./texts.en.js";
+import { problems, stepTexts, texts } from "./texts.en.js";
 
 // By event: the step that it ends. What starts again opens its step, and those after it.
 const ENDS = {
@@ -32,6 +32,8 @@ export function timeline() {
       const [open, closed] = stepTexts[step];
       return el("li", { class: state, "aria-current": state === "running" ? "step" : undefined },
         el("span", {}, state === "done" ? closed : open, el("span", { class: "unseen" }, ` (${texts.states[state]})`)),
+        state === "running" && made.attempt.error_code
+          ? el("span", { class: "hint" }, (problems[made.attempt.error_code] ?? problems.unknown)[0]) : null,
         done.get(step) > 0 ? el("span", { class: "hint" }, seconds(done.get(step))) : null);
     }), ...(ended ? [el("li", { class: "failed" }, texts.states[made.attempt.status])] : []));
   }

@@ -13,7 +13,7 @@ export async function voiceView(voice, pages, open, signal) {
   const attempts = voice.attempt ? [] : await call(`${path}/voice-clone-attempts`, { signal });
   let read = await call(`${path}/voice`, { signal });
   const steps = timeline();
-  const problems = el("div");
+  const problems = el("div", { class: "problems" });
   const preview = el("div");
   const gate = el("div");
   const speaking = el("div");
@@ -60,8 +60,9 @@ export async function voiceView(voice, pages, open, signal) {
     if (steps.failed) {
       const others = read.alternatives ?? [];
       problems.replaceChildren(problemBox(steps.failed, { again: () => retry(), record }),
+        others.length ? el("p", { class: "hint" }, texts.same_sample_elsewhere) : "",
         el("div", { class: "actions" }, others.map((provider) =>
-          button(texts.retry_at(provider), () => retry({ provider }), "quiet"))));
+          button(texts.retry_at(provider), () => retry({ provider }), "quiet small"))));
     }
   }
 

@@ -1,7 +1,10 @@
-// Runs the scenarios of the page in one Chromium, and prints what came of each: node drive.mjs '{"chromium": …}'
+// Runs the scenarios of the page in one Chromium: node drive.mjs '{"chromium": …}'
+// Its last line is what came of each. A line before that asks the test for something; a line on stdin says that it is done.
 
 import assert from "node:assert/strict";
+import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { outages } from "./outages.mjs";
 import { scenarios } from "./scenarios.mjs";
 import { Visitor } from "./visitor.mjs";
 
@@ -21,7 +24,12 @@ const browser = await chromium.launch({
   ],
 });
 const results = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
+const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+settings.ask = async (what) => {
+  process.stdout.write(`${what}\n`);
+  await answers.next();
+};
+for (const [name, scenario] of Object.entries({ scenarios, outages }[settings.which])) {
   if (settings.only && settings.only !== name) continue;
   const visitor = await Visitor.enter(browser, settings);
   const started = performance.now();
@@ -37,4 +45,5 @@ for (const [name, scenario] of Object.entries(scenarios)) {
 }
 await browser.close();
 assert(Object.keys(results).length > 0);
-process.stdout.write(JSON.stringify(results));
+process.stdout.write(`${JSON.stringify(results)}\n`);
+process.exit();
