@@ -7,8 +7,8 @@ import { languageName, languages, texts } from "./texts.en.js";
 
 const here = navigator.language.slice(0, 2);
 
-// `given` is null, or the voice that gets another sample. `made` is called with what was begun.
-export async function newVoiceView(given, made, pages, open, signal) {
+// `given` is null, or the voice that gets another sample. `made` is called with what was begun; `back` may be null.
+export async function newVoiceView(given, made, back, signal) {
   const statements = (await call("/v1/consent-statements", { signal })).filter((each) => each.statement === "voice_clone");
   const state = { sample: null, reflection: given?.id, name: given?.name, consent: null, opened: null };
   const agreed = el("input", { type: "checkbox", id: "agreed", onchange: () => ready() });
@@ -44,7 +44,7 @@ export async function newVoiceView(given, made, pages, open, signal) {
       } else if (error.code === "session_ended") {
         throw error;
       } else {
-        status.replaceChildren(problemBox(error, { again: begin, voices: () => open(pages.voices) }));
+        status.replaceChildren(problemBox(error, { again: begin, voices: back }));
       }
     }
   }
@@ -59,7 +59,7 @@ export async function newVoiceView(given, made, pages, open, signal) {
       el("li", {}, card(texts.name_title,
         el("div", { class: "pair" }, field(texts.voice_name, name), field(texts.language, language)),
         status, hint,
-        el("div", { class: "actions" }, send, button(texts.back, () => open(pages.voices), "quiet"))))));
+        el("div", { class: "actions" }, send, back && button(texts.back, back, "quiet"))))));
 }
 
 function consentBox(statements, agreed) {

@@ -55,4 +55,5 @@ export async function ask(question, yes, no) {
   return dialog.returnValue === "yes";
 }
 
-export const seconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)} s`;
+// With a space that does not break.
+export const seconds = (value) => (value < 0.1 ? "< 0.1\u00a0s" : `${value.toFixed(value < 10 ? 1 : 0)}\u00a0s`);

@@ -27,7 +27,8 @@ async function open(make) {
 
 const pages = {
   voices: (signal) => voicesView(pages, open, signal),
-  create: (voice) => (signal) => newVoiceView(voice, (made) => open(pages.voice(made)), pages, open, signal),
+  create: (voice, isFirst) => (signal) =>
+    newVoiceView(voice, (made) => open(pages.voice(made)), isFirst ? null : () => open(pages.voices), signal),
   voice: (voice) => (signal) => voiceView(voice, pages, open, signal),
 };
 
@@ -42,7 +43,7 @@ async function start(fault) {
   }
   await open(async (signal) => {
     const voices = await listVoices();
-    return voices.length ? voicesView(pages, open, signal, voices) : pages.create(null)(signal);
+    return voices.length ? voicesView(pages, open, signal, voices) : pages.create(null, true)(signal);
   });
 }
 

@@ -32,6 +32,7 @@ export const texts = {
   voices_title: "Your voices", no_voices: "You have no voice yet.", new_voice: "New voice", open: "Open",
   open_named: (name) => `Open ${name}`, all_voices: "All voices", progress_title: "Progress",
   states: { done: "done", running: "in progress", failed: "failed", open: "not yet", cancelled: "This attempt was replaced or cancelled.", expired: "The sample was not sent in time." },
+  measured: "What was measured", met: { true: "passes", false: "does not pass" },
   preview_title: "Hear it first", preview_text: "This is your voice, spoken by a machine. Nobody can use it before you have heard it.",
   listen_first: "Play it to the end first.", heard_hint: "You have heard it.", heard: "I have heard it",
   heard_done: "Your voice may be used now.", launchable: "Ready for conversations.", not_launchable: "Not ready for conversations yet:",

@@ -1,5 +1,6 @@
 // One voice: the timeline of its attempt as it happens, the preview, the gate, and speech.
 import { announce, button, card, el } from "./dom.js";
+import { measures } from "./measures.js";
 import { problemBox } from "./problems.js";
 import { call, follow } from "./service.js";
 import { speakCard } from "./speak.js";
@@ -14,13 +15,13 @@ export async function voiceView(voice, pages, open, signal) {
   let read = await call(`${path}/voice`, { signal });
   const steps = timeline();
   const problems = el("div", { class: "problems" });
+  const details = el("div");
   const preview = el("div");
   const gate = el("div");
   const speaking = el("div");
   const managing = el("div");
   const title = el("h1", { tabindex: "-1" });
   // From the attempt: the mirror in `read.voice` follows a moment later.
-  const isReady = () => !read.gate.blockers.some((each) => each === "no_voice" || each.startsWith("clone_"));
   const voiceId = () => (steps.attempt.is_active && steps.attempt.voice_id) || read.voice.voiceId;
   const state = () => ({
     voiceId: voiceId(),
@@ -48,12 +49,19 @@ export async function voiceView(voice, pages, open, signal) {
   function show() {
     title.textContent = voice.name ?? texts.my_voice;
     gate.replaceChildren(gateLine(read.gate));
-    const needed = { preview: read.gate.blockers.includes("preview_rendered") && read.preview_url, speech: isReady() && voiceId() };
+    const needed = { preview: read.gate.blockers.includes("preview_rendered") && read.preview_url, speech: read.gate.launchable && voiceId() };
     if (Boolean(needed.preview) !== Boolean(shown.preview)) {
       preview.replaceChildren(...(needed.preview ? [previewCard(path, () => read.preview_url, reload)] : []));
     }
     if (needed.speech !== shown.speech) {
       speaking.replaceChildren(...(needed.speech ? [speakCard(voice, voiceId, signal)] : []));
+    }
+    const { sample_id: sample, provider } = steps.attempt;
+    if (sample && shown.sample !== sample && steps.attempt.status !== "awaiting_upload") {
+      details.replaceChildren(measures(sample, provider, signal));
+      needed.sample = sample;
+    } else {
+      needed.sample = shown.sample;
     }
     shown = needed;
     managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
@@ -91,13 +99,12 @@ export async function voiceView(voice, pages, open, signal) {
   else gate.append(el("div", { class: "actions" }, button(texts.another_sample, record)));
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, button(texts.all_voices, () => open(pages.voices), "quiet small")),
-    latest ? card(texts.progress_title, steps.list, problems) : problems, preview, gate, speaking, managing);
+    gate, preview, speaking, latest ? card(texts.progress_title, steps.list, problems, details) : problems, managing);
 }
 
 function gateLine({ launchable, blockers }) {
-  if (launchable) return el("p", { class: "gate ok" }, texts.launchable);
-  return el("div", { class: "gate" }, el("p", {}, texts.not_launchable),
-    el("ul", {}, blockers.map((each) => el("li", {}, blockerText(each)))));
+  const text = launchable ? texts.launchable : [texts.not_launchable, ...blockers.map(blockerText)].join(" ");
+  return el("p", { class: launchable ? "gate ok" : "gate" }, text);
 }
 
 function previewCard(path, address, reload) {
@@ -108,6 +115,7 @@ function previewCard(path, address, reload) {
       await call(`${path}/voice/preview/complete`, { method: "POST" });
       announce(texts.heard_done);
       await reload();
+      document.querySelector("textarea")?.focus();
     } catch (error) {
       heard.disabled = false;
       if (error.code === "session_ended") throw error;

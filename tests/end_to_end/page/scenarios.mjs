@@ -26,6 +26,8 @@ export const scenarios = {
     await visitor.make();
     await visitor.heading("Hear it first");
     await visitor.accessible();
+    await visitor.page.getByText("What was measured").click();
+    await visitor.page.locator(".measures li").first().waitFor();
     await visitor.hear();
     await visitor.speak("Hello from the page.");
     await visitor.accessible();
@@ -45,11 +47,28 @@ export const scenarios = {
     await visitor.signUp();
     await visitor.agree();
     await visitor.click("Record");
+    await visitor.page.waitForFunction(() => /scaleX\(0\.[2-9]/.test(document.querySelector(".level div")?.style.transform));
     await visitor.page.getByRole("timer").getByText(/^[6-9] of/).waitFor();
     await visitor.click("Stop");
     await visitor.page.getByLabel("Your sample", { exact: true }).last().waitFor();
     await visitor.make();
     await visitor.heading("Hear it first");
+  },
+
+  "a phone of 320 pixels in the dark shows all of it": async (visitor, { sample }) => {
+    await visitor.page.setViewportSize({ width: 320, height: 640 });
+    await visitor.page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
+    await visitor.open();
+    await visitor.heading("Start here");
+    await visitor.accessible();
+    await visitor.signUp();
+    await visitor.accessible();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.hear();
+    await visitor.speak("Hello from a phone.");
+    await visitor.accessible();
   },
 
   "a microphone that is not allowed is explained": async (visitor) => {
@@ -84,7 +103,7 @@ export const scenarios = {
     const { access_token: token, expires_at: expires } = await visitor.tokens();
     await visitor.changeTokens({ access_token: `${token}x` }); // as if it had expired before its time
     await visitor.make();
-    await visitor.heading("Hear it first");
+    await visitor.hear();
     const refreshed = await visitor.tokens();
     assert.notEqual(refreshed.access_token, `${token}x`);
     await visitor.changeTokens({ expires_at: 1 });
