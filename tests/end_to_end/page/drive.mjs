@@ -1,7 +1,6 @@
 // Runs the scenarios of the page in one Chromium: node drive.mjs '{"chromium": …}'
 // Its last line is what came of each. A line before that asks the test for something; a line on stdin says that it is done.
 
-import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 import { outages } from "./outages.mjs";
@@ -29,21 +28,29 @@ settings.ask = async (what) => {
   process.stdout.write(`${what}\n`);
   await answers.next();
 };
-for (const [name, scenario] of Object.entries({ scenarios, outages }[settings.which])) {
-  if (settings.only && settings.only !== name) continue;
+const wanted = Object.entries({ scenarios, outages }[settings.which]);
+
+async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);
-  const started = performance.now();
   try {
-    const told = await scenario(visitor, settings);
+    await scenario(visitor, settings);
     visitor.requireOrder();
-    results[name] = { ok: true, ms: performance.now() - started, ...told };
+    results[name] = null;
   } catch (error) {
     await visitor.page.screenshot({ path: `${settings.directory}/${name.replaceAll(" ", "-")}.png`, fullPage: true });
-    results[name] = { ok: false, error: `${error.stack}\n${visitor.complaints.join("\n")}` };
+    results[name] = `${error.stack}\n${visitor.complaints.join("\n")}`;
   }
   await visitor.context.close();
 }
+
+// Much of a scenario is waiting, for clips that play; so some run side by side.
+async function runAll(side) {
+  const waiting = [...wanted];
+  await Promise.all(Array.from({ length: side }, async () => {
+    while (waiting.length) await run(...waiting.shift());
+  }));
+}
+await runAll(settings.side);
 await browser.close();
-assert(Object.keys(results).length > 0);
 process.stdout.write(`${JSON.stringify(results)}\n`);
 process.exit();
