@@ -2,7 +2,7 @@
 import { announce, button, card, el, field } from "./dom.js";
 import { problemBox } from "./problems.js";
 import { sampleInput } from "./recorder.js";
-import { call, data, upload } from "./service.js";
+import { call, data, newId, upload } from "./service.js";
 import { languageName, languages, texts } from "./texts.en.js";
 
 const here = navigator.language.slice(0, 2);
@@ -90,8 +90,11 @@ async function sendSample(state, statement, details, progress, signal) {
     });
   }
   if (!state.reflection) {
-    const [reflection] = await data("reflections", { method: "POST", body: { name: details.name } });
-    Object.assign(state, { reflection: reflection.id, name: reflection.name });
+    state.added ??= newId(); // so that a try whose answer was lost adds no second one
+    await data("reflections", { method: "POST", body: { id: state.added, name: details.name } }).catch((error) => {
+      if (error.status !== 409) throw error;
+    });
+    Object.assign(state, { reflection: state.added, name: details.name });
   }
   if (state.opened?.type !== sample.type || state.opened.bytes !== sample.size) {
     const body = {

@@ -72,12 +72,17 @@ async function content(answer) {
 // A POST has a key, so that the same call after a lost answer creates nothing twice.
 export async function call(path, { method = "GET", body, signal } = {}) {
   const headers = {};
-  if (method === "POST") headers["idempotency-key"] = newKey();
+  if (method === "POST") headers["idempotency-key"] = newId();
   if (body !== undefined) headers["content-type"] = "application/json";
   return content(await request(path, { method, signal, headers, body: body && JSON.stringify(body) }));
 }
 
-const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (each) => each.toString(36)).join("-");
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID exists only with https
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return Array.from(bytes, (each) => each.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
 
 export async function data(path, { method = "GET", body } = {}) {
   const headers = { apikey: publishableKey, "content-type": "application/json", prefer: "return=representation" };
