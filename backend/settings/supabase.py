@@ -1,7 +1,9 @@
 """Settings of the Supabase project: its URL, its keys, and the issuer and audience of its tokens."""
 
+import base64
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import field
 
 from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_problems
@@ -10,6 +12,9 @@ from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_pr
 class SupabaseSettings(Section, frozen=True, kw_only=True):
     url: str = field(name="SUPABASE_URL")
     secret_key: str = field(name="SUPABASE_SECRET_KEY")
+    publishable_key: str = field(
+        name="SUPABASE_PUBLISHABLE_KEY", default=""
+    )  # everyone can read it in the page
     jwt_secret: str = field(name="SUPABASE_JWT_SECRET", default="")
     jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off": only the secret is trusted
     jwt_issuer: str = field(name="JWT_ISSUER", default="")
@@ -28,9 +33,23 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SUPABASE_URL", self.url)
+        if self.publishable_key and not is_publishable(self.publishable_key):
+            yield "SUPABASE_PUBLISHABLE_KEY is no publishable key (sb_publishable_…, or the anon key)"
         if self.jwks_url and not self.jwks_url.startswith(self.url):
             yield from url_problems("SUPABASE_JWKS_URL", self.jwks_url)
         if not self.jwks_url and not self.jwt_secret:
             yield "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed, or no token can be verified"
         if 0 < len(self.jwt_secret) < PASSPHRASE_LENGTH:
             yield f"SUPABASE_JWT_SECRET is weak: at least {PASSPHRASE_LENGTH} characters"
+
+
+def is_publishable(key: str) -> bool:
+    """Whether the page may contain the key: a secret key there would open the whole project to everyone."""
+    if key.startswith("sb_"):
+        return key.startswith("sb_publishable_")
+    try:
+        _, payload, _ = key.split(".")
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return claims["role"] == "anon"
+    except (ValueError, KeyError, TypeError):
+        return False
