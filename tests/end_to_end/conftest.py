@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 import pytest_asyncio
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from backend.audio.inspect import AudioInspector
@@ -35,6 +36,10 @@ QUICK = {
     "POLL_SECONDS": "0.5",
 }
 POLL_SECONDS = 0.02
+LEASES = """
+select table_schema, table_name from information_schema.columns
+where column_name = 'lease_expires_at' and table_schema in ('public', 'voice_clone')
+"""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -70,28 +75,78 @@ async def prepared(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> by
     return path.read_bytes()
 
 
+class Idle:
+    """The service that a test leaves behind: the next one takes it, if it asks for the same settings.
+
+    A start costs a second of CPU time, most of it that of the audio workers.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._left: tuple[Child, str, Mapping[str, str]] | None = None
+
+    async def take(self, settings: Mapping[str, str]) -> Child | None:
+        """Its address is the stack's again."""
+        left, self._left = self._left, None
+        if left is None:
+            return None
+        child, url, asked = left
+        if asked != settings or child.process.returncode is not None:
+            await self._stack.processes.stop(child)
+            return None
+        self._stack.api_url = url
+        child.skip_output()
+        return child
+
+    async def leave(self, child: Child, settings: Mapping[str, str]) -> None:
+        """It is stopped where it still works for the test that ends."""
+        if self._works():
+            await self._stack.processes.stop(child)
+        else:
+            self._left = (child, self._stack.api_url, settings)
+
+    def _works(self) -> bool:
+        with psycopg.connect(self._stack.cluster.dsn(), autocommit=True) as connection:
+            leases = connection.execute(LEASES).fetchall()
+            return any(
+                connection.execute(
+                    sql.SQL("select from {} where lease_expires_at > now() limit 1").format(
+                        sql.Identifier(*name)
+                    )
+                ).fetchone()
+                for name in leases
+            )
+
+
 class Product:
     """The product's processes, started and killed by the test, and queries of its database."""
 
-    def __init__(self, stack: Stack, providers: Simulator) -> None:
+    def __init__(self, stack: Stack, providers: Simulator, idle: Idle) -> None:
         self.stack = stack
         self.providers = providers
+        self._idle = idle
         self._children: list[Child] = []
+        self._services: dict[Child, Mapping[str, str]] = {}
 
     async def start(self, what: str, **settings: str) -> Child:
         """`service` or `consumers`, ready to work."""
         self.stack.simulator_url = self.providers.url
-        if what == "service":
-            self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
-        env = self.environment(**settings)
-        module = "backend" if what == "service" else "queue_consumers"
-        child = await self.stack.processes.launch(what, launch(module, env=env))
+        child = await self._idle.take(settings) if what == "service" else None
+        child = child or await self._launch(what, settings)
         self._children.append(child)
         if what == "service":
+            self._services[child] = settings
             await child.await_url(f"{self.stack.api_url}/health/ready")
         else:
             await child.await_output("listening")
         return child
+
+    async def _launch(self, what: str, settings: Mapping[str, str]) -> Child:
+        if what == "service":
+            self.stack.api_url = f"http://127.0.0.1:{self.stack.ports.take()}"
+        env = self.environment(**settings)
+        module = "backend" if what == "service" else "queue_consumers"
+        return await self.stack.processes.launch(what, launch(module, env=env))
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The settings of the product's processes and of its commands."""
@@ -116,28 +171,37 @@ class Product:
         while self._children:
             await self.stack.processes.stop(self._children.pop())
 
+    async def leave(self) -> None:
+        """Stop all but the service, where it is the only one."""
+        services = [child for child in self._children if child in self._services]
+        if len(services) == 1 and services[0].process.returncode is None:
+            self._children.remove(services[0])
+            await self.stop()
+            await self._idle.leave(services[0], self._services[services[0]])
+        await self.stop()
+
     def connect(self) -> psycopg.Connection[dict[str, Any]]:
         """As the superuser, autocommit."""
         return psycopg.Connection[dict[str, Any]].connect(
             self.stack.cluster.dsn(), autocommit=True, row_factory=dict_row
         )
 
-    def row(self, sql: str, *parameters: Any) -> dict[str, Any]:
+    def row(self, query: str, *parameters: Any) -> dict[str, Any]:
         with self.connect() as connection:
-            row = connection.execute(sql.encode(), parameters).fetchone()
+            row = connection.execute(query.encode(), parameters).fetchone()
             assert row is not None
             return row
 
     def attempt(self, attempt_id: UUID | str) -> dict[str, Any]:
         return self.row("select * from public.voice_clone_attempts where id = %s", attempt_id)
 
-    async def until(self, sql: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
+    async def until(self, query: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
         """Wait until the query returns a row, also while Postgres is down. TimeoutError if it never does."""
         async with asyncio.timeout(seconds):
             while True:
                 try:
                     with self.connect() as connection:
-                        row = connection.execute(sql.encode(), parameters).fetchone()
+                        row = connection.execute(query.encode(), parameters).fetchone()
                     if row is not None:
                         return row
                 except psycopg.OperationalError:
@@ -145,12 +209,17 @@ class Product:
                 await asyncio.sleep(POLL_SECONDS)
 
 
+@pytest.fixture(scope="session")
+def idle(stack: Stack) -> Idle:
+    return Idle(stack)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def product(stack: Stack, providers: Simulator) -> AsyncIterator[Product]:
+async def product(stack: Stack, providers: Simulator, idle: Idle) -> AsyncIterator[Product]:
     providers.reset()
-    made = Product(stack, providers)
+    made = Product(stack, providers, idle)
     yield made
-    await made.stop()
+    await made.leave()
 
 
 class Person:

@@ -64,6 +64,10 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
+    def skip_output(self) -> None:
+        """What it has written until now is no output of this run any more."""
+        self._log_start = self.log.stat().st_size
+
     def output(self) -> str:
         with self.log.open("rb") as file:
             file.seek(self._log_start)
