@@ -1,10 +1,27 @@
 """Settings of the Supabase project: its URL, its keys, and the issuer and audience of its tokens."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 
-from msgspec import field
+import msgspec
+from msgspec import Struct, field
 
 from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_problems
+
+
+def is_public_key(key: str) -> bool:
+    """A publishable key, or the older anon key, whose claims name its role."""
+    if key.startswith("sb_publishable_"):
+        return True
+    try:
+        claims = msgspec.json.decode(urlsafe_b64decode(key.split(".")[1] + "=="), type=Claims)
+    except (IndexError, ValueError):
+        return False
+    return claims.role == "anon"
+
+
+class Claims(Struct):
+    role: str = ""
 
 
 class SupabaseSettings(Section, frozen=True, kw_only=True):
@@ -28,6 +45,8 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SUPABASE_URL", self.url)
+        if is_public_key(self.secret_key):
+            yield "SUPABASE_SECRET_KEY is a publishable key; the service needs a secret key (sb_secret_…)"
         if self.jwks_url and not self.jwks_url.startswith(self.url):
             yield from url_problems("SUPABASE_JWKS_URL", self.jwks_url)
         if not self.jwks_url and not self.jwt_secret:
