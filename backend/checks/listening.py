@@ -62,3 +62,19 @@ def check_service(url: str, internal_token: str) -> Iterator[Finding]:
         )
     else:
         yield good("service", url)
+
+
+def check_health(url: str) -> Iterator[Finding]:
+    """The parts that the service itself finds wanting."""
+    try:
+        answer = send("GET", f"{url}/health/ready").json()
+    except Unreachable:
+        return  # check_service says it
+    parts = answer if isinstance(answer, dict) else {}
+    for part in ("database", "storage"):
+        if (state := str(parts.get(part, "ok"))) != "ok":
+            yield Finding(
+                part="service",
+                found=f"{url}/health/ready says {part}: {state}",
+                remedy=f"Compare the settings of the running service for its {part} with these",
+            )

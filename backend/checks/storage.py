@@ -1,6 +1,6 @@
 """Storage: is it reached, is the secret key accepted, and are the buckets there and private?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -30,7 +30,11 @@ def check_storage(settings: SupabaseSettings) -> Iterator[Finding]:
     buckets = read_buckets(settings)
     if isinstance(buckets, Finding):
         yield buckets
-        return
+    else:
+        yield from check_buckets(buckets)
+
+
+def check_buckets(buckets: Mapping[str, Bucket]) -> Iterator[Finding]:
     if missing := [name for name in BUCKETS if name not in buckets]:
         yield Finding(
             part="buckets",

@@ -1,5 +1,7 @@
 """The buckets that more than one package names."""
 
+from msgspec import Struct
+
 SAMPLE_BUCKET = "voice-samples"  # uploads, and the prepared WAV of each
 PREVIEW_BUCKET = "voice-previews"  # clips that the user must hear before the launch
 SPEECH_BUCKET = "speeches"  # what speech jobs have spoken
@@ -8,13 +10,20 @@ EMPLOYEE_FILE_BUCKET = "deep-fakes"  # which voice of an employee is ready: {emp
 LOCAL_VOICES = "local-voices"
 REFERENCE_VOICES = "reference-voices"  # of self-hosted models
 
-# What the migrations make them with: the most megabytes of an object.
+
+class Needs(Struct, frozen=True):
+    """What the migrations make a bucket with: the most megabytes of an object, and a type that it accepts."""
+
+    megabytes: int
+    content_type: str
+
+
 BUCKETS = {
-    SAMPLE_BUCKET: 10,
-    PREVIEW_BUCKET: 10,
-    SPEECH_BUCKET: 50,
-    RECORDING_BUCKET: 50,
-    EMPLOYEE_FILE_BUCKET: 1,
-    LOCAL_VOICES: 1,
-    REFERENCE_VOICES: 1,
+    SAMPLE_BUCKET: Needs(10, "audio/wav"),
+    PREVIEW_BUCKET: Needs(10, "audio/wav"),
+    SPEECH_BUCKET: Needs(50, "audio/wav"),
+    RECORDING_BUCKET: Needs(50, "audio/wav"),
+    EMPLOYEE_FILE_BUCKET: Needs(1, "application/json"),
+    LOCAL_VOICES: Needs(1, "application/json"),
+    REFERENCE_VOICES: Needs(1, "application/json"),
 }
