@@ -2,17 +2,27 @@
 
 import os
 import resource
-import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from backend.checks.database import check_database
+from backend.checks.findings import Check, Finding
+from backend.checks.listening import check_port
+from backend.checks.starting import found_parts, report_faults, require_no_fault
+from backend.checks.storage import check_storage
 from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
-from backend.settings import load_settings
-from backend.settings.sections import SettingsError
+from backend.settings import Settings, load_settings
+from backend.settings.database import DatabaseSettings
+from backend.settings.sections import SettingsError, read_section, sound_section
+from backend.settings.server import ServerSettings
+from backend.settings.supabase import SupabaseSettings
+from backend.web.logs import configure_logging, log
 
 DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed
 MOST_CONNECTIONS = 16_384  # of one worker at the same time; most are idle event streams
@@ -22,15 +32,14 @@ SERVER_PID = "LIKENESS_SERVER_PID"
 
 def main(app: str = "backend.app:create_worker_app") -> None:
     read_env_file()
-    try:
-        server = load_settings().server
-    except SettingsError as error:
-        sys.exit(str(error))
+    settings, findings = check_start(os.environ)
+    server = settings.server
+    configure_logging(server.log_level, server.log_format)
     hide_from_workers()
     head_seconds = min(server.request_timeout, DRAIN_SECONDS / 2)  # a shutdown waits for half a head too
     allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())
-    Server(
+    listener = Server(
         app,
         factory=True,
         interface=Interfaces.ASGI,
@@ -48,7 +57,45 @@ def main(app: str = "backend.app:create_worker_app") -> None:
         log_level=LogLevels.warning,
         log_access=False,
         websockets=False,
-    ).serve()
+    )
+    listener.on_startup(lambda: say_start(settings, findings))
+    listener.serve()
+
+
+def check_start(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
+    """The settings, and what was found of everything that they name. Exits where the service cannot work."""
+    problems: list[str] = []
+    settings = None
+    try:
+        settings = load_settings(environ)
+    except SettingsError as error:
+        problems = error.problems
+    checks: list[Check] = []
+    if database := sound_section(DatabaseSettings, environ):
+        checks.append(partial(check_database, database))
+    if supabase := sound_section(SupabaseSettings, environ):
+        checks.append(partial(check_storage, supabase))
+    if server := read_section(ServerSettings, environ, []):  # whatever its other faults
+        checks.append(partial(check_port, server))
+    findings = require_no_fault("service", problems, checks)
+    assert settings is not None  # noqa: S101 - else there were problems
+    return settings, findings
+
+
+def say_start(settings: Settings, findings: Sequence[Finding]) -> None:
+    """The three lines of a start, once the port is open; and what does not work yet."""
+    found = found_parts(findings)
+    server, providers = settings.server, settings.providers
+    log.info("serving", url=f"http://{server.host}:{server.port}", workers=server.workers)
+    log.info(
+        "project_found",
+        project=settings.supabase.url,
+        database=found.get("database"),
+        schema=found.get("schema"),
+        buckets=found.get("buckets"),
+    )
+    log.info("providers_configured", default=providers.voice_provider, providers=providers.configured)
+    report_faults(findings)
 
 
 def allow_many_files() -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -21,6 +22,7 @@ from backend.audio.inspect import AudioInspector
 from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
+from backend.database.probes import probe_consumers, probe_database
 from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
 from backend.employees.voice_routes import EmployeeCloneController, EmployeeVoiceController
 from backend.lifecycle.event_routes import EventsController
@@ -138,7 +140,10 @@ def create_app(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
     gates = launch_gates(database.reads)
-    probes: Probes = {"database": database.probe, "storage": storage.probe}
+    probes = Probes(
+        required={"database": partial(probe_database, database), "storage": storage.probe},
+        reported={"consumers": partial(probe_consumers, database)},
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

@@ -3,20 +3,29 @@
 import asyncio
 import os
 import signal
-import sys
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
+from backend.checks.database import check_database
+from backend.checks.findings import Check, Finding
+from backend.checks.listening import check_service
+from backend.checks.starting import found_parts, report_faults, require_no_fault
 from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
-from backend.settings.sections import SettingsError
+from backend.settings.database import DatabaseSettings
+from backend.settings.sections import SettingsError, sound_section
 from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.web.logs import configure_logging
 from queue_consumers.http_steps import http_queue, open_client
 from queue_consumers.resident import consume
-from queue_consumers.settings import ProcessSettings, load_settings
+from queue_consumers.settings import ProcessSettings, ServiceSettings, calls_service, load_settings
+
+log = structlog.get_logger("queue_consumers")
 
 
 def main(
@@ -40,13 +49,36 @@ def main(
     if unknown := [name for name in names if name not in QUEUES]:
         raise typer.BadParameter(f"no queue {', '.join(unknown)}; there are {', '.join(QUEUES)}")
     chosen = [QUEUES[name] for name in names]
-    try:
-        settings = load_settings(chosen)
-    except SettingsError as error:
-        sys.exit(str(error))
+    settings, findings = check_start(chosen, os.environ)
     hide_from_workers()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
+    found = found_parts(findings)
+    log.info("project_found", database=found.get("database"), schema=found.get("schema"))
+    if settings.service:
+        log.info("service_found", url=settings.service.url, answers="service" in found)
+    report_faults(findings)
     uvloop.run(consume_until_signalled(settings, chosen))
+
+
+def check_start(
+    queues: list[LifecycleQueue], environ: Mapping[str, str]
+) -> tuple[ProcessSettings, list[Finding]]:
+    """The settings, and what was found of everything that they name. Exits where consumers cannot work."""
+    problems: list[str] = []
+    settings = None
+    try:
+        settings = load_settings(queues, environ)
+    except SettingsError as error:
+        problems = error.problems
+    checks: list[Check] = []
+    if database := sound_section(DatabaseSettings, environ):
+        checks.append(partial(check_database, database))
+    service = sound_section(ServiceSettings, environ) if calls_service(queues) else None
+    if service:
+        checks.append(partial(check_service, service.url, service.internal_token))
+    findings = require_no_fault("consumers", problems, checks)
+    assert settings is not None  # noqa: S101 - else there were problems
+    return settings, findings
 
 
 async def consume_until_signalled(settings: ProcessSettings, queues: list[LifecycleQueue]) -> None:

@@ -12,6 +12,7 @@ from backend.queues.messages import WAKE_CHANNEL
 from backend.queues.queue import Queue
 from backend.queues.reading import read_ahead
 from queue_consumers.database import APPLICATION_NAME, open_pool
+from queue_consumers.presence import Presence
 from queue_consumers.settings import ProcessSettings
 from queue_consumers.sweep import sweep_by_timer
 
@@ -43,11 +44,12 @@ async def consume(settings: ProcessSettings, queues: Sequence[Queue], stop: asyn
             if queue in ("", name):
                 consumer.notify()
 
+    presence = Presence(pool, list(consumers))
     await pool.open()
     try:
         async with asyncio.TaskGroup() as tasks:
             listening = listen(settings.database, WAKE_CHANNEL, APPLICATION_NAME, wake, wake)
-            beside = [tasks.create_task(listening)]
+            beside = [tasks.create_task(listening), tasks.create_task(presence.keep())]
             if settings.consumer.sweep_seconds:
                 beside.append(tasks.create_task(sweep_by_timer(pool, settings.consumer.sweep_seconds)))
             running = [tasks.create_task(consumer.run()) for consumer in consumers.values()]
@@ -62,6 +64,7 @@ async def consume(settings: ProcessSettings, queues: Sequence[Queue], stop: asyn
                 log.warning("grace_over", help="Unacknowledged messages become visible again by themselves.")
             for task in [*beside, *late]:
                 task.cancel()
+        await presence.end()
     finally:
         await pool.close(timeout=settings.consumer.grace_seconds * RESERVE / 4)
     log.info("drained")

@@ -1,7 +1,7 @@
 """Settings of the consumers, read from environment variables; every fault is reported at once."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -41,15 +41,18 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
     consumer: ConsumerSettings
 
 
+def calls_service(queues: Iterable[LifecycleQueue]) -> bool:
+    return any(queue.step is not None for queue in queues)
+
+
 def load_settings(
-    queues: Iterable[LifecycleQueue], environ: Mapping[str, str] = os.environ
+    queues: Collection[LifecycleQueue], environ: Mapping[str, str] = os.environ
 ) -> ProcessSettings:
     """What these queues need. Raises SettingsError. A variable that is empty counts as absent."""
     problems: list[str] = []
-    calls_service = any(queue.step is not None for queue in queues)
     database = read_section(DatabaseSettings, environ, problems)
-    service = read_section(ServiceSettings, environ, problems) if calls_service else None
-    if calls_service:  # the service has the same settings, and its faults stop the consumers as well
+    service = read_section(ServiceSettings, environ, problems) if calls_service(queues) else None
+    if calls_service(queues):  # the service has the same settings, and its faults stop the consumers as well
         read_section(EnrollmentSettings, environ, problems)
     consumer = read_section(ConsumerSettings, environ, problems)
     if problems or database is None or consumer is None:

@@ -13,6 +13,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "consents": "scripts.consents",
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
+    "doctor": "scripts.doctor.command",
     "import-legacy-voices": "scripts.import_legacy_voices",
     "install": "scripts.install",
     "lifecycle": "scripts.local.lifecycle",

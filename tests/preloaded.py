@@ -158,7 +158,8 @@ def fork(request: bytes, output: int) -> int:
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = command
-        sys.modules.pop(command[0], None)  # it runs as __main__: runpy would warn
+        for name in (command[0], f"{command[0]}.__main__"):  # it runs as __main__: runpy would warn
+            sys.modules.pop(name, None)
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:

@@ -18,7 +18,6 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 import psycopg
-import structlog
 from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor
 from psycopg.abc import QueryNoTemplate as Query
 from psycopg.errors import DeadlockDetected, SerializationFailure
@@ -29,24 +28,18 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 
 from backend.database.caller import Caller
 from backend.database.connections import WarmPool, checkout, session_options
-from backend.database.queries import load_queries
 from backend.database.shares import share_pool
 from backend.database.timeouts import Timeouts
-from backend.errors import AppError, DatabaseUnavailable, from_postgres
+from backend.errors import DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
 
-log = structlog.get_logger("likeness")
-
 T = TypeVar("T")
-health = load_queries(__file__)
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = dict[str, Any]
 Sql = str | bytes | SQL | Composed
 Connection = AsyncConnection[Row]
 
 REPEAT_SECONDS = (0.05, 0.2)
-NAMED_PARTS = 10  # of a broken installation, in the log
-
 RECONNECT_SECONDS = (
     4.0  # then the next request connects again at once, instead of waiting for a growing backoff
 )
@@ -162,20 +155,6 @@ class Database(Statements):
 
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
-
-    async def probe(self) -> str:
-        """ok, unreachable, not_migrated, or incomplete: a part of what the migrations created is missing."""
-        try:
-            if not await self.reads.fetch_value(health.is_migrated, of=bool):
-                return "not_migrated"
-            missing = await self.reads.fetch_value(health.missing_parts, of=list[str]) or []
-        except AppError:
-            return "unreachable"
-        except psycopg.Error as error:  # what the check itself needs is missing
-            missing = [str(error).partition("\n")[0]]
-        if missing:
-            log.error("installation_incomplete", count=len(missing), missing=missing[:NAMED_PARTS])
-        return "incomplete" if missing else "ok"
 
     def as_caller(self, caller: Caller) -> "CallerStatements":
         return CallerStatements(self.reads, caller)

@@ -15,7 +15,7 @@ from backend.database.queries import load_queries
 from backend.employees.clone import NewEmployeeClone, clone_employee
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.launch_gate import LaunchGate
-from backend.lifecycle.preview import PREVIEW_BUCKET
+from backend.storage.buckets import PREVIEW_BUCKET
 from backend.web.authentication import require_user
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY

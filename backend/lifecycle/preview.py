@@ -7,9 +7,9 @@ from backend.errors import MarkingUnavailable, StorageUnavailable
 from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.queues.outcomes import Outcome
+from backend.storage.buckets import PREVIEW_BUCKET
 from backend.synthesis.speaking import speak_marked
 
-PREVIEW_BUCKET = "voice-previews"
 PREVIEW_TEXTS = {
     "de": "Hallo. So klingt diese Stimme, wenn sie für dich spricht.",
     "en": "Hello. This is how this voice sounds when it speaks for you.",

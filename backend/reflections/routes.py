@@ -24,10 +24,10 @@ from backend.lifecycle.attempts import (
 )
 from backend.lifecycle.custom_voice import NewCustomVoice, use_custom_voice
 from backend.lifecycle.launch_gate import LaunchGate, LaunchGates
-from backend.lifecycle.preview import PREVIEW_BUCKET
 from backend.reflections.reflections import no_reflection, owner_step, queries, require_reflection
 from backend.samples.alternatives import alternatives, with_alternatives
 from backend.samples.voice_details import Language, clean_name
+from backend.storage.buckets import PREVIEW_BUCKET
 from backend.web.authentication import UserRequest, require_user
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY

@@ -109,6 +109,19 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             return None
         return ReferenceConfig(name=name, url=url, api_key=api_key, create_seconds=self.create_seconds / 2)
 
+    @property
+    def configured(self) -> list[str]:
+        """The providers that this deployment can use, with the region where it has one."""
+        named = {
+            "local": True,
+            f"qwen ({self.qwen_region})": bool(self.qwen_api_key and self.qwen),
+            "elevenlabs": bool(self.elevenlabs_api_key),
+            "cartesia": bool(self.cartesia_api_key),
+            "pipecat": bool(self.pipecat_url),
+            "modal": bool(self.modal_url),
+        }
+        return [name for name, is_configured in named.items() if is_configured]
+
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         for config in (self.qwen, self.elevenlabs, self.cartesia, self.pipecat, self.modal):

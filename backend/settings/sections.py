@@ -59,6 +59,13 @@ def read_section(section: type[SectionT], environ: Mapping[str, str], problems: 
     return None if faults else complete
 
 
+def sound_section(section: type[SectionT], environ: Mapping[str, str]) -> SectionT | None:
+    """The section if it has no fault at all, so that what it names can be checked."""
+    problems: list[str] = []
+    complete = read_section(section, environ, problems)
+    return None if problems else complete
+
+
 def is_choice(kind: object) -> bool:
     return getattr(kind, "__origin__", None) is Literal
 
@@ -70,9 +77,16 @@ def derive(section: Section, **values: object) -> None:
 
 
 def url_problems(name: str, url: str) -> Iterator[str]:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not is_http_url(url):
         yield f"{name} is not an http(s) URL"
+
+
+def is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def plain_base(url: str) -> SplitResult | None:

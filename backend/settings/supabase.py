@@ -1,12 +1,27 @@
 """Settings of the Supabase project: its URL, its keys, and the issuer and audience of its tokens."""
 
-import base64
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 
 import msgspec
-from msgspec import field
+from msgspec import Struct, field
 
 from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_problems
+
+
+def is_public_key(key: str) -> bool:
+    """A publishable key, or the older anon key, whose claims name its role: what a page may contain."""
+    if key.startswith("sb_publishable_"):
+        return True
+    try:
+        claims = msgspec.json.decode(urlsafe_b64decode(key.split(".")[1] + "=="), type=Claims)
+    except (IndexError, ValueError):
+        return False
+    return claims.role == "anon"
+
+
+class Claims(Struct):
+    role: str = ""
 
 
 class SupabaseSettings(Section, frozen=True, kw_only=True):
@@ -33,23 +48,13 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SUPABASE_URL", self.url)
-        if self.publishable_key and not is_publishable(self.publishable_key):
+        if self.publishable_key and not is_public_key(self.publishable_key):
             yield "SUPABASE_PUBLISHABLE_KEY is no publishable key (sb_publishable_…, or the anon key)"
+        if is_public_key(self.secret_key):
+            yield "SUPABASE_SECRET_KEY is a publishable key; the service needs a secret key (sb_secret_…)"
         if self.jwks_url and not self.jwks_url.startswith(self.url):
             yield from url_problems("SUPABASE_JWKS_URL", self.jwks_url)
         if not self.jwks_url and not self.jwt_secret:
             yield "SUPABASE_JWT_SECRET or SUPABASE_JWKS_URL is needed, or no token can be verified"
         if 0 < len(self.jwt_secret) < PASSPHRASE_LENGTH:
             yield f"SUPABASE_JWT_SECRET is weak: at least {PASSPHRASE_LENGTH} characters"
-
-
-def is_publishable(key: str) -> bool:
-    """Whether the page may contain the key: a secret key there would open the whole project to everyone."""
-    if key.startswith("sb_"):
-        return key.startswith("sb_publishable_")
-    try:
-        _, payload, _ = key.split(".")
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return claims["role"] == "anon"
-    except (ValueError, KeyError, TypeError):
-        return False

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, post
+from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
@@ -72,6 +72,10 @@ class InternalController(Controller):
             reason=data.reason,
             provider_voice_id=data.provider_voice_id,
         )
+
+    @get("/check", status_code=204)
+    async def check_token(self) -> None:
+        """The guard has accepted the token, and nothing is done: for a consumer that starts."""
 
     @post("/sweep", status_code=200)
     async def sweep(

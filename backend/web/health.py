@@ -5,9 +5,16 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from msgspec import Struct
 
 Probe = Callable[[], Awaitable[str]]
-Probes = Mapping[str, Probe]  # by service, such as `database`; each returns "ok" or an error code
+
+
+class Probes(Struct, frozen=True):
+    """By part, such as `database`. Each probe returns "ok" or what is the matter."""
+
+    required: Mapping[str, Probe]
+    reported: Mapping[str, Probe]  # without which requests are served all the same
 
 
 class HealthController(Controller):
@@ -20,9 +27,10 @@ class HealthController(Controller):
 
     @get("/ready")
     async def ready(self, probes: NamedDependency[Probes]) -> Response[dict[str, str]]:
-        """200 when every service is available, else 503; both with the state of each."""
-        states = dict(zip(probes, await asyncio.gather(*(probe() for probe in probes.values())), strict=True))
-        ready = set(states.values()) == {"ok"}
+        """200 when every required part is available, else 503; both with the state of each part."""
+        parts = {**probes.required, **probes.reported}
+        states = dict(zip(parts, await asyncio.gather(*(probe() for probe in parts.values())), strict=True))
+        ready = all(states[part] == "ok" for part in probes.required)
         return Response(
             {"status": "ok" if ready else "unavailable", **states}, status_code=200 if ready else 503
         )

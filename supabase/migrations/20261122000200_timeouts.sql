@@ -44,6 +44,8 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('webhook_history', '30 days', 'how long a delivery that has ended is kept'),
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
+  ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
+  ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
   ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 

@@ -88,10 +88,22 @@ create function operations.missing_parts() returns setof text
 language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.missing_parts() $$;
 
+-- The version of this schema, and the oldest version of the service that works with it. After the first release each migration
+-- that changes what the service calls replaces this function; backend/database/schema_version.py has the service's own version.
+create function voice_clone.schema_version() returns table (version int, oldest_service int)
+language sql immutable set search_path = '' rows 1
+as $$ select 1, 1 $$;
+
+create function operations.schema_version() returns table (version int, oldest_service int)
+language sql stable security definer set search_path = '' rows 1
+as $$ select * from voice_clone.schema_version() $$;
+
 -- Postgres lets everyone execute a new function. Default privileges could forbid it only for all schemas of the role that
 -- migrates, so for functions of the application too; here it is forbidden for those of our two schemas.
 revoke execute on all functions in schema voice_clone, operations from public;
 
+grant execute on function voice_clone.schema_version() to voice_clone_backend;
+grant execute on function operations.schema_version() to service_role;
 grant execute on function voice_clone.missing_parts() to voice_clone_backend;
 grant execute on function operations.missing_parts() to service_role;
 

@@ -1,14 +1,18 @@
 """Liveness checks no other part; readiness names the part that is missing, and recovers by itself."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, LiteralString
+from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
+from backend.database.schema_version import SCHEMA_VERSION
+from backend.steps.queues import QUEUES
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY, Served, served
@@ -28,10 +32,10 @@ async def ready(service: Served) -> tuple[int, dict[str, Any]]:
     return answer.status_code, answer.json()
 
 
-def state(database: str, storage: str) -> tuple[int, dict[str, Any]]:
+def state(database: str, storage: str, consumers: str = "none") -> tuple[int, dict[str, Any]]:
     good = (database, storage) == ("ok", "ok")
     body = {"status": "ok" if good else "unavailable", "database": database, "storage": storage}
-    return 200 if good else 503, body
+    return 200 if good else 503, {**body, "consumers": consumers}
 
 
 async def test_with_its_database_and_storage_it_is_ready(
@@ -46,7 +50,7 @@ async def test_alone_it_is_alive_and_not_ready(tmp_path_factory: pytest.TempPath
     async with served(tmp_path_factory.mktemp("alone"), nowhere, NOBODY) as service:
         live = await service.http.get("/health/live")
         assert (live.status_code, live.json()) == (200, {"status": "ok"})
-        assert await ready(service) == state("unreachable", "unreachable")
+        assert await ready(service) == state("unreachable", "unreachable", "unknown")
 
 
 async def test_a_database_that_was_never_migrated_is_named_so(
@@ -55,7 +59,48 @@ async def test_a_database_that_was_never_migrated_is_named_so(
     with psycopg.connect(database.superuser, autocommit=True) as connection:
         connection.execute("drop schema voice_clone cascade")
     async with served(tmp_path_factory.mktemp("bare"), database.service) as service:
-        assert await ready(service) == state("not_migrated", "unreachable")
+        assert await ready(service) == state("not_migrated", "unreachable", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("version", "oldest_service", "part"),
+    [
+        (SCHEMA_VERSION - 1, 0, "not_migrated"),
+        (SCHEMA_VERSION + 1, SCHEMA_VERSION + 1, "too_new"),
+        (SCHEMA_VERSION + 1, SCHEMA_VERSION, "ok"),
+    ],
+)
+async def test_a_schema_of_another_version_is_named_unless_it_serves_this_service(
+    database: Database, tmp_path: Path, version: int, oldest_service: int, part: str
+) -> None:
+    with psycopg.connect(database.postgres, autocommit=True) as connection:
+        connection.execute(
+            "create or replace function voice_clone.schema_version()"
+            " returns table (version int, oldest_service int)"
+            f" language sql immutable as 'select {version}, {oldest_service}'".encode()
+        )
+    async with served(tmp_path, database.service) as service:
+        assert await ready(service) == state(part, "unreachable")
+
+
+async def test_consumers_are_a_part_without_which_it_is_ready(
+    database: Database, storage_url: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path, database.service, storage_url) as service:
+        assert await ready(service) == state("ok", "ok", "none")
+        with psycopg.connect(database.service, autocommit=True) as connection:
+            queues = [name for name in QUEUES if name != "voice_preview"]
+            report = "select voice_clone.report_consumer(%s, 'host', %s, %s)"
+            first, second = uuid4(), uuid4()
+            connection.execute(report, (first, queues, False))
+            assert await ready(service) == state("ok", "ok", "none for voice_preview")
+            connection.execute(report, (second, ["voice_preview"], False))
+            assert await ready(service) == state("ok", "ok", "ok")
+            for each in (first, second):
+                connection.execute(report, (each, queues, True))
+        _, body = await ready(service)
+    assert body["status"] == "ok"
+    assert re.fullmatch(r"none since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["consumers"])
 
 
 BROKEN: dict[str, LiteralString] = {
@@ -97,7 +142,7 @@ async def test_it_is_ready_again_when_its_database_is_back(
     ):
         assert await ready(service) == state("ok", "ok")
         own_cluster.stop(immediately=True)
-        assert await ready(service) == state("unreachable", "ok")
+        assert await ready(service) == state("unreachable", "ok", "unknown")
         own_cluster.start(port=own_cluster.port)
         async with asyncio.timeout(30):
             while await ready(service) != state("ok", "ok"):  # noqa: ASYNC110 - as a load balancer polls
@@ -134,5 +179,5 @@ async def test_readiness_asks_for_no_token_and_tells_no_secret(
 ) -> None:
     async with served(tmp_path_factory.mktemp("open"), cluster.dsn("voice_clone_service")) as service:
         answer: httpx.Response = await service.http.get("/health/ready")
-        assert set(answer.json()) == {"status", "database", "storage"}
+        assert set(answer.json()) == {"status", "database", "storage", "consumers"}
         assert cluster.password not in answer.text + service.child.output()

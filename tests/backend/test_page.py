@@ -10,7 +10,7 @@ import pytest
 
 from backend.page.files import FOLDER
 from backend.page.routes import accepts_gzip
-from backend.settings.supabase import SupabaseSettings, is_publishable
+from backend.settings.supabase import SupabaseSettings, is_public_key
 from tests.backend.conftest import NOBODY, Served, served
 from tests.project.test_docs import documented_codes
 
@@ -81,7 +81,7 @@ async def test_without_a_key_or_switched_off_there_is_no_page(
     ],
 )
 def test_only_a_publishable_key_may_be_in_the_page(key: str, expected: bool) -> None:
-    assert is_publishable(key) is expected
+    assert is_public_key(key) is expected
     settings = SupabaseSettings(url=NOBODY, secret_key="s", jwks_url=NOBODY, publishable_key=key)
     assert any("SUPABASE_PUBLISHABLE_KEY" in each for each in settings.problems()) is not expected
 

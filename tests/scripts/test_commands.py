@@ -56,8 +56,8 @@ def test_every_package_of_the_extra_is_blocked_here() -> None:
 
 def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
-        "consents", "import-legacy-voices", "install", "migrate", "orphans", "recordings", "serve", "sweep",
-        "verify", "voices", "work",
+        "consents", "doctor", "import-legacy-voices", "install", "migrate", "orphans", "recordings", "serve",
+        "sweep", "verify", "voices", "work",
     }  # fmt: skip
 
 

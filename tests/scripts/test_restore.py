@@ -119,7 +119,7 @@ async def test_the_service_starts_on_the_copy(copy: Fixture, tmp_path: Path) -> 
         served(tmp_path, copy.database.service, storage, DATABASE_TIMEOUT_SECONDS="10") as service,
     ):
         answer = await service.http.get("/health/ready")
-    assert answer.json() == {"status": "ok", "database": "ok", "storage": "ok"}
+    assert answer.json() == {"status": "ok", "database": "ok", "storage": "ok", "consumers": "none"}
 
 
 def test_lifecycles_on_the_copy_go_all_the_way(copy: Fixture) -> None:

@@ -43,6 +43,7 @@ __all__ = ["Reference", "ReferenceConfig"]
 
 TARGET_MODEL = "reference-1"  # the contract, not the model behind it: a sample suits every model
 MAX_CHARACTERS = 2_000
+CHECK_SECONDS = 20.0
 # A call without audio. A model refuses it at once, and has checked the key and the address by then.
 INCOMPLETE = b'--check\r\nContent-Disposition: form-data; name="text"\r\n\r\n\r\n--check--\r\n'
 INCOMPLETE_HEADERS = {"content-type": "multipart/form-data; boundary=check"}
@@ -170,6 +171,10 @@ class Reference:
         if not answer.ok:
             raise _refused(call, answer)
         return await spoken(call, answer, self._decoder.mono_wav, answer.headers.get("x-request-id"))
+
+    async def require_model(self) -> None:
+        """Raises ProviderError where the model does not answer as one, or refuses the key."""
+        await self._require_model(self._call(CHECK_SECONDS))
 
     async def _require_model(self, call: Call) -> None:
         answer = await self._post(call, content=INCOMPLETE, headers=INCOMPLETE_HEADERS)

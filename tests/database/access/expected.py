@@ -73,6 +73,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
+    "voice_clone.consumers": {},
     "voice_clone.deadlines": {},
     "voice_clone.deferred_messages": {},
     "voice_clone.deferred_messages_id_seq": {},
@@ -110,9 +111,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.received_topics
     """,
     "service_role": """
-        operations.assign_recording  operations.drop_events  operations.legacy_events
-        operations.missing_parts  operations.orphans  operations.queue_metrics  operations.sweep
-        operations.sweep_errors  operations.unmatched_recordings
+        operations.assign_recording  operations.consumers  operations.drop_events
+        operations.legacy_events  operations.missing_parts  operations.orphans  operations.queue_metrics
+        operations.schema_version  operations.sweep  operations.sweep_errors
+        operations.unmatched_recordings
     """,
     "voice_clone_backend, voice_clone_service": """
         voice_clone.accept_legacy_event
@@ -161,6 +163,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.complete_speech
         voice_clone.complete_sample
         voice_clone.complete_verification
+        voice_clone.consumers_state
         voice_clone.count_enrolled_voices
         voice_clone.create_webhook
         voice_clone.dead_letter_messages
@@ -224,6 +227,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.renew_sample
         voice_clone.renew_lease
         voice_clone.renew_speech_lease
+        voice_clone.report_consumer
         voice_clone.report_enrollment
         voice_clone.request_preview
         voice_clone.request_employee_preview
@@ -244,6 +248,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.retry_speech
         voice_clone.revoke_consent
         voice_clone.revoke_by_invitation
+        voice_clone.schema_version
         voice_clone.send_messages
         voice_clone.send_notifications
         voice_clone.set_slots

@@ -1,0 +1,1 @@
+"""Checks of what the processes need, at their start and in `likeness doctor`. They change nothing."""

@@ -1,0 +1,1 @@
+"""`likeness doctor`: a project and a deployment, checked from outside."""

@@ -1,0 +1,52 @@
+"""The providers: one harmless call each, which needs the key, the region and the address."""
+
+from collections.abc import Iterator
+
+from backend.checks.findings import Finding, good
+from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
+from backend.providers.reference.adapter import Reference
+from backend.settings import Settings
+from backend.web.upstreams import Upstreams
+from scripts.reconcile import configured_providers
+
+MISCONFIGURED = "Compare key, region and address with the account: .env.example names the settings {name}_…"
+
+
+async def check_providers(settings: Settings) -> list[Finding]:
+    upstreams = Upstreams()
+    local, remote = configured_providers(settings, upstreams)
+    default = settings.providers.voice_provider
+    async with upstreams:
+        try:
+            found = [await check_provider(provider) for provider in remote.values()]
+        finally:
+            await local.aclose()
+    return [*found, *missing_default(default, {local.name, *remote})]
+
+
+def missing_default(default: str, configured: set[str]) -> Iterator[Finding]:
+    if default not in configured:
+        yield Finding(
+            part=f"provider {default}",
+            found="VOICE_PROVIDER names it, and it is not set up",
+            remedy=f"Set {default.upper()}_API_KEY or {default.upper()}_URL, or another VOICE_PROVIDER",
+        )
+
+
+async def check_provider(provider: VoiceProvider) -> Finding:
+    part = f"provider {provider.name}"
+    try:
+        if isinstance(provider, Reference):
+            await provider.require_model()
+        else:
+            async for _ in provider.list():
+                break
+    except ProviderError as error:
+        told = f"HTTP {error.status}, {error.provider_code}" if error.status else "no answer"
+        mine = error.kind is ErrorKind.MISCONFIGURED
+        return Finding(
+            part=part,
+            found=f"{error.code} ({told}){f' in {provider.region}' if provider.region else ''}",
+            remedy=MISCONFIGURED.format(name=provider.name.upper()) if mine else "Try again later",
+        )
+    return good(part, f"the key is accepted{f' in {provider.region}' if provider.region else ''}")
