@@ -11,7 +11,7 @@ import { manageVoice } from "./voices.js";
 // `voice` has the reflection's id and name; after a new upload also its attempt, the running finalize, and the sample.
 export async function voiceView(voice, pages, open, signal) {
   const path = `/v1/reflections/${voice.id}`;
-  const attempts = voice.attempt ? [] : await call(`${path}/voice-clone-attempts`, { signal });
+  let attempts = voice.attempt ? [] : await call(`${path}/voice-clone-attempts`, { signal });
   let read = await call(`${path}/voice`, { signal });
   const steps = timeline();
   const problems = el("div", { class: "problems" });
@@ -43,6 +43,7 @@ export async function voiceView(voice, pages, open, signal) {
 
   async function reload() {
     read = await call(`${path}/voice`, { signal });
+    if (steps.failed) attempts = await call(`${path}/voice-clone-attempts`, { signal }); // for the voice before
     show();
   }
 
@@ -92,7 +93,7 @@ export async function voiceView(voice, pages, open, signal) {
     steps.refuse(error);
     problems.replaceChildren(problemBox(error, { record, again: error.status >= 500 ? () => watch(voice.attempt) : undefined }));
   });
-  const latest = voice.attempt ?? attempts[0]?.attempt_id;
+  const latest = voice.attempt ?? (attempts.find((each) => each.is_active) ?? attempts[0])?.attempt_id;
   delete voice.attempt; // a later view reads what is stored
   show();
   if (latest) watch(latest);

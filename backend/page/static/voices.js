@@ -42,7 +42,10 @@ export function manageVoice(voice, state, pages, open, reload) {
   }, texts.renamed);
   const form = el("form", { class: "rename", onsubmit: (event) => { event.preventDefault(); rename(); } },
     field(texts.voice_name, name), el("button", { class: "quiet" }, texts.rename));
-  const restore = attempt(() => call(`/v1/reflections/${voice.id}/voice/restore`, { method: "POST" }), texts.restored);
+  const restore = attempt(async () => {
+    await call(`/v1/reflections/${voice.id}/voice/restore`, { method: "POST" });
+    await open(pages.voice({ id: voice.id, name: voice.name })); // it follows the attempt that is active now
+  }, texts.restored);
   const remove = async () => {
     if (!await ask(texts.delete_question(voice.name), texts.delete, texts.keep)) return;
     try {

@@ -17,6 +17,15 @@ export const outages = {
     await visitor.click("Speak");
     await visitor.page.getByText("The service is busy.").waitFor();
     await visitor.page.getByLabel("Speech: After the outage.").waitFor();
+    await ask("refuse the next voice");
+    await visitor.click("Use another sample");
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.problem("invalid_format");
+    await visitor.click("Use the voice before");
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.page.getByText("Voice made").waitFor();
   },
 
   "a database that stops is waited for": async (visitor, { sample, ask }) => {

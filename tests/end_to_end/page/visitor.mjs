@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const WAIT = { timeout: 30_000 };
+const WAIT = { timeout: 60_000 };
 
 export class Visitor {
   static async enter(browser, settings, options = {}) {
