@@ -50,7 +50,10 @@ def doctor(
         str, typer.Option(help="The application's key: check what a visitor without an account reads.")
     ] = "",
     token_file: Annotated[
-        Path | None, typer.Option(help="A file with the access token of a user: check that it is accepted.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A file with a user's access token: check that it is accepted."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
