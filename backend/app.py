@@ -31,6 +31,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
+from backend.page.routes import page_routes
 from backend.provenance.marking import AudioMarker
 from backend.provenance.routes import verify_audio
 from backend.provenance.signing import load_signing_key
@@ -162,7 +163,7 @@ def create_app(
             await decoder.aclose()
 
     app = Litestar(
-        routes,
+        [*routes, *page_routes(settings)],
         lifespan=[lifespan],
         state=State(
             {

@@ -10,7 +10,7 @@ from backend.settings.sections import PASSPHRASE_LENGTH, Section, derive, url_pr
 
 
 def is_public_key(key: str) -> bool:
-    """A publishable key, or the older anon key, whose claims name its role."""
+    """A publishable key, or the older anon key, whose claims name its role: what a page may contain."""
     if key.startswith("sb_publishable_"):
         return True
     try:
@@ -27,6 +27,9 @@ class Claims(Struct):
 class SupabaseSettings(Section, frozen=True, kw_only=True):
     url: str = field(name="SUPABASE_URL")
     secret_key: str = field(name="SUPABASE_SECRET_KEY")
+    publishable_key: str = field(
+        name="SUPABASE_PUBLISHABLE_KEY", default=""
+    )  # everyone can read it in the page
     jwt_secret: str = field(name="SUPABASE_JWT_SECRET", default="")
     jwks_url: str = field(name="SUPABASE_JWKS_URL", default="")  # "off": only the secret is trusted
     jwt_issuer: str = field(name="JWT_ISSUER", default="")
@@ -45,6 +48,8 @@ class SupabaseSettings(Section, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SUPABASE_URL", self.url)
+        if self.publishable_key and not is_public_key(self.publishable_key):
+            yield "SUPABASE_PUBLISHABLE_KEY is no publishable key (sb_publishable_…, or the anon key)"
         if is_public_key(self.secret_key):
             yield "SUPABASE_SECRET_KEY is a publishable key; the service needs a secret key (sb_secret_…)"
         if self.jwks_url and not self.jwks_url.startswith(self.url):

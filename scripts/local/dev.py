@@ -96,6 +96,7 @@ async def ensure_demo_user(stack: Stack) -> None:
 def announce(stack: Stack) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for what, where in (
+        ("Page", f"{stack.api_url}/"),
         ("API", stack.api_url),
         ("Supabase", stack.supabase_url),
         ("Publishable key", stack.publishable_key),

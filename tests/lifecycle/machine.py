@@ -26,7 +26,7 @@ MOODS = {  # users, message readers, workers, workers without a pause, time and 
     "hostile": (3, 2, 2, 2, 2, 4),
     "refused": (4, 1, 1, 6, 2, 0),
     "verified": (3, 3, 1, 4, 3, 0),
-    "launched": (4, 1, 1, 8, 1, 0),
+    "launched": (4, 1, 1, 8, 3, 0),
 }
 
 
@@ -101,6 +101,9 @@ class Lifecycle(Quiescence):
         actions += [self.registers_a_webhook] * (2 if not self.snapshot.webhooks else 0)
         actions += [self.enables_a_webhook, self.replays_an_event, self.registers_a_webhook]
         actions += [self.deletes_a_webhook] * (len(self.snapshot.webhooks) > 1)
+        actions += (
+            [self.enables_a_webhook] * 4 * any(w["status"] == "disabled" for w in self.snapshot.webhooks)
+        )
         actions += [self.ends_a_delivery] * 6 * bool(self.delivering)
         actions += ([self.ends_a_speech] * 4 + [self.renews_a_speech]) * bool(self.speaking)
         return actions

@@ -145,7 +145,6 @@ begin
     'enrollments', (select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from voice_clone.enrollments e),
     'voices', (select coalesce(jsonb_agg(to_jsonb(v)), '[]') from public.voices v),
     'speeches', (select coalesce(jsonb_agg(to_jsonb(j) order by j.created_at, j.id), '[]') from public.speech_jobs j),
-    'speeches_due', (select coalesce(jsonb_agg(j.id order by j.sweep_at), '[]') from public.speech_jobs j where j.sweep_at <= now()),
     'webhooks', (select coalesce(jsonb_agg(to_jsonb(w) order by w.created_at), '[]') from public.webhooks w),
     'deliveries', (select coalesce(jsonb_agg(to_jsonb(d) order by d.event_id), '[]') from public.webhook_deliveries d),
     'reflections', (select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('gate', g.launchable)), '[]')

@@ -11,6 +11,8 @@ QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_c
 REQUESTED_AGAIN = (
     "enrollments", "object_removals", "samples", "webhooks_sent", "deliveries_failed", "deliveries_removed",
 )  # fmt: skip
+DUE = "select attempt_id::text as id from voice_clone.deadlines where sweep_at <= %s order by sweep_at"
+SPEECHES_DUE = "select id::text from public.speech_jobs where sweep_at <= %s order by sweep_at"
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
@@ -39,9 +41,12 @@ class Quiescence(ForbiddenWrites):
         self.model.clock += seconds
 
     def sweeps(self, _: int) -> None:
-        due = [self.model.attempts[id_] for id_ in self.snapshot.due]
         self.step = Step("sweeps")
-        rows = self.bench.service.execute(SWEEP).fetchall()
+        with self.bench.service.transaction():  # a moment later more may be due
+            now = self.bench.service.execute("select now()").fetchone()
+            due = [self.model.attempts[id_] for id_ in self.bench.ids(DUE, now)]
+            speeches = self.bench.ids(SPEECHES_DUE, now)
+            rows = self.bench.service.execute(SWEEP).fetchall()
         did: dict[str, int] = {}
         shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
         for a in due:
@@ -51,7 +56,7 @@ class Quiescence(ForbiddenWrites):
             if is_behind:
                 did["mirrors"] = did.get("mirrors", 0) + 1
                 self.lost_mirrors.discard(str(a.reflection_id))
-        for id_ in self.snapshot.speeches_due:
+        for id_ in speeches:
             what = self.model.recover_speech(self.model.speeches[id_])
             did[what] = did.get(what, 0) + 1
         self.model.sweep_samples()

@@ -29,7 +29,6 @@ class Snapshot(Struct):
     enrollments: list[Row] = []
     voices: list[Row] = []
     speeches: list[Row] = []
-    speeches_due: list[str] = []
     webhooks: list[Row] = []
     deliveries: list[Row] = []
     reflections: list[Row] = []
@@ -125,6 +124,11 @@ class Bench:
         """As the product's login; ids are text, as in JSON."""
         row = self.service.execute(sql.encode(), parameters).fetchone()
         return row and {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}
+
+    def ids(self, sql: str, now: Row | None) -> list[str]:
+        """Of the rows that are due at that time, as a superuser."""
+        assert now is not None
+        return [row["id"] for row in self.superuser.execute(sql.encode(), (now["now"],)).fetchall()]
 
     def force(self, sql: str, /, **parameters: object) -> Row | None:
         """As a superuser, so that only the schema's own guards can refuse."""

@@ -36,12 +36,12 @@ ORDINARY = settings(
     HUNT,
     derandomize=False,
     database=DirectoryBasedExampleDatabase(CACHE / "orders"),
-    max_examples=100,
+    max_examples=60,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     print_blob=True,
 )
-MORE = settings(ORDINARY, max_examples=20)
-ROUNDS_OF_MORE = 10
+MORE = settings(ORDINARY, max_examples=10)
+ROUNDS_OF_MORE = 20
 LONG = settings(ORDINARY, max_examples=400, stateful_step_count=100)
 
 # Each of these changes a row, or starts a session, at least once in every run.

@@ -111,10 +111,9 @@ class Uploads(Driver):
         if a := self.choose(pick):
             if a.status != "awaiting_upload" and pick % 2:
                 self.queue(a)
-            elif (inspection := self.begins_an_inspection(a)) and pick % 3:
-                self.finish(inspection)
-            elif inspection:
-                self.inspections.append(inspection)
+            elif inspection := self.begins_an_inspection(a):
+                ways = (self.finish, self.finish, self.finish, self.inspections.append, self.refuses)
+                ways[pick // 2 % 5](inspection)
 
     def finalize(self, a: Attempt) -> None:
         if inspection := self.begins_an_inspection(a):
@@ -196,11 +195,7 @@ class Uploads(Driver):
         elif way == 3:
             self.renews_an_inspection(inspection)
         elif way == 4:
-            code = "sample_silent"
-            self.ends("refuses a sample", samples.refuse, inspection, code=code, error="No.", measures=None)
-            if not self.step.refused_by:
-                kept = s.is_kept
-                self.model.end_inspection(s, "failed" if kept else "awaiting_upload", code if kept else None)
+            self.refuses(inspection)
         elif way < 7:
             failure = ("outage", "timeout", "crash")[pick // 56 % 3]
             self.ends(
@@ -209,6 +204,13 @@ class Uploads(Driver):
             )  # fmt: skip
             if not self.step.refused_by:
                 self.model.requeue_or_fail_sample(s, "x", failure)
+
+    def refuses(self, inspection: Inspection) -> None:
+        s, code = inspection.sample, "sample_silent"
+        self.ends("refuses a sample", samples.refuse, inspection, code=code, error="No.", measures=None)
+        if not self.step.refused_by:
+            kept = s.is_kept
+            self.model.end_inspection(s, "failed" if kept else "awaiting_upload", code if kept else None)
 
     def renews_an_inspection(self, inspection: Inspection) -> None:
         s, held = inspection.sample, self.model.holds_sample(inspection.sample, inspection.epoch)

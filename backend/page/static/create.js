@@ -1,0 +1,108 @@
+// A new voice: the consent, the sample, then sending. Nothing is sent before the consent is signed.
+import { announce, button, card, el, field } from "./dom.js";
+import { problemBox } from "./problems.js";
+import { sampleInput } from "./recorder.js";
+import { call, data, upload } from "./service.js";
+import { languageName, languages, texts } from "./texts.en.js";
+
+const here = navigator.language.slice(0, 2);
+
+// `given` is null, or the voice that gets another sample. `made` is called with what was begun.
+export async function newVoiceView(given, made, pages, open, signal) {
+  const statements = (await call("/v1/consent-statements", { signal })).filter((each) => each.statement === "voice_clone");
+  const state = { sample: null, reflection: given?.id, name: given?.name, consent: null, opened: null };
+  const agreed = el("input", { type: "checkbox", id: "agreed", onchange: () => ready() });
+  const name = el("input", { maxlength: "120", required: true, value: given?.name ?? texts.my_voice });
+  const language = el("select", {}, languages.map((each) =>
+    el("option", { value: each, selected: each === here }, languageName(each))));
+  const send = button(texts.create, () => begin(), "");
+  const status = el("div", { class: "sending" });
+  const sample = sampleInput((file) => { state.sample = file; ready(); }, signal);
+  const ready = () => {
+    const missing = !agreed.checked ? texts.consent_missing : !state.sample ? texts.sample_missing : "";
+    send.disabled = Boolean(missing);
+    hint.textContent = missing;
+  };
+  const hint = el("p", { class: "hint", id: "create-hint" });
+  send.setAttribute("aria-describedby", "create-hint");
+
+  async function begin() {
+    const form = [agreed, name, language, send, ...sample.querySelectorAll("button, input")];
+    form.forEach((each) => { each.disabled = true; });
+    const cancelling = new AbortController();
+    signal.addEventListener("abort", () => cancelling.abort(), { once: true });
+    const bar = el("progress", { max: 1, value: 0, "aria-label": texts.uploading });
+    status.replaceChildren(el("p", {}, texts.uploading), bar, button(texts.cancel, () => cancelling.abort(), "quiet small"));
+    try {
+      const details = { name: name.value.trim() || texts.my_voice, language: language.value };
+      made(await sendSample(state, statementChosen(), details, (part) => { bar.value = part; }, cancelling.signal));
+    } catch (error) {
+      form.forEach((each) => { each.disabled = false; });
+      if (cancelling.signal.aborted) {
+        status.replaceChildren();
+        announce(texts.cancelled);
+      } else if (error.code === "session_ended") {
+        throw error;
+      } else {
+        status.replaceChildren(problemBox(error, { again: begin, voices: () => open(pages.voices) }));
+      }
+    }
+  }
+
+  const { box, statementChosen } = consentBox(statements, agreed);
+  ready();
+  return el("div", { class: "stack" },
+    el("h1", { tabindex: "-1" }, given ? texts.new_sample_title(given.name) : texts.new_voice_title),
+    el("ol", { class: "stack plain" },
+      el("li", {}, card(texts.consent_title, box)),
+      el("li", {}, card(texts.sample_title, sample)),
+      el("li", {}, card(texts.name_title,
+        el("div", { class: "pair" }, field(texts.voice_name, name), field(texts.language, language)),
+        status, hint,
+        el("div", { class: "actions" }, send, button(texts.back, () => open(pages.voices), "quiet"))))));
+}
+
+function consentBox(statements, agreed) {
+  const select = el("select", { onchange: () => show() }, statements.map(({ locale }) =>
+    el("option", { value: locale, selected: locale === here }, languageName(locale))));
+  if (!select.value && statements.length) select.value = statements[0].locale;
+  const text = el("p", { class: "statement" });
+  const statementChosen = () => statements.find(({ locale }) => locale === select.value);
+  function show() {
+    agreed.checked = false; // what was agreed to is the other text
+    agreed.dispatchEvent(new Event("change"));
+    text.textContent = statementChosen()?.body ?? "";
+    text.lang = select.value;
+  }
+  text.textContent = statementChosen()?.body ?? "";
+  text.lang = select.value;
+  const box = el("div", { class: "consent" }, field(texts.consent_language, select), text,
+    el("div", { class: "check" }, agreed, el("label", { for: "agreed" }, texts.agree)));
+  return { box, statementChosen };
+}
+
+// Each part that succeeded is kept, so that another try does not repeat it.
+async function sendSample(state, statement, details, progress, signal) {
+  const { sample } = state;
+  if (state.consent?.locale !== statement.locale) {
+    state.consent = await call("/v1/consents", {
+      method: "POST", signal, body: { statement: statement.statement, locale: statement.locale },
+    });
+  }
+  if (!state.reflection) {
+    const [reflection] = await data("reflections", { method: "POST", body: { name: details.name } });
+    Object.assign(state, { reflection: reflection.id, name: reflection.name });
+  }
+  if (state.opened?.type !== sample.type || state.opened.bytes !== sample.size) {
+    const body = {
+      consent_id: state.consent.consent_id, reflection_id: state.reflection, content_type: sample.type, bytes: sample.size,
+    };
+    state.opened = {
+      type: sample.type, bytes: sample.size, ...await call("/api/clone/upload-url", { method: "POST", signal, body }),
+    };
+  }
+  await upload(state.opened.upload_url, sample, progress, signal);
+  const finalizing = call("/api/clone/finalize", { method: "POST", body: { voice_id: state.opened.voice_id, ...details } });
+  finalizing.catch(() => {}); // the voice's view tells it
+  return { id: state.reflection, name: state.name ?? details.name, attempt: state.opened.attempt_id, finalizing, sample };
+}

@@ -1,0 +1,58 @@
+// Elements are made here, and only with text: what comes from a server is never read as HTML.
+export function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node && typeof value !== "string") node[name] = value;
+    else node.setAttribute(name === "className" ? "class" : name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((each) => each !== null && each !== undefined && each !== false));
+  return node;
+}
+
+let counter = 0;
+export const newId = (name) => `${name}-${(counter += 1)}`;
+
+export function field(label, input, hint) {
+  input.id ||= newId("field");
+  const note = hint && el("p", { class: "hint", id: `${input.id}-hint` }, hint);
+  if (note) input.setAttribute("aria-describedby", note.id);
+  return el("div", { class: "field" }, el("label", { for: input.id }, label), input, note);
+}
+
+export const button = (text, onclick, kind = "") => el("button", { type: "button", class: kind, onclick }, text);
+
+// Shows a view, and moves the focus to its title, as a new page would.
+export function showView(view) {
+  document.querySelector("main").replaceChildren(view);
+  view.querySelector("h1, h2")?.focus();
+}
+
+export function card(title, ...children) {
+  const id = newId("title");
+  return el("section", { class: "card", "aria-labelledby": id }, el("h2", { id, tabindex: "-1" }, title), ...children);
+}
+
+// One line at the top for what the page waits for, one at the bottom for what was done.
+export const announce = (text) => { document.getElementById("message").textContent = text; };
+export function waitingFor(text) {
+  const line = document.getElementById("waiting");
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+export async function ask(question, yes, no) {
+  const dialog = el("dialog", { "aria-labelledby": "question" },
+    el("form", { method: "dialog" },
+      el("p", { id: "question" }, question),
+      el("div", { class: "actions" },
+        el("button", { class: "danger", value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
+  document.body.append(dialog);
+  dialog.showModal();
+  await new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });
+  dialog.remove();
+  return dialog.returnValue === "yes";
+}
+
+export const seconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)} s`;

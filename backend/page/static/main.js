@@ -1,0 +1,68 @@
+// What is shown: the sign-in, the list of voices, a new voice, or one voice.
+import { newVoiceView } from "./create.js";
+import { announce, button, el, showView } from "./dom.js";
+import { problemBox } from "./problems.js";
+import { currentSession, onOtherTab, readSession, signOut, takeSessionFromAddress } from "./session.js";
+import { signInView } from "./sign_in.js";
+import { authProblem, texts } from "./texts.en.js";
+import { voiceView } from "./voice.js";
+import { listVoices, voicesView } from "./voices.js";
+
+let leaving = new AbortController(); // ends what the present view has under way
+let user = null;
+
+async function open(make) {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  try {
+    const view = await make(signal);
+    if (!signal.aborted) showView(view);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.code === "session_ended") await start(texts.session_ended);
+    else showView(problemBox(error, { again: () => open(make) }));
+  }
+}
+
+const pages = {
+  voices: (signal) => voicesView(pages, open, signal),
+  create: (voice) => (signal) => newVoiceView(voice, (made) => open(pages.voice(made)), pages, open, signal),
+  voice: (voice) => (signal) => voiceView(voice, pages, open, signal),
+};
+
+async function start(fault) {
+  const session = await currentSession().catch(readSession);
+  user = session?.user?.id ?? null;
+  showAccount(session);
+  if (!session) {
+    leaving.abort();
+    showView(signInView(() => start(), fault));
+    return;
+  }
+  await open(async (signal) => {
+    const voices = await listVoices();
+    return voices.length ? voicesView(pages, open, signal, voices) : pages.create(null)(signal);
+  });
+}
+
+function showAccount(session) {
+  const account = document.getElementById("account");
+  account.replaceChildren();
+  if (!session) return;
+  account.append(
+    el("span", { class: "user" }, session.user?.email ?? ""),
+    button(texts.sign_out, async () => {
+      await signOut();
+      announce(texts.signed_out);
+      await start();
+    }, "quiet small"));
+}
+
+onOtherTab(() => { if ((readSession()?.user?.id ?? null) !== user) start(); });
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.code !== "session_ended") return;
+  event.preventDefault();
+  start(texts.session_ended);
+});
+await takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));

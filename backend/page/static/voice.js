@@ -1,0 +1,123 @@
+// One voice: the timeline of its attempt as it happens, the preview, the gate, and speech.
+import { announce, button, card, el } from "./dom.js";
+import { problemBox } from "./problems.js";
+import { call, follow } from "./service.js";
+import { speakCard } from "./speak.js";
+import { blockerText, texts } from "./texts.en.js";
+import { timeline } from "./timeline.js";
+import { manageVoice } from "./voices.js";
+
+// `voice` has the reflection's id and name; after a new upload also its attempt, the running finalize, and the sample.
+export async function voiceView(voice, pages, open, signal) {
+  const path = `/v1/reflections/${voice.id}`;
+  const attempts = voice.attempt ? [] : await call(`${path}/voice-clone-attempts`, { signal });
+  let read = await call(`${path}/voice`, { signal });
+  const steps = timeline();
+  const problems = el("div", { class: "problems" });
+  const preview = el("div");
+  const gate = el("div");
+  const speaking = el("div");
+  const managing = el("div");
+  const title = el("h1", { tabindex: "-1" });
+  // From the attempt: the mirror in `read.voice` follows a moment later.
+  const isReady = () => !read.gate.blockers.some((each) => each === "no_voice" || each.startsWith("clone_"));
+  const voiceId = () => (steps.attempt.is_active && steps.attempt.voice_id) || read.voice.voiceId;
+  const state = () => ({
+    voiceId: voiceId(),
+    canRestore: steps.attempt.status === "failed" && attempts.some((each) => each.cancel_reason === "superseded"),
+  });
+  let following = new AbortController();
+  let shown = {};
+
+  const record = () => open(pages.create(voice));
+  const retry = async (body = {}) => {
+    try {
+      const { attempt_id: attempt } = await call(`${path}/voice/retry`, { method: "POST", body });
+      problems.replaceChildren();
+      watch(attempt);
+    } catch (error) {
+      problems.replaceChildren(problemBox(error, { record }));
+    }
+  };
+
+  async function reload() {
+    read = await call(`${path}/voice`, { signal });
+    show();
+  }
+
+  function show() {
+    title.textContent = voice.name ?? texts.my_voice;
+    gate.replaceChildren(gateLine(read.gate));
+    const needed = { preview: read.gate.blockers.includes("preview_rendered") && read.preview_url, speech: isReady() && voiceId() };
+    if (Boolean(needed.preview) !== Boolean(shown.preview)) {
+      preview.replaceChildren(...(needed.preview ? [previewCard(path, () => read.preview_url, reload)] : []));
+    }
+    if (needed.speech !== shown.speech) {
+      speaking.replaceChildren(...(needed.speech ? [speakCard(voice, voiceId, signal)] : []));
+    }
+    shown = needed;
+    managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
+    if (steps.failed) {
+      const others = read.alternatives ?? [];
+      problems.replaceChildren(problemBox(steps.failed, { again: () => retry(), record }),
+        others.length ? el("p", { class: "hint" }, texts.same_sample_elsewhere) : "",
+        el("div", { class: "actions" }, others.map((provider) =>
+          button(texts.retry_at(provider), () => retry({ provider }), "quiet small"))));
+    }
+  }
+
+  async function watch(attempt) {
+    following.abort();
+    following = new AbortController();
+    signal.addEventListener("abort", () => following.abort(), { once: true });
+    const mine = following.signal;
+    steps.start();
+    try {
+      await follow(attempt, (event) => { steps.add(event); reload().catch(() => {}); }, mine);
+    } catch (error) {
+      if (!mine.aborted) problems.replaceChildren(problemBox(error, { again: () => watch(attempt) }));
+    }
+  }
+
+  voice.finalizing?.catch((error) => {
+    if (signal.aborted || steps.attempt.status === "failed") return; // the timeline has told it
+    steps.refuse(error);
+    problems.replaceChildren(problemBox(error, { record, again: error.status >= 500 ? () => watch(voice.attempt) : undefined }));
+  });
+  const latest = voice.attempt ?? attempts[0]?.attempt_id;
+  delete voice.attempt; // a later view reads what is stored
+  show();
+  if (latest) watch(latest);
+  else gate.append(el("div", { class: "actions" }, button(texts.another_sample, record)));
+  return el("div", { class: "stack" },
+    el("div", { class: "row" }, title, button(texts.all_voices, () => open(pages.voices), "quiet small")),
+    latest ? card(texts.progress_title, steps.list, problems) : problems, preview, gate, speaking, managing);
+}
+
+function gateLine({ launchable, blockers }) {
+  if (launchable) return el("p", { class: "gate ok" }, texts.launchable);
+  return el("div", { class: "gate" }, el("p", {}, texts.not_launchable),
+    el("ul", {}, blockers.map((each) => el("li", {}, blockerText(each)))));
+}
+
+function previewCard(path, address, reload) {
+  const place = el("div");
+  const heard = button(texts.heard, async () => {
+    heard.disabled = true;
+    try {
+      await call(`${path}/voice/preview/complete`, { method: "POST" });
+      announce(texts.heard_done);
+      await reload();
+    } catch (error) {
+      heard.disabled = false;
+      if (error.code === "session_ended") throw error;
+      place.replaceChildren(problemBox(error, { again: () => heard.click() }));
+    }
+  });
+  heard.disabled = true;
+  const player = el("audio", { controls: true, src: address(), "aria-label": texts.preview_title });
+  player.addEventListener("ended", () => { heard.disabled = false; hint.textContent = texts.heard_hint; });
+  player.addEventListener("error", () => reload().then(() => { player.src = address(); }), { once: true }); // the address expired
+  const hint = el("p", { class: "hint", role: "status" }, texts.listen_first);
+  return card(texts.preview_title, el("p", {}, texts.preview_text), player, hint, place, el("div", { class: "actions" }, heard));
+}

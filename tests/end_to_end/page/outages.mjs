@@ -1,0 +1,33 @@
+// What visitors see while something is down. The voices are of a simulated provider; `ask` stops and starts parts.
+
+export const outages = {
+  "a provider that refuses is explained, and tried again": async (visitor, { sample, ask }) => {
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    visitor.expected = /status of 50[23]/;
+    await ask("refuse the next voice");
+    await visitor.make();
+    await visitor.problem("invalid_format");
+    await visitor.accessible();
+    await visitor.click("Try again");
+    await visitor.hear();
+    await ask("be down for the next speeches");
+    await visitor.page.getByLabel("Text").fill("After the outage.");
+    await visitor.click("Speak");
+    await visitor.page.getByText("The service is busy.").waitFor();
+    await visitor.page.getByLabel("Speech: After the outage.").waitFor();
+  },
+
+  "a database that stops is waited for": async (visitor, { sample, ask }) => {
+    visitor.expected = /status of 503/;
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await ask("stop Postgres");
+    await visitor.make();
+    await visitor.page.getByText("The service is busy.").waitFor();
+    await ask("start Postgres");
+    await visitor.heading("Hear it first");
+  },
+};

@@ -1,0 +1,177 @@
+// What visitors do on the page. Each scenario has a context of its own, and so no session of another one.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+
+const BUDGET = 150_000; // bytes before sign-in
+
+export const scenarios = {
+  "a dropped file becomes a voice that speaks": async (visitor, { sample }) => {
+    let transferred = 0;
+    visitor.page.on("response", async (response) => {
+      const { responseBodySize, responseHeadersSize } = await response.request().sizes().catch(() => ({}));
+      transferred += (responseBodySize ?? 0) + (responseHeadersSize ?? 0);
+    });
+    await visitor.open();
+    await visitor.heading("Start here");
+    await visitor.page.waitForLoadState("networkidle");
+    await visitor.accessible();
+    assert(transferred > 0 && transferred < BUDGET, `${transferred} bytes before sign-in`);
+    await visitor.signUp();
+    assert(await visitor.page.getByRole("button", { name: "Make my voice" }).isDisabled(), "before the consent");
+    await visitor.agree();
+    assert(!visitor.requests.some((each) => each.url().includes("/v1/consents")), "signed when it is sent, and not before");
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.accessible();
+    await visitor.make();
+    await visitor.heading("Hear it first");
+    await visitor.accessible();
+    await visitor.hear();
+    await visitor.speak("Hello from the page.");
+    await visitor.accessible();
+    const download = visitor.page.waitForEvent("download");
+    visitor.clicks += 1;
+    await visitor.page.getByRole("link", { name: "Download" }).click();
+    const speech = await readFile(await (await download).path());
+    assert.equal(speech.subarray(0, 4).toString(), "RIFF");
+    const order = visitor.requests.map((each) => `${each.method()} ${new URL(each.url()).pathname}`);
+    const signed = order.indexOf("POST /v1/consents");
+    assert(signed >= 0 && signed < order.indexOf("POST /api/clone/upload-url"), "the consent is signed first");
+    return { clicks: visitor.clicks, transferred };
+  },
+
+  "the microphone is recorded": async (visitor) => {
+    await visitor.context.grantPermissions(["microphone"]);
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.click("Record");
+    await visitor.page.getByRole("timer").getByText(/^[6-9] of/).waitFor();
+    await visitor.click("Stop");
+    await visitor.page.getByLabel("Your sample", { exact: true }).last().waitFor();
+    await visitor.make();
+    await visitor.heading("Hear it first");
+  },
+
+  "a microphone that is not allowed is explained": async (visitor) => {
+    await visitor.signUp();
+    await visitor.click("Record");
+    await visitor.problem("NotAllowedError");
+    await visitor.page.locator(".drop").waitFor();
+    await visitor.accessible();
+  },
+
+  "a sample that is too short is refused in words": async (visitor, { short, sample }) => {
+    visitor.expected = /status of 422/;
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(short, "short.wav", "audio/wav");
+    await visitor.make();
+    await visitor.problem("sample_too_short");
+    await visitor.accessible();
+    await visitor.page.locator(".problem").getByRole("button", { name: "Use another sample" }).click();
+    await visitor.heading("Another sample for My voice");
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.heading("Hear it first");
+  },
+
+  "an expired token is refreshed in the middle": async (visitor, { sample }) => {
+    visitor.expected = /status of 401/;
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    const { access_token: token, expires_at: expires } = await visitor.tokens();
+    await visitor.changeTokens({ access_token: `${token}x` }); // as if it had expired before its time
+    await visitor.make();
+    await visitor.heading("Hear it first");
+    const refreshed = await visitor.tokens();
+    assert.notEqual(refreshed.access_token, `${token}x`);
+    await visitor.changeTokens({ expires_at: 1 });
+    await visitor.speak("After the refresh.");
+    assert((await visitor.tokens()).expires_at >= expires);
+    await visitor.changeTokens({ expires_at: 1, refresh_token: "gone" });
+    visitor.expected = /status of 40[01]/;
+    await visitor.click("All voices");
+    await visitor.page.getByText("Your session has ended. Sign in again.").waitFor();
+    assert.equal(await visitor.tokens(), null);
+  },
+
+  "a lost network is waited for": async (visitor, { sample }) => {
+    visitor.expected = /ERR_INTERNET_DISCONNECTED/;
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.context.setOffline(true);
+    await visitor.make();
+    await visitor.page.getByText("No connection.").waitFor();
+    await visitor.context.setOffline(false);
+    await visitor.heading("Hear it first");
+    await visitor.page.getByText("No connection.").waitFor({ state: "hidden" });
+  },
+
+  "an upload is cancelled and sent again": async (visitor, { sample }) => {
+    visitor.expected = /ERR_INTERNET_DISCONNECTED/;
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.context.setOffline(true);
+    await visitor.make();
+    await visitor.click("Cancel");
+    await visitor.context.setOffline(false);
+    await visitor.make();
+    await visitor.heading("Hear it first");
+  },
+
+  "a name is text, and a voice is renamed and deleted": async (visitor, { sample }) => {
+    const name = "<img src=x onerror=\"document.title='run'\"> Ada";
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, `${name}.wav`, "audio/wav");
+    await visitor.page.getByLabel("Name", { exact: true }).fill(name);
+    await visitor.make();
+    await visitor.heading(name);
+    await visitor.hear();
+    await visitor.page.getByLabel("Name", { exact: true }).fill("Bea");
+    await visitor.click("Rename");
+    await visitor.heading("Bea");
+    await visitor.click("All voices");
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.accessible();
+    assert.equal(await visitor.page.title(), "Likeness");
+    await visitor.open(); // the same, from what is stored
+    await visitor.click("Open Bea");
+    await visitor.page.getByText("You heard the preview").waitFor();
+    await visitor.click("Delete");
+    await visitor.page.getByText("Delete “Bea”").waitFor();
+    await visitor.accessible();
+    await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await visitor.page.getByText("You have no voice yet.").waitFor();
+  },
+
+  "a session comes by the address and leaves it, and ends in every tab": async (visitor) => {
+    visitor.expected = /status of 400/;
+    await visitor.signUp();
+    const { access_token, refresh_token, expires_in, token_type } = await visitor.tokens();
+    await visitor.page.evaluate(() => localStorage.clear());
+    const fragment = new URLSearchParams({ access_token, refresh_token, expires_in, token_type, type: "magiclink" });
+    await visitor.page.goto("about:blank");
+    await visitor.open(`#${fragment}`);
+    await visitor.heading("Make your voice");
+    assert.equal(await visitor.page.evaluate(() => location.href), visitor.settings.address);
+    const other = await visitor.context.newPage();
+    await other.goto(visitor.settings.address);
+    await other.getByRole("button", { name: "Sign out" }).click();
+    await visitor.heading("Start here");
+    await visitor.page.getByLabel("E-mail", { exact: true }).fill(visitor.email);
+    await visitor.page.getByLabel("Password").fill("another password");
+    await visitor.click("Sign in");
+    await visitor.page.getByText("E-mail or password is wrong.").waitFor();
+    await visitor.page.getByLabel("Password").fill(visitor.password);
+    await visitor.click("Sign in");
+    await visitor.heading("Make your voice");
+    await visitor.open("#error=access_denied&error_code=otp_expired");
+    await visitor.page.reload();
+    await visitor.heading("Make your voice");
+  },
+};

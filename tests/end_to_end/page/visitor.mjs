@@ -1,0 +1,128 @@
+// A person at the page: what is typed, clicked and dropped, and what the browser sent meanwhile.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const WAIT = { timeout: 30_000 };
+
+export class Visitor {
+  static async enter(browser, settings, options = {}) {
+    const visitor = new Visitor();
+    visitor.settings = settings;
+    visitor.context = await browser.newContext({ acceptDownloads: true, ...options });
+    visitor.context.setDefaultTimeout(WAIT.timeout);
+    visitor.page = await visitor.context.newPage();
+    visitor.complaints = [];
+    visitor.expected = /$^/; // the complaints that a scenario provokes
+    visitor.requests = [];
+    visitor.clicks = 0;
+    visitor.page.on("console", (message) => {
+      if (message.type() === "error") visitor.complaints.push(`${message.text()} ${message.location().url}`);
+    });
+    visitor.page.on("pageerror", (error) => visitor.complaints.push(error.stack));
+    visitor.page.on("request", (request) => visitor.requests.push(request));
+    visitor.email = `ada-${crypto.randomUUID()}@example.org`;
+    visitor.password = "a long password";
+    return visitor;
+  }
+
+  async open(fragment = "") {
+    await this.page.goto(this.settings.address + fragment);
+  }
+
+  async click(name, exact = true) {
+    this.clicks += 1;
+    await this.page.getByRole("button", { name, exact }).click();
+  }
+
+  async signUp() {
+    await this.open();
+    await this.page.getByLabel("E-mail", { exact: true }).fill(this.email);
+    await this.page.getByLabel("Password").fill(this.password);
+    await this.click("Create account");
+    await this.heading("Make your voice");
+  }
+
+  async heading(name) {
+    await this.page.getByRole("heading", { name, exact: true }).waitFor();
+  }
+
+  async agree() {
+    this.clicks += 1;
+    await this.page.getByLabel("I agree to this statement").check();
+  }
+
+  async drop(path, name, type) {
+    const content = (await readFile(path)).toString("base64");
+    const given = await this.page.evaluateHandle(({ content, name, type }) => {
+      const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name, { type }));
+      return transfer;
+    }, { content, name, type });
+    this.clicks += 1;
+    await this.page.locator(".drop").dispatchEvent("drop", { dataTransfer: given });
+    await this.page.getByLabel("Your sample", { exact: true }).last().waitFor();
+  }
+
+  async make() {
+    await this.click("Make my voice");
+  }
+
+  // Plays the clip to its end, as its listener does, and confirms it.
+  async hear() {
+    await this.heading("Hear it first");
+    this.clicks += 1;
+    await this.page.getByLabel("Hear it first").last().evaluate((player) => player.play());
+    await this.click("I have heard it");
+    await this.page.getByText("Ready for conversations.").waitFor();
+  }
+
+  async speak(text) {
+    await this.page.getByLabel("Text").fill(text);
+    await this.click("Speak");
+    await this.page.getByLabel(`Speech: ${text}`).waitFor();
+  }
+
+  async problem(code) {
+    await this.page.locator(`[data-code="${code}"]`).first().waitFor();
+  }
+
+  // Nothing serious, and nothing wider than the screen.
+  async accessible() {
+    const axe = await readFile(AXE, "utf8");
+    await this.page.evaluate(`window.axe || (() => { ${axe} })()`);
+    const { violations } = await this.page.evaluate(() => window.axe.run());
+    assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), []);
+    const excess = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert(excess <= 0, `${excess} px wider than the screen`);
+  }
+
+  async tokens() {
+    return this.page.evaluate(() => {
+      const key = Object.keys(localStorage).find((each) => /^sb-.*-auth-token$/.test(each));
+      return key ? JSON.parse(localStorage[key]) : null;
+    });
+  }
+
+  async changeTokens(change) {
+    await this.page.evaluate((change) => {
+      const key = Object.keys(localStorage).find((each) => /^sb-.*-auth-token$/.test(each));
+      localStorage[key] = JSON.stringify({ ...JSON.parse(localStorage[key]), ...change });
+    }, change);
+  }
+
+  // No console error, no other origin, and no session in an address or a referrer.
+  requireOrder() {
+    const origins = [new URL(this.settings.address).origin, this.settings.supabaseUrl];
+    for (const request of this.requests) {
+      const url = request.url();
+      assert(url.startsWith("blob:") || url.startsWith("data:") || origins.includes(new URL(url).origin), url);
+      assert(!/access_token|refresh_token=/.test(url.split("#")[0]), url);
+      assert.equal(request.headers().referer || undefined, undefined);
+    }
+    assert.deepEqual(this.complaints.filter((each) => !this.expected.test(each)), []);
+  }
+}

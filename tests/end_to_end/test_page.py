@@ -1,0 +1,86 @@
+"""The page at / in a real browser: each scenario of tests/end_to_end/page/scenarios.mjs, in one Chromium."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from scripts.local.supabase.auth_and_data import node
+from scripts.migrations import ROOT
+from tests.audio_samples import speech, wav
+from tests.end_to_end.conftest import Product
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FOLDER = ROOT / "tests" / "end_to_end" / "page"
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium: on Debian and Ubuntu, apt-get install chromium"
+)
+
+
+async def visit(
+    product: Product, which: str, asked: Mapping[str, Callable[[], object]], **more: str
+) -> dict[str, dict[str, Any]]:
+    """What came of each scenario of `which`; what a scenario asks for is done by `asked`."""
+    settings = {
+        "which": which,
+        "chromium": CHROMIUM,
+        "address": f"{product.stack.api_url}/",
+        "supabaseUrl": product.stack.supabase_url,
+        **more,
+    }
+    process = await asyncio.create_subprocess_exec(
+        str(node()),
+        str(FOLDER / "drive.mjs"),
+        msgspec.json.encode(settings).decode(),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    assert process.stdin
+    assert process.stdout
+    line = ""
+    while following := (await process.stdout.readline()).decode().strip():
+        line = following
+        if line in asked:
+            await asyncio.to_thread(asked[line])
+            process.stdin.write(b"done\n")
+    await process.wait()
+    came = msgspec.json.decode(line)
+    failed = [f"{name}: {result['error']}" for name, result in came.items() if not result["ok"]]
+    assert failed == [], "\n\n".join(failed)
+    written = (FOLDER / f"{which}.mjs").read_text()
+    assert list(came) == re.findall(r'^  "(.+)": async', written, re.MULTILINE)
+    return came
+
+
+async def test_every_scenario_of_the_page(product: Product, sample: Path, tmp_path: Path) -> None:
+    await product.start("service", LEASE_SECONDS="30")
+    await product.start("consumers")
+    samples, rate = speech()
+    short = tmp_path / "short.wav"
+    short.write_bytes(wav(samples[:rate], rate))
+    files = {"sample": str(sample), "short": str(short), "directory": str(tmp_path)}
+    await visit(product, "scenarios", {}, **files)
+
+
+async def test_the_page_outlives_its_provider_and_its_database(
+    product: Product, sample: Path, tmp_path: Path
+) -> None:
+    await product.start("service", LEASE_SECONDS="30", VOICE_PROVIDER="elevenlabs")
+    await product.start("consumers", VOICE_PROVIDER="elevenlabs")
+    cluster, fault = product.stack.cluster, partial(product.providers.fault, "elevenlabs")
+    asked = {
+        "refuse the next voice": partial(fault, "create", "error", status=400, code="invalid_audio"),
+        "be down for the next speeches": partial(fault, "speech", "unavailable", times=3),
+        "stop Postgres": partial(cluster.stop, immediately=True),
+        "start Postgres": partial(cluster.start, port=cluster.port),
+    }
+    await visit(product, "outages", asked, sample=str(sample), directory=str(tmp_path))
