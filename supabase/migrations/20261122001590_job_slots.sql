@@ -33,7 +33,8 @@ alter table voice_clone.waiting_jobs enable row level security;
 revoke all on voice_clone.waiting_jobs from public, anon, authenticated, service_role;
 
 -- Held shared by a transaction that frees a slot, and exclusively by one whose job begins to wait: so each waiting job is seen
--- by every later end of a job, and no slot is free while a job waits for one.
+-- by every later end of a job. Of two ends at once the second may leave its slot free although the first has just let a job of
+-- its user wait for one: fill_job_slots hands that one over.
 create function voice_clone.job_lock() returns bigint
 language plpgsql immutable set search_path = ''
 as $$
