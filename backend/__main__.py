@@ -12,7 +12,7 @@ from granian.server import Server
 
 from backend.checks.database import check_database
 from backend.checks.findings import Check, Finding
-from backend.checks.listening import check_port
+from backend.checks.listening import check_port, resolve_host
 from backend.checks.starting import found_parts, report_faults, require_no_fault
 from backend.checks.storage import check_storage
 from backend.env_file import read_env_file
@@ -43,7 +43,7 @@ def main(app: str = "backend.app:create_worker_app") -> None:
         app,
         factory=True,
         interface=Interfaces.ASGI,
-        address=server.host,
+        address=resolve_host(server),
         port=server.port,
         workers=server.workers,
         workers_kill_timeout=DRAIN_SECONDS,
@@ -86,7 +86,7 @@ def say_start(settings: Settings, findings: Sequence[Finding]) -> None:
     """The three lines of a start, once the port is open; and what does not work yet."""
     found = found_parts(findings)
     server, providers = settings.server, settings.providers
-    log.info("serving", url=f"http://{server.host}:{server.port}", workers=server.workers)
+    log.info("serving", url=f"http://{server.address}", workers=server.workers)
     log.info(
         "project_found",
         project=settings.supabase.url,

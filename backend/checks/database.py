@@ -16,7 +16,6 @@ from backend.database.schema_version import SCHEMA_VERSION, compare_schema
 from backend.settings.database import DatabaseSettings
 
 APPLICATION_NAME = "likeness checks"
-STATEMENT_SECONDS = 10
 PUSH = "Push the migrations: `likeness migrate`, or `likeness install` and `supabase db push --include-all`"
 
 # What a server or a pooler says of a login, and does not pass by itself. {login}, {setting}: filled in.
@@ -67,8 +66,8 @@ def check_database(settings: DatabaseSettings) -> Iterator[Finding]:
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
-    """Autocommit, nothing prepared, and no wait without an end: as a pooler needs it too."""
-    connection = psycopg.connect(
+    """Autocommit, nothing prepared, and no setting of the session, which a pooler would keep."""
+    return psycopg.connect(
         url,
         autocommit=True,
         prepare_threshold=None,
@@ -76,8 +75,6 @@ def connect(url: str) -> psycopg.Connection[Any]:
         application_name=APPLICATION_NAME,
         tcp_user_timeout=KEEPALIVE["tcp_user_timeout"],
     )
-    connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-    return connection
 
 
 def describe_connection(connection: psycopg.Connection[Any]) -> str:

@@ -16,24 +16,28 @@ def check_port(server: ServerSettings) -> Iterator[Finding]:
     if server.port == 0:
         return
     try:
-        (family, kind, _, _, address), *_ = socket.getaddrinfo(
-            server.host, server.port, type=socket.SOCK_STREAM
-        )
-        with socket.socket(family, kind) as probe:
+        host = resolve_host(server)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            probe.bind((host, server.port))
             probe.listen()
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
-        where = f"{server.host}:{server.port}"
         yield Finding(
             part="port",
-            found=f"{where} is taken by another process"
+            found=f"{server.address} is taken by another process"
             if is_taken
-            else f"{where}: {error.strerror or error}",
+            else f"{server.address}: {error.strerror or error}",
             remedy="Stop that process, or set PORT to another" if is_taken else "Correct HOST and PORT",
             prevents_start=True,
         )
+
+
+def resolve_host(server: ServerSettings) -> str:
+    """The address of HOST, which may be a name such as localhost; OSError where it has none."""
+    found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    addresses = [str(address[0]) for *_, address in found]
+    return next((each for each in addresses if ":" not in each), addresses[0])
 
 
 def check_service(url: str, internal_token: str) -> Iterator[Finding]:

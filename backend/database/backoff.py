@@ -1,6 +1,9 @@
 """Backoff with full jitter: a random delay up to a bound that grows with the failures, or with an outage."""
 
 import random
+import time
+
+NEWS_SECONDS = 60.0
 
 
 def full_jitter(tries: int, base: float, cap: float) -> float:
@@ -27,6 +30,7 @@ class Backoff:
         self._base = base
         self._cap = cap
         self._failures = 0
+        self._said_at = 0.0
 
     def reset(self) -> None:
         self._failures = 0
@@ -34,3 +38,11 @@ class Backoff:
     def next_delay(self) -> float:
         self._failures += 1
         return full_jitter(self._failures, self._base, self._cap)
+
+    def is_news(self) -> bool:
+        """Whether the failure is worth a line in the log: the first is, and then one in a minute."""
+        now = time.monotonic()
+        if self._failures > 1 and now - self._said_at < NEWS_SECONDS:
+            return False
+        self._said_at = now
+        return True

@@ -49,7 +49,6 @@ async def listen(
                         await connection.execute("select 1")
         except psycopg.Error as error:
             delay = backoff.next_delay()
-            log.warning(
-                "listen_failed", channel=channel, error=type(error).__name__, retry_in=round(delay, 2)
-            )
+            if backoff.is_news():
+                log.warning("listen_failed", channel=channel, error=type(error).__name__)
             await asyncio.sleep(delay)

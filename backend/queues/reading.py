@@ -31,9 +31,8 @@ async def read_ahead(consumer: Consumer, poll_seconds: float) -> None:
             count = await consumer.read(consumer.queue.batch_size)
         except psycopg.Error as error:
             delay = backoff.next_delay()
-            log.warning(
-                "not_reading", queue=consumer.queue.name, error=describe(error), again_in=round(delay, 2)
-            )
+            if backoff.is_news():
+                log.warning("not_reading", queue=consumer.queue.name, error=describe(error))
             await wait_for_wake(consumer, delay)
             continue
         backoff.reset()

@@ -8,6 +8,10 @@ from msgspec import Meta, field
 from backend.settings.sections import PASSPHRASE_LENGTH, Count, Seconds, Section, derive, url_problems
 
 
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 class ServerSettings(Section, frozen=True, kw_only=True):
     host: str = field(name="HOST", default="127.0.0.1")
     port: Annotated[int, Meta(ge=0, le=65535)] = field(name="PORT", default=8000)
@@ -26,7 +30,12 @@ class ServerSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        derive(self, service_url=self.service_url.rstrip("/") or f"http://{host}:{self.port}")
+        derive(self, service_url=self.service_url.rstrip("/") or f"http://{bracketed(host)}:{self.port}")
+
+    @property
+    def address(self) -> str:
+        """As in a URL."""
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def allowed_origins(self) -> list[str]:

@@ -25,6 +25,8 @@ SECRET_TEXT = re.compile(
 )
 LONGEST_VALUE = 8192  # characters of one value, so that the search for secrets is bounded
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+POOL = logging.getLogger("psycopg.pool")  # it warns of each try to connect
+POOL_SECONDS = 60.0
 QUIET = ("aiohttp", "psycopg.pool", "_granian")
 
 EventDict = MutableMapping[str, Any]
@@ -57,8 +59,27 @@ def configure_logging(level: str = "info", format: str = "json") -> None:  # noq
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    POOL.addFilter(seldom)
     for name in QUIET:  # at info they log the URL of each request, and each checkout of a connection
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Seldom(logging.Filter):
+    """Lets a message through once in POOL_SECONDS, whatever its parameters are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[str, float] = {}  # by template, of which the library has a few
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        template = str(record.msg)
+        if record.created - self._said_at.get(template, float("-inf")) < POOL_SECONDS:
+            return False
+        self._said_at[template] = record.created
+        return True
+
+
+seldom = Seldom()
 
 
 def to_json(event: EventDict, **_: object) -> str:

@@ -46,11 +46,11 @@ def doctor(
     no_consumers: Annotated[
         bool, typer.Option("--no-consumers", help="None runs: pg_cron drains the queues.")
     ] = False,
-    publishable_key: Annotated[
-        str, typer.Option(help="The application's key: check what a visitor without an account reads.")
-    ] = "",
     token_file: Annotated[
-        Path | None, typer.Option(help="A file with the access token of a user: check that it is accepted.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A file with a user's access token: check that it is accepted."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -64,7 +64,8 @@ def doctor(
     Example: likeness doctor --json
     """
     findings = examine(os.environ, with_service=not no_service, with_consumers=not no_consumers)
-    findings += visitors_and_tokens(os.environ, publishable_key, token_file)
+    if token_file and (supabase := sound_section(SupabaseSettings, os.environ)):
+        findings.append(asyncio.run(check_token(supabase, token_file.read_text().strip())))
     states = [each.state for each in findings]
     report = Report(states.count("fault"), states.count("warning"), findings)
     if json:
@@ -93,6 +94,8 @@ def examine(environ: Mapping[str, str], *, with_service: bool, with_consumers: b
                 recording and recording.max_recording_bytes,
             ),
         ]
+        if supabase.publishable_key:
+            checks.append(partial(project.check_visitors, supabase))
         if database is None:
             checks.append(partial(project.check_operations, supabase, with_consumers=with_consumers))
     server = sound_section(ServerSettings, environ)
@@ -110,21 +113,6 @@ def check_settings(environ: Mapping[str, str]) -> list[Finding]:
         remedy = ".env.example describes each setting"
         return [Finding(part="settings", found=problem, remedy=remedy) for problem in error.problems]
     return [good("settings", "complete"), *asyncio.run(check_providers(settings))]
-
-
-def visitors_and_tokens(
-    environ: Mapping[str, str], publishable_key: str, token_file: Path | None
-) -> list[Finding]:
-    """What an application's own key and token show, where they are given."""
-    supabase = sound_section(SupabaseSettings, environ)
-    if supabase is None:
-        return []
-    found: list[Finding] = []
-    if publishable_key:
-        found += run_checks([partial(project.check_anonymous, supabase, publishable_key)])
-    if token_file:
-        found.append(asyncio.run(check_token(supabase, token_file.read_text().strip())))
-    return found
 
 
 async def check_token(settings: SupabaseSettings, token: str) -> Finding:

@@ -170,8 +170,14 @@ def check_notifications(settings: DatabaseSettings) -> Iterator[Finding]:
 
 
 def hears(listening: str, notifying: str) -> bool:
+    """False too where there is no connection to listen on, which check_database says."""
     channel = f"likeness_doctor_{secrets.token_hex(8)}"
-    with connect(listening) as listener, connect(notifying) as sender:
-        listener.execute(f"listen {channel}".encode())
-        sender.execute("select pg_notify(%s, '')", (channel,))
-        return any(True for _ in listener.notifies(timeout=NOTIFY_SECONDS, stop_after=1))
+    try:
+        with connect(listening) as listener, connect(notifying) as sender:
+            listener.execute(f"listen {channel}".encode())
+            sender.execute("select pg_notify(%s, '')", (channel,))
+            heard = any(True for _ in listener.notifies(timeout=NOTIFY_SECONDS, stop_after=1))
+            listener.execute(f"unlisten {channel}".encode())
+            return heard
+    except psycopg.Error:
+        return False

@@ -20,6 +20,7 @@ from backend.web.jwks import read_keys
 from scripts.doctor.database import check_clock, judge_consumers
 
 URL_REMEDY = "Compare SUPABASE_URL with the project's URL, and look if the project is paused"
+PERMISSION_DENIED = "42501"  # of Postgres: the key was accepted, and has no right
 EXPOSE = "Expose it: Settings → API → Exposed schemas, or `supabase config push`"
 
 
@@ -96,8 +97,8 @@ def check_data_api(settings: SupabaseSettings) -> Iterator[Finding]:
     except Unreachable as error:
         yield Finding(part="data api", found=f"{settings.url} cannot be reached: {error}", remedy=URL_REMEDY)
         return
-    if date := answer.headers.get("date"):
-        yield check_clock("project", parsedate_to_datetime(date), datetime.now(UTC))
+    if date := date_of(answer):
+        yield check_clock("project", date, datetime.now(UTC))
     if answer.status == 200:
         yield good("data api", f"{settings.url}/rest/v1")
     elif answer.status in (401, 403):
@@ -118,6 +119,13 @@ def check_data_api(settings: SupabaseSettings) -> Iterator[Finding]:
             found=f"{settings.url}/rest/v1 answers with HTTP {answer.status}",
             remedy=URL_REMEDY,
         )
+
+
+def date_of(answer: Answer) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers.get("date", "")).replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        return None
 
 
 def check_operations(settings: SupabaseSettings, *, with_consumers: bool) -> Iterator[Finding]:
@@ -154,11 +162,22 @@ def state_of(consumers: list[Consumer]) -> ConsumersState:
     return ConsumersState(len(alive), last, sorted(set(QUEUES) - read))
 
 
-def check_anonymous(settings: SupabaseSettings, publishable_key: str) -> Iterator[Finding]:
-    """A visitor without an account must read no row of a user."""
+def check_visitors(settings: SupabaseSettings) -> Iterator[Finding]:
+    """With the key that everyone can read in the page: it is accepted, and reads no row of a user."""
     readable = []
     for table in ("voice_clone_attempts", "voices", "voice_consents", "voice_samples", "reflections"):
-        answer = send("GET", f"{settings.url}/rest/v1/{table}?select=id&limit=1", {"apikey": publishable_key})
+        url = f"{settings.url}/rest/v1/{table}?select=id&limit=1"
+        try:
+            answer = send("GET", url, {"apikey": settings.publishable_key})
+        except Unreachable:
+            return  # check_data_api says it
+        if answer.status == 401 and problem_code(answer) != PERMISSION_DENIED:
+            yield Finding(
+                part="visitors",
+                found=f"SUPABASE_PUBLISHABLE_KEY is refused (HTTP {answer.status})",
+                remedy="Copy a publishable key (or anon) of this project from Settings → API keys",
+            )
+            return
         if answer.status == 200 and answer.json():
             readable.append(table)
     if readable:

@@ -1,5 +1,6 @@
 """Logs: secrets are removed in linear time, long values are cut, and nothing reaches a terminal unescaped."""
 
+import logging
 import time
 
 import pytest
@@ -7,7 +8,9 @@ import structlog
 
 from backend.web.logs import (
     LONGEST_VALUE,
+    POOL_SECONDS,
     REDACTED,
+    Seldom,
     bound_values,
     configure_logging,
     escape_control,
@@ -81,3 +84,17 @@ def test_every_log_line_goes_through_these_steps(layout: str, capsys: pytest.Cap
     assert "\x1b[2J" not in line
     assert "eyJ" not in line
     assert len(line) < 2 * LONGEST_VALUE
+
+
+def test_a_pool_that_tries_to_connect_warns_once_in_a_while() -> None:
+    seldom = Seldom()
+
+    def passes(template: str, parameter: str, at: float) -> bool:
+        record = logging.LogRecord("psycopg.pool", logging.WARNING, "", 0, template, (parameter,), None)
+        record.created = at
+        return seldom.filter(record)
+
+    assert passes("error connecting: %s", "refused", 1000.0)
+    assert not passes("error connecting: %s", "no route", 1001.0)
+    assert passes("discarding connection: %s", "closed", 1002.0)
+    assert passes("error connecting: %s", "refused", 1000.0 + POOL_SECONDS)

@@ -135,6 +135,23 @@ async def test_a_wrong_password_is_said_once(
     assert "alter role voice_clone_service password" in fault
 
 
+@pytest.mark.parametrize(("host", "address"), [("localhost", "127.0.0.1"), ("::1", "[::1]")])
+async def test_a_host_may_be_a_name_or_an_address_of_version_6(
+    processes: Processes, host: str, address: str
+) -> None:
+    env = environment(NOWHERE, NOBODY, HOST=host, SERVICE_URL="")
+    service = await start(processes, "backend", env)
+    await service.await_url(f"http://{address}:{env['PORT']}/health/live")
+    shown = host if host == "localhost" else address
+    assert events(service)[0]["url"] == f"http://{shown}:{env['PORT']}"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+async def test_a_host_that_is_not_of_this_machine_is_named(processes: Processes, host: str) -> None:
+    faults = await refusal(processes, "backend", environment(NOWHERE, NOBODY, HOST=host))
+    assert [each for each in faults if each.startswith(f"port: {host}:")]
+
+
 async def test_every_fault_is_named_at_once(
     migrated: Database, storage: EmbeddedStorage, processes: Processes
 ) -> None:

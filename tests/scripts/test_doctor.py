@@ -94,12 +94,12 @@ async def test_nothing_is_wrong_with_a_sound_deployment(environment: dict[str, s
     assert {each.part for each in findings} == {
         "settings", "provider qwen", "provider cartesia", "provider modal", "database", "schema", "login",
         "pgmq", "row level security", "grants", "consumers", "clock", "notifications", "tokens", "data api",
-        "buckets", "service",
+        "buckets", "service", "visitors",
     }  # fmt: skip
 
 
 async def test_the_command_tells_a_fault_as_json_and_ends_with_1(
-    environment: dict[str, str], ada: Person, stack: Stack, tmp_path: Path
+    environment: dict[str, str], ada: Person, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.write_text(ada.access_token)
@@ -115,7 +115,7 @@ async def test_the_command_tells_a_fault_as_json_and_ends_with_1(
         )
 
     sound, broken = await asyncio.gather(
-        asyncio.to_thread(run, "--token-file", str(token), "--publishable-key", stack.publishable_key),
+        asyncio.to_thread(run, "--token-file", str(token)),
         asyncio.to_thread(run, "--json", DATABASE_URL="", CORS_ORIGINS="nonsense"),
     )
     assert sound.returncode == 0, sound.stdout + sound.stderr
@@ -144,6 +144,8 @@ WRONG = {
     "the kind of key": ({"SUPABASE_SECRET_KEY": "sb_publishable_of_this_project"},
         "SUPABASE_SECRET_KEY is a publishable key"),
     "the project's URL": ({"SUPABASE_URL": "http://127.0.0.1:1"}, "does not serve Storage"),
+    "the publishable key": ({"SUPABASE_PUBLISHABLE_KEY": "sb_publishable_of_another"},
+        "SUPABASE_PUBLISHABLE_KEY is refused"),
     "a URL": ({"SUPABASE_URL": "http://[::1"}, "SUPABASE_URL is not an http(s) URL"),
     "the keys' URL": ({"SUPABASE_JWKS_URL": "{supabase}/auth/v1/no-such-page"}, "has no list of keys"),
     "Qwen's key": ({"QWEN_API_KEY": "sk-of-nobody-0123456789"}, "provider qwen: provider_misconfigured"),
@@ -199,6 +201,14 @@ BROKEN = {
         "revoke select on voice_clone.enrollments from anon",
         "anon: select on voice_clone.enrollments",
     ),
+    "rows that everyone reads": (
+        "create policy everyone on public.reflections for select to anon using (true);"
+        " grant select on public.reflections to anon;"
+        " insert into public.reflections (user_id, name) select id, 'Planted' from auth.users limit 1",
+        "drop policy everyone on public.reflections; revoke select on public.reflections from anon;"
+        " delete from public.reflections where name = 'Planted'",
+        "visitors: everyone reads rows of reflections",
+    ),
     "a function that the service may not call": (
         "revoke execute on function voice_clone.claim_attempt from voice_clone_backend",
         "grant execute on function voice_clone.claim_attempt to voice_clone_backend",
@@ -245,7 +255,9 @@ IN_STORAGE = {
 
 
 @pytest.mark.parametrize("what", {**BROKEN, **IN_STORAGE})
-async def test_a_broken_project_is_named(environment: dict[str, str], stack: Stack, what: str) -> None:
+async def test_a_broken_project_is_named(
+    environment: dict[str, str], stack: Stack, ada: Person, what: str
+) -> None:
     fault, repair, told = {**BROKEN, **IN_STORAGE}[what]
     role = "supabase_admin" if what in (*IN_STORAGE, "a login that may do too much") else "postgres"
     with planted(stack, fault, repair, role=role):
