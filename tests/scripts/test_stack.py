@@ -188,7 +188,10 @@ async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path)
 
 
 def is_service(pid: int) -> bool:
-    return b"-m\0backend\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    """The process that was started, and not its worker, which has the same command."""
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    commands = [Path(f"/proc/{each}/cmdline").read_bytes() for each in (pid, parent)]
+    return [b"-m\0backend\0" in each for each in commands] == [True, False]
 
 
 async def test_dev_starts_a_part_again_that_was_killed(directory: Path) -> None:
