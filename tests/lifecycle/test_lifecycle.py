@@ -36,7 +36,7 @@ ORDINARY = settings(
     HUNT,
     derandomize=False,
     database=DirectoryBasedExampleDatabase(CACHE / "orders"),
-    max_examples=60,
+    max_examples=40,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     print_blob=True,
 )

@@ -29,7 +29,7 @@ async def run_storm(attempts: int, disruptions: int, seed: int) -> None:
 
 
 async def test_every_attempt_of_a_small_storm_ends_as_it_should() -> None:
-    await run_storm(30, disruptions=8, seed=1)
+    await run_storm(16, disruptions=5, seed=1)
 
 
 @pytest.mark.long
