@@ -10,9 +10,9 @@ from msgspec import Struct
 from backend.settings.supabase import SupabaseSettings
 
 FOLDER = Path(__file__).parent / "static"
-MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
+MEDIA_TYPES = {  # the answer names the encoding of a text
+    ".html": "text/html",
+    ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }

@@ -138,7 +138,11 @@ def show(report: Report) -> None:
             each.part, f"[{STYLES[each.state]}]{each.state}[/]", escaped(each.found), escaped(each.remedy)
         )
     console.print(table)
-    console.print(f"{report.faults} faults, {report.warnings} warnings")
+    console.print(f"{counted(report.faults, 'fault')}, {counted(report.warnings, 'warning')}")
+
+
+def counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def escaped(text: str) -> str:

@@ -141,11 +141,11 @@ def check_clock(whose: str, theirs: datetime, ours: datetime) -> Finding:
     difference = abs((theirs - ours).total_seconds())
     if difference > LEEWAY:
         return Finding(
-            part="clock",
+            part=f"clock of the {whose}",
             found=f"this machine and the {whose} differ by {difference:.0f} seconds",
             remedy="Synchronise this machine's clock (NTP)",
         )
-    return good("clock", f"as the {whose}'s, within {LEEWAY} seconds")
+    return good(f"clock of the {whose}", f"as this machine's, within {LEEWAY} seconds")
 
 
 def check_notifications(settings: DatabaseSettings) -> Iterator[Finding]:

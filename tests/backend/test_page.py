@@ -41,6 +41,7 @@ async def test_every_file_has_a_policy_a_tag_and_a_small_size(service: Served) -
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert small.headers["x-content-type-options"] == "nosniff"
+        assert small.headers["content-type"].count("charset") == small.headers["content-type"].count("text/")
         assert small.headers["referrer-policy"] == "no-referrer"
         again = await service.http.get(name, headers={"if-none-match": f'"x", W/{small.headers["etag"]}'})
         assert (again.status_code, again.content) == (304, b"")

@@ -93,7 +93,8 @@ async def test_nothing_is_wrong_with_a_sound_deployment(environment: dict[str, s
     assert [str(each) for each in findings if each.state != "ok"] == []
     assert {each.part for each in findings} == {
         "settings", "provider qwen", "provider cartesia", "provider modal", "database", "schema", "login",
-        "pgmq", "row level security", "grants", "consumers", "clock", "notifications", "tokens", "data api",
+        "pgmq", "row level security", "grants", "consumers", "clock of the database", "clock of the project",
+        "notifications", "tokens", "data api",
         "buckets", "service", "visitors",
     }  # fmt: skip
 
