@@ -89,14 +89,25 @@ declare
   v_outcome text;
   v_has_slot boolean;
   v_waits boolean;
+  v_is_free boolean; -- a slot is, so it seems
 begin
   perform voice_clone.lock_jobs_of(p_user);
-  select exists (select from voice_clone.job_slots s where s.job_id = p_job), voice_clone.is_waiting_job(p_job)
-  into v_has_slot, v_waits;
+  select coalesce(bool_or(s.job_id = p_job), false), voice_clone.is_waiting_job(p_job),
+    count(*) < p_max_jobs or bool_or(s.job_id is null)
+  into v_has_slot, v_waits, v_is_free
+  from voice_clone.job_slots s;
   if v_has_slot then -- it was handed over
     return 'taken';
-  elsif not v_waits then
-    v_outcome := voice_clone.try_job_slot(p_job, p_user, p_user_cap, p_max_jobs);
+  elsif v_is_free and not v_waits then
+    -- Undone where it takes none: it may have locked a slot that was taken meanwhile, and the end of that job would wait for it.
+    begin
+      v_outcome := voice_clone.try_job_slot(p_job, p_user, p_user_cap, p_max_jobs);
+      if v_outcome <> 'taken' then
+        raise no_data_found using message = 'no slot is free';
+      end if;
+    exception when no_data_found then
+      v_outcome := null;
+    end;
   end if;
   if v_outcome is distinct from 'taken' then
     -- Again, after the jobs that are ending now: one of them may hand its slot to this one, if it waited.

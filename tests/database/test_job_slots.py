@@ -1,7 +1,7 @@
 """Job slots: a job over the cap of its user or of all waits without a message until it is handed a slot."""
 
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -300,6 +300,24 @@ def test_many_claims_and_ends_at_once_keep_both_caps_and_lose_no_turn(given: Fix
         assert [row["status"] for row in ends] == ["failed"]
     assert given.truth("select count(*) from voice_clone.waiting_jobs") == {"count": 0}
     assert holders(given) == set()
+
+
+@pytest.mark.one_postgres
+def test_claims_and_ends_at_once_wait_for_no_slot_that_another_claim_looked_at(given: Fixture) -> None:
+    """A claim that finds a slot taken meanwhile keeps no lock on it while it waits for the ends of jobs."""
+
+    def work(_: int) -> None:
+        user = uuid4()
+        with psycopg.connect(given.database.superuser, autocommit=True) as connection:
+            for job in (uuid4() for _ in range(100)):
+                connection.execute(
+                    "select voice_clone.take_job_slot(%s, %s, 'speech_jobs', null, 4, 16)", (job, user)
+                )
+                connection.execute("select voice_clone.release_job_slot(%s, %s)", (job, user))
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(work, range(32)))
+    assert given.truth("select count(*) from voice_clone.waiting_jobs") == {"count": 0}
 
 
 def speeches(given: Fixture, user: UUID, count: int) -> list[UUID]:
