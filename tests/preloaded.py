@@ -14,11 +14,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from scripts.local.supabase.processes import Launch
@@ -30,8 +32,11 @@ MODULES = (
     "backend.__main__",
     "queue_consumers.__main__",
     "scripts.local.supabase.gateway",
+    "scripts.verify",
+    "scripts.voices",
     "tests.backend.faults",
 )
+REQUESTS = threading.Lock()  # one is written at a time
 NUMBER = struct.Struct("<i")  # a process id, an exit code, or the length of a request
 
 
@@ -73,17 +78,36 @@ def launch(module: str, *arguments: str, env: Mapping[str, str]) -> Launch:
     """`python -m MODULE ARGUMENTS`, as a child of Processes. It ends with this process."""
 
     async def start(output: BinaryIO) -> Forked:
-        request = json.dumps([[module, *arguments], dict(os.environ | env)]).encode()
-        reports, theirs = socket.socketpair()
+        reports = requested([module, *arguments], os.environ | env, output, output)
         reports.setblocking(False)
-        control, _ = started()
-        with theirs:
-            descriptors = [output.fileno(), theirs.fileno()]
-            socket.send_fds(control, [NUMBER.pack(len(request))], descriptors)
-            control.sendall(request)
         return Forked(await received(reports), reports)
 
     return start
+
+
+def command(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """`likeness ARGUMENTS` to its end, with this environment and no other."""
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        with requested(["scripts", *arguments], env, output, errors) as reports:
+            _pid, code = (NUMBER.unpack(reports.recv(NUMBER.size, socket.MSG_WAITALL))[0] for _ in range(2))
+        texts = (
+            os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (output, errors)
+        )
+        return subprocess.CompletedProcess(arguments, code, *texts)
+
+
+def requested(
+    arguments: list[str], env: Mapping[str, str], output: BinaryIO, errors: BinaryIO
+) -> socket.socket:
+    """Where a new process reports its id, and later its exit code."""
+    request = json.dumps([arguments, dict(env)]).encode()
+    reports, theirs = socket.socketpair()
+    with theirs, REQUESTS:
+        control, _ = started()
+        descriptors = [output.fileno(), errors.fileno(), theirs.fileno()]
+        socket.send_fds(control, [NUMBER.pack(len(request))], descriptors)
+        control.sendall(request)
+    return reports
 
 
 @cache
@@ -117,13 +141,14 @@ def serve(control: socket.socket) -> None:
             exits.recv(1024)
             report_exits(running)
         if control in ready:
-            size, descriptors, _, _ = socket.recv_fds(control, NUMBER.size, 2)
+            size, descriptors, _, _ = socket.recv_fds(control, NUMBER.size, 3)
             if not size:
                 return
             request = control.recv(NUMBER.unpack(size)[0], socket.MSG_WAITALL)
-            output, reports = descriptors
-            pid = fork(request, output)
+            output, errors, reports = descriptors
+            pid = fork(request, output, errors)
             os.close(output)
+            os.close(errors)
             running[pid] = socket.socket(fileno=reports)
             running[pid].sendall(NUMBER.pack(pid))
 
@@ -137,7 +162,7 @@ def report_exits(running: dict[int, socket.socket]) -> None:
             reports.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def fork(request: bytes, output: int) -> int:
+def fork(request: bytes, output: int, errors: int) -> int:
     command, environment = json.loads(request)
     end_with_parent = die_with_parent()
     pid = os.fork()
@@ -150,8 +175,8 @@ def fork(request: bytes, output: int) -> int:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        for descriptor in (1, 2):
-            os.dup2(output, descriptor)
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.closerange(3, 4096)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,9 +11,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from scripts.local.supabase.postgres import Cluster
-from scripts.migrations import ROOT
 from tests.clusters import Database, cloned_database
 from tests.fixture import Fixture, Row
+from tests.preloaded import command
 
 ADA, BOB = uuid4(), uuid4()
 MODEL = "qwen3-tts-vc-2026-01-22"
@@ -85,14 +83,9 @@ def insert_before(after: After) -> None:
 
 def import_legacy_voices(database: Database, *arguments: str) -> tuple[int, list[Row]]:
     """The operator's command: its exit code and output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts", "import-legacy-voices", "--json", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": database.postgres},
-        capture_output=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr.decode()
+    env = os.environ | {"DATABASE_URL": database.postgres}
+    done = command("import-legacy-voices", "--json", *arguments, env=env)
+    assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
@@ -273,14 +266,8 @@ def test_an_imported_voice_needs_no_free_slot(before: After) -> None:
 
 
 def test_the_command_shows_a_table_and_how_to_apply_it(before: After) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts", "import-legacy-voices"],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": before.given.database.postgres, "COLUMNS": "200"},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    env = os.environ | {"DATABASE_URL": before.given.database.postgres, "COLUMNS": "200"}
+    done = command("import-legacy-voices", env=env)
     assert done.returncode == 0, done.stderr
     assert "stock" in done.stdout
     assert "Add --apply" in done.stdout

@@ -3,22 +3,15 @@
 import asyncio
 import json
 import os
-import sys
 
-from scripts.migrations import ROOT
 from tests.fixture import Fixture
+from tests.preloaded import command
 
 
 async def verify(url: str, *arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts", "consents", "verify", *arguments),
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+    env = os.environ | {"DATABASE_URL": url, "COLUMNS": "200"}
+    done = await asyncio.to_thread(command, "consents", "verify", *arguments, env=env)
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_the_command_names_each_entry_that_was_changed(given: Fixture) -> None:

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,8 +21,7 @@ from scripts.doctor.database import check_clock, numbers
 from scripts.doctor.project import state_of
 from scripts.local.product import service_settings
 from scripts.local.supabase.stack import Stack
-from scripts.migrations import ROOT
-from tests.preloaded import launch
+from tests.preloaded import command, launch
 from tests.scripts.conftest import Person
 from tests.simulators import CARTESIA_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
@@ -106,14 +103,7 @@ async def test_the_command_tells_a_fault_as_json_and_ends_with_1(
     token.write_text(ada.access_token)
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "scripts", "doctor", *arguments],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "COLUMNS": "200", **environment, **changes},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return command("doctor", *arguments, env={"COLUMNS": "200", **environment, **changes})
 
     sound, broken = await asyncio.gather(
         asyncio.to_thread(run, "--token-file", str(token)),

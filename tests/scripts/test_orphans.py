@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -13,9 +12,9 @@ import pytest
 from backend.providers.base import EnrollRequest, new_label
 from backend.providers.qwen.adapter import Qwen
 from backend.web.http_client import HttpClient
-from scripts.migrations import ROOT
 from tests.backend.storages import failing_storage, saying
 from tests.fixture import Fixture
+from tests.preloaded import command
 from tests.simulators import QWEN_KEY, BytesSample, Simulator, simulator, spoken_sample
 
 REGION = "singapore"
@@ -34,15 +33,9 @@ def providers(all_providers: Simulator) -> Simulator:
 
 
 async def run(url: str, *arguments: str, **settings: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts", "orphans", *arguments),
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "240", **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
+    env = os.environ | {"DATABASE_URL": url, "COLUMNS": "240", **settings}
+    done = await asyncio.to_thread(command, "orphans", *arguments, env=env)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def reconcile(given: Fixture, providers: Simulator) -> tuple[int | None, dict[str, Any]]:

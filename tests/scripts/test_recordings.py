@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from psycopg import AsyncConnection
 
 from backend.storage.client import Storage
 from backend.web.upstreams import Upstreams
-from scripts.migrations import ROOT
 from scripts.move_recordings import look, older_objects
 from tests.backend.storages import JWT_SECRET, SECRET_KEY, embedded_storage, supabase
 from tests.database.test_recordings import call_of, claim, employee, receive, received, sid, stored
 from tests.fixture import Fixture
+from tests.preloaded import command
 
 BUCKET = "recordings"
 
@@ -43,24 +42,17 @@ class World:
 
     async def run(self, *arguments: str) -> tuple[int | None, dict[str, str]]:
         """The exit code, and the outcomes by path."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scripts", "recordings", "move", "--json", *arguments),
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "DATABASE_URL": self.given.database.service,
-                "SUPABASE_URL": self.url,
-                "SUPABASE_SECRET_KEY": SECRET_KEY,
-                "SUPABASE_JWT_SECRET": JWT_SECRET,
-                "INTERNAL_TOKEN": "internal-token-of-forty-letters-or-so-00",
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        assert output, errors.decode()
-        rows: list[dict[str, Any]] = json.loads(output)
-        return process.returncode, {row["path"]: row["outcome"] for row in rows}
+        env = os.environ | {
+            "DATABASE_URL": self.given.database.service,
+            "SUPABASE_URL": self.url,
+            "SUPABASE_SECRET_KEY": SECRET_KEY,
+            "SUPABASE_JWT_SECRET": JWT_SECRET,
+            "INTERNAL_TOKEN": "internal-token-of-forty-letters-or-so-00",
+        }
+        done = await asyncio.to_thread(command, "recordings", "move", "--json", *arguments, env=env)
+        assert done.stdout, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return done.returncode, {row["path"]: row["outcome"] for row in rows}
 
 
 @pytest.fixture

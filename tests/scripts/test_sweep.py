@@ -3,22 +3,15 @@
 import asyncio
 import json
 import os
-import sys
 
-from scripts.migrations import ROOT
 from tests.fixture import Fixture
+from tests.preloaded import command
 
 
 async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts", "sweep", *arguments),
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url, "COLUMNS": "120"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+    env = os.environ | {"DATABASE_URL": url, "COLUMNS": "120"}
+    done = await asyncio.to_thread(command, "sweep", *arguments, env=env)
+    return done.returncode, done.stdout, done.stderr
 
 
 def open_uploads(given: Fixture, count: int) -> None:

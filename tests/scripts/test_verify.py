@@ -1,7 +1,7 @@
 """`likeness verify FILE`: what it prints, and its exit codes."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -11,13 +11,12 @@ from backend.provenance.manifest import Origin
 from backend.provenance.marking import AudioMarker
 from backend.provenance.signing import load_signing_key
 from backend.settings.provenance import ProvenanceSettings
-from scripts.migrations import ROOT
+from tests.preloaded import command
 from tests.simulators import spoken_sample
 
 
 def verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts", "verify", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return command("verify", *map(str, arguments), env=os.environ)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from backend.audio.inspect import AudioInspector
 from scripts.migrations import ROOT
 from tests.database.situations import custom_voice, fail
 from tests.fixture import Fixture, Row
+from tests.preloaded import command
 from tests.simulators import spoken_sample
 
 NOWHERE = "http://127.0.0.1:1"  # the command calls no provider and no Storage
@@ -100,19 +101,19 @@ class Voices:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scripts", *STATEMENT, *arguments),
             cwd=ROOT,
-            env=os.environ
-            | {"DATABASE_URL": self.given.database.service, "COLUMNS": "240"}
-            | SETTINGS
-            | QWEN
-            | settings,
+            env=self.environment(settings),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
 
     async def run(self, *arguments: str, **settings: str) -> tuple[int | None, str]:
-        process = await self.start(*arguments, **settings)
-        output, errors = await process.communicate()
-        return process.returncode, output.decode() + ("" if output else errors.decode())
+        env = self.environment(settings)
+        done = await asyncio.to_thread(command, *STATEMENT, *arguments, env=env)
+        return done.returncode, done.stdout or done.stderr
+
+    def environment(self, settings: dict[str, str]) -> dict[str, str]:
+        database = {"DATABASE_URL": self.given.database.service, "COLUMNS": "240"}
+        return os.environ | database | SETTINGS | QWEN | settings
 
     async def outcomes(self, *arguments: str, **settings: str) -> tuple[int | None, dict[UUID, str]]:
         """By voice; with the code where there is one."""
