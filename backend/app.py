@@ -13,9 +13,6 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from backend.audio.inspect import AudioInspector
@@ -31,6 +28,7 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
+from backend.page.reference_routes import openapi_config
 from backend.page.routes import page_routes
 from backend.provenance.marking import AudioMarker
 from backend.provenance.routes import verify_audio
@@ -51,7 +49,7 @@ from backend.samples.routes import CloneController
 from backend.samples.sample_routes import UnversionedVoiceSamplesController, VoiceSamplesController
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
-from backend.speech.job_routes import SpeechJobsController
+from backend.speech.job_routes import SpeechJobsController, UnversionedSpeechJobsController
 from backend.speech.routes import SpeechController
 from backend.steps.internal_routes import STEP_ROUTES, InternalController
 from backend.steps.local_steps import local_queues
@@ -61,6 +59,7 @@ from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
+from backend.web.contract import Contract
 from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
 from backend.web.logs import configure_logging
@@ -90,6 +89,7 @@ ROUTES: list[ControllerRouterHandler] = [
     ReflectionsController,
     SpeechController,
     SpeechJobsController,
+    UnversionedSpeechJobsController,
     UnversionedVoiceSamplesController,
     VoiceSamplesController,
     VoiceCloneController,
@@ -194,7 +194,8 @@ def create_app(
         request_max_body_size=None,  # RequestBounds has the limits
         request_class=BoundedRequest,
         cors_config=cors(settings.server.allowed_origins),
-        openapi_config=OPENAPI,
+        openapi_config=openapi_config(settings),
+        plugins=[Contract()],
         logging_config=None,
     )
     app.asgi_handler = RequestBounds(
@@ -260,17 +261,3 @@ def cors(origins: list[str]) -> CORSConfig | None:
         ],
         max_age=600,
     )
-
-
-OPENAPI = OpenAPIConfig(
-    title="Likeness",
-    version="1",
-    description="Voice clones for a Supabase project: consent, sample, enrollment, launch gate, speech.",
-    render_plugins=[JsonRenderPlugin(path="/"), YamlRenderPlugin()],  # no page that would load from a CDN
-    components=Components(
-        security_schemes={
-            "user": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
-            "internal": SecurityScheme(type="http", scheme="bearer"),
-        }
-    ),
-)

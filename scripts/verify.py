@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from backend.provenance.frames import Finding
+from backend.provenance.frames import Verification
 from backend.provenance.verifying import MarkReader
 
 MOST_BYTES = 200 * 1024 * 1024
@@ -51,7 +51,7 @@ def anchors(trust: Path | None) -> str:
     return "\n".join(Path(path).read_text() for path in paths if path)
 
 
-async def read(audio: bytes, roots: str) -> Finding:
+async def read(audio: bytes, roots: str) -> Verification:
     reader = MarkReader(roots, memory_bytes=1 << 30)
     try:
         return await reader.read(audio)
@@ -59,7 +59,7 @@ async def read(audio: bytes, roots: str) -> Finding:
         await reader.aclose()
 
 
-def show(finding: Finding) -> None:
+def show(finding: Verification) -> None:
     console = Console(highlight=False)
     console.print(f"{finding.verdict}: {finding.explanation}", markup=False, soft_wrap=True)
     if finding.signed_by is None:

@@ -9,7 +9,7 @@ order by s.statement, s.locale, s.version desc
 select c.id as consent_id, s.statement, s.version, s.locale,
   jsonb_build_object('kind', c.subject_kind, 'id', c.subject_id) as subject,
   c.recorded_at as signed_at, encode(c.hash, 'hex') as hash
-from voice_clone.sign_consent(%(user)s, %(statement)s, %(locale)s, %(subject_kind)s, %(subject_id)s) c
+from voice_clone.sign_consent(%(user)s, %(statement)s, %(locale)s, %(subject_kind)s, %(subject_id)s, %(version)s) c
 join public.voice_consent_statements s on s.id = c.statement_id
 
 -- revoke --

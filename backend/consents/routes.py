@@ -1,24 +1,29 @@
 """Consents: the statements that people sign, their signatures, and revocations."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from backend.consents.revocation import Revocation, revoke
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
+from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidInput
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT, once
 
 queries = load_queries(__file__)
+
+
+StatementVersion = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class ConsentStatement(Struct, frozen=True, kw_only=True):
@@ -38,8 +43,11 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class NewConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`version`: of the text that was read. One that is not the current one is refused."""
+
     statement: str = "voice_clone"
     locale: str = "en"
+    version: StatementVersion | None = None
     subject: Subject = Subject()
 
 
@@ -64,13 +72,22 @@ class ConsentsController(Controller):
         """The latest version of each, in every locale."""
         return await context.database.reads.fetch_all(queries.statements, row=ConsentStatement)
 
-    @post("/consents", guards=[require_user], middleware=IDEMPOTENT)
+    @post(
+        "/consents",
+        guards=[require_user],
+        middleware=IDEMPOTENT,
+        opt={
+            EXAMPLE: {"statement": "voice_clone", "locale": "en", "version": 1, "subject": {"kind": "self"}},
+            CODES: [E.NOT_FOUND, E.STATEMENT_NOT_FOUND, E.STATEMENT_OUTDATED],
+        },
+    )
     async def sign_consent(
         self,
         data: JSONBody[NewConsent],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Consent:
+        """Signs a statement for the caller's own voice, or for that of one reflection."""
         if (data.subject.kind == "self") != (data.subject.id is None):
             raise InvalidInput(
                 "A subject of kind reflection has the reflection's id, one of kind self has none.",
@@ -80,12 +97,18 @@ class ConsentsController(Controller):
             "user": caller.user_id,
             "statement": data.statement,
             "locale": data.locale,
+            "version": data.version,
             "subject_kind": data.subject.kind,
             "subject_id": data.subject.id,
         }
         return required(await once(context.database, queries.sign, parameters, row=Consent))
 
-    @delete("/consents/{consent_id:uuid}", status_code=200, guards=[require_user])
+    @delete(
+        "/consents/{consent_id:uuid}",
+        status_code=200,
+        guards=[require_user],
+        opt={CODES: [E.NOT_FOUND, E.CONSENT_NOT_REVOKED]},
+    )
     async def revoke_consent(
         self,
         consent_id: FromPath[UUID],

@@ -23,6 +23,7 @@ from backend.errors import Conflict, ConsentRequired
 from backend.lifecycle.attempts import AttemptRow
 from backend.lifecycle.slots import name_alternatives
 from backend.samples.voice_details import Language
+from backend.values import Provider
 from backend.web.idempotency import has_key, has_result, new_id, once
 
 queries = load_queries(__file__)
@@ -30,7 +31,7 @@ queries = load_queries(__file__)
 
 class NewEmployeeClone(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     language: Language = "en"
-    provider: str | None = None
+    provider: Provider | None = None
 
 
 async def clone_employee(

@@ -9,17 +9,34 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from backend.consents.revocation import Revocation
+from backend.consents.routes import StatementVersion
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.employees import invitations
 from backend.employees.invitations import EmployeeConsent, Invitation, Link, OpenedInvitation
+from backend.error_codes import ADMIN
+from backend.error_codes import ErrorCode as E
 from backend.errors import NotFound
 from backend.web.authentication import bearer_token, require_user
+from backend.web.contract import AUTHENTICATION, CODES, EXAMPLE, SECURITY
 from backend.web.rate_limits import RateLimits
 
 TOKEN_HEADER = "Invitation-Token"  # noqa: S105 - its name
 PATH = "/v1/employees/{employee_id:uuid}"
 LinkRequest = Request[Any, Any, Any]
+LINK = {
+    SECURITY: [{"invitation": []}, {"invitation": [], "user": []}],
+    CODES: [
+        *AUTHENTICATION,
+        E.INVITATION_INVALID,
+        E.NOT_THE_EMPLOYEE,
+        E.STATEMENT_NOT_FOUND,
+        E.STATEMENT_OUTDATED,
+        E.CONSENT_NOT_REVOKED,
+        E.RATE_LIMITED,
+        E.KEYS_UNAVAILABLE,
+    ],
+}
 
 
 class NewInvitation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,9 +44,10 @@ class NewInvitation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which language the employee read the statement."""
+    """In which language the employee read the statement, and which version of it."""
 
     locale: Annotated[str, Meta(min_length=2, max_length=16)] = "en"
+    version: StatementVersion | None = None
 
 
 class InvitationsController(Controller):
@@ -37,8 +55,8 @@ class InvitationsController(Controller):
     guards = (require_user,)
     tags = ("employees",)
 
-    @post("/consent-invitations")
-    async def invite(
+    @post("/consent-invitations", opt={CODES: ADMIN, EXAMPLE: {"expires_in_hours": 168}})
+    async def invite_employee(
         self,
         employee_id: FromPath[UUID],
         data: JSONBody[NewInvitation],
@@ -55,19 +73,20 @@ class EmployeeConsentsController(Controller):
     path = PATH
     tags = ("employees",)
 
-    @get("/consent")
-    async def read(
+    @get("/consent", opt=LINK)
+    async def read_employee_consent(
         self,
         employee_id: FromPath[UUID],
         request: LinkRequest,
         context: NamedDependency[AppContext],
         locale: FromQuery[Annotated[str, Meta(max_length=16)]] = "en",
     ) -> OpenedInvitation:
+        """What the employee is asked to sign, or what they signed."""
         link = await open_link(context, request, employee_id)
         return await invitations.read(context, link, locale)
 
-    @post("/consent")
-    async def sign(
+    @post("/consent", opt={**LINK, EXAMPLE: {"locale": "en", "version": 1}})
+    async def sign_employee_consent(
         self,
         employee_id: FromPath[UUID],
         data: JSONBody[Signature],
@@ -76,10 +95,10 @@ class EmployeeConsentsController(Controller):
     ) -> EmployeeConsent:
         """Signs without an account, or as the signed-in user where the request has their token too."""
         link = await open_link(context, request, employee_id)
-        return await invitations.sign(context, link, data.locale, await signer(request))
+        return await invitations.sign(context, link, data.locale, data.version, await signer(request))
 
-    @delete("/consent", status_code=200)
-    async def revoke(
+    @delete("/consent", status_code=200, opt=LINK)
+    async def revoke_employee_consent(
         self,
         employee_id: FromPath[UUID],
         request: LinkRequest,

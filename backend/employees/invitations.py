@@ -135,8 +135,16 @@ async def read(context: AppContext, link: Link, locale: str) -> OpenedInvitation
     )
 
 
-async def sign(context: AppContext, link: Link, locale: str, signer: Caller | None) -> EmployeeConsent:
-    parameters = {**link.parameters, "locale": locale, "signer": signer.user_id if signer else None}
+async def sign(
+    context: AppContext, link: Link, locale: str, version: int | None, signer: Caller | None
+) -> EmployeeConsent:
+    """Raises Conflict where the version that the employee read is not the current one."""
+    parameters = {
+        **link.parameters,
+        "locale": locale,
+        "version": version,
+        "signer": signer.user_id if signer else None,
+    }
     return required(
         await context.database.fetch_one(queries.sign_invitation, parameters, row=EmployeeConsent)
     )

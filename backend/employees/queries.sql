@@ -16,7 +16,7 @@ from voice_clone.read_invitation(%(employee)s, %(token_hash)s, %(locale)s) i
 -- the next entry of the employee's chain, or of that of the user who signs
 select c.id as consent_id, c.org_id as organization_id, c.subject_id as employee_id, c.method, s.statement, s.version, s.locale,
   c.recorded_at as signed_at, encode(c.hash, 'hex') as hash
-from voice_clone.sign_invitation(%(employee)s, %(token_hash)s, %(locale)s, %(signer)s) c
+from voice_clone.sign_invitation(%(employee)s, %(token_hash)s, %(locale)s, %(signer)s, %(version)s) c
 join public.voice_consent_statements s on s.id = c.statement_id
 
 -- revoke_by_invitation --

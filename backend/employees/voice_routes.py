@@ -13,10 +13,14 @@ from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.employees.clone import NewEmployeeClone, clone_employee
+from backend.error_codes import ADMIN, CLONING, INSPECTION, RETRYING, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.launch_gate import LaunchGate
+from backend.lifecycle.shown_mirror import Mirror
 from backend.storage.buckets import PREVIEW_BUCKET
 from backend.web.authentication import require_user
+from backend.web.contract import BODY, CODES, EXAMPLE, json_body
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY
 from backend.web.requests import read_json
@@ -30,7 +34,7 @@ ATTEMPTS_SHOWN = 50
 class EmployeeVoice(Struct, frozen=True, kw_only=True):
     """The mirror and `voice_id` as the row carries them, the gate, and the consent that is valid now."""
 
-    voice: dict[str, Any]
+    voice: Mirror
     voice_id: str | None
     gate: LaunchGate
     consent_id: UUID | None
@@ -52,8 +56,18 @@ class EmployeeCloneController(Controller):
     guards = (require_user,)
     tags = ("employees",)
 
-    @post("/clone-voice", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
-    async def clone_voice(
+    @post(
+        "/clone-voice",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "uploads",
+            BODY: json_body(NewEmployeeClone, required=False),
+            EXAMPLE: {"language": "en"},
+            CODES: [*ADMIN, *CLONING, *INSPECTION, *STORAGE, E.RECORDING_NOT_STORED],
+        },
+    )
+    async def clone_employee_voice(
         self,
         employee_id: FromPath[UUID],
         request: Request[Any, Any, Any],
@@ -71,19 +85,20 @@ class EmployeeVoiceController(Controller):
     guards = (require_user,)
     tags = ("employees",)
 
-    @get("/voice")
-    async def get_voice(
+    @get("/voice", opt={CODES: [E.NOT_FOUND, *STORAGE]})
+    async def get_employee_voice(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> EmployeeVoice:
+        """Mirror, gate and consent, for a member of the organization."""
         row = await read_voice(context, caller, employee_id)
         url = None
         if row.preview_path is not None:
             url = await context.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
         return EmployeeVoice(
-            voice=row.voice,
+            voice=Mirror.of(row.voice),
             voice_id=row.voice_id,
             gate=row.gate,
             consent_id=row.consent_id,
@@ -91,17 +106,18 @@ class EmployeeVoiceController(Controller):
             recording_clone=row.recording_clone,
         )
 
-    @get("/launch-gate")
-    async def launch_gate(
+    @get("/launch-gate", opt={CODES: [E.NOT_FOUND]})
+    async def get_employee_launch_gate(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> LaunchGate:
+        """May a session with the employee's voice start?"""
         return (await read_voice(context, caller, employee_id)).gate
 
-    @delete("/voice", status_code=204)
-    async def delete_voice(
+    @delete("/voice", status_code=204, opt={CODES: ADMIN})
+    async def delete_employee_voice(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -110,8 +126,13 @@ class EmployeeVoiceController(Controller):
         """Silent at once; removed at the provider, with the recording."""
         await context.database.execute(queries.delete_voice, subject(employee_id, caller))
 
-    @post("/voice/preview", middleware=IDEMPOTENT, opt={POLICY: "previews"})
-    async def request_preview(
+    @post(
+        "/voice/preview",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={POLICY: "previews", CODES: [*ADMIN, E.ILLEGAL_TRANSITION]},
+    )
+    async def request_employee_preview(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -123,8 +144,13 @@ class EmployeeVoiceController(Controller):
         )
         return Response(Attempt.of(required(row)), status_code=202)
 
-    @post("/voice/preview/complete", status_code=200, middleware=IDEMPOTENT)
-    async def complete_preview(
+    @post(
+        "/voice/preview/complete",
+        status_code=200,
+        middleware=IDEMPOTENT,
+        opt={CODES: [*ADMIN, E.ILLEGAL_TRANSITION]},
+    )
+    async def complete_employee_preview(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -136,8 +162,13 @@ class EmployeeVoiceController(Controller):
         )
         return Attempt.of(required(row))
 
-    @post("/voice/retry", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
-    async def retry(
+    @post(
+        "/voice/retry",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={POLICY: "uploads", CODES: [*ADMIN, *RETRYING]},
+    )
+    async def retry_employee_voice(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -150,8 +181,13 @@ class EmployeeVoiceController(Controller):
         row = await once(context.database, queries.retry, subject(employee_id, caller), row=AttemptRow)
         return Response(Attempt.of(required(row)), status_code=202)
 
-    @post("/voice/reset", status_code=200, middleware=IDEMPOTENT)
-    async def reset(
+    @post(
+        "/voice/reset",
+        status_code=200,
+        middleware=IDEMPOTENT,
+        opt={CODES: [*ADMIN, E.NOTHING_TO_RESET, E.ILLEGAL_TRANSITION]},
+    )
+    async def reset_employee_voice(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -164,8 +200,8 @@ class EmployeeVoiceController(Controller):
         row = await once(context.database, queries.reset, subject(employee_id, caller), row=AttemptRow)
         return Attempt.of(required(row))
 
-    @get("/voice-clone-attempts")
-    async def list_attempts(
+    @get("/voice-clone-attempts", opt={CODES: [E.NOT_FOUND]})
+    async def list_employee_attempts(
         self,
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],

@@ -1,6 +1,7 @@
 """An attempt as clients see it, and as workers read it."""
 
 from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
 from msgspec import Struct
@@ -8,7 +9,9 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
+from backend.error_codes import ErrorCode
 from backend.errors import NotFound
+from backend.values import AttemptSource, CloneStatus, PreviewStatus, Provider, RuntimeStatus
 
 queries = load_queries(__file__)
 
@@ -56,10 +59,10 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
 
 
 class AttemptError(Struct, frozen=True, kw_only=True):
-    code: str
+    code: ErrorCode
     message: str
     provider_request_id: str | None = None
-    alternatives: list[str] = []  # providers that could make a voice of the same sample
+    alternatives: list[Provider] = []  # providers that could make a voice of the same sample
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -70,15 +73,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
     reflection_id: UUID | None
     employee_id: UUID | None
     sample_id: UUID | None
-    source: str
+    source: AttemptSource
     name: str | None
     language: str | None
-    status: str
-    runtime_status: str
-    preview_status: str
+    status: CloneStatus
+    runtime_status: RuntimeStatus
+    preview_status: PreviewStatus
     is_active: bool
     version: int
-    provider: str
+    provider: Provider
     target_model: str | None
     error: AttemptError | None
     cancel_reason: str | None
@@ -91,13 +94,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, row: AttemptRow) -> "Attempt":
-        shared = {
+        shared: dict[str, Any] = {
             name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"attempt_id", "error"}
         }
         error = None
         if row.error_code is not None:
             error = AttemptError(
-                code=row.error_code, message=row.error_message or "", provider_request_id=row.request_id
+                code=cast(ErrorCode, row.error_code),
+                message=row.error_message or "",
+                provider_request_id=row.request_id,
             )
         return cls(attempt_id=row.id, error=error, **shared)
 

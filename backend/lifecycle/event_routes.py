@@ -19,10 +19,12 @@ from msgspec import Struct
 
 from backend.database.caller import Caller
 from backend.database.pool import Database
+from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidInput, NotFound
 from backend.lifecycle.event_streams import EventHub, EventStream, Transition, queries
 from backend.settings import Settings
 from backend.web.authentication import UserRequest, require_user
+from backend.web.contract import CODES, HEADERS, header
 from backend.web.deadlines import ClientDeadlines
 from backend.web.logs import log
 
@@ -37,7 +39,7 @@ EVENTS = ResponseSpec(
 FINAL = ResponseSpec(
     None, description="The attempt is final, and all its events were sent.", generate_examples=False
 )
-HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # else nginx buffers the events
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # else nginx buffers the events
 
 
 class EventStreamResponse(ASGIStreamingResponse):
@@ -52,7 +54,7 @@ class EventStreamResponse(ASGIStreamingResponse):
         after: int,
         heartbeat: float,
     ) -> None:
-        super().__init__(iterator=(), media_type="text/event-stream", headers=HEADERS)
+        super().__init__(iterator=(), media_type="text/event-stream", headers=STREAM_HEADERS)
         self._hub = hub
         self._deadlines = deadlines
         self._caller = caller
@@ -91,8 +93,14 @@ class EventsController(Controller):
     @get(
         media_type="text/event-stream",
         responses={200: EVENTS, 204: FINAL},
+        opt={
+            CODES: [E.NOT_FOUND, E.TOO_MANY_EVENT_STREAMS],
+            HEADERS: [
+                header("Last-Event-ID", "The id of the last event that was received: resume after it.")
+            ],
+        },
     )
-    async def follow(
+    async def follow_attempt(
         self,
         attempt_id: FromPath[UUID],
         request: UserRequest,

@@ -7,6 +7,7 @@ from msgspec import Struct
 from backend.database.batching import Batcher
 from backend.database.pool import Database
 from backend.database.queries import load_queries
+from backend.values import Blocker
 
 queries = load_queries(__file__)
 
@@ -15,7 +16,7 @@ class LaunchGate(Struct, frozen=True, kw_only=True):
     """May a session start? The blockers say what it waits for, such as `preview_rendered`."""
 
     launchable: bool
-    blockers: list[str]
+    blockers: list[Blocker]
 
 
 class GateRow(Struct, frozen=True):

@@ -9,9 +9,13 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import CLONING, PROVIDER, SAMPLE_FINDINGS
+from backend.error_codes import ErrorCode as E
 from backend.lifecycle.attempts import Attempt
 from backend.moves import moves
+from backend.values import Provider
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 
@@ -19,7 +23,7 @@ from backend.web.rate_limits import POLICY
 class NewMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Without a provider, to the project's. `switch_now`: a reflection that can speak changes over, too."""
 
-    provider: str | None = None
+    provider: Provider | None = None
     switch_now: bool = False
 
 
@@ -28,7 +32,26 @@ class MovesController(Controller):
     guards = (require_user,)
     tags = ("voices",)
 
-    @post(middleware=IDEMPOTENT, opt={POLICY: "uploads"})
+    @post(
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "uploads",
+            EXAMPLE: {"provider": "qwen", "switch_now": False},
+            CODES: [
+                *CLONING,
+                *SAMPLE_FINDINGS,
+                *PROVIDER,
+                E.ALREADY_THERE,
+                E.ALREADY_MOVED,
+                E.MOVE_IN_PROGRESS,
+                E.SAMPLE_MISSING,
+                E.VOICE_WITHOUT_SAMPLE,
+                E.VOICE_REMOVED,
+                E.ILLEGAL_TRANSITION,
+            ],
+        },
+    )
     async def move_voice(
         self,
         voice_id: FromPath[UUID],

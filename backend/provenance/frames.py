@@ -38,7 +38,7 @@ class SignedBy(Struct, frozen=True, kw_only=True):
     is_trusted: bool
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class Verification(Struct, frozen=True, kw_only=True):
     """What a file says of itself. All but `verdict` and `explanation` is of the mark, and null without one.
 
     valid: as it was signed · edited: signed, and changed since · invalid: the mark itself does not hold ·

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import c2pa
 import msgspec
 
-from backend.provenance.frames import EXPLANATIONS, Finding, SignedBy, VerifyJob
+from backend.provenance.frames import EXPLANATIONS, SignedBy, Verification, VerifyJob
 
 CHANGED = ("assertion.dataHash.mismatch", "assertion.bmffHash.mismatch")
 UNTRUSTED = "signingCredential.untrusted"  # the signature holds; who signed is not known
@@ -18,7 +18,7 @@ def handle(request: bytes, _files: Sequence[BinaryIO]) -> bytes:
     return msgspec.json.encode(examine(job.audio, job.anchors))
 
 
-def examine(audio: bytes, anchors: str) -> Finding:
+def examine(audio: bytes, anchors: str) -> Verification:
     content_type = container_of(audio)
     if content_type is None:
         return said("unreadable")
@@ -51,7 +51,7 @@ def container_of(audio: bytes) -> str | None:
     return None
 
 
-def found(store: dict[str, Any]) -> Finding:
+def found(store: dict[str, Any]) -> Verification:
     results = store.get("validation_results", {}).get("activeManifest", {})
     failures = sorted({each["code"] for each in results.get("failure", ())} - {UNTRUSTED})
     if not failures and store.get("validation_state") in ("Valid", "Trusted"):
@@ -97,5 +97,5 @@ def text(value: object) -> str | None:
     return value[:200] if isinstance(value, str) else None
 
 
-def said(verdict: Any, **values: Any) -> Finding:
-    return Finding(verdict=verdict, explanation=EXPLANATIONS[verdict], **values)
+def said(verdict: Any, **values: Any) -> Verification:
+    return Verification(verdict=verdict, explanation=EXPLANATIONS[verdict], **values)

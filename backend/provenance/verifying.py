@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from backend.errors import Throttled, VerificationUnavailable
-from backend.provenance.frames import EXPLANATIONS, Finding, VerifyJob
+from backend.provenance.frames import EXPLANATIONS, Verification, VerifyJob
 from backend.sandbox.pool import Reason, WorkerFailure, WorkerPool
 
 MOST_BYTES = 16 * 1024 * 1024  # of a file that is sent to the service
@@ -38,7 +38,7 @@ class MarkReader:
         async with self._places:
             yield
 
-    async def read(self, audio: bytes) -> Finding:
+    async def read(self, audio: bytes) -> Verification:
         """A file that ends its worker is unreadable. Raises VerificationUnavailable where none starts."""
         try:
             answer = await self.pool.run(
@@ -47,8 +47,8 @@ class MarkReader:
         except WorkerFailure as error:
             if error.reason in OURS:
                 raise VerificationUnavailable(internal=str(error)) from error
-            return Finding(verdict="unreadable", explanation=EXPLANATIONS["unreadable"])
-        return msgspec.json.decode(answer, type=Finding)
+            return Verification(verdict="unreadable", explanation=EXPLANATIONS["unreadable"])
+        return msgspec.json.decode(answer, type=Verification)
 
     async def aclose(self) -> None:
         await self.pool.aclose()

@@ -11,11 +11,23 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import ADMIN
+from backend.error_codes import ErrorCode as E
 from backend.recordings.callbacks import PATH, SignatureRefused, authentic_form, queries, receive
 from backend.web.authentication import require_user
+from backend.web.contract import BODY, CODES, EXAMPLE, SECURITY, body_of
 from backend.web.rate_limits import RateLimits
 
 PAGE = 100
+CALLBACK = {
+    "type": "object",
+    "description": "Twilio's parameters.",
+    "properties": {
+        name: {"type": "string"}
+        for name in ("AccountSid", "CallSid", "RecordingSid", "RecordingUrl", "RecordingStatus")
+    },
+    "additionalProperties": {"type": "string"},
+}
 
 Status = Literal["unmatched", "pending", "processing", "stored", "superseded", "failed"]
 
@@ -45,7 +57,16 @@ class Assigned(Struct, frozen=True, kw_only=True):
     status: str
 
 
-@post(PATH, status_code=204, tags=["recordings"])
+@post(
+    PATH,
+    status_code=204,
+    tags=["recordings"],
+    opt={
+        SECURITY: [{"twilio": []}],
+        BODY: body_of({"application/x-www-form-urlencoded": CALLBACK}),
+        CODES: [E.SIGNATURE_REFUSED, E.RECORDING_URL_REFUSED, E.RATE_LIMITED],
+    },
+)
 async def take_recording(
     request: Request[Any, Any, Any],
     context: NamedDependency[AppContext],
@@ -69,7 +90,7 @@ class RecordingsController(Controller):
     guards = (require_user,)
     tags = ("recordings",)
 
-    @get()
+    @get(opt={CODES: [E.ADMIN_REQUIRED]})
     async def list_recordings(
         self,
         caller: NamedDependency[Caller],
@@ -81,7 +102,14 @@ class RecordingsController(Controller):
         parameters = {"user": caller.user_id, "status": status, "limit": max(1, min(limit, PAGE))}
         return await context.database.fetch_all(queries.list, parameters, row=Recording)
 
-    @post("/{recording_id:uuid}/assign", status_code=202)
+    @post(
+        "/{recording_id:uuid}/assign",
+        status_code=202,
+        opt={
+            EXAMPLE: {"employee_id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11"},
+            CODES: [*ADMIN, E.RECORDING_ASSIGNED, E.ILLEGAL_TRANSITION],
+        },
+    )
     async def assign_recording(
         self,
         recording_id: FromPath[UUID],

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import CLONING, INSPECTION, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
@@ -20,7 +22,9 @@ from backend.samples.forms import spool
 from backend.samples.preparation import temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.values import Provider
 from backend.web.authentication import require_user
+from backend.web.contract import BODY, CODES, EXAMPLE, form_body
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
@@ -32,7 +36,7 @@ class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     sample_id: UUID
     name: str
-    provider: str | None = None
+    provider: Provider | None = None
 
 
 class CloneForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +46,7 @@ class CloneForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     language: Language
     transcript: str | None = None
-    provider: str | None = None
+    provider: Provider | None = None
 
 
 class VoiceCloneController(Controller):
@@ -50,8 +54,19 @@ class VoiceCloneController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/clone", middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True, POLICY: "uploads"})
-    async def clone_voice(
+    @post(
+        "/clone",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            TAKES_SAMPLE: True,
+            POLICY: "uploads",
+            BODY: form_body(CloneForm, "sample", "The recording.", or_json=CloneSample),
+            EXAMPLE: {"sample_id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11", "name": "My voice"},
+            CODES: [*CLONING, *INSPECTION, *STORAGE, E.SAMPLE_MISSING, E.SAMPLE_NOT_READY],
+        },
+    )
+    async def clone_reflection_voice(
         self,
         reflection_id: FromPath[UUID],
         request: Request[Any, Any, Any],

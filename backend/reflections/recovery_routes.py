@@ -9,10 +9,14 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import CLONING, RETRYING, SAMPLE_FINDINGS
+from backend.error_codes import ErrorCode as E
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import retry as retrying
 from backend.reflections.reflections import owner_step, queries
+from backend.values import Provider
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 
@@ -20,7 +24,7 @@ from backend.web.rate_limits import POLICY
 class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to retry; without a provider, at the one that failed."""
 
-    provider: str | None = None
+    provider: Provider | None = None
 
 
 class RecoveryController(Controller):
@@ -28,8 +32,17 @@ class RecoveryController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @post("/retry", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
-    async def retry(
+    @post(
+        "/retry",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "uploads",
+            EXAMPLE: {"provider": "elevenlabs"},
+            CODES: [*CLONING, *RETRYING, *SAMPLE_FINDINGS, E.SAMPLE_MISSING],
+        },
+    )
+    async def retry_reflection_voice(
         self,
         reflection_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -44,8 +57,13 @@ class RecoveryController(Controller):
         attempt = await retrying.retry(context, caller, reflection_id, data.provider if data else None)
         return Response(Attempt.of(attempt), status_code=202)
 
-    @post("/reset", status_code=200, middleware=IDEMPOTENT)
-    async def reset(
+    @post(
+        "/reset",
+        status_code=200,
+        middleware=IDEMPOTENT,
+        opt={CODES: [E.NOT_FOUND, E.NOTHING_TO_RESET, E.ILLEGAL_TRANSITION]},
+    )
+    async def reset_reflection_voice(
         self,
         reflection_id: FromPath[UUID],
         caller: NamedDependency[Caller],
@@ -57,8 +75,13 @@ class RecoveryController(Controller):
         """
         return Attempt.of(await owner_step(context, caller, reflection_id, queries.reset))
 
-    @post("/restore", status_code=200, middleware=IDEMPOTENT)
-    async def restore(
+    @post(
+        "/restore",
+        status_code=200,
+        middleware=IDEMPOTENT,
+        opt={CODES: [E.NOT_FOUND, E.LATEST_NOT_FAILED, E.NOTHING_TO_RESTORE, E.ILLEGAL_TRANSITION]},
+    )
+    async def restore_reflection_voice(
         self,
         reflection_id: FromPath[UUID],
         caller: NamedDependency[Caller],

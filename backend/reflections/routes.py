@@ -13,6 +13,8 @@ from backend.audio.inspect import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
+from backend.error_codes import CLONING, PROVIDER, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.errors import NotFound
 from backend.lifecycle.attempts import (
     Attempt,
@@ -24,11 +26,14 @@ from backend.lifecycle.attempts import (
 )
 from backend.lifecycle.custom_voice import NewCustomVoice, use_custom_voice
 from backend.lifecycle.launch_gate import LaunchGate, LaunchGates
+from backend.lifecycle.shown_mirror import Mirror
 from backend.reflections.reflections import no_reflection, owner_step, queries, require_reflection
 from backend.samples.alternatives import alternatives, with_alternatives
 from backend.samples.voice_details import Language, clean_name
 from backend.storage.buckets import PREVIEW_BUCKET
+from backend.values import AttemptSource, Provider
 from backend.web.authentication import UserRequest, require_user
+from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY
 
@@ -39,17 +44,17 @@ ATTEMPTS_SHOWN = 50
 class ReflectionVoice(Struct, frozen=True, kw_only=True):
     """The mirror as the reflection carries it; gate and source read from the attempt; the clip to hear."""
 
-    voice: dict[str, Any]
+    voice: Mirror
     gate: LaunchGate
-    source: str | None  # sample, custom_voice, …; null without a voice
+    source: AttemptSource | None  # null without a voice
     preview_url: str | None
-    alternatives: list[str]  # providers to retry at where this one failed
+    alternatives: list[Provider]  # providers to retry at where this one failed
 
 
 class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
     voice: dict[str, Any]
     gate: LaunchGate
-    source: str | None
+    source: AttemptSource | None
     preview_path: str | None
     attempt: AttemptRow | None  # where it has an error
     measures: Inspection | None  # of its sample
@@ -58,7 +63,7 @@ class ReflectionVoiceRow(Struct, frozen=True, kw_only=True):
 class CustomVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A voice that is at its provider already. Without a name it has its reflection's."""
 
-    provider: str
+    provider: Provider
     provider_voice_id: Annotated[str, Meta(min_length=1, max_length=200)]
     name: str | None = None
     language: Language | None = None
@@ -84,13 +89,14 @@ class ReflectionsController(Controller):
     guards = (require_user,)
     tags = ("reflections",)
 
-    @get("/voice")
-    async def get_voice(
+    @get("/voice", opt={CODES: [E.NOT_FOUND, *STORAGE]})
+    async def get_reflection_voice(
         self,
         reflection_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> ReflectionVoice:
+        """Mirror, gate, and the preview clip once it is rendered."""
         parameters = {"reflection": reflection_id, "user": caller.user_id}
         row = await context.database.reads.fetch_one(queries.voice, parameters, row=ReflectionVoiceRow)
         if row is None:
@@ -98,12 +104,34 @@ class ReflectionsController(Controller):
         url = None
         if row.preview_path is not None:
             url = await context.storage.signed_url(PREVIEW_BUCKET, row.preview_path, PREVIEW_URL_SECONDS)
-        others = alternatives(context, row.attempt, row.measures) if row.attempt else []
+        others = (
+            [Provider(name) for name in alternatives(context, row.attempt, row.measures)]
+            if row.attempt
+            else []
+        )
         return ReflectionVoice(
-            voice=row.voice, gate=row.gate, source=row.source, preview_url=url, alternatives=others
+            voice=Mirror.of(row.voice), gate=row.gate, source=row.source, preview_url=url, alternatives=others
         )
 
-    @patch("/voice", status_code=202, opt={POLICY: "uploads"})
+    @patch(
+        "/voice",
+        status_code=202,
+        opt={
+            POLICY: "uploads",
+            EXAMPLE: {"provider": "qwen", "provider_voice_id": "qwen-tts-vc-voice-20261123"},
+            CODES: [
+                *CLONING,
+                *PROVIDER,
+                E.VOICE_NOT_FOUND,
+                E.VOICE_NOT_VERIFIED,
+                E.VOICE_ACCESS_DENIED,
+                E.TARGET_MODEL_UNSUPPORTED,
+                E.VOICE_REMOVED,
+                E.MODEL_MISMATCH,
+                E.ILLEGAL_TRANSITION,
+            ],
+        },
+    )
     async def use_custom_voice(
         self,
         reflection_id: FromPath[UUID],
@@ -124,7 +152,12 @@ class ReflectionsController(Controller):
         )
         return Attempt.of(await use_custom_voice(context, caller, reflection_id, new))
 
-    @post("/voice/preview", middleware=IDEMPOTENT, opt={POLICY: "previews"})
+    @post(
+        "/voice/preview",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={POLICY: "previews", CODES: [E.NOT_FOUND, E.ILLEGAL_TRANSITION]},
+    )
     async def request_preview(
         self,
         reflection_id: FromPath[UUID],
@@ -135,7 +168,12 @@ class ReflectionsController(Controller):
         attempt = await owner_step(context, caller, reflection_id, queries.request_preview)
         return Response(Attempt.of(attempt), status_code=202)
 
-    @post("/voice/preview/complete", status_code=200, middleware=IDEMPOTENT)
+    @post(
+        "/voice/preview/complete",
+        status_code=200,
+        middleware=IDEMPOTENT,
+        opt={CODES: [E.NOT_FOUND, E.ILLEGAL_TRANSITION]},
+    )
     async def complete_preview(
         self,
         reflection_id: FromPath[UUID],
@@ -145,19 +183,20 @@ class ReflectionsController(Controller):
         """The owner has heard the clip, which removes the last blocker of a launch."""
         return Attempt.of(await owner_step(context, caller, reflection_id, queries.complete_preview))
 
-    @get("/launch-gate")
-    async def launch_gate(
+    @get("/launch-gate", opt={CODES: [E.NOT_FOUND]})
+    async def get_launch_gate(
         self,
         reflection_id: FromPath[UUID],
         request: UserRequest,
         launch_gates: NamedDependency[LaunchGates],
     ) -> LaunchGate:
+        """May a session start? Read from the attempt, so it is never older than the mirror."""
         gate = await launch_gates.load((reflection_id, request.user.user_id))
         if gate is None:
             raise no_reflection()
         return gate
 
-    @post("/sessions", middleware=IDEMPOTENT)
+    @post("/sessions", middleware=IDEMPOTENT, opt={CODES: [E.NOT_FOUND, E.LAUNCH_BLOCKED]})
     async def start_session(
         self,
         reflection_id: FromPath[UUID],
@@ -168,7 +207,7 @@ class ReflectionsController(Controller):
         parameters = {"reflection": reflection_id, "user": caller.user_id}
         return required(await once(context.database, queries.start_session, parameters, row=Session))
 
-    @get("/voice-clone-attempts")
+    @get("/voice-clone-attempts", opt={CODES: [E.NOT_FOUND]})
     async def list_attempts(
         self,
         reflection_id: FromPath[UUID],
@@ -181,7 +220,7 @@ class ReflectionsController(Controller):
         rows = await list_attempts(context, caller, reflection_id, max(1, min(limit, ATTEMPTS_SHOWN)))
         return await with_alternatives(context, caller, rows)
 
-    @get("/voice-clone-attempts/{attempt_id:uuid}")
+    @get("/voice-clone-attempts/{attempt_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_attempt(
         self,
         reflection_id: FromPath[UUID],

@@ -5,20 +5,26 @@ from uuid import UUID
 
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import CLONING, INSPECTION, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.errors import Conflict, InvalidInput, ProviderRejected
 from backend.lifecycle.attempts import Attempt
 from backend.samples import uploads
 from backend.samples.alternatives import with_alternatives
 from backend.samples.uploads import NewAttempt, OpenUpload
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
+from backend.values import Provider
 from backend.voices.voices import Voice, find_voice
 from backend.web.authentication import UserRequest, require_user
 from backend.web.background import Background
+from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 
@@ -33,7 +39,7 @@ class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     content_type: str
     bytes: Annotated[int, Meta(gt=0)]
     reflection_id: UUID | None = None
-    provider: str | None = None
+    provider: Provider | None = None
     name: str | None = None
     language: Language | None = None
     transcript: str | None = None
@@ -51,6 +57,12 @@ class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return VoiceDetails(name=clean_name(self.name), language=self.language, transcript=transcript)
 
 
+class FinalizedUpload(Attempt, frozen=True, kw_only=True):
+    """The attempt, and its voice once it is ready."""
+
+    voice: Voice | None
+
+
 class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice_id: UUID
     name: str
@@ -58,12 +70,36 @@ class FinalizeUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     transcript: str | None = None
 
 
+NOT_READY = ResponseSpec(
+    FinalizedUpload, description="The attempt is not ready yet: follow it.", generate_examples=False
+)
+ENDED = [
+    E.UPLOAD_MISSING,
+    E.INSPECTION_IN_PROGRESS,
+    E.ATTEMPT_EXPIRED,
+    E.ATTEMPT_CANCELLED,
+    E.ILLEGAL_TRANSITION,
+]
+
+
 class CloneController(Controller):
     path = "/api/clone"
     guards = (require_user,)
     tags = ("clone",)
 
-    @post("/upload-url", middleware=IDEMPOTENT, opt={POLICY: "uploads"})
+    @post(
+        "/upload-url",
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "uploads",
+            EXAMPLE: {
+                "consent_id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11",
+                "content_type": "audio/wav",
+                "bytes": 480044,
+            },
+            CODES: [*CLONING, *STORAGE, E.INVALID_FORMAT, E.SAMPLE_TOO_LARGE],
+        },
+    )
     async def open_upload(
         self, data: JSONBody[NewUpload], request: UserRequest, context: NamedDependency[AppContext]
     ) -> OpenUpload:
@@ -78,15 +114,32 @@ class CloneController(Controller):
         )
         return await uploads.open_upload(context, request.user, new)
 
-    @post("/finalize", middleware=IDEMPOTENT, opt={POLICY: "finalizations"})
-    async def finalize(
+    @post(
+        "/finalize",
+        middleware=IDEMPOTENT,
+        responses={202: NOT_READY},
+        opt={
+            POLICY: "finalizations",
+            EXAMPLE: {
+                "voice_id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11",
+                "name": "My voice",
+                "language": "en",
+            },
+            CODES: [*CLONING, *INSPECTION, *STORAGE, *ENDED],
+            OF_ATTEMPT: True,
+        },
+    )
+    async def finalize_upload(
         self,
         data: JSONBody[FinalizeUpload],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
         background: NamedDependency[Background],
-    ) -> Response[Voice | Attempt]:
-        """201 with the voice if it is ready within the wait, else 202 with the attempt."""
+    ) -> Response[FinalizedUpload]:
+        """201 with the voice if it is ready within the wait, else 202 without it. The same shape for both.
+
+        502 with the code of the attempt's error where it failed.
+        """
         details = VoiceDetails(
             name=clean_name(data.name),
             language=data.language,
@@ -95,9 +148,9 @@ class CloneController(Controller):
         attempt = await uploads.finalize(context, background, caller, data.voice_id, details)
         (shown,) = await with_alternatives(context, caller, [attempt])
         refuse_ended(shown)
-        if attempt.status == "ready":
-            return Response(await find_voice(context, caller, attempt.voice_id), status_code=201)
-        return Response(shown, status_code=202)
+        is_ready = attempt.status == "ready"
+        voice = await find_voice(context, caller, attempt.voice_id) if is_ready else None
+        return Response(FinalizedUpload(**asdict(shown), voice=voice), status_code=201 if is_ready else 202)
 
 
 def refuse_ended(attempt: Attempt) -> None:

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import DETAILS, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidFormat, InvalidInput, MalformedBody, NotFound
 from backend.samples.added import NewSample, add_kept, check_sample, delete_sample
 from backend.samples.formats import wav_or_mp3
@@ -21,6 +23,7 @@ from backend.samples.preparation import temporary_file
 from backend.samples.stored import ListedSample, SampleStatus, find_sample, list_samples, report
 from backend.samples.voice_details import Language, clean_name, clean_transcript
 from backend.web.authentication import require_user
+from backend.web.contract import BODY, CODES, form_body
 from backend.web.idempotency import IDEMPOTENT, new_id
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
@@ -47,7 +50,27 @@ class VoiceSamplesController(Controller):
     guards = (require_user,)
     tags = ("voice-samples",)
 
-    @post(middleware=IDEMPOTENT, opt={TAKES_SAMPLE: True, POLICY: "uploads"})
+    @post(
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            TAKES_SAMPLE: True,
+            POLICY: "uploads",
+            BODY: form_body(SampleForm, "file", "WAV or MP3."),
+            CODES: [
+                *DETAILS,
+                *STORAGE,
+                E.CONSENT_REQUIRED,
+                E.INVALID_FORMAT,
+                E.SAMPLE_TOO_LARGE,
+                E.SAMPLE_MISSING,
+                E.USER_ID_NOT_OWN,
+                E.TOO_MANY_OPEN_SAMPLES,
+                E.TOO_MANY_NEW_SAMPLES,
+                E.INSPECTION_UNAVAILABLE,
+            ],
+        },
+    )
     async def send_sample(
         self,
         request: Request[Any, Any, Any],
@@ -102,20 +125,21 @@ class VoiceSamplesController(Controller):
         """Newest first."""
         return await list_samples(context, caller, max(1, min(limit, PAGE)))
 
-    @get("/{sample_id:uuid}/status")
-    async def sample_status(
+    @get("/{sample_id:uuid}/status", opt={CODES: [E.NOT_FOUND]})
+    async def get_sample_status(
         self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> SampleStatus:
+        """`pending`, `processing`, `ready` or `failed`, with what was measured."""
         return SampleStatus.of(await find_sample(context, caller, sample_id))
 
-    @get("/{sample_id:uuid}/report")
-    async def sample_report(
+    @get("/{sample_id:uuid}/report", opt={CODES: [E.NOT_FOUND, E.SAMPLE_NOT_INSPECTED]})
+    async def get_sample_report(
         self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> Report:
         """Each measure against the limit of each configured provider."""
         return await report(context, caller, sample_id)
 
-    @delete("/{sample_id:uuid}")
+    @delete("/{sample_id:uuid}", opt={CODES: [E.NOT_FOUND, E.SAMPLE_IN_USE]})
     async def delete_sample(
         self, sample_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> None:

@@ -10,10 +10,14 @@ from msgspec import Meta, Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import CLONING, RETRYING, SAMPLE_FINDINGS, SPEECH_TEXT, STORAGE
+from backend.error_codes import ErrorCode as E
 from backend.samples.voice_details import clean_name
 from backend.speech import jobs
 from backend.speech.jobs import LONGEST_TEXT, Requested, SpeechJob, SpeechResult
+from backend.values import Provider
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY, RateLimits
 
@@ -21,23 +25,27 @@ PAGE = 100
 VOICE_NAME = "Voice"  # of a voice that a job makes, where the request names none
 
 
-def addresses(path: str = "") -> list[str]:
-    """With the version and without it: both are the specification's."""
-    return [f"/api/v1/clone{path}", f"/api/clone{path}"]
-
-
 class NewSpeechJob(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     sample_id: UUID
     text: Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
-    provider: str | None = None
+    provider: Provider | None = None
     name: str | None = None
 
 
 class SpeechJobsController(Controller):
+    path = "/api/v1/clone"
     guards = (require_user,)
     tags = ("speech",)
 
-    @post(addresses(), status_code=202, middleware=IDEMPOTENT, opt={POLICY: "speech"})
+    @post(
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "speech",
+            EXAMPLE: {"sampleId": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11", "text": "Hello."},
+            CODES: [*CLONING, *SAMPLE_FINDINGS, *SPEECH_TEXT, E.SAMPLE_NOT_READY, E.TOO_MANY_SPEECH_JOBS],
+        },
+    )
     async def request_speech(
         self,
         data: JSONBody[NewSpeechJob],
@@ -54,8 +62,8 @@ class SpeechJobsController(Controller):
         job = await jobs.request_speech(context, limits, caller, data.sample_id, text, name, data.provider)
         return Requested(job_id=job)
 
-    @get(addresses())
-    async def list_jobs(
+    @get()
+    async def list_speech_jobs(
         self,
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
@@ -65,21 +73,42 @@ class SpeechJobsController(Controller):
         rows = await jobs.list_jobs(context, caller, max(1, min(limit, PAGE)))
         return [SpeechJob.of(row) for row in rows]
 
-    @get(addresses("/{job_id:uuid}/status"))
-    async def get_status(
+    @get("/{job_id:uuid}/status", opt={CODES: [E.NOT_FOUND]})
+    async def get_speech_status(
         self, job_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> SpeechJob:
         """`status` is queued, processing, succeeded or failed; `error` says why it failed, or waits."""
         return SpeechJob.of(await jobs.find_job(context, caller, job_id))
 
-    @get(addresses("/{job_id:uuid}/result"))
-    async def get_result(
+    @get(
+        "/{job_id:uuid}/result",
+        opt={
+            CODES: [E.NOT_FOUND, E.SPEECH_NOT_READY, E.SPEECH_REMOVED, *STORAGE],
+            OF_ATTEMPT: True,
+        },
+    )
+    async def get_speech_result(
         self, job_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> SpeechResult:
         """409 `speech_not_ready` before the job has succeeded, 502 with its error where it failed."""
         return await jobs.sign_result(context, caller, job_id)
 
-    @post(addresses("/{job_id:uuid}/retry"), status_code=202, middleware=IDEMPOTENT, opt={POLICY: "speech"})
+    @post(
+        "/{job_id:uuid}/retry",
+        status_code=202,
+        middleware=IDEMPOTENT,
+        opt={
+            POLICY: "speech",
+            CODES: [
+                *CLONING,
+                *RETRYING,
+                *SAMPLE_FINDINGS,
+                E.SAMPLE_NOT_READY,
+                E.SPEECH_REMOVED,
+                E.TOO_MANY_SPEECH_JOBS,
+            ],
+        },
+    )
     async def retry_speech(
         self,
         job_id: FromPath[UUID],
@@ -90,9 +119,16 @@ class SpeechJobsController(Controller):
         """202: a failed job starts again, with the same text. 409 `nothing_to_retry` where none failed."""
         return Requested(job_id=await jobs.retry_speech(context, limits, caller, job_id, VOICE_NAME))
 
-    @delete(addresses("/{job_id:uuid}"))
-    async def delete_job(
+    @delete("/{job_id:uuid}", opt={CODES: [E.NOT_FOUND]})
+    async def delete_speech_job(
         self, job_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> None:
         """With its text and its speech. What a worker still speaks for it is removed as well."""
         await jobs.delete_job(context, caller, job_id)
+
+
+class UnversionedSpeechJobsController(SpeechJobsController):
+    """The addresses without a version, for the clients of the specification."""
+
+    path = "/api/clone"
+    include_in_schema = False

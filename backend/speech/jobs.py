@@ -1,6 +1,7 @@
 """Speech jobs as their users see them: requested, listed, retried, deleted; the address of the speech."""
 
 from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
 from msgspec import Struct
@@ -9,12 +10,14 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
+from backend.error_codes import ErrorCode
 from backend.errors import Conflict, InferenceFailed, InvalidInput, NotFound
 from backend.lifecycle.slots import name_alternatives
 from backend.providers.base import VoiceProvider
 from backend.samples.inspected import read_inspected
 from backend.samples.preparation import require_fit
 from backend.storage.buckets import SPEECH_BUCKET
+from backend.values import JobStatus, Provider
 from backend.web.idempotency import has_result, new_id, once
 from backend.web.rate_limits import RateLimits
 from backend.web.text import clean_text
@@ -48,7 +51,7 @@ class JobRow(Struct, frozen=True, kw_only=True):
 
 
 class JobError(Struct, frozen=True, kw_only=True, rename="camel"):
-    code: str
+    code: ErrorCode
     message: str
     provider_request_id: str | None
 
@@ -59,8 +62,8 @@ class SpeechJob(Struct, frozen=True, kw_only=True, rename="camel"):
     job_id: UUID
     sample_id: UUID
     attempt_id: UUID
-    provider: str
-    status: str
+    provider: Provider
+    status: JobStatus
     characters: int
     error: JobError | None
     retry_count: int
@@ -72,13 +75,15 @@ class SpeechJob(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @classmethod
     def of(cls, row: JobRow) -> "SpeechJob":
-        shared = {
+        shared: dict[str, Any] = {
             name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"job_id", "error"}
         }
         error = None
         if row.error_code is not None:
             error = JobError(
-                code=row.error_code, message=row.error_message or "", provider_request_id=row.request_id
+                code=cast(ErrorCode, row.error_code),
+                message=row.error_message or "",
+                provider_request_id=row.request_id,
             )
         return cls(job_id=row.id, error=error, **shared)
 

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import SPEAKING, SPEECH_TEXT
+from backend.error_codes import ErrorCode as E
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.providers.problems import as_speech_error
@@ -17,6 +19,7 @@ from backend.speech.jobs import LONGEST_TEXT
 from backend.synthesis.speaking import speak_marked
 from backend.voices.voices import find_speaking_voice
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE, MEDIA
 from backend.web.rate_limits import POLICY, RateLimits
 
 
@@ -31,8 +34,16 @@ class SpeechController(Controller):
     guards = (require_user,)
     tags = ("speech",)
 
-    @post(status_code=200, opt={POLICY: "speech"})
-    async def generate(
+    @post(
+        status_code=200,
+        opt={
+            POLICY: "speech",
+            MEDIA: "audio/wav",
+            EXAMPLE: {"voice_id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11", "text": "Hello."},
+            CODES: [*SPEECH_TEXT, *SPEAKING, E.NOT_FOUND],
+        },
+    )
+    async def generate_speech(
         self,
         data: JSONBody[NewSpeech],
         caller: NamedDependency[Caller],

@@ -8,9 +8,11 @@ from litestar.params import FromPath, FromQuery
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import ErrorCode as E
 from backend.errors import NotFound
 from backend.voices.voices import Voice, find_voice, queries
 from backend.web.authentication import require_user
+from backend.web.contract import CODES
 
 PAGE = 100
 
@@ -31,13 +33,14 @@ class VoicesController(Controller):
         parameters = {"limit": max(1, min(limit, PAGE))}
         return await context.database.as_caller(caller).fetch_all(queries.all, parameters, row=Voice)
 
-    @get("/{voice_id:uuid}")
+    @get("/{voice_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_voice(
         self, voice_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> Voice:
+        """One voice, with its provider's metadata."""
         return await find_voice(context, caller, voice_id)
 
-    @delete("/{voice_id:uuid}")
+    @delete("/{voice_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def delete_voice(
         self, voice_id: FromPath[UUID], caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> None:

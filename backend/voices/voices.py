@@ -8,7 +8,9 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
+from backend.error_codes import ErrorCode
 from backend.errors import NotFound
+from backend.values import CloneStatus, Provider
 
 queries = load_queries(__file__)
 
@@ -17,9 +19,9 @@ class Move(Struct, frozen=True, kw_only=True):
     """The latest move of a voice to another provider: the attempt that makes the new voice, or made it."""
 
     attempt_id: UUID
-    provider: str
-    status: str
-    error_code: str | None
+    provider: Provider
+    status: CloneStatus
+    error_code: ErrorCode | None
 
 
 class Voice(Struct, frozen=True, kw_only=True):
@@ -29,7 +31,7 @@ class Voice(Struct, frozen=True, kw_only=True):
     attempt_id: UUID
     name: str
     language: str
-    tts_provider: str
+    tts_provider: Provider
     provider_voice_id: str
     provider_target_model: str
     provider_voice_kind: str

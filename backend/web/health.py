@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
+
+from backend.web.contract import NO_DATABASE
 
 Probe = Callable[[], Awaitable[str]]
 
@@ -17,16 +20,20 @@ class Probes(Struct, frozen=True):
     reported: Mapping[str, Probe]  # without which requests are served all the same
 
 
+UNREADY = ResponseSpec(dict[str, str], description="A part is unavailable.", generate_examples=False)
+
+
 class HealthController(Controller):
     path = "/health"
     tags = ("health",)
 
-    @get("/live")
-    async def live(self) -> dict[str, str]:
+    @get("/live", opt={NO_DATABASE: True})
+    async def check_liveness(self) -> dict[str, str]:
+        """200 while the process runs."""
         return {"status": "ok"}
 
-    @get("/ready")
-    async def ready(self, probes: NamedDependency[Probes]) -> Response[dict[str, str]]:
+    @get("/ready", responses={503: UNREADY}, opt={NO_DATABASE: True})
+    async def check_readiness(self, probes: NamedDependency[Probes]) -> Response[dict[str, str]]:
         """200 when every required part is available, else 503; both with the state of each part."""
         parts = {**probes.required, **probes.reported}
         states = dict(zip(parts, await asyncio.gather(*(probe() for probe in parts.values())), strict=True))

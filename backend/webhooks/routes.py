@@ -14,7 +14,10 @@ from msgspec import Meta, Struct
 
 from backend.context import AppContext
 from backend.database.caller import Caller
+from backend.error_codes import ADMIN
+from backend.error_codes import ErrorCode as E
 from backend.web.authentication import require_user
+from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.webhooks import webhooks
 from backend.webhooks.webhooks import NewWebhook, Rotation, Webhook, WebhookDelivery
@@ -41,7 +44,13 @@ class WebhooksController(Controller):
     guards = (require_user,)
     tags = ("webhooks",)
 
-    @post(middleware=IDEMPOTENT)
+    @post(
+        middleware=IDEMPOTENT,
+        opt={
+            EXAMPLE: {"url": "https://example.org/likeness"},
+            CODES: [*ADMIN, E.TOO_MANY_WEBHOOKS, E.ADDRESS_REFUSED],
+        },
+    )
     async def create_webhook(
         self,
         data: JSONBody[WebhookAddress],
@@ -54,7 +63,7 @@ class WebhooksController(Controller):
         """
         return await webhooks.create_webhook(context, caller, data.url, data.organization_id)
 
-    @get()
+    @get(opt={CODES: ADMIN})
     async def list_webhooks(
         self,
         caller: NamedDependency[Caller],
@@ -64,16 +73,17 @@ class WebhooksController(Controller):
         """The caller's own, or those of an organization for its admins; newest first."""
         return await webhooks.list_webhooks(context, caller, organization_id, PAGE)
 
-    @get("/{webhook_id:uuid}")
+    @get("/{webhook_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_webhook(
         self,
         webhook_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Webhook:
+        """One webhook, without its secret."""
         return await webhooks.find_webhook(context, caller, webhook_id)
 
-    @delete("/{webhook_id:uuid}")
+    @delete("/{webhook_id:uuid}", opt={CODES: ADMIN})
     async def delete_webhook(
         self,
         webhook_id: FromPath[UUID],
@@ -83,7 +93,7 @@ class WebhooksController(Controller):
         """With its deliveries. A request that is on its way still arrives."""
         await webhooks.delete_webhook(context, caller, webhook_id)
 
-    @post("/{webhook_id:uuid}/rotate-secret", middleware=IDEMPOTENT)
+    @post("/{webhook_id:uuid}/rotate-secret", middleware=IDEMPOTENT, opt={CODES: ADMIN})
     async def rotate_secret(
         self,
         webhook_id: FromPath[UUID],
@@ -93,7 +103,7 @@ class WebhooksController(Controller):
         """201 with another secret. For a day the one before signs each delivery as well."""
         return await webhooks.rotate_secret(context, caller, webhook_id)
 
-    @post("/{webhook_id:uuid}/enable", status_code=200)
+    @post("/{webhook_id:uuid}/enable", status_code=200, opt={CODES: ADMIN})
     async def enable_webhook(
         self,
         webhook_id: FromPath[UUID],
@@ -103,7 +113,7 @@ class WebhooksController(Controller):
         """What happened while it was disabled is not sent by itself: replay it."""
         return await webhooks.enable_webhook(context, caller, webhook_id)
 
-    @get("/{webhook_id:uuid}/deliveries")
+    @get("/{webhook_id:uuid}/deliveries", opt={CODES: [E.NOT_FOUND]})
     async def list_deliveries(
         self,
         webhook_id: FromPath[UUID],
@@ -116,7 +126,11 @@ class WebhooksController(Controller):
         most = max(1, min(limit, PAGE))
         return await webhooks.list_deliveries(context, caller, webhook_id, before, most)
 
-    @post("/{webhook_id:uuid}/replay", status_code=202)
+    @post(
+        "/{webhook_id:uuid}/replay",
+        status_code=202,
+        opt={EXAMPLE: {"event_id": 42}, CODES: [*ADMIN, E.WEBHOOK_DISABLED]},
+    )
     async def replay_event(
         self,
         webhook_id: FromPath[UUID],

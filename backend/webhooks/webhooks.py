@@ -10,6 +10,7 @@ from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import NotFound
+from backend.values import DeliveryStatus, WebhookStatus
 from backend.web.addresses import parse_url, require_allowed
 from backend.web.idempotency import new_id, once
 from backend.webhooks.signing import new_secret
@@ -23,7 +24,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     id: UUID
     organization_id: UUID | None  # null for the caller's own
     url: str
-    status: str
+    status: WebhookStatus
     disabled_reason: str | None
     disabled_at: datetime | None
     failing_since: datetime | None
@@ -36,7 +37,7 @@ class NewWebhook(Struct, frozen=True, kw_only=True):
     id: UUID
     organization_id: UUID | None
     url: str
-    status: str
+    status: WebhookStatus
     created_at: datetime
     secret: str
 
@@ -59,7 +60,7 @@ class WebhookDelivery(Struct, frozen=True, kw_only=True):
     version: int
     events: list[str]
     recorded_at: datetime
-    status: str
+    status: DeliveryStatus
     try_count: int
     tried_at: datetime | None
     response_status: int | None

@@ -1,7 +1,25 @@
 -- Signing and revoking by a user, and the locks that a use of a consent takes.
 
+-- Nobody signs a text other than the one that they read.
+create function voice_clone.require_current_statement(p_statement uuid, p_version int) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_current int;
+begin
+  select s.version into v_current from public.voice_consent_statements s where s.id = p_statement;
+  if p_version <> v_current then
+    raise exception 'this is not the current version of the statement, which is %', v_current
+      using errcode = 'VC007', hint = 'Show the current text, and send its version.',
+            detail = jsonb_build_object('code', 'statement_outdated', 'field', 'version', 'current_version', v_current)::text;
+  end if;
+end
+$$;
+revoke all on function voice_clone.require_current_statement(uuid, int) from public, anon, authenticated, service_role;
+
+-- Raises where the version that the person read is not the latest one; null where the caller does not say which it was.
 create function voice_clone.sign_consent(
-  p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid
+  p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid, p_version int default null
 ) returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$
@@ -16,6 +34,7 @@ begin
     raise exception 'there is no statement % in %', p_statement, p_locale
       using errcode = 'VC006', detail = '{"code": "statement_not_found", "field": "statement"}';
   end if;
+  perform voice_clone.require_current_statement(v_statement, p_version);
   if p_subject_kind = 'reflection' and not exists (
     select from public.reflections r where r.id = p_subject_id and r.user_id = p_user
   ) then
@@ -111,6 +130,6 @@ end
 $$;
 
 grant execute on function
-  voice_clone.sign_consent(uuid, text, text, text, uuid),
+  voice_clone.sign_consent(uuid, text, text, text, uuid, int),
   voice_clone.revoke_consent(uuid, uuid)
 to voice_clone_backend;

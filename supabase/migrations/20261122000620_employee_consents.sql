@@ -130,7 +130,8 @@ end
 $$;
 
 -- Signs the latest statement. A link signs once.
-create function voice_clone.sign_invitation(p_employee uuid, p_token_hash bytea, p_locale text, p_signer uuid)
+create function voice_clone.sign_invitation(
+  p_employee uuid, p_token_hash bytea, p_locale text, p_signer uuid, p_version int default null)
 returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$
@@ -155,6 +156,7 @@ begin
     raise exception 'there is no statement in %', p_locale
       using errcode = 'VC006', detail = '{"code": "statement_not_found", "field": "locale"}';
   end if;
+  perform voice_clone.require_current_statement(v_statement, p_version);
   insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, org_id, method)
   values (p_signer, v_statement, 'employee', p_employee, i.org_id, case when p_signer is null then 'invitation' else 'account' end)
   returning * into c;
@@ -218,6 +220,6 @@ grant execute on function
   voice_clone.invite_employee(uuid, uuid, bytea, int),
   voice_clone.find_invitation(uuid, bytea),
   voice_clone.read_invitation(uuid, bytea, text),
-  voice_clone.sign_invitation(uuid, bytea, text, uuid),
+  voice_clone.sign_invitation(uuid, bytea, text, uuid, int),
   voice_clone.revoke_by_invitation(uuid, bytea)
 to voice_clone_backend;

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import Child, Processes
+from tests.documented import HOOKS
 from tests.preloaded import launch
 from tests.simulators import Simulator, simulator
 
@@ -63,7 +64,7 @@ async def served(
     try:
         url = f"http://127.0.0.1:{port}"
         await child.await_url(f"{url}/health/live")
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30, event_hooks=HOOKS) as http:
             yield Served(http, child)
     finally:
         await processes.stop_all()

@@ -110,7 +110,9 @@ async def test_an_employee_signs_as_the_user_who_is_signed_in(given: Fixture, tm
         assert refused.status_code == 401
         language = await http.post(f"{path}/consent", json={"locale": "xx"}, headers=headers(signer) | link)
         assert (language.status_code, language.json()["code"]) == (422, "statement_not_found")
-        signed = await http.post(f"{path}/consent", json={}, headers=headers(signer) | link)
+        outdated = await http.post(f"{path}/consent", json={"version": 7}, headers=headers(signer) | link)
+        assert (outdated.status_code, outdated.json()["code"]) == (409, "statement_outdated")
+        signed = await http.post(f"{path}/consent", json={"version": 1}, headers=headers(signer) | link)
         assert signed.json()["method"] == "account"
         revoked = await http.delete(f"/v1/consents/{signed.json()['consent_id']}", headers=headers(signer))
         assert revoked.status_code == 200

@@ -132,3 +132,25 @@ def test_every_blocker_of_the_gate_has_a_sentence_on_the_page() -> None:
     blockers = [f"{part}_{state}" for part, each in states.items() for state in each.split()]
     for blocker in [*blockers, "no_voice", "original_removed"]:
         assert f"{blocker}: " in text, blocker
+
+
+async def test_the_reference_page_and_its_scripts_come_from_here(service: Served) -> None:
+    page = await service.http.get("/schema")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    scripts = [source for source in sources if source.endswith(".js")]
+    assert set(sources) - set(scripts) == {"data:,"}
+    for path in ("/schema", *scripts, "/schema/openapi.json"):
+        answer = await service.http.get(path)
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert "http" not in policy
+    weight = len(gzip.compress("".join([(await service.http.get(each)).text for each in scripts]).encode()))
+    assert weight < 350_000
+
+
+async def test_where_the_page_is_switched_off_only_the_document_is_left(tmp_path: Path) -> None:
+    async with served(tmp_path, "postgresql://127.0.0.1:1/x", PAGE="false") as service:
+        assert (await service.http.get("/schema")).json()["openapi"].startswith("3.")
+        assert (await service.http.get("/schema/redoc.standalone.js")).status_code == 404

@@ -1,8 +1,10 @@
 """The chains of consents are verified: each way to tamper with them is found."""
 
+import json
 from typing import LiteralString
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.fixture import Fixture
@@ -114,3 +116,24 @@ def test_the_sweep_checks_all_chains_in_parts_and_then_waits(given: Fixture) -> 
     given.superuser.execute("update voice_clone.consent_checks set due_at = now(), after_person = null")
     what = given.service.execute("select what, count from voice_clone.sweep(10)").fetchall()
     assert {"what": "broken_consents", "count": len(broken(given))} in what
+
+
+def test_a_text_that_is_not_the_current_one_is_not_signed(given: Fixture) -> None:
+    user, version = given.user(), 2
+    sign = "select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null, %s)"
+    with pytest.raises(psycopg.Error) as refused:
+        given.one(sign, user, version)
+    assert refused.value.sqlstate == "VC007"
+    assert json.loads(refused.value.diag.message_detail or "") == {
+        "code": "statement_outdated",
+        "field": "version",
+        "current_version": 1,
+    }
+    assert given.one(sign, user, 1)["user_id"] == user
+    given.superuser.execute(
+        "insert into public.voice_consent_statements (statement, version, locale, body)"
+        " values ('voice_clone', 2, 'en', 'Other words.')"
+    )
+    assert given.one(sign, user, version)["user_id"] == user
+    with pytest.raises(psycopg.Error, match="current version"):
+        given.one(sign, user, 1)

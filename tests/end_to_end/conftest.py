@@ -23,6 +23,7 @@ from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from tests.audio_samples import speech, wav
 from tests.clusters import temporary_directory
+from tests.documented import HOOKS
 from tests.preloaded import launch
 from tests.simulators import CARTESIA_KEY, ELEVENLABS_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
@@ -265,7 +266,7 @@ class Person:
 
 @asynccontextmanager
 async def person(product: Product) -> AsyncIterator[Person]:
-    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=60, trust_env=False, event_hooks=HOOKS) as http:
         made = Person(Client(product.stack, http), product)
         await made.prepare()
         yield made

@@ -44,7 +44,7 @@ async def stock(product: Product, provider: str, prepared: bytes, target_model: 
 async def embedded(ada: Person, prepared: bytes) -> str:
     """A Spanish voice in Ada's library, at the embedded provider."""
     upload = await ada.upload(prepared, reflection_id=None)
-    return (await ada.finalize(upload, language="es")).json()["provider_voice_id"]
+    return (await ada.finalize(upload, language="es")).json()["voice"]["provider_voice_id"]
 
 
 async def use(person: Person, provider: str, voice: str, **changes: Any) -> httpx.Response:
@@ -110,7 +110,7 @@ async def test_the_voice_of_another_user_is_refused_like_a_missing_one(
     ada: Person, product: Product, prepared: bytes, provider: str
 ) -> None:
     upload = await ada.upload(prepared, reflection_id=None, provider=provider)
-    hers = (await ada.finalize(upload)).json()["provider_voice_id"]
+    hers = (await ada.finalize(upload)).json()["voice"]["provider_voice_id"]
     async with person(product) as bob:
         refused = [await use(bob, provider, voice) for voice in (hers, hers[:-1] + "_")]
         shown = await answer(bob, "GET", f"/v1/reflections/{bob.reflection}/voice-clone-attempts")
@@ -129,7 +129,7 @@ async def test_a_model_that_is_not_spoken_with_is_told_of_ones_own_voice_only(
     assert problem(refused) == (422, "target_model_unsupported")
     assert refused.json()["supported"] == ["qwen3-tts-vc-2026-01-22"]
     upload = await ada.upload(prepared, reflection_id=None, provider="qwen")
-    hers = (await ada.finalize(upload)).json()["provider_voice_id"]
+    hers = (await ada.finalize(upload)).json()["voice"]["provider_voice_id"]
     await product.stop()
     await product.start("service", QWEN_TARGET_MODEL="qwen3-tts-vc-2027-01-01")
     assert problem(await use(ada, "qwen", hers)) == (422, "target_model_unsupported")

@@ -48,7 +48,7 @@ async def test_a_voice_says_what_its_provider_said_of_it(
     await product.start("service")
     async with person(product) as ada:
         upload = await ada.upload(prepared, provider=provider)
-        voice = (await ada.finalize(upload)).json()
+        voice = (await ada.finalize(upload)).json()["voice"]
         assert voice == (await ada.client.service("GET", f"/api/voices/{upload['voice_id']}")).json()
         assert (await ada.client.service("GET", "/api/voices")).json() == [voice]
     attempt = product.attempt(upload["attempt_id"])
@@ -67,6 +67,21 @@ async def test_a_voice_says_what_its_provider_said_of_it(
         assert measured["measures"]["pitch_hz"] > 50
     else:
         assert measured == metadata
+
+
+async def test_201_and_202_have_one_shape(product: Product, prepared: bytes) -> None:
+    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", LEASE_SECONDS="60")
+    async with person(product) as ada:
+        ready = await ada.finalize(await ada.upload(prepared, provider="local", reflection_id=None))
+        product.providers.fault("qwen", "create", "hang", after_commit=True)
+        waiting = await ada.finalize(await ada.upload(prepared, provider="qwen", reflection_id=None))
+        product.providers.release()
+        while ready.status_code == 202:  # the wait was too short for this machine
+            ready = await ada.finalize(ready.json())
+    assert (ready.status_code, waiting.status_code) == (201, 202)
+    assert set(ready.json()) == set(waiting.json())
+    assert ready.json()["voice"]["voice_id"] == ready.json()["voice_id"]
+    assert waiting.json()["voice"] is None
 
 
 async def test_finalize_again_gives_the_same_answer(product: Product, prepared: bytes) -> None:

@@ -15,6 +15,7 @@ from backend.web.logs import request_id
 from backend.web.problems import problem
 from scripts.__main__ import COMMANDS
 from scripts.migrations import ROOT
+from tests.documented import SETTINGS
 from tests.project.documents import DOCUMENTS, code_of, inline_code, section, table_rows
 from tests.project.error_codes import find_codes
 
@@ -25,12 +26,6 @@ RAISED = "What the database raises"
 # The framework's own refusals: their code is the status's phrase.
 FRAMEWORK = {re.sub(r"\W+", "_", each.phrase.lower()): each for each in HTTPStatus if 400 <= each < 500}
 EXAMPLES = ("acme", "upload_expired")  # files that a contributor creates
-SETTINGS = {
-    "DATABASE_URL": "postgresql://voice_clone_service:secret@127.0.0.1/postgres",
-    "SUPABASE_URL": "https://project.supabase.co",
-    "SUPABASE_SECRET_KEY": "sb_secret_0123456789",
-    "INTERNAL_TOKEN": "t" * 32,
-}
 
 
 def documented_codes() -> dict[str, list[str]]:

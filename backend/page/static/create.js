@@ -86,7 +86,7 @@ async function sendSample(state, statement, details, progress, signal) {
   const { sample } = state;
   if (state.consent?.locale !== statement.locale) {
     state.consent = await call("/v1/consents", {
-      method: "POST", signal, body: { statement: statement.statement, locale: statement.locale },
+      method: "POST", signal, body: { statement: statement.statement, locale: statement.locale, version: statement.version },
     });
   }
   if (!state.reflection) {

@@ -191,6 +191,7 @@ export const problems = {
   invalid_transcript: ["The words of the sample are too long.", "again"],
   language_unsupported: ["The provider does not speak this language. Choose another one.", "again"],
   consent_required: ["Your consent is missing or was withdrawn.", "record"],
+  statement_outdated: ["The statement has changed meanwhile. Read it again.", "reload"],
   statement_not_found: ["There is no statement in this language. Choose another one.", "reload"],
   idempotency_key_invalid: ["The request was not understood.", "reload"],
   provider_not_configured: ["The provider of this voice is not set up.", "operator"],
