@@ -9,8 +9,10 @@ import typer
 from backend.env_file import read_env_file
 
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
+    "attempts": "scripts.attempts",
     "bench": "scripts.local.bench.command",
     "consents": "scripts.consents",
+    "dead-letters": "scripts.dead_letters",
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
     "doctor": "scripts.doctor.command",
@@ -20,6 +22,8 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
     "recordings": "scripts.recordings",
+    "slots": "scripts.stats",
+    "stats": "scripts.stats",
     "sweep": "scripts.sweep",
     "schema": "scripts.local.schema",
     "serve": "scripts.processes",

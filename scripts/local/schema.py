@@ -110,7 +110,7 @@ def render(dsn: str) -> str:
         bullets(map(policy_line, policies)),
         *functions_by_role(functions),
         "## Queues\n",
-        "Each has a queue `<name>_dead` for the messages whose budget is used up.\n",
+        "A message whose budget is used up is a row of `voice_clone.dead_letters`.\n",
         bullets(f"`{queue.name}`: {queue.purpose}" for queue in queues),
     ]
     return "\n".join(blocks)

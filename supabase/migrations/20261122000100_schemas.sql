@@ -2,7 +2,7 @@
 --
 -- public       what clients see, under row level security
 -- voice_clone  transitions and everything internal; not exposed by the Data API
--- operations   what operators call over the Data API, as service_role only
+-- operations   what operators call: over the Data API as service_role only, or with the login of the service
 
 create schema if not exists voice_clone;
 create schema if not exists operations;
@@ -24,4 +24,4 @@ grant voice_clone_backend, authenticated to voice_clone_service;
 
 revoke all on schema voice_clone, operations from public, anon, authenticated;
 grant usage on schema voice_clone to voice_clone_backend;
-grant usage on schema operations to service_role;
+grant usage on schema operations to service_role, voice_clone_backend;

@@ -18,26 +18,23 @@ create table voice_clone.queues (
 alter table voice_clone.queues enable row level security;
 revoke all on voice_clone.queues from public, anon, authenticated, service_role;
 
--- The tables of a queue and of its dead letters, out of reach of every client.
+-- The tables of a queue, out of reach of every client.
 create function voice_clone.create_queue_tables(p_name text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
-  v_queue text;
   v_table text;
 begin
-  foreach v_queue in array array[p_name, p_name || '_dead'] loop
-    perform pgmq.create(v_queue);
-    foreach v_table in array array['q_' || v_queue, 'a_' || v_queue] loop
-      execute format('alter table pgmq.%I enable row level security', v_table);
-      execute format('revoke all on pgmq.%I from public, anon, authenticated', v_table);
-    end loop;
-    -- A read finds the oldest messages by their ids and moves their visibility. Without pgmq's index on it, which no
-    -- read uses, and with room in the page, that update writes no index (HOT).
-    execute format('drop index if exists pgmq.%I', 'q_' || v_queue || '_vt_idx');
-    execute format('alter table pgmq.%I set (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,'
-      ' autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1)', 'q_' || v_queue);
+  perform pgmq.create(p_name);
+  foreach v_table in array array['q_' || p_name, 'a_' || p_name] loop
+    execute format('alter table pgmq.%I enable row level security', v_table);
+    execute format('revoke all on pgmq.%I from public, anon, authenticated', v_table);
   end loop;
+  -- A read finds the oldest messages by their ids and moves their visibility. Without pgmq's index on it, which no
+  -- read uses, and with room in the page, that update writes no index (HOT).
+  execute format('drop index if exists pgmq.%I', 'q_' || p_name || '_vt_idx');
+  execute format('alter table pgmq.%I set (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,'
+    ' autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1)', 'q_' || p_name);
 end
 $$;
 
@@ -45,8 +42,8 @@ create function voice_clone.has_queue_tables(p_name text) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return 2 = (select count(*) from pg_catalog.pg_class c
-    where c.relnamespace = 'pgmq'::regnamespace and c.relname in ('q_' || p_name, 'q_' || p_name || '_dead'));
+  return exists (select from pg_catalog.pg_class c
+    where c.relnamespace = 'pgmq'::regnamespace and c.relname = 'q_' || p_name);
 end
 $$;
 

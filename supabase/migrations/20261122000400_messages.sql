@@ -1,4 +1,4 @@
--- Messages: how a queue's messages are sent, read, acknowledged, postponed and dead-lettered.
+-- Messages: how a queue's messages are sent, read, acknowledged, and postponed, and how many there are.
 -- An acknowledged message is deleted: its effect is in the event log, and an archive would only grow.
 
 -- Ids, never state: the handler reads the row. The event is the queue's name in upper case. `p_reflection` is the
@@ -127,42 +127,17 @@ begin
 end
 $$;
 
--- The call that deletes a message sends its dead letter, so a message that two readers dead-letter is sent once. A body
--- that is no JSON object is kept under dead_body.
-create function voice_clone.dead_letter_messages(
-  p_queue text, p_message_ids bigint[], p_bodies jsonb[], p_reads int[], p_reasons text[]) returns void
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_dead jsonb[];
-begin
-  with deleted as materialized (
-    select d as id from pgmq.delete(voice_clone.require_queue(p_queue), p_message_ids) d
-  )
-  select array_agg(
-    case jsonb_typeof(d.body) when 'object' then d.body else jsonb_build_object('dead_body', d.body) end
-    || jsonb_build_object('dead_reason', d.reason, 'dead_message_id', d.id, 'dead_reads', d.reads, 'dead_at', now())
-    order by d.id)
-  into v_dead
-  from unnest(p_message_ids, p_bodies, p_reads, p_reasons) d (id, body, reads, reason)
-  join deleted using (id);
-  if v_dead is not null then
-    perform pgmq.send_batch(p_queue || '_dead', v_dead, 0);
-  end if;
-end
-$$;
-
 create function voice_clone.queue_metrics()
 returns table (
   queue text, queue_length bigint, oldest_message_seconds int, deferred_length bigint, dead_length bigint)
 language sql stable security definer set search_path = ''
 as $$
-  select q.name, live.queue_length, live.oldest_msg_age_sec, coalesce(deferred.length, 0), dead.queue_length
+  select q.name, live.queue_length, live.oldest_msg_age_sec, coalesce(deferred.length, 0), coalesce(dead.length, 0)
   from voice_clone.queues q
   cross join lateral pgmq.metrics(q.name) live
-  cross join lateral pgmq.metrics(q.name || '_dead') dead
   left join (select d.queue, count(*) as length from voice_clone.deferred_messages d group by d.queue) deferred
     on deferred.queue = q.name
+  left join (select d.queue, count(*) as length from voice_clone.dead_letters d group by d.queue) dead on dead.queue = q.name
 $$;
 
 create function operations.queue_metrics()
@@ -177,7 +152,6 @@ grant execute on function
   voice_clone.read_messages(text, int, int),
   voice_clone.acknowledge_messages(text, bigint[]),
   voice_clone.postpone_messages(text, bigint[], int[]),
-  voice_clone.dead_letter_messages(text, bigint[], jsonb[], int[], text[]),
   voice_clone.queue_metrics()
 to voice_clone_backend;
 grant execute on function operations.queue_metrics() to service_role;

@@ -87,14 +87,12 @@ def test_a_message_becomes_one_dead_letter_even_if_two_readers_dead_letter_it(gi
     bodies = [row["message"] for row in read(given)]
     dead_letter(given, sent[:1], bodies[:1])
     dead_letter(given, sent, bodies)
-    dead = [row["message"] for row in given.superuser.execute(
-        "select message from pgmq.q_voice_cleanup_dead order by msg_id"
-    )]  # fmt: skip
-    assert [(each["event"], each["dead_message_id"]) for each in dead] == [
+    dead = given.superuser.execute("select * from voice_clone.dead_letters order by id").fetchall()
+    assert [(each["message"]["event"], each["message_id"]) for each in dead] == [
         ("first", sent[0]),
         ("second", sent[1]),
     ]
-    assert {(each["dead_reads"], each["dead_reason"]) for each in dead} == {(5, "budget_used")}
+    assert {(each["reads"], each["reason"]) for each in dead} == {(5, "budget_used")}
     assert (metrics(given)["queue_length"], metrics(given)["dead_length"]) == (0, 2)
     assert given.truth("select count(*) from pgmq.a_voice_cleanup")["count"] == 0, "nothing is kept twice"
 

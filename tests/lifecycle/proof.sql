@@ -74,7 +74,8 @@ begin
   delete from voice_clone.object_removals;
   delete from public.reflections;
   delete from voice_clone.deferred_messages;
-  for v_queue in select q.name || s.suffix from voice_clone.queues q, (values (''), ('_dead')) s (suffix) loop
+  delete from voice_clone.dead_letters;
+  for v_queue in select q.name from voice_clone.queues q loop
     execute format('delete from pgmq.%I', 'q_' || v_queue);
     execute format('delete from pgmq.%I', 'a_' || v_queue);
   end loop;

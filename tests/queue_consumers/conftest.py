@@ -67,11 +67,10 @@ class Queued:
         return ids
 
     def rows(self, query: LiteralString, *parameters: object) -> list[Any]:
-        """`{queue}`, `{archive}` and `{dead}` are replaced by the tables of this queue."""
+        """`{queue}` and `{archive}` are replaced by the tables of this queue."""
         tables = {
             "queue": sql.Identifier("pgmq", f"q_{self.name}"),
             "archive": sql.Identifier("pgmq", f"a_{self.name}"),
-            "dead": sql.Identifier("pgmq", f"q_{self.name}_dead"),
         }
         with psycopg.connect(self.superuser, autocommit=True) as connection:
             return connection.execute(sql.SQL(query).format(**tables), parameters or None).fetchall()
@@ -84,9 +83,8 @@ class Queued:
 
     def dead(self) -> dict[int, str]:
         """Reasons by the message's id in its own queue."""
-        return dict(
-            self.rows("select (message ->> 'dead_message_id')::bigint, message ->> 'dead_reason' from {dead}")
-        )
+        letters = "select message_id, reason from voice_clone.dead_letters where queue = %s"
+        return dict(self.rows(letters, self.name))
 
 
 @pytest.fixture

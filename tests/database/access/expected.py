@@ -75,6 +75,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.consent_invitations": {},
     "voice_clone.consumers": {},
     "voice_clone.deadlines": {},
+    "voice_clone.dead_letters": {},
+    "voice_clone.dead_letters_id_seq": {},
     "voice_clone.deferred_messages": {},
     "voice_clone.deferred_messages_id_seq": {},
     "voice_clone.edges": {},
@@ -109,6 +111,10 @@ FUNCTIONS: dict[str, str] = {
         public.voice_launch_gate  voice_clone.admin_organizations  voice_clone.is_being_removed
         voice_clone.member_employees  voice_clone.member_organizations
         voice_clone.received_topics
+    """,
+    "service_role, voice_clone_backend, voice_clone_service": """
+        operations.attempt  operations.attempts  operations.dead_letters  operations.drop_dead_letters
+        operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
         operations.assign_recording  operations.consumers  operations.drop_events
@@ -271,7 +277,7 @@ FUNCTIONS: dict[str, str] = {
 
 SCHEMAS: dict[str, dict[str, str]] = {
     "public": {"everyone": "usage"},
-    "operations": {"service_role": "usage"},
+    "operations": {"service_role, voice_clone_backend, voice_clone_service": "usage"},
     "voice_clone": {"voice_clone_backend, voice_clone_service": "usage"},
     "pgmq": {},
     "supabase_migrations": {},

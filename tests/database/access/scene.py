@@ -120,8 +120,11 @@ class Scene(People):
         for (queue,) in given.superuser.cursor(row_factory=tuple_row).execute(
             "select name from voice_clone.queues"
         ):
-            for table in (queue, f"{queue}_dead"):
-                given.superuser.execute(f"select pgmq.send('{table}', '{{}}'::jsonb, 0)".encode())
-                given.superuser.execute(
-                    f"insert into pgmq.a_{table} (msg_id, vt, message) values (0, now(), '{{}}')".encode()
-                )
+            given.superuser.execute(f"select pgmq.send('{queue}', '{{}}'::jsonb, 0)".encode())
+            given.superuser.execute(
+                f"insert into pgmq.a_{queue} (msg_id, vt, message) values (0, now(), '{{}}')".encode()
+            )
+        given.superuser.execute(
+            "insert into voice_clone.dead_letters (queue, message_id, message, reads, reason)"
+            " values ('voice_mirror', 1, '{}', 5, 'budget_used')"
+        )
