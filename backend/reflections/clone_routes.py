@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
@@ -29,6 +28,7 @@ from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.requests import read_json
+from backend.web.strict_input import require_valid
 
 
 class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,10 +95,7 @@ class VoiceCloneController(Controller):
         sample = form.pop("sample", None)
         if not isinstance(sample, UploadFile):
             raise InvalidInput("The form has no file named sample.", code="sample_missing", field="sample")
-        try:
-            fields = msgspec.convert(form, CloneForm, strict=False)
-        except msgspec.ValidationError as error:
-            raise InvalidInput(str(error)) from error
+        fields: CloneForm = require_valid(form, CloneForm, is_form=True)
         details = VoiceDetails(
             name=clean_name(fields.name),
             language=fields.language,

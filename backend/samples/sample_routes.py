@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
@@ -27,6 +26,7 @@ from backend.web.contract import BODY, CODES, form_body
 from backend.web.idempotency import IDEMPOTENT, new_id
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
+from backend.web.strict_input import require_valid
 
 PAGE = 100
 
@@ -84,10 +84,7 @@ class VoiceSamplesController(Controller):
         file = form.pop("file", None)
         if not isinstance(file, UploadFile):
             raise InvalidInput("The form has no file named file.", code="sample_missing", field="file")
-        try:
-            fields = msgspec.convert(form, SampleForm, strict=False)
-        except msgspec.ValidationError as error:
-            raise InvalidInput(str(error)) from error
+        fields: SampleForm = require_valid(form, SampleForm, is_form=True)
         if fields.user_id not in {None, caller.user_id}:
             raise InvalidInput(
                 "A sample is sent for its own user.",

@@ -22,6 +22,7 @@ from backend.errors import (
     from_unexpected,
 )
 from backend.web.logs import log, request_id
+from backend.web.strict_input import in_words
 
 NAMED_FIELD = re.compile(r"field `(.+?)`")
 MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
@@ -126,7 +127,7 @@ def from_validation(exception: ValidationException) -> AppError:
         path = [part for part in str(each.get("key", "")).split(".") if part != "data"]
         if named := NAMED_FIELD.search(message):
             path.append(named[1])
-        errors.append({"field": ".".join(path) or None, "message": message})
+        errors.append({"field": ".".join(path) or None, "message": in_words(message)})
     if not errors and (missing := MISSING_PARAMETER.match(exception.detail)):
         errors.append({"field": missing[1], "message": missing[0]})
     first = errors[0] if errors else {"field": None, "message": None}
