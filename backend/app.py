@@ -22,6 +22,7 @@ from backend.database.pool import Database
 from backend.database.probes import probe_consumers, probe_database
 from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
 from backend.employees.voice_routes import EmployeeCloneController, EmployeeVoiceController
+from backend.erasures.routes import ErasuresController
 from backend.lifecycle.event_routes import EventsController
 from backend.lifecycle.event_streams import EventHub
 from backend.lifecycle.launch_gate import launch_gates
@@ -79,6 +80,7 @@ ROUTES: list[ControllerRouterHandler] = [
     EmployeeCloneController,
     EmployeeConsentsController,
     EmployeeVoiceController,
+    ErasuresController,
     InvitationsController,
     EventsController,
     HealthController,

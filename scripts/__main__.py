@@ -16,6 +16,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "demo": "scripts.local.demo",
     "dev": "scripts.local.dev",
     "doctor": "scripts.doctor.command",
+    "erase": "scripts.erase",
     "import-legacy-voices": "scripts.import_legacy_voices",
     "install": "scripts.install",
     "lifecycle": "scripts.local.lifecycle",

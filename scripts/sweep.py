@@ -24,6 +24,7 @@ MEANINGS = {
     "enrollments": "voices at a provider whose outcome or removal is due",
     "released": "deleted voices whose retention has ended; their removal is requested",
     "object_removals": "removals of recordings and previews that are due",
+    "erasures": "erasures of which every place is confirmed by now",
     "broken_consents": "entries that are not as they were written: see `likeness consents verify`",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",
     "errors": "could not be swept: Postgres's log names each and its error",

@@ -1,6 +1,5 @@
 """Revocation: tried until it is in force, or the answer says that it is not."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, LiteralString
@@ -9,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from backend.context import AppContext
-from backend.database.backoff import Backoff
+from backend.database.insisting import insist
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import DatabaseUnavailable, Unavailable
@@ -36,20 +35,17 @@ async def revoke_by(
     context: AppContext, query: LiteralString, parameters: Mapping[str, Any], **logged: str
 ) -> Revocation:
     """By a query that returns the revocation; `logged` says which, where it takes too long."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + REVOCATION_SECONDS
-    backoff = Backoff(cap=1.0)
-    while True:
-        try:
-            return required(await context.database.revocations.fetch_one(query, parameters, row=Revocation))
-        except DatabaseUnavailable as error:
-            delay = backoff.next_delay()
-            if loop.time() + delay >= until:
-                log.warning("consent_not_revoked", internal=error.internal, **logged)
-                raise Unavailable(
-                    "The consent is not revoked yet: its voices are still in use.",
-                    code="consent_not_revoked",
-                    help="Send the same call again; it has the same effect however often it is sent.",
-                    retry_after=1,
-                ) from error
-        await asyncio.sleep(delay)
+
+    async def run() -> Revocation | None:
+        return await context.database.revocations.fetch_one(query, parameters, row=Revocation)
+
+    try:
+        return required(await insist(run, REVOCATION_SECONDS))
+    except DatabaseUnavailable as error:
+        log.warning("consent_not_revoked", internal=error.internal, **logged)
+        raise Unavailable(
+            "The consent is not revoked yet: its voices are still in use.",
+            code="consent_not_revoked",
+            help="Send the same call again; it has the same effect however often it is sent.",
+            retry_after=1,
+        ) from error

@@ -2,14 +2,14 @@
 
 create table public.voice_sessions (
   id uuid primary key default gen_random_uuid(),
-  reflection_id uuid not null,
+  reflection_id uuid,
   user_id uuid references auth.users (id),
   attempt_id uuid not null references public.voice_clone_attempts (id),
   voice_id uuid not null references public.voices (id),
   created_at timestamptz not null default now()
 );
 comment on table public.voice_sessions is 'a record: it survives its reflection, and without its user the user''s deletion';
-comment on column public.voice_sessions.reflection_id is 'without a reference: the reflection may be gone';
+comment on column public.voice_sessions.reflection_id is 'without a reference: the reflection may be gone; null once the user is erased';
 create trigger voice_sessions_require_own_attempt before insert on public.voice_sessions
   for each row execute function voice_clone.require_own_attempt();
 create index voice_sessions_reflection_id_idx on public.voice_sessions (reflection_id, created_at desc);

@@ -93,6 +93,7 @@ declare
   v_samples int := 0;
   v_keys int := 0;
   v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
+  v_erasures int := 0;
   v_what text;
   v_is_behind boolean;
   r record;
@@ -164,6 +165,12 @@ begin
     raise warning 'webhooks cannot be swept: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
+  begin
+    v_erasures := voice_clone.sweep_erasures(v_limit);
+  exception when others then
+    raise warning 'erasures cannot be confirmed: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
   for r in select * from voice_clone.sweep_removals(v_limit) loop
     v_done := v_done || array_fill(r.what, array[r.count]);
   end loop;
@@ -186,6 +193,7 @@ begin
     union all select 'samples', v_samples where v_samples > 0
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'job_slots', v_slots where v_slots > 0
+    union all select 'erasures', v_erasures where v_erasures > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

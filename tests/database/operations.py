@@ -112,6 +112,7 @@ OPERATIONS = [
         "give reflection away",
         "update public.reflections set user_id = %(other_user)s where id = %(reflection)s",
     ),
+    call("request_erasure", "%(user)s"),
     host("delete user", "delete from auth.users where id = %(user)s", "supabase_auth_admin"),
     # a worker's, of a sample
     call("claim_sample", "%(pending)s, 'other', 2"),

@@ -102,6 +102,43 @@ async def test_a_deleted_user_leaves_nothing_but_the_record(ada: Person, prepare
     assert problem(gone) == (404, "not_found")
 
 
+async def test_an_erasure_is_partial_while_a_provider_is_down_and_is_completed_later(
+    ada: Person, prepared: bytes
+) -> None:
+    for provider in ("qwen", "elevenlabs"):
+        await launchable(ada, (await clone_file(ada, prepared, provider=provider)).json()["attempt_id"])
+    ada.product.providers.fault("elevenlabs", "delete", "error", status=503, times=1000)
+    asked = await answer(ada, "DELETE", "/v1/me")
+    assert asked.status_code == 202
+    path = f"/v1/me/erasures/{asked.json()['erasure']['erasure_id']}"
+
+    async def confirmed() -> dict[str, bool]:
+        places = (await answer(ada, "GET", path)).json()["erasure"]["places"]
+        return {place["name"]: place["confirmed_at"] is not None for place in places}
+
+    await ada.product.until(
+        "select from voice_clone.enrollments where provider = 'qwen' and status = 'removed'"
+    )
+    await ada.product.until("select from voice_clone.enrollments where status = 'removing'")
+    found = await confirmed()
+    assert (found["qwen singapore"], found["elevenlabs"], found["rows"]) == (True, False, True)
+    assert ada.product.providers.voices("qwen") == []
+    ada.product.providers.clear_faults()
+    with ada.product.connect() as connection:  # hours later
+        connection.execute("update voice_clone.enrollments set sweep_at = now() where status = 'removing'")
+        connection.execute("update voice_clone.object_removals set final_at = now(), sweep_at = now()")
+        connection.execute("select voice_clone.sweep(500)")
+    await ada.product.until(
+        "select from (select count(*) as n from voice_clone.object_removals) x where n = 0"
+    )
+    await ada.product.until(
+        "select from voice_clone.enrollments where provider = 'elevenlabs' and status = 'removed'"
+    )
+    assert set((await confirmed()).values()) == {True}
+    assert ada.product.providers.voices("elevenlabs") == []
+    assert (await answer(ada, "GET", path)).json()["erasure"]["status"] == "complete"
+
+
 async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prepared: bytes) -> None:
     await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="1000")
     await product.start("consumers")

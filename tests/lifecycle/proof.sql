@@ -11,7 +11,7 @@ create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
   ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
   ('public.voices'), ('public.speech_jobs'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'),
-  ('voice_clone.waiting_jobs'), ('public.webhooks'), ('public.webhook_deliveries');
+  ('voice_clone.waiting_jobs'), ('voice_clone.erasures'), ('voice_clone.erasure_places'), ('public.webhooks'), ('public.webhook_deliveries');
 
 create function proof.travel(p_seconds float8) returns void
 language plpgsql set session_replication_role = 'replica'
@@ -72,6 +72,8 @@ begin
   delete from public.voice_consents;
   delete from voice_clone.consent_chains;
   delete from voice_clone.object_removals;
+  delete from voice_clone.erasure_places;
+  delete from voice_clone.erasures;
   delete from public.reflections;
   delete from voice_clone.deferred_messages;
   delete from voice_clone.dead_letters;

@@ -10,9 +10,15 @@ QUEUES = ("voice_clone_process", "voice_runtime_sync", "voice_preview", "voice_c
           "speech_jobs", "object_removal", "voice_mirror", "voice_samples", "webhooks")  # fmt: skip
 REQUESTED_AGAIN = (
     "enrollments", "object_removals", "samples", "webhooks_sent", "deliveries_failed", "deliveries_removed",
+    "erasures",
 )  # fmt: skip
 DUE = "select attempt_id::text as id from voice_clone.deadlines where sweep_at <= %s order by sweep_at"
 SPEECHES_DUE = "select id::text from public.speech_jobs where sweep_at <= %s order by sweep_at"
+CONFIRMED = "select voice_clone.confirm_erasure(x.id) from voice_clone.erasures x"
+UNCONFIRMED = """
+    select array_agg(p.place || ' ' || p.name) as places from voice_clone.erasure_places p
+    where p.confirmed_at is null and (p.place <> 'storage' or voice_clone.is_erased(p))
+"""
 ROUNDS = 60
 AS_IT_SHOULD = 4  # three ticks; a verification that is looked at is verified
 
@@ -80,6 +86,9 @@ class Quiescence(ForbiddenWrites):
                 shown = {r["id"]: r["voice"].get("version", 0) for r in self.snapshot.reflections}
                 behind = [a.id for a in self.model.attempts.values() if self.model.is_mirror_behind(a, shown)]
                 check(6, not behind, f"the mirrors of {behind} are behind for ever")
+                self.bench.force(CONFIRMED)
+                row = self.bench.force(UNCONFIRMED)
+                check(13, row is not None and not row["places"], f"not erased at rest: {row}")
                 return
             self.waits(AS_IT_SHOULD)
             self.verify_invariants()

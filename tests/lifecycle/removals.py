@@ -88,7 +88,7 @@ class RemovalModel(Model):
         self.silence(theirs, user, "user_deleted")
         self.withdraw(theirs)
         for a in theirs:
-            self.change(a, user_id=None)
+            self.change(a, user_id=None, reflection_id=None)
         for s in self.samples.values():
             if s.user_id == user:
                 s.user_id, s.status, s.until = None, "removed", None

@@ -229,9 +229,11 @@ class Users(Moves):
         is_there = any(c.user == bob for c in self.model.consents.values())
         return is_there and ada in self.model.reflections.values()
 
-    def deletes_a_user(self, _: int) -> None:
-        """The second, once; the first goes on."""
+    def deletes_a_user(self, pick: int) -> None:
+        """The second, once; the first goes on. Half of them erased everything of theirs before."""
         user = self.bench.users[1]
+        if pick % 2:
+            self.call("erases themself", "select voice_clone.request_erasure(%(id)s)", id=user)
         with self.bench.superuser.transaction():
             self.bench.force("set local role supabase_auth_admin")
             self.call("deletes a user", "delete from auth.users where id = %(id)s", forced=True, id=user)

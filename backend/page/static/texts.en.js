@@ -241,6 +241,7 @@ export const problems = {
   provider_account_changed: ["The voice is in another account of its provider.", "operator"],
   provider_region_changed: ["The voice is in another region of its provider.", "operator"],
   database_unavailable: ["The service cannot answer now.", "again"],
+  not_erased: ["Nothing is erased yet.", "again"],
   consent_not_revoked: ["Your consent is still in force.", "again"],
   database_failed: ["Something is wrong in the service.", "again"],
   marking_unavailable: ["The speech cannot be marked as synthetic now, so it is not sent.", "again"],

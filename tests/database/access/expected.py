@@ -83,6 +83,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.enrollments": {},
     "voice_clone.events": {},
     "a partition of voice_clone.events": {},
+    "voice_clone.erasure_places": {},
+    "voice_clone.erasures": {},
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
     "voice_clone.job_slots": {},
@@ -117,7 +119,8 @@ FUNCTIONS: dict[str, str] = {
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
-        operations.assign_recording  operations.consumers  operations.drop_events
+        operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
+        operations.erasure  operations.erasures  operations.subjects_of_erasures
         operations.legacy_events  operations.missing_parts  operations.orphans  operations.queue_metrics
         operations.schema_version  operations.sweep  operations.sweep_errors
         operations.unmatched_recordings
@@ -183,6 +186,9 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.delete_webhook
         voice_clone.enable_webhook
         voice_clone.end_cleanup
+        voice_clone.erasure_of_user
+        voice_clone.request_erasure
+        voice_clone.retention
         voice_clone.end_object_removal
         voice_clone.end_recording_move
         voice_clone.events_after
