@@ -139,6 +139,7 @@ class ErrorCode(StrEnum):
     PROVIDER_REGION_CHANGED = "provider_region_changed", 503
     DATABASE_UNAVAILABLE = "database_unavailable", 503
     CONSENT_NOT_REVOKED = "consent_not_revoked", 503
+    NOT_ERASED = "not_erased", 503
     DATABASE_FAILED = "database_failed", 503
     MARKING_UNAVAILABLE = "marking_unavailable", 503
     STORAGE_UNAVAILABLE = "storage_unavailable", 503

@@ -10,7 +10,9 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.erasures.erasures import Receipt, erase, queries, read_receipt
+from backend.error_codes import ErrorCode as E
 from backend.web.authentication import require_user
+from backend.web.contract import CODES
 
 
 class Retention(Struct, frozen=True, kw_only=True):
@@ -25,7 +27,7 @@ class ErasuresController(Controller):
     path = "/v1"
     tags = ("erasure",)
 
-    @delete("/me", status_code=202, guards=[require_user])
+    @delete("/me", status_code=202, guards=[require_user], opt={CODES: [E.NOT_ERASED]})
     async def erase_me(
         self, caller: NamedDependency[Caller], context: NamedDependency[AppContext]
     ) -> Receipt:
@@ -37,7 +39,7 @@ class ErasuresController(Controller):
         """
         return await erase(context, caller.user_id)
 
-    @get("/me/erasures/{erasure_id:uuid}", guards=[require_user])
+    @get("/me/erasures/{erasure_id:uuid}", guards=[require_user], opt={CODES: [E.NOT_FOUND]})
     async def get_erasure(
         self,
         erasure_id: FromPath[UUID],

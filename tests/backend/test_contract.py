@@ -10,7 +10,13 @@ from tests.project.documents import inline_code, section, table_rows
 from tests.project.test_docs import ANSWERS, ERRORS
 
 WHY = "Why an attempt, a sample, a speech job or a recording failed, or waits"
-OPEN = {"list_statements", "check_liveness", "check_readiness", "verify_audio"}  # to anybody
+OPEN = {
+    "list_statements",
+    "list_retention",
+    "check_liveness",
+    "check_readiness",
+    "verify_audio",
+}  # to anybody
 ROUTES = pytest.mark.parametrize("route", operations().items(), ids=lambda route: route[1]["operationId"])
 Route = tuple[tuple[str, str], dict[str, Any]]
 
