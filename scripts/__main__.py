@@ -17,6 +17,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "dev": "scripts.local.dev",
     "doctor": "scripts.doctor.command",
     "erase": "scripts.erase",
+    "export": "scripts.export",
     "import-legacy-voices": "scripts.import_legacy_voices",
     "install": "scripts.install",
     "lifecycle": "scripts.local.lifecycle",

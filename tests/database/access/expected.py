@@ -120,7 +120,8 @@ FUNCTIONS: dict[str, str] = {
     """,
     "service_role": """
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
-        operations.erasure  operations.erasures  operations.subjects_of_erasures
+        operations.erasure  operations.erasures  operations.held
+        operations.subjects_of_erasures
         operations.legacy_events  operations.missing_parts  operations.orphans  operations.queue_metrics
         operations.schema_version  operations.sweep  operations.sweep_errors
         operations.unmatched_recordings
