@@ -47,7 +47,7 @@ begin
         from public.speech_jobs j where j.user_id = p_subject),
       'webhooks', (select jsonb_agg(voice_clone.without_workers(to_jsonb(w)) order by w.created_at)
         from public.webhooks w where w.user_id = p_subject),
-      'webhook_deliveries', (select jsonb_agg(voice_clone.without_workers(to_jsonb(d)) order by d.id)
+      'webhook_deliveries', (select jsonb_agg(voice_clone.without_workers(to_jsonb(d)) order by d.event_id)
         from public.webhook_deliveries d where d.user_id = p_subject),
       'reflections', (select jsonb_agg(jsonb_build_object('id', r.id, 'voice', r.voice) order by r.id)
         from public.reflections r where r.user_id = p_subject),
