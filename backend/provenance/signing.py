@@ -98,6 +98,8 @@ async def run_command(command: Sequence[str], data: bytes) -> bytes:
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
             signature, _ = await process.communicate(data)
+    except RuntimeError as error:  # of uvloop, where the command ends before it has read what is to be signed
+        raise SigningFailed("the command ended before it read its input") from error
     except TimeoutError:
         raise SigningFailed(f"the command took longer than {COMMAND_SECONDS} s") from None
     finally:

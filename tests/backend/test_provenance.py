@@ -14,6 +14,7 @@ import c2pa
 import msgspec
 import pytest
 import pytest_asyncio
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -214,6 +215,17 @@ async def test_no_audio_is_returned_where_the_key_does_not_sign(files: tuple[str
             await marker.mark(SPEECH, "audio/wav", ORIGIN)
     finally:
         await marker.aclose()
+
+
+def test_a_command_that_ends_before_it_reads_is_a_key_that_does_not_sign(files: tuple[str, str]) -> None:
+    """The loop of the service: it says a closed pipe in its own way, about one time in four."""
+    key = load_signing_key(ProvenanceSettings(certificate_file=files[0], sign_command="false"))
+
+    async def sign_often() -> set[type[BaseException]]:
+        ended = await asyncio.gather(*(key.sign(bytes(3000)) for _ in range(40)), return_exceptions=True)
+        return {type(each) for each in ended if isinstance(each, BaseException)}
+
+    assert uvloop.run(sign_often()) == {SigningFailed}
 
 
 async def test_a_key_of_another_certificate_signs_nothing(files: tuple[str, str], tmp_path: Path) -> None:
