@@ -125,6 +125,8 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.revoke_consent", "%(revoked)s, %(user)s", "rows", "VC004"),
     ("voice_clone.sign_consent",
      "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s", "rows", "VC004"),
+    ("voice_clone.request_erasure", "%(user)s", "rows", "other rows"),
+    ("voice_clone.erasure_of_user", "%(erasure)s, %(user)s", "rows", "nothing"),
     ("voice_clone.start_session", "%(reflection)s, %(user)s", "rows", "VC004"),
     ("voice_clone.use_rate_limit", "%(user)s, 'speech', 1, 86400, 2", "rows", "other rows"),
     ("voice_clone.use_custom_voice",
@@ -135,10 +137,27 @@ CALLS: list[tuple[str, str, str, str]] = [
      "rows", "VC006"),
 ]  # fmt: skip
 
+UNTOUCHED = (  # by the erasure of another user
+    "exists (select from public.voice_clone_attempts"
+    " where id = %(attempt)s and is_active and user_id is not null)",
+    "exists (select from public.voice_samples"
+    " where id = %(sent)s and status <> 'removed' and user_id is not null)",
+    "exists (select from public.voices where id = %(voice)s and deleted_at is null and user_id is not null)",
+    "exists (select from public.speech_jobs where id = %(job)s and user_id is not null)",
+    "exists (select from public.voice_consents where id = %(consent)s and user_id is not null)",
+    "exists (select from public.webhooks where id = %(webhook)s)",
+    "exists (select from voice_clone.idempotency_keys where key = 'pending')",
+    "exists (select from public.voice_sessions where id = %(session)s and user_id is not null)",
+    "exists (select from voice_clone.consent_chains k join public.voice_consents c using (person_id)"
+    " where c.id = %(consent)s and k.user_id is not null)",
+    "exists (select from voice_clone.legacy_events where reflection_id = %(reflection)s and payload <> '{}')",
+    "not exists (select from voice_clone.erasure_places where place = 'answers')",
+)
 # (call, whether a row of another user is as before): what no result of a call shows.
 EFFECTS: list[tuple[str, str]] = [
     ("voice_clone.make_room_for_upload(%(crowd)s)",
      "select status = 'awaiting_upload' from public.voice_clone_attempts where id = %(upload)s"),
+    ("voice_clone.request_erasure(%(crowd)s)", f"select {' and '.join(UNTOUCHED)}"),
 ]  # fmt: skip
 # Every upload has lost its slot reservation, and no attempt that waits has a message.
 BEFORE = """
@@ -163,7 +182,10 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
     "voice_clone.withdraw_employee_consents, 1": "called for a user who is being deleted",
-    **{f"voice_clone.forget_user, {n}": "called for a user who is being deleted" for n in range(1, 10)},
+    **{
+        f"voice_clone.has_rows_of_user, {n}": "says if an erasure is confirmed, and shows no row"
+        for n in range(1, 9)
+    },
     **{f"voice_clone.speech_attempt, {n}": "called for a sample of the caller's" for n in range(1, 3)},
     "voice_clone.request_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
     "voice_clone.retry_speech, 1": "clone_sample and the trigger on speech_jobs compare too",
@@ -202,6 +224,9 @@ class Objects:
         self.named |= self.mine[self.owner]
         self.named |= self.of_owner(given)
         self.named |= self.of_organization(given)
+        self.named["erasure"] = given.truth(
+            "select voice_clone.record_erasure('user', %s, 'user', '{}', '{}', '') as id", self.owner
+        )["id"]
         self.crowd(given)
 
     def of_organization(self, given: Fixture) -> dict[str, Any]:
@@ -228,6 +253,8 @@ class Objects:
         attempt = given.launchable(user, reflection)
         row = given.attempt(attempt)
         held = given.one("select * from voice_clone.claim_idempotency_key(%s, 'answered', '')", user)
+        event = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{\"a\": 1}')"
+        given.one(event, str(uuid4()), reflection)
         given.one("select voice_clone.keep_idempotent_answer(%s, 1, 200, '[]', '')", held["id"])
         voice = given.truth("select id from public.voices where attempt_id = %s", attempt)["id"]
         organization = given.organization(user)
@@ -245,6 +272,7 @@ class Objects:
         return {
             "recording": recording, "employee": given.employee(organization),
             "webhook": webhook["id"], "organization": organization, "organizations": organizations["id"],
+            "session": given.one("select id from voice_clone.start_session(%s, %s)", reflection, user)["id"],
             "reflection": reflection, "attempt": attempt, "sample": row["sample_id"], "voice": voice,
             "provider_voice": row["provider_voice_id"], "consent": given.consent(user),
         }  # fmt: skip
@@ -346,10 +374,14 @@ def differences(connection: Connection, objects: Objects) -> Iterator[str]:
 
 
 def leaves(connection: Connection, call: str, is_as_before: str, objects: Objects) -> bool:
-    """Whether a row of another user is as it was before the call. Rolled back."""
+    """Whether a row of another user is as it was before the call, which succeeded. Rolled back."""
     with connection.transaction(force_rollback=True):
         connection.execute(BEFORE.encode())
-        connection.execute(f"select {call}".encode(), objects.named)
+        try:
+            with connection.transaction():
+                connection.execute(f"select {call}".encode(), objects.named)
+        except psycopg.Error:
+            return False
         found = connection.cursor(row_factory=tuple_row).execute(is_as_before.encode(), objects.named)
         return found.fetchone() == (True,)
 
