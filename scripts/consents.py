@@ -1,22 +1,17 @@
 """`python -m scripts consents verify`: check that each chain of consents is as it was written."""
 
-import os
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
-import psycopg
 import typer
 from msgspec import Struct
-from psycopg.rows import class_row
 from rich.console import Console
 from rich.table import Table
 
-from backend.database.queries import load_queries
+from scripts.operations import Operations, operations
 
-queries = load_queries(__file__)
 PAGE = 500  # chains checked in one statement
 BROKEN = 1  # the exit code
 COLUMNS = ("person_id", "position", "consent_id", "problem")
@@ -24,12 +19,6 @@ COLUMNS = ("person_id", "position", "consent_id", "problem")
 
 class Action(StrEnum):
     verify = "verify"
-
-
-class Checked(Struct, frozen=True, kw_only=True):
-    persons: int
-    last_person: UUID | None
-    broken: list[dict[str, Any]]
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -45,22 +34,15 @@ def consents(
 ) -> None:
     """Verify that no entry of the consents was changed, added or taken out. Changes nothing.
 
-    Needs: DATABASE_URL with the login of the service or of the owner.
+    Needs: SUPABASE_URL and SUPABASE_SECRET_KEY, or DATABASE_URL.
 
-    Exit codes: 0 every chain is as it was written; 1 an entry is not, or the database could not be read; 2
-    DATABASE_URL is not set.
+    Exit codes: 0 every chain is as it was written; 1 an entry is not, or the project could not be reached; 2
+    wrong usage.
 
-    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness consents verify
+    Example: likeness consents verify
     """
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise typer.BadParameter(
-            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
-        )
-    try:
-        report = verify(url)
-    except psycopg.Error as error:
-        sys.exit(f"The consents could not be read: {error}")
+    with operations() as project:
+        report = verify(project)
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
@@ -68,16 +50,13 @@ def consents(
     sys.exit(BROKEN if report.broken else 0)
 
 
-def verify(url: str) -> Report:
+def verify(project: Operations) -> Report:
     persons, broken, after = 0, [], None
-    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-        cursor = connection.cursor(row_factory=class_row(Checked))
-        while True:
-            page = cursor.execute(queries.check, {"after": after, "limit": PAGE}).fetchone()
-            assert page is not None  # noqa: S101 - the function returns one row
-            persons, broken, after = persons + page.persons, broken + page.broken, page.last_person
-            if page.persons < PAGE:
-                return Report(persons=persons, broken=broken)
+    while True:
+        (page,) = project.rows("check_consents", after=after, limit=PAGE)
+        persons, broken, after = persons + page["persons"], broken + page["broken"], page["last_person"]
+        if page["persons"] < PAGE:
+            return Report(persons=persons, broken=broken)
 
 
 def show(report: Report) -> None:

@@ -1,7 +1,6 @@
 """`python -m scripts orphans`: provider voices without an owner, and with --reconcile every mismatch."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,16 +10,14 @@ import msgspec
 import psycopg
 import typer
 from msgspec import Struct
-from psycopg.rows import class_row
 from rich.console import Console
 from rich.table import Table
 
-from backend.database.queries import load_queries
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
+from scripts.operations import operations
 from scripts.reconcile import Elsewhere, Missing, Orphan, Unknown, reconcile
 
-queries = load_queries(__file__)
 PLACE = ("provider", "region", "provider_voice_id")
 ORPHAN_COLUMNS = (*PLACE, "label", "status", "cancel_reason", "removal_due_at")
 UNKNOWN_COLUMNS = (*PLACE, "label", "enrollment_status", "created_at")
@@ -51,32 +48,26 @@ def orphans(
 ) -> None:
     """List provider voices without a voice row. Changes nothing; the sweep removes them when they are due.
 
-    Needs: DATABASE_URL with the login of the service or of the owner; --reconcile, the service's settings.
+    Needs: SUPABASE_URL and SUPABASE_SECRET_KEY, or DATABASE_URL; --reconcile, the service's settings.
 
-    Exit codes: 0 listed; 1 the database or a provider could not be read; 2 DATABASE_URL is not set.
+    Exit codes: 0 listed; 1 the project or a provider could not be read; 2 wrong usage.
 
-    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness orphans --json
+    Example: likeness orphans --json
     """
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise typer.BadParameter(
-            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
-        )
-    try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            cursor = connection.cursor(row_factory=class_row(Orphan))
-            report = Report(orphans=cursor.execute(queries.orphans).fetchall())
-        if reconciled:
+    with operations() as project:
+        report = Report(orphans=msgspec.convert(project.rows("orphans"), list[Orphan]))
+    if reconciled:
+        try:
             found = asyncio.run(reconcile(load_settings()))
-            report = msgspec.structs.replace(
-                report,
-                unknown=found.unknown,
-                missing=found.missing,
-                elsewhere=found.elsewhere or None,
-                errors=found.errors or None,
-            )
-    except (psycopg.Error, SettingsError) as error:
-        sys.exit(str(error))
+        except (psycopg.Error, SettingsError) as error:
+            sys.exit(str(error))
+        report = msgspec.structs.replace(
+            report,
+            unknown=found.unknown,
+            missing=found.missing,
+            elsewhere=found.elsewhere or None,
+            errors=found.errors or None,
+        )
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:

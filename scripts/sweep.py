@@ -1,18 +1,15 @@
 """`python -m scripts sweep`: run the sweep once, and print what it did."""
 
-import os
 import sys
 from typing import Annotated
 
 import msgspec
-import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from backend.database.queries import load_queries
+from scripts.operations import operations
 
-queries = load_queries(__file__)
 MEANINGS = {
     "expired": "uploads that were not finalized in time",
     "sent": "messages that were due, or lost and sent again",
@@ -40,23 +37,15 @@ def sweep(
 ) -> None:
     """Recover what is overdue, as the consumers do by timer. Safe at any time, also twice at the same time.
 
-    Needs: DATABASE_URL with the login of the service or of the owner.
+    Needs: SUPABASE_URL and SUPABASE_SECRET_KEY, or DATABASE_URL.
 
-    Exit codes: 0 done, or nothing was due; 1 the sweep did not run, or a row could not be processed;
-    2 DATABASE_URL is not set.
+    Exit codes: 0 done, or nothing was due; 1 the sweep did not run, or a row could not be processed; 2 wrong
+    usage.
 
-    Example: DATABASE_URL=postgresql://voice_clone_service:…@host:5432/postgres likeness sweep --json
+    Example: likeness sweep --json
     """
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise typer.BadParameter(
-            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
-        )
-    try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            done = dict(connection.execute(queries.sweep.encode(), {"limit": limit}).fetchall())
-    except psycopg.Error as error:
-        sys.exit(f"The sweep did not run: {error}")
+    with operations() as project:
+        done = {row["what"]: row["count"] for row in project.rows("sweep", limit=limit)}
     if json:
         sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     else:

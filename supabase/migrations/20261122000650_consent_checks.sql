@@ -116,3 +116,10 @@ end
 $$;
 
 grant execute on function voice_clone.check_consents(uuid, int) to voice_clone_backend;
+
+create function operations.check_consents(p_after uuid default null, p_limit int default 500)
+returns table (persons int, last_person uuid, broken jsonb)
+language sql stable security definer set search_path = '' rows 1
+as $$ select * from voice_clone.check_consents(p_after, least(greatest(p_limit, 1), 1000)) $$;
+revoke all on function operations.check_consents(uuid, int) from public, anon, authenticated;
+grant execute on function operations.check_consents(uuid, int) to service_role, voice_clone_backend;

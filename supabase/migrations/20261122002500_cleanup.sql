@@ -218,4 +218,4 @@ grant execute on function
   voice_clone.orphans(),
   voice_clone.unaccounted_voices(text, text, text[], text[])
 to voice_clone_backend;
-grant execute on function operations.orphans() to service_role;
+grant execute on function operations.orphans() to service_role, voice_clone_backend;

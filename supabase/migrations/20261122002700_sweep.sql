@@ -203,4 +203,4 @@ language sql security definer set search_path = ''
 as $$ select * from voice_clone.sweep(p_limit) $$;
 
 grant execute on function voice_clone.sweep(int) to voice_clone_backend;
-grant execute on function operations.sweep(int) to service_role;
+grant execute on function operations.sweep(int) to service_role, voice_clone_backend;

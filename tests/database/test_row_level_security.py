@@ -113,7 +113,7 @@ TRIES = {
     "select from voice_clone.sweep(10)":
                                 (DENIED, DENIED,  DENIED,   0,       DENIED),
     "select from operations.sweep(10)":
-                                (DENIED, DENIED,  DENIED,   DENIED,  0),
+                                (DENIED, DENIED,  DENIED,   0,       0),
     "select pgmq.send('voice_clone_process', '{}'::jsonb, 0)":
                                 (DENIED, DENIED,  DENIED,   DENIED,  DENIED),
     "select public.voice_launch_gate(%(reflection)s)":

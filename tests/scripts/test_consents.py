@@ -34,6 +34,6 @@ async def test_the_command_names_each_entry_that_was_changed(given: Fixture) -> 
 
 async def test_the_command_says_what_it_needs() -> None:
     code, _, errors = await verify("")
-    assert (code, "DATABASE_URL is not set" in errors) == (2, True)
+    assert (code, "set SUPABASE_URL and SUPABASE_SECRET_KEY" in errors) == (2, True)
     code, _, errors = await verify("postgresql://nobody@127.0.0.1:1/none")
-    assert (code, "could not be read" in errors) == (1, True)
+    assert (code, "The database refused" in errors) == (1, True)

@@ -51,8 +51,8 @@ async def test_the_command_says_what_it_needs() -> None:
     assert "DATABASE_URL" in output
     code, _, errors = await run("")
     assert code == 2
-    assert "DATABASE_URL is not set" in errors
+    assert "set SUPABASE_URL and SUPABASE_SECRET_KEY" in errors
     code, _, errors = await run("postgresql://postgres@127.0.0.1:1/postgres")
     assert code == 1
-    assert "The sweep did not run" in errors
+    assert "The database refused" in errors
     assert "Traceback" not in errors

@@ -115,15 +115,16 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.received_topics
     """,
     "service_role, voice_clone_backend, voice_clone_service": """
-        operations.attempt  operations.attempts  operations.dead_letters  operations.drop_dead_letters
+        operations.attempt  operations.attempts  operations.check_consents  operations.dead_letters
+        operations.drop_dead_letters  operations.orphans  operations.sweep
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
         operations.subjects_of_erasures
-        operations.legacy_events  operations.missing_parts  operations.orphans  operations.queue_metrics
-        operations.schema_version  operations.sweep  operations.sweep_errors
+        operations.legacy_events  operations.missing_parts  operations.queue_metrics
+        operations.schema_version  operations.sweep_errors
         operations.unmatched_recordings
     """,
     "voice_clone_backend, voice_clone_service": """

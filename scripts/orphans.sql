@@ -1,3 +1,0 @@
--- orphans --
--- the oldest first
-select * from voice_clone.orphans()
