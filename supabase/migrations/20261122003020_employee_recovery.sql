@@ -20,6 +20,11 @@ begin
   perform voice_clone.lock_employee(p_employee, p_user);
   select * into a from public.voice_clone_attempts x
   where x.employee_id = p_employee and x.is_active for no key update;
+  if not found then
+    raise exception 'this employee has no active attempt'
+      using errcode = 'VC007', detail = '{"code": "nothing_to_retry"}',
+            hint = 'Clone their recording with POST /api/employees/{id}/clone-voice.';
+  end if;
   return query select * from voice_clone.retry_failed(a);
 end
 $$;

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.database.situations import fail, fail_step, refused
@@ -35,6 +36,13 @@ def test_a_preview_that_failed_is_retried(given: Fixture, acme: Staffed) -> None
     given.enroll(attempt := acme.queued())
     fail_step(given, attempt, "preview")
     assert given.one(RETRY, acme.employee, acme.admin)["preview_status"] == "required"
+
+
+def test_an_employee_without_an_attempt_is_told_how_to_get_one(given: Fixture, acme: Staffed) -> None:
+    with pytest.raises(psycopg.Error) as error:
+        given.one(RETRY, acme.employee, acme.admin)
+    assert '"code": "nothing_to_retry"' in (error.value.diag.message_detail or "")
+    assert "/api/employees/{id}/clone-voice" in (error.value.diag.message_hint or "")
 
 
 def test_a_reset_leaves_no_voice_and_keeps_the_recording(given: Fixture, acme: Staffed) -> None:
