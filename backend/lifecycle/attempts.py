@@ -59,8 +59,11 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
 
 
 class AttemptError(Struct, frozen=True, kw_only=True):
+    """Why it failed. What is tried again by itself is no error: so far each one here is final."""
+
     code: ErrorCode
     message: str
+    final: bool = True
     provider_request_id: str | None = None
     alternatives: list[Provider] = []  # providers that could make a voice of the same sample
 
@@ -98,7 +101,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
             name: getattr(row, name) for name in cls.__struct_fields__ if name not in {"attempt_id", "error"}
         }
         error = None
-        if row.error_code is not None:
+        if row.error_code is not None and (row.has_failed or row.cancel_reason == "original_removed"):
             error = AttemptError(
                 code=cast(ErrorCode, row.error_code),
                 message=row.error_message or "",

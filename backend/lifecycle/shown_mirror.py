@@ -11,10 +11,11 @@ from backend.values import MirroredStatus, PreviewStatus, Provider, RuntimeStatu
 
 
 class MirrorError(Struct, frozen=True, kw_only=True):
-    """Why the attempt failed."""
+    """Why the attempt failed. `final` says that it is not tried again by itself."""
 
     code: ErrorCode
     message: str
+    final: bool = True
 
 
 class Mirror(Struct, frozen=True, kw_only=True, rename="camel"):

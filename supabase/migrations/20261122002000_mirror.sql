@@ -1,5 +1,14 @@
 -- Mirror: reflections.voice, employees.voice and employees.voice_id as a pure function of the active attempt.
 
+-- Nothing happens any more unless the user does something. What is tried again by itself is no error to its user.
+create function voice_clone.final_error(a public.voice_clone_attempts) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return jsonb_build_object('code', a.error_code, 'message', a.error_message, 'final', true);
+end
+$$;
+
 -- The mirror of one attempt, as clients read it.
 create function voice_clone.attempt_mirror(a public.voice_clone_attempts) returns jsonb
 language plpgsql stable set search_path = ''
@@ -14,8 +23,8 @@ begin
     'voiceId', case when a.status = 'ready' then a.voice_id end,
     'provider', a.provider,
     'targetModel', a.target_model,
-    'error', case when a.error_code is not null
-      then jsonb_build_object('code', a.error_code, 'message', a.error_message) end,
+    'error', case when a.error_code is not null and 'failed' in (a.status, a.runtime_status, a.preview_status)
+      then voice_clone.final_error(a) end,
     'version', a.version,
     'updatedAt', a.updated_at);
 end
@@ -40,7 +49,7 @@ begin
     'cloneStatus', 'none', 'runtimeStatus', 'pending', 'previewStatus', 'not_required', 'previewRequired', false,
     'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null,
     'error', case when p_last.cancel_reason = 'original_removed'
-      then jsonb_build_object('code', p_last.error_code, 'message', p_last.error_message) end,
+      then voice_clone.final_error(p_last) end,
     'version', p_last.version, 'updatedAt', p_last.updated_at);
 end
 $$;

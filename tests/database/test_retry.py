@@ -6,6 +6,21 @@ from tests.database.situations import events, fail, fail_step, ids, lose, meanwh
 from tests.fixture import Fixture
 
 
+def test_what_is_tried_again_by_itself_is_no_error_in_the_mirror(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    attempt = given.queued(user, reflection)
+    epoch = given.claim(attempt)["lease_epoch"]
+    given.one(
+        "select * from voice_clone.requeue_attempt(%s, %s, 0, 'throttled', 'Later.', null)", attempt, epoch
+    )
+    mirror = given.mirror(reflection)
+    assert (mirror["cloneStatus"], mirror["error"]) == ("queued", None)
+    fail(given, attempt)
+    error = given.mirror(reflection)["error"]
+    assert (error["code"], error["final"]) == ("sample_rejected", True)
+
+
 def test_a_failed_attempt_is_queued_again_with_a_budget_of_its_own(given: Fixture) -> None:
     user = given.user()
     reflection = given.reflection(user)

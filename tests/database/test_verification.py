@@ -191,7 +191,9 @@ def test_a_refused_voice_is_an_orphan_and_another_may_be_made(given: Fixture) ->
     assert (after["provider_voice_id"], given.deadline(attempt)["lease_epoch"]) == (None, None)
     orphans = given.superuser.execute("select * from operations.orphans()").fetchall()
     assert [orphan["provider_voice_id"] for orphan in orphans] == [f"voice-of-{attempt}"]
-    assert given.mirror(reflection)["error"] == {"code": "verification_refused", "message": "No. Try again."}
+    assert given.mirror(reflection)["error"] == {
+        "code": "verification_refused", "message": "No. Try again.", "final": True,
+    }  # fmt: skip
     given.superuser.execute(
         "update public.voice_clone_attempts set status = 'queued' where id = %s", (attempt,)
     )

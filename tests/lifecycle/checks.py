@@ -223,7 +223,7 @@ def intents(_: Snapshot, after: Snapshot, step: Step) -> None:
 
 
 def attempt_mirror(a: Row) -> dict[str, Any]:
-    error = a["error_code"] and {"code": a["error_code"], "message": a["error_message"]}
+    error = a["error_code"] and {"code": a["error_code"], "message": a["error_message"], "final": True}
     if not a["is_active"]:
         nothing = dict.fromkeys(MIRRORED)
         return nothing | {
@@ -235,7 +235,8 @@ def attempt_mirror(a: Row) -> dict[str, Any]:
         "cloneStatus": a["status"], "runtimeStatus": a["runtime_status"],
         "previewStatus": a["preview_status"], "previewRequired": a["preview_status"] not in HEARD,
         "attemptId": a["id"], "voiceId": a["voice_id"] if a["status"] == "ready" else None,
-        "provider": a["provider"], "targetModel": a["target_model"], "error": error,
+        "provider": a["provider"], "targetModel": a["target_model"],
+        "error": error if "failed" in (a["status"], a["runtime_status"], a["preview_status"]) else None,
         "version": a["version"], "updatedAt": a["updated_at"],
     }  # fmt: skip
 

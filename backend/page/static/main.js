@@ -1,6 +1,7 @@
 // What is shown: the sign-in, the list of voices, a new voice, or one voice.
 import { newVoiceView } from "./create.js";
 import { announce, button, el, showView } from "./dom.js";
+import { erasureView, lastReceipt } from "./erasure.js";
 import { problemBox } from "./problems.js";
 import { currentSession, onOtherTab, readSession, signOut, takeSessionFromAddress } from "./session.js";
 import { signInView } from "./sign_in.js";
@@ -30,6 +31,7 @@ const pages = {
   create: (voice, isFirst) => (signal) =>
     newVoiceView(voice, (made) => open(pages.voice(made)), isFirst ? null : () => open(pages.voices), signal),
   voice: (voice) => (signal) => voiceView(voice, pages, open, signal),
+  erasure: (receipt) => (signal) => erasureView(receipt, pages, open, signal),
 };
 
 async function start(fault) {
@@ -43,7 +45,7 @@ async function start(fault) {
   }
   await open(async (signal) => {
     const voices = await listVoices();
-    return voices.length ? voicesView(pages, open, signal, voices) : pages.create(null, true)(signal);
+    return voices.length || lastReceipt() ? voicesView(pages, open, signal, voices) : pages.create(null, true)(signal);
   });
 }
 

@@ -41,12 +41,26 @@ export const texts = {
   manage: "Manage", rename: "Rename", renamed: "Renamed.", restore: "Use the voice before", restored: "The voice before is used again.",
   delete: "Delete", keep: "Keep it", deleted: "Deleted.", retry_at: (provider) => provider,
   same_sample_elsewhere: "Or try the same sample at another provider:",
+  erase_title: "Delete everything of mine", erase: "Delete everything", keep_everything: "Keep everything",
+  erase_text: "Your voices, samples, previews and speeches go, here and at the voice providers. Nothing speaks with your voices from that moment on. There is no way back.",
+  erase_kept: "Your account stays. What you agreed to stays as proof, without your name.",
+  erase_question: "Delete everything of yours? There is no way back.",
+  erased: "Everything of yours is deleted.", last_receipt: "Receipt of the last deletion", receipt_title: "Receipt of your deletion",
+  erasure_complete: "Everything is deleted, and each place was looked at again.",
+  erasure_partial: "Nothing speaks with your voices any more. Some places are confirmed later: an upload link may live for three hours, and a provider may be away.",
+  confirmed: "is empty.", not_confirmed: "is not confirmed yet.", look_again: "Look again", start_anew: "Start anew",
+  download_receipt: "Download the signed receipt",
   delete_question: (name) => `Delete “${name}” with its samples and recordings?`,
 };
 
 export const languages = ["en", "de", "es", "fr", "it", "ja", "ko", "pt", "ru", "zh"];
 const names = new Intl.DisplayNames("en", { type: "language" });
 export const languageName = (code) => names.of(code);
+
+const buckets = { "voice-samples": "Your recordings", "voice-previews": "Your previews", speeches: "Your speeches" };
+export const placeText = ({ place, name }) => ({
+  database: "The database", provider: `The voice provider ${name}`, answers: "Answers kept for repeated requests",
+}[place] ?? buckets[name] ?? name);
 
 // While it is awaited, and when it is done.
 export const stepTexts = {

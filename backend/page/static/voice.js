@@ -64,8 +64,11 @@ export async function voiceView(voice, pages, open, signal) {
     } else {
       needed.sample = shown.sample;
     }
+    needed.managed = `${voice.name} ${state().canRestore}`; // not made again meanwhile: somebody may be typing in it
+    if (needed.managed !== shown.managed) {
+      managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
+    }
     shown = needed;
-    managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
     if (steps.failed) {
       const others = read.alternatives ?? [];
       problems.replaceChildren(problemBox(steps.failed, { again: () => retry(), record }),

@@ -1,5 +1,6 @@
 // The voices of the user, and what can be done with one of them.
 import { announce, ask, button, el, field } from "./dom.js";
+import { erasureCard } from "./erasure.js";
 import { problemBox } from "./problems.js";
 import { call, data } from "./service.js";
 import { mirrorText, texts } from "./texts.en.js";
@@ -10,7 +11,10 @@ export async function voicesView(pages, open, signal, listed) {
   const voices = listed ?? await listVoices();
   const title = el("h1", { tabindex: "-1" }, texts.voices_title);
   const make = button(texts.new_voice, () => open(pages.create(null)));
-  if (!voices.length) return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make));
+  const erase = erasureCard(pages, open);
+  if (!voices.length) {
+    return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make), erase);
+  }
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, make),
     el("ul", { class: "stack plain" }, voices.map((voice) =>
@@ -18,7 +22,8 @@ export async function voicesView(pages, open, signal, listed) {
         el("div", {}, el("h2", {}, voice.name ?? texts.my_voice), el("p", { class: "hint" }, mirrorText(voice.voice))),
         el("button", {
           type: "button", class: "quiet", "aria-label": texts.open_named(voice.name), onclick: () => open(pages.voice(voice)),
-        }, texts.open)))));
+        }, texts.open)))),
+    erase);
 }
 
 // Rename, another sample, the voice before, delete.

@@ -69,6 +69,24 @@ export const scenarios = {
     await visitor.hear();
     await visitor.speak("Hello from a phone.");
     await visitor.accessible();
+    await visitor.click("All voices");
+    await visitor.click("Delete everything");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Keep everything" }).click();
+    await visitor.click("Delete everything");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Delete everything" }).click();
+    await visitor.heading("Receipt of your deletion");
+    await visitor.page.getByText("The database is empty.").waitFor();
+    await visitor.accessible();
+    const download = visitor.page.waitForEvent("download");
+    await visitor.page.getByRole("link", { name: "Download the signed receipt" }).click();
+    const receipt = JSON.parse(await readFile(await (await download).path()));
+    assert.equal(receipt.signed.split(".").length, 3);
+    await visitor.click("Start anew");
+    await visitor.page.getByText("You have no voice yet.").waitFor();
+    await visitor.accessible();
+    await visitor.page.reload();
+    await visitor.click("Receipt of the last deletion");
+    await visitor.heading("Receipt of your deletion");
   },
 
   "a microphone that is not allowed is explained": async (visitor) => {
@@ -150,8 +168,10 @@ export const scenarios = {
     await visitor.page.getByLabel("Name", { exact: true }).fill(name);
     await visitor.make();
     await visitor.heading(name);
+    await visitor.heading("Hear it first");
+    await visitor.page.getByLabel("Name", { exact: true }).fill("Bea"); // what comes meanwhile leaves it as it is
     await visitor.hear();
-    await visitor.page.getByLabel("Name", { exact: true }).fill("Bea");
+    await visitor.page.getByText("You heard the preview").waitFor();
     await visitor.click("Rename");
     await visitor.heading("Bea");
     await visitor.click("All voices");
