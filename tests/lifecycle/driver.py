@@ -66,6 +66,7 @@ class Driver(RuleBasedStateMachine):
         self.provider: dict[str, str] = {}  # voices by label
         self.lost_mirrors: set[str] = set()  # reflections whose mirror waits for the sweep
         self.samples: dict[str, str] = {}  # by attempt, those that passed inspection
+        self.customs: set[str] = set()  # attempts that use a custom voice by a call of their user
         bench.force("select proof.forget()")
         bench.add_users()
         self.snapshot: Snapshot = bench.watch()

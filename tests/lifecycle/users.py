@@ -264,10 +264,11 @@ class Users(Moves):
             self.samples[a.id] = self.samples[original.id]
 
     def opened_custom(self, a: Attempt, active: Attempt | None, refusal: Refusal | None = None) -> None:
-        """The same voice again is the same attempt, unless that failed."""
-        same = active and active.source == "custom_voice" and active.provider_voice_id == a.provider_voice_id
+        """The same voice again is the same attempt, unless that failed. A moved one has an account."""
+        same = active and active.id in self.customs and active.provider_voice_id == a.provider_voice_id
         if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
             return
         if refusal is None:
+            self.customs.add(a.id)
             self.model.add(a)
             self.model.queue(a)
