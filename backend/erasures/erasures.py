@@ -1,6 +1,6 @@
 """Erasure: everything of a user ends in one transaction, and a signed receipt says where nothing is left.
 
-docs/decisions/0065-erasures.md
+docs/decisions/0063-erasures.md
 """
 
 import base64
