@@ -4,8 +4,8 @@
 -- voice_clone  transitions and everything internal; not exposed by the Data API
 -- operations   what operators call: over the Data API as service_role only, or with the login of the service
 
-create schema if not exists voice_clone;
-create schema if not exists operations;
+create schema voice_clone;
+create schema operations;
 
 do $$
 begin

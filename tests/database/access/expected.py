@@ -70,6 +70,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voices": {f"service_role, {CLIENT}": "select"},
     "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
+    "voice_clone.adoptions": {},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
