@@ -123,7 +123,7 @@ FUNCTIONS: dict[str, str] = {
     "service_role": """
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
-        operations.subjects_of_erasures
+        operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics
         operations.schema_version  operations.sweep_errors
         operations.unmatched_recordings
