@@ -24,6 +24,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
     "recordings": "scripts.recordings",
+    "retention": "scripts.retention",
     "slots": "scripts.stats",
     "stats": "scripts.stats",
     "sweep": "scripts.sweep",

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from scripts.operations import Operations, Row, draw, operations
 
-PLACES = ("place", "name", "confirmed_at")
+PLACES = ("place", "name", "confirmed_at", "is_held")
 LEDGER = ("id", "kind", "subject_hash", "requested_by", "requested_at", "completed_at")
 PAGE = 1000
 PARTIAL = 1  # the exit code

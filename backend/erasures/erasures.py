@@ -27,11 +27,15 @@ ERASURE_SECONDS = 10.0  # then the client is told to repeat the call
 
 
 class ErasedPlace(Struct, frozen=True, kw_only=True):
-    """`confirmed_at` is when it was read again and nothing was left; null while that is not known."""
+    """`confirmed_at` is when it was read again and nothing was left; null while that is not known.
+
+    `is_held`: an operator keeps these files under a legal hold; they go when it is released.
+    """
 
     place: Literal["database", "provider", "storage", "file", "answers"]
     name: str
     confirmed_at: datetime | None
+    is_held: bool
 
 
 class Erasure(Struct, frozen=True, kw_only=True):

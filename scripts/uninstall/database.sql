@@ -158,6 +158,10 @@ group by e.provider, e.region, e.status order by 1, 2, 3
 -- a person was promised that it is done
 select count(*) from voice_clone.erasures e where e.completed_at is null
 
+-- legal_holds --
+-- files that must not go, and the only record of it
+select count(*) from voice_clone.legal_holds h where h.released_at is null
+
 -- open_removals --
 -- objects of what was deleted or revoked
 select (select count(*) from voice_clone.object_removals)

@@ -164,6 +164,8 @@ def unfinished(connection: Connection, *, objects: bool) -> Iterator[Obstacle]:
         yield Obstacle(
             f"{n} erasures are not complete", "likeness erase ledger shows them. Wait until they are"
         )
+    if has(connection, "voice_clone.legal_holds") and (n := one(connection, queries.legal_holds)["count"]):
+        yield Obstacle(f"{n} legal holds", "likeness retention shows and releases them")
     if objects or not has(connection, "voice_clone.object_removals", "voice_clone.employee_files"):
         return
     if n := one(connection, queries.open_removals)["sum"]:

@@ -9,7 +9,7 @@ create table voice_clone.timeouts (
   name text primary key,
   value interval check (value >= interval '0'),
   purpose text not null,
-  constraint timeouts_never check (value is not null or name = 'deleted_voice')
+  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording'))
 );
 comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
@@ -31,6 +31,9 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('verification_poll_cap', '10 minutes', 'the longest between two such polls'),
   ('orphan_grace', '24 hours', 'an orphan is removed at its provider after so long, and another check'),
   ('deleted_voice', '30 days', 'a voice that its user deleted is removed at its provider after so long; null: only to make room'),
+  ('sample', '30 days', 'a sample is removed so long after it was sent; its voice still speaks, and cannot be moved any more; null: never'),
+  ('preview', '30 days', 'a preview is removed so long after it was rendered; its voice still speaks; null: never'),
+  ('recording', '30 days', 'the recording of an employee is removed so long after it was stored; null: never'),
   ('object_removal', '3 hours', 'removed objects are removed once more after so long: an upload that was signed before, or of a late worker, may arrive'),
   ('speech_result', '24 hours', 'a speech job that has ended loses its text and its speech after so long'),
   ('recording_lease', '2 minutes', 'a recording whose fetching is not renewed by then may be taken over; longer than an upload to Storage'),

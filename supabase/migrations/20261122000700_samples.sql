@@ -56,7 +56,7 @@ create table public.voice_samples (
 ) with (fillfactor = 85);
 comment on column public.voice_samples.employee_id is 'whose recording it is; then it is of no user';
 comment on column public.voice_samples.is_kept is
-  'its user sent it by itself and keeps it until they delete it; any other goes with the last attempt that uses it';
+  'its user sent it by itself and keeps it until they delete it, or its retention ends; any other goes with the last attempt that uses it';
 comment on column public.voice_samples.is_upload is
   'opened with its attempt, and goes with it where it is not used: the sweep need not look at it';
 comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
@@ -74,6 +74,8 @@ create index voice_samples_consent_id_idx on public.voice_samples (consent_id, u
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
 create index voice_samples_employee_id_idx on public.voice_samples (employee_id) where employee_id is not null;
 create index voice_samples_sweep_at_idx on public.voice_samples (sweep_at) where sweep_at is not null;
+-- Of what the retention may end.
+create index voice_samples_created_at_idx on public.voice_samples (created_at) where removed_at is null;
 create index voice_samples_sent_idx on public.voice_samples (user_id, created_at desc) where not is_upload;
 
 alter table public.voice_samples enable row level security;

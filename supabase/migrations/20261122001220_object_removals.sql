@@ -89,10 +89,13 @@ create trigger voice_clone_attempts_remove_unused after update of status on publ
 
 -- The previews of attempts, each clip that was rendered, whether or not the attempt names it.
 create function voice_clone.remove_previews(p_attempts uuid[]) returns void
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  select voice_clone.request_object_removal('voice-previews', coalesce(a.user_id, a.employee_id) || '/' || a.id)
-  from public.voice_clone_attempts a where a.id = any (p_attempts) and a.preview_count > 0
+begin
+  perform voice_clone.request_object_removal('voice-previews', coalesce(a.user_id, a.employee_id) || '/' || a.id)
+  from public.voice_clone_attempts a where a.id = any (p_attempts) and a.preview_count > 0;
+  delete from voice_clone.previews p where p.attempt_id = any (p_attempts);
+end
 $$;
 
 -- For the policies of Storage: whether an object lies in a folder that is being removed.
@@ -106,12 +109,15 @@ as $$
 $$;
 grant execute on function voice_clone.is_being_removed(text, text) to authenticated;
 
--- What to empty; no row where the folder was emptied for the last time, or where a recording is being stored in it.
+-- What to empty; no row where the folder was emptied for the last time, where a recording is being stored in it, or under a legal hold.
 create function voice_clone.begin_object_removal(p_removal uuid)
 returns table (bucket text, folder text, is_final boolean)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
+  if exists (select from voice_clone.object_removals r where r.id = p_removal and voice_clone.is_folder_held(r.folder)) then
+    return;
+  end if;
   if voice_clone.may_remove_recording(r) from voice_clone.object_removals r where r.id = p_removal and r.bucket = 'recordings' then
     update voice_clone.object_removals r set busy_until = now() + voice_clone.timeout('recording_lease') where r.id = p_removal;
   end if;
@@ -133,7 +139,7 @@ end
 $$;
 
 -- Sends a message for each removal that is due, at most p_limit; the wait before the next message doubles. One with an error
--- is postponed.
+-- is postponed. One under a legal hold gets no message, and is looked at again after the longest wait.
 create function voice_clone.sweep_object_removals(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -153,6 +159,10 @@ begin
           now() - case when r.final_at <= now() then r.final_at else r.requested_at end),
         voice_clone.timeout('lost_message_cap'))
       where x.id = r.id;
+      if voice_clone.is_folder_held(r.folder) then
+        update voice_clone.object_removals x set sweep_at = now() + voice_clone.timeout('lost_message_cap') where x.id = r.id;
+        continue;
+      end if;
       v_messages := v_messages || voice_clone.queue_message('object_removal', r.id, 1, null);
     exception when others then
       perform voice_clone.postpone_row('object removal', r.id, sqlerrm, sqlstate);

@@ -189,7 +189,8 @@ begin
   perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
   select * into v_sample from public.voice_samples s
-  where s.id = p_sample and s.user_id = p_user and s.status = 'ready';
+  where s.id = p_sample and s.user_id = p_user and s.status = 'ready'
+  for key share; -- its retention does not end meanwhile
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;

@@ -145,12 +145,23 @@ declare
   v_released int := 0;
   v_removals int := 0;
   v_broken int := 0;
+  v_samples int := 0;
+  v_previews int := 0;
+  v_recordings int := 0;
   v_errors int := 0;
 begin
   begin
     v_released := voice_clone.release_deleted_voices(p_limit, voice_clone.timeout('deleted_voice'));
   exception when others then
     raise warning 'deleted voices cannot be released: % (%)', sqlerrm, sqlstate;
+    v_errors := v_errors + 1;
+  end;
+  begin
+    v_samples := voice_clone.expire_samples(p_limit);
+    v_previews := voice_clone.expire_previews(p_limit);
+    v_recordings := voice_clone.expire_recordings(p_limit);
+  exception when others then
+    raise warning 'retentions cannot be ended: % (%)', sqlerrm, sqlstate;
     v_errors := v_errors + 1;
   end;
   begin
@@ -166,7 +177,8 @@ begin
     v_errors := v_errors + 1;
   end;
   return query select * from (values
-    ('released', v_released), ('object_removals', v_removals), ('broken_consents', v_broken), ('errors', v_errors)
+    ('released', v_released), ('expired_samples', v_samples), ('expired_previews', v_previews),
+    ('expired_recordings', v_recordings), ('object_removals', v_removals), ('broken_consents', v_broken), ('errors', v_errors)
   ) done (what, count) where done.count > 0;
 end
 $$;

@@ -115,6 +115,10 @@ begin
     return query select * from voice_clone.requeue_or_fail_step(a, 'preview', p_error_code, p_error_message, p_delay_seconds, p_is_outage);
     return;
   end if;
+  if p_path is not null then
+    insert into voice_clone.previews as p (attempt_id) values (p_attempt)
+    on conflict (attempt_id) do update set rendered_at = excluded.rendered_at;
+  end if;
   return query
     update public.voice_clone_attempts x
     set preview_status = p_status, preview_path = coalesce(p_path, x.preview_path),

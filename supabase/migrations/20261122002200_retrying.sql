@@ -37,6 +37,9 @@ begin
     raise exception 'this sample was retried % times, as often as is allowed', a.user_retry_count
       using errcode = 'VC007', detail = voice_clone.refusal_detail('retry_budget_used', a),
             hint = 'Clone the voice from another sample; it has retries of its own.';
+  elsif a.status = 'failed' and exists (select from public.voice_samples s where s.id = a.sample_id and s.status = 'removed') then
+    raise exception 'the sample of this voice was removed'
+      using errcode = 'VC007', detail = voice_clone.refusal_detail('sample_missing', a), hint = 'Record a new sample.';
   end if;
 end
 $$;

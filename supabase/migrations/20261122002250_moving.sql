@@ -136,6 +136,9 @@ begin
   -- Attempts, the sample, the voice, then the deadlines: the common lock order.
   select s.* into v_sample from public.voice_samples s
   join public.voice_clone_attempts a on a.sample_id = s.id where a.id = v.attempt_id for no key update of s;
+  if v_sample.status <> 'ready' then -- its retention ended meanwhile
+    perform voice_clone.refuse_move(v, 'sample_missing');
+  end if;
   perform from public.voices x where x.id = p_voice for no key update;
   insert into public.voice_clone_attempts (
     id, user_id, reflection_id, sample_id, source, provider, region, moved_from, preview_status)

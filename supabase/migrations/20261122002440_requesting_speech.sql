@@ -64,7 +64,8 @@ declare
 begin
   perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
-  select * into s from public.voice_samples x where x.id = p_sample and x.user_id = p_user and x.removed_at is null;
+  select * into s from public.voice_samples x where x.id = p_sample and x.user_id = p_user and x.removed_at is null
+  for key share; -- its retention does not end meanwhile
   if not found then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sampleId"}';
   elsif s.status <> 'ready' then

@@ -65,6 +65,7 @@ create unique index recordings_one_stored_idx on voice_clone.recordings (employe
 create index recordings_employee_id_idx on voice_clone.recordings (employee_id);
 create index recordings_org_id_idx on voice_clone.recordings (org_id, created_at desc);
 create index recordings_call_sid_idx on voice_clone.recordings (call_sid) where status = 'unmatched';
+create index recordings_stored_at_idx on voice_clone.recordings (stored_at) where status = 'stored';
 create index recordings_sweep_at_idx on voice_clone.recordings (sweep_at) where sweep_at is not null;
 alter table voice_clone.recordings enable row level security;
 revoke all on voice_clone.recordings from public, anon, authenticated, service_role;

@@ -137,7 +137,9 @@ as $$
     'erasure_id', x.id, 'kind', x.kind, 'requested_by', x.requested_by, 'requested_at', x.requested_at,
     'completed_at', x.completed_at, 'status', case when x.completed_at is null then 'partial' else 'complete' end,
     'places', (
-      select jsonb_agg(jsonb_build_object('place', p.place, 'name', p.name, 'confirmed_at', p.confirmed_at)
+      select jsonb_agg(jsonb_build_object('place', p.place, 'name', p.name, 'confirmed_at', p.confirmed_at, 'is_held', exists (
+          select from voice_clone.object_removals r
+          where r.id = p.ref and p.place = 'storage' and p.confirmed_at is null and voice_clone.is_folder_held(r.folder)))
         order by p.place, p.name, p.ref)
       from voice_clone.erasure_places p where p.erasure_id = x.id))
   from voice_clone.erasures x where x.id = p_erasure

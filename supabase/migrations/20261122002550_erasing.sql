@@ -226,15 +226,6 @@ begin
 end
 $$;
 
--- What is removed by itself, and after how long; without the timeouts that say only how long something is waited for.
-create function voice_clone.retention() returns table (name text, value interval, purpose text)
-language sql stable security definer set search_path = ''
-as $$
-  select t.name, t.value, t.purpose from voice_clone.timeouts t
-  where t.name = any ('{upload,deleted_voice,speech_result,unmatched_recording,webhook_history,idempotency,consumer_history}')
-  order by t.name
-$$;
-
 revoke all on function
   operations.erase(text, uuid, text), operations.erasure(uuid), operations.erasures(uuid, int),
   operations.subjects_of_erasures(text[])
@@ -243,5 +234,5 @@ grant execute on function
   operations.erase(text, uuid, text), operations.erasure(uuid), operations.erasures(uuid, int),
   operations.subjects_of_erasures(text[])
 to service_role;
-grant execute on function voice_clone.request_erasure(uuid), voice_clone.erasure_of_user(uuid, uuid), voice_clone.retention()
+grant execute on function voice_clone.request_erasure(uuid), voice_clone.erasure_of_user(uuid, uuid)
 to voice_clone_backend;

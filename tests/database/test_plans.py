@@ -187,6 +187,26 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " where r.bucket = 'voice-samples' and r.folder in ('a', 'b')",
         "object_removals_bucket_folder_key",
     ),
+    "the samples whose retention has ended": (
+        "select s.id from public.voice_samples s"
+        " where s.removed_at is null and s.created_at <= now() - interval '30 days'"
+        " and s.status in ('ready', 'failed') order by s.created_at limit 100",
+        "voice_samples_created_at_idx",
+    ),
+    "the previews whose retention has ended": (
+        "select p.attempt_id from voice_clone.previews p"
+        " where p.rendered_at <= now() - interval '30 days' order by p.rendered_at limit 100",
+        "previews_rendered_at_idx",
+    ),
+    "the recordings whose retention has ended": (
+        "select r.id from voice_clone.recordings r where r.status = 'stored'"
+        " and r.stored_at <= now() - interval '30 days' order by r.stored_at limit 100",
+        "recordings_stored_at_idx",
+    ),
+    "whether a person is held": (
+        "select from voice_clone.legal_holds h where h.subject_id = %(id)s and h.released_at is null",
+        "legal_holds_active_idx",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " order by v.created_at desc limit 100",

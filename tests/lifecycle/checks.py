@@ -102,10 +102,19 @@ def samples(before: Snapshot, after: Snapshot, step: Step) -> None:
         if b == "pending" and a != b:
             check(3, s["id"] in sent, f"{step.name}: a sample waits, and has no message")
     ready = {s["id"] for s in after.samples if s["status"] == "ready"}
+    expired = {s["id"] for s in after.samples if s["removed_at"] and lifetime(s) >= TIMES["sample"]}
     unready = [
-        a["id"] for a in after.attempts if a["is_active"] and a["sample_id"] and a["sample_id"] not in ready
-    ]
+        a["id"] for a in after.attempts
+        if a["is_active"] and a["sample_id"] and a["sample_id"] not in ready
+        and not (a["status"] in ("ready", "failed") and a["sample_id"] in expired)
+    ]  # fmt: skip
     check(9, not unready, f"{step.name}: an active attempt has a sample that is not ready")
+
+
+def lifetime(sample: Row) -> float:
+    """Seconds from its creation to its removal."""
+    times = [datetime.fromisoformat(sample[name]) for name in ("created_at", "removed_at")]
+    return (times[1] - times[0]).total_seconds()
 
 
 def actives(_: Snapshot, after: Snapshot, step: Step) -> None:

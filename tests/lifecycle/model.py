@@ -34,6 +34,7 @@ class Model:
     requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
     jobs: JobSlots = field(default_factory=JobSlots)
     samples: dict[str, Sample] = field(default_factory=dict)
+    previews: dict[str, float] = field(default_factory=dict)  # by attempt: when it was rendered
 
     def change(self, a: Attempt, **values: object) -> None:
         """One transition: the version grows, above all that the reflection has shown where it activates."""

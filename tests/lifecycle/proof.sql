@@ -9,7 +9,7 @@ create schema proof;
 -- The tables whose times travel along: all their timestamps, for a row only knows differences.
 create table proof.travellers (relation regclass primary key);
 insert into proof.travellers values
-  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
+  ('public.voice_clone_attempts'), ('voice_clone.deadlines'), ('voice_clone.previews'), ('voice_clone.enrollments'), ('voice_clone.deferred_messages'),
   ('public.voices'), ('public.speech_jobs'), ('voice_clone.object_removals'), ('voice_clone.uploads'), ('public.voice_samples'),
   ('voice_clone.waiting_jobs'), ('voice_clone.erasures'), ('voice_clone.erasure_places'), ('public.webhooks'), ('public.webhook_deliveries');
 
@@ -64,6 +64,7 @@ begin
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
   delete from voice_clone.deadlines;
+  delete from voice_clone.previews;
   delete from voice_clone.uploads;
   delete from voice_clone.job_slots;
   delete from voice_clone.waiting_jobs;

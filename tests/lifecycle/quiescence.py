@@ -68,6 +68,9 @@ class Quiescence(ForbiddenWrites):
         self.model.sweep_samples()
         if released := self.model.release():
             did["released"] = released
+        expired = self.model.expire()
+        self.bench.effects.update({f"sweeps: {what}": 1 for what in expired})
+        did |= expired
         found = {row["what"]: row["count"] for row in rows if row["what"] not in REQUESTED_AGAIN}
         check(0, found == did, f"the sweep did {found}, the model says {did}")
 

@@ -21,6 +21,7 @@ class RemovalModel(Model):
                     self.cancel(a, why)
                     a.error_code = why if why == "original_removed" else a.error_code
         for a in (*attempts, *uses):
+            self.previews.pop(a.id, None)
             if self.voices.get(a.id) is False:
                 self.voices[a.id], self.deleted_at[a.id] = True, self.clock
         self.remove_samples(a.sample for a in attempts)
@@ -97,6 +98,29 @@ class RemovalModel(Model):
                 consent.user = None
         for reflection in [id_ for id_, owner in self.reflections.items() if owner == user]:
             self.delete_reflection(reflection)
+
+    def expire(self) -> dict[str, int]:
+        """What the sweep ends: the retention of samples that nothing is about to use, and of previews."""
+        wanted = {
+            a.sample for a in self.attempts.values()
+            if a.status in ("awaiting_upload", "queued", "processing", "verifying")
+        }  # fmt: skip
+        samples = [
+            s for key, s in self.samples.items()
+            if s.status in ("ready", "failed") and key not in wanted
+            and s.created_at + TIMES["sample"] <= self.clock
+        ]  # fmt: skip
+        for s in samples:
+            s.status, s.until = "removed", None
+        previews = [id_ for id_, at in self.previews.items() if at + TIMES["preview"] <= self.clock]
+        again = [id_ for id_ in previews if self.attempts[id_].preview_status in ("required", "rendering")]
+        for id_ in previews:
+            del self.previews[id_]
+            if id_ not in again:
+                self.change(self.attempts[id_])
+        self.previews |= dict.fromkeys(again, self.clock)
+        done = {"expired_samples": len(samples), "expired_previews": len(previews) - len(again)}
+        return {what: count for what, count in done.items() if count}
 
     def release(self) -> int:
         """What the sweep requests: the removal of deleted voices whose retention has ended."""

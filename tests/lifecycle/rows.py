@@ -25,6 +25,8 @@ TIMES = {
     "verification_poll": 1500,
     "verification_poll_cap": 10_500,
     "deleted_voice": 20_500,
+    "sample": 40_500,
+    "preview": 8_500,
     "object_removal": 5500,
     "speech_result": 20_500,
     "webhook": 12_500,

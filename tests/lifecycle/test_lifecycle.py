@@ -57,7 +57,7 @@ EFFECTS = {
     "begins an inspection", "is inspected by another call", "gives way to another upload",
     "requests a speech", "claims a speech", "speaks", "requeues a speech", "deletes a speech",
     "is refused one upload more", "has made enough for a day", "waits: user_busy", "waits: all_busy",
-    "hands a slot over",
+    "hands a slot over", "sweeps: expired_samples", "sweeps: expired_previews",
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
     "refuses a sample", "gives a sample back",
     "registers a webhook", "claims a webhook", "delivers", "replays an event", "enables a webhook",

@@ -124,6 +124,7 @@ class Users(Moves):
     def retries(self, pick: int) -> None:
         _, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed())
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget
+        can = can and a and not (a.status == "failed" and self.is_gone(a))
         self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
         if a and can:
             self.model.retry(a)
@@ -136,6 +137,7 @@ class Users(Moves):
         new.sample = a.sample if a else None
         new.source = a.source if a and a.source != "custom_voice" else new.source
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget and a.consent
+        can = can and a and not self.is_gone(a)
         refusal = None if can else Refusal("VC007", 2)
         if a and can and a.consent and not self.model.covers(a.consent, a.user_id or "", id_):
             refusal = NO_CONSENT
@@ -148,6 +150,10 @@ class Users(Moves):
             self.model.add(new)
             self.model.queue(new)
             self.samples[new.id] = self.samples[a.id]
+
+    def is_gone(self, a: Attempt) -> bool:
+        """The sample of the attempt."""
+        return a.sample is not None and self.model.samples[a.sample].status == "removed"
 
     def restores(self, pick: int) -> None:
         id_, _, parameters = self.reflection(pick, lambda id_, _: self.can_restore(id_))

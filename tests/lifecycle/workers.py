@@ -342,6 +342,8 @@ class Workers(Samples):
                 self.model.requeue_or_fail_step(a, claim.step, "x", SHORT, is_outage=is_outage)
             else:
                 self.model.end(a, code, **{f"{claim.step}_status": status})
+            if status == "rendered":
+                self.model.previews[a.id] = self.model.clock
         return True
 
     def renews(self, worker: str, pick: int) -> None:

@@ -236,9 +236,15 @@ def test_an_open_erasure_and_objects_to_remove_are_in_the_way(database: Database
     with service_of(database) as given:
         user = given.user()
         given.open(user, given.reflection(user))
+        given.superuser.execute("select operations.place_hold(%s, 'a claim')", (user,))
         given.superuser.execute("select operations.erase('user', %s)", (user,))
     found = texts(report(database)["obstacles"], "found")
-    assert found == ["1 erasures are not complete", "4 folders of Storage are not emptied yet"]
+    assert found == [
+        "1 erasures are not complete", "1 legal holds", "4 folders of Storage are not emptied yet"
+    ]  # fmt: skip
+    with_objects = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_x"}
+    refused = uninstall(database, "--objects", "--apply", "--yes", **with_objects)
+    assert (refused.returncode, "1 legal holds" in refused.stdout) == (1, True)
     remarks = uninstall(database).stdout
     assert "Lost for good: 1 signed consents" in remarks
     assert "likeness export user ID" in remarks

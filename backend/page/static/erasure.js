@@ -38,7 +38,7 @@ export async function erasureView(receipt, pages, open, signal) {
     el("h1", { tabindex: "-1" }, texts.receipt_title),
     el("p", {}, erasure.status === "complete" ? texts.erasure_complete : texts.erasure_partial),
     el("ul", { class: "receipt plain" }, erasure.places.map((each) =>
-      el("li", {}, el("strong", {}, placeText(each)), " ", each.confirmed_at ? texts.confirmed : texts.not_confirmed))),
+      el("li", {}, el("strong", {}, placeText(each)), " ", each.confirmed_at ? texts.confirmed : each.is_held ? texts.held : texts.not_confirmed))),
     el("div", { class: "actions" },
       erasure.status === "complete" ? null : button(texts.look_again, () => open(pages.erasure(null)), "quiet"),
       el("a", { class: "button quiet", href: file, download: "receipt.json" }, texts.download_receipt),

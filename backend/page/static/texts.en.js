@@ -48,7 +48,7 @@ export const texts = {
   erased: "Everything of yours is deleted.", last_receipt: "Receipt of the last deletion", receipt_title: "Receipt of your deletion",
   erasure_complete: "Everything is deleted, and each place was looked at again.",
   erasure_partial: "Nothing speaks with your voices any more. Some places are confirmed later: an upload link may live for three hours, and a provider may be away.",
-  confirmed: "is empty.", not_confirmed: "is not confirmed yet.", look_again: "Look again", start_anew: "Start anew",
+  confirmed: "is empty.", not_confirmed: "is not confirmed yet.", held: "is kept under a legal hold.", look_again: "Look again", start_anew: "Start anew",
   download_receipt: "Download the signed receipt",
   delete_question: (name) => `Delete “${name}” with its samples and recordings?`,
 };

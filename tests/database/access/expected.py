@@ -94,7 +94,9 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.machines": {},
     "voice_clone.mirror_key": {},
     "voice_clone.employee_files": {},
+    "voice_clone.legal_holds": {},
     "voice_clone.object_removals": {},
+    "voice_clone.previews": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
     "voice_clone.recording_clones": {},
@@ -117,12 +119,14 @@ FUNCTIONS: dict[str, str] = {
     """,
     "service_role, voice_clone_backend, voice_clone_service": """
         operations.attempt  operations.attempts  operations.check_consents  operations.dead_letters
-        operations.drop_dead_letters  operations.orphans  operations.sweep
+        operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
+        operations.sweep
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
+        operations.place_hold  operations.release_hold  operations.set_retention
         operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics
         operations.schema_version  operations.sweep_errors

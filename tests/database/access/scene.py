@@ -92,6 +92,7 @@ class Scene(People):
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one("select voice_clone.report_consumer(%s, 'host', '{q}', false)", uuid4())
         given.one("select voice_clone.request_erasure(%s)", given.user())
+        given.superuser.execute("select operations.place_hold(%s, 'a claim')", (given.user(),))
         given.one(
             "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, '{}')",
             str(user),
