@@ -162,9 +162,10 @@ def withdraw(*, apply: bool, yes: bool, as_json: bool) -> None:
 
 
 def print_json(plan: Plan, folder: Folder | None, *, applied: bool) -> None:
-    files = (
-        {"removed" if applied else "copies": folder.copies, "different": folder.different} if folder else {}
-    )
+    files: dict[str, list[str]] = {}
+    if folder:
+        files["removed" if applied else "copies"] = [str(path) for path in folder.copies]
+        files["different"] = [str(path) for path in folder.different]
     report = {"applied": applied, **msgspec.to_builtins(plan), "files": files}
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
 
@@ -191,8 +192,8 @@ def show(plan: Plan, folder: Folder | None) -> None:
 def files_of(folder: Folder | None) -> list[tuple[str, str]]:
     if folder is None:
         return []
-    copies = [(f"{len(folder.copies)} migrations in {folder.path}", "goes")] if folder.copies else []
-    return copies + [(name, "[yellow]stays: its text is another[/]") for name in folder.different]
+    copies = [(f"{len(folder.copies)} copies in {folder.path}", "goes")] if folder.copies else []
+    return copies + [(str(path), "[yellow]stays: its text is another[/]") for path in folder.different]
 
 
 def remarks(plan: Plan, folder: Folder | None) -> list[str]:

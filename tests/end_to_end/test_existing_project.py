@@ -134,6 +134,10 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
     return Installation(install_wheel(build_wheel(tmp_path), tmp_path / "installed"), project)
 
 
+def files_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
 def database_of(cluster: Cluster) -> Database:
     return Database(cluster, "postgres", cluster.dsn(), cluster.dsn("postgres"), "")
 
@@ -161,7 +165,7 @@ async def test_an_application_keeps_what_is_its_own(
             await use_and_remove(stack, providers, installation, sample, tmp_path / "speech.wav")
             assert sorted(catalog(database_of(stack.cluster)) ^ before) == []
             application_works(stack.cluster.dsn())
-            assert [path.name for path in migrations.glob("*")] == ["20250101000000_application.sql"]
+            assert files_of(installation.project) == ["20250101000000_application.sql", "config.toml"]
             assert "up to date" in push_migrations(stack.cluster.dsn("postgres"), installation.project)
             assert LATER in (await installation.install())["added"]
             push_migrations(stack.cluster.dsn("postgres"), installation.project)

@@ -53,8 +53,8 @@ def test_the_wheel_has_every_source_file_and_no_test(wheel: Path) -> None:
 
 def test_the_wheel_has_the_migrations_and_the_configuration(wheel: Path) -> None:
     names = {name for name in ZipFile(wheel).namelist() if name.startswith("scripts/project/")}
-    migrations = {path.relative_to(ROOT) for path in (ROOT / "supabase" / "migrations").glob("*.sql")}
-    wanted = {Path("supabase/config.toml"), *migrations}
+    copied = [*(ROOT / "supabase").glob("migrations/*.sql"), *(ROOT / "supabase").glob("tests/*/*.sql")]
+    wanted = {Path("supabase/config.toml"), *(path.relative_to(ROOT) for path in copied)}
     assert names == {f"scripts/project/{path}" for path in wanted}
 
 
