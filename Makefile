@@ -14,8 +14,8 @@ endif
 demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=, FLOW=speech)
 	@python -m scripts demo $(if $(FLOW),--flow $(FLOW)) $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
 
-dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers
-	@python -m scripts dev
+dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers (PROVIDER=, PORT=)
+	@$(if $(PORT),PORT="$(PORT)") python -m scripts dev $(if $(PROVIDER),--provider $(PROVIDER))
 
 test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS='-k name' narrows them, PG=18 runs all on 18)
 	@python -m pytest --every-postgres -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
