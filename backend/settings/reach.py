@@ -7,7 +7,7 @@ PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".te
 
 
 def is_public(url: str) -> bool:
-    """Not where the URL is malformed, which its own setting says."""
+    """Not where the URL is malformed, a fault that its own setting tells."""
     try:
         return is_public_host(urlsplit(url).hostname or "")
     except ValueError:
