@@ -15,7 +15,6 @@ import pytest
 
 from scripts.migrations import MIGRATIONS, ROOT, push_migrations
 from scripts.uninstall.names import names
-from tests.backend.test_pg_cron import EXTENSIONS
 from tests.clusters import Database
 from tests.fixture import Fixture
 from tests.scripts.existing_projects import PROJECTS, adopted, application_folder, apply
@@ -311,12 +310,11 @@ def test_a_newer_schema_is_in_the_way(database: Database) -> None:
 
 
 def test_pg_cron_and_the_vault_lose_what_the_runbooks_gave_them(database: Database) -> None:
+    database.cluster.add_cron(database.name)
     with psycopg.connect(database.postgres) as owner:
-        owner.execute(EXTENSIONS)
         owner.execute("""insert into cron.job (jobname, schedule, command) values
             ('likeness-sweep', '5 seconds', 'select * from operations.sweep(500)'),
             ('nightly', '0 3 * * *', 'select operations.sweep(1)'), ('theirs', '0 4 * * *', 'select 1')""")
-        owner.execute("create table vault.secrets (name text, secret text)")
         owner.execute("""insert into vault.secrets (name, secret) values
             ('likeness_url', 'https://…'), ('theirs', 'x')""")
     assert texts(report(database)["obstacles"], "found") == ["the cron job nightly calls our functions"]
