@@ -55,7 +55,8 @@ where a.change in ('added', 'taken') and to_regclass(format('public.%%I', a.tabl
 union all
 select 'role', r.rolname, null, not exists (
   select from pg_shdepend d
-  where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid
+  where d.refclassid = 'pg_authid'::regclass
+    and d.refobjid in (to_regrole('voice_clone_service'), to_regrole('voice_clone_backend'))
     and d.dbid not in (0, (select b.oid from pg_database b where b.datname = current_database())))
 from pg_roles r where r.rolname in ('voice_clone_service', 'voice_clone_backend')
 union all
@@ -293,17 +294,11 @@ using unnest(%(versions)s::text[], %(names)s::text[]) ours (version, name)
 where m.version = ours.version and m.name = ours.name
 
 -- drop_roles --
--- a role stays where another database of the cluster uses it, or another role created it
+-- both or none: they stay where another database of the cluster uses one of them, or another role created them
 do $$
-declare
-  v_role text;
 begin
-  foreach v_role in array array['voice_clone_service', 'voice_clone_backend'] loop
-    begin
-      execute format('drop role if exists %I', v_role);
-    exception when dependent_objects_still_exist or insufficient_privilege then
-      raise notice 'the role % stays: %', v_role, sqlerrm;
-    end;
-  end loop;
+  drop role if exists voice_clone_service, voice_clone_backend;
+exception when dependent_objects_still_exist or insufficient_privilege then
+  raise notice 'the roles stay: %', sqlerrm;
 end
 $$

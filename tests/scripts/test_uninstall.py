@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 import pytest
 
 from scripts.migrations import MIGRATIONS, ROOT, push_migrations
+from scripts.uninstall.database import remove
 from scripts.uninstall.names import names
+from scripts.uninstall.plan import Plan, connect, make_plan
 from tests.clusters import Database
 from tests.fixture import Fixture
 from tests.scripts.existing_projects import PROJECTS, adopted, application_folder, apply
@@ -85,11 +87,14 @@ def uninstall(database: Database, *arguments: str, **variables: str) -> subproce
     )
 
 
-def report(database: Database, *arguments: str) -> dict[str, Any]:
-    done = uninstall(database, "--json", *arguments)
-    assert done.returncode in (0, 1), done.stderr
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout)
+def plan(database: Database, *, columns: bool = False) -> Plan:
+    """As the command shows it, without the time of a start."""
+    with connect(database.postgres) as connection:
+        return make_plan(connection, columns=columns, objects=False)
+
+
+def obstacles(database: Database, *, columns: bool = False) -> list[str]:
+    return [each.found for each in plan(database, columns=columns).obstacles]
 
 
 @pytest.fixture
@@ -98,10 +103,6 @@ def project(project: Database) -> Database:
     with psycopg.connect(project.superuser) as superuser:
         superuser.execute("drop role if exists voice_clone_service, voice_clone_backend")
     return project
-
-
-def texts(items: list[dict[str, Any]], key: str = "name") -> list[str]:
-    return [item[key] for item in items]
 
 
 @contextmanager
@@ -128,14 +129,12 @@ def test_the_catalogs_are_as_they_were_before_the_migrations(project: Database, 
     before = catalog(project)
     push_migrations(project.postgres)
     installed = catalog(project)
-    planned = report(project, "--columns")
-    assert planned["obstacles"] == []
+    assert obstacles(project, columns=True) == []
     assert catalog(project) == installed
     done = uninstall(project, "--apply", "--yes", "--columns")
     assert done.returncode == 0, done.stderr
     assert sorted(catalog(project) ^ before) == []
-    again = report(project, "--apply", "--yes")
-    assert [part for part in again["parts"] if part["goes"]] == []
+    assert [part for part in plan(project).parts if part.goes] == []
 
 
 def test_added_columns_stay_unless_they_are_asked_for(project: Database) -> None:
@@ -143,12 +142,9 @@ def test_added_columns_stay_unless_they_are_asked_for(project: Database) -> None
     apply(project, PROJECTS["closed"])
     push_migrations(project.postgres)
     apply(project, "create index on public.reflections ((voice ->> 'theme'))")
-    found = texts(report(project, "--columns")["obstacles"], "found")
-    assert found == ["index reflections_expr_idx needs what would go"]
-    stays = {
-        part["name"] for part in report(project)["parts"] if not part["goes"] and part["part"] == "column"
-    }
-    assert stays == {"voice of reflections"}
+    assert obstacles(project, columns=True) == ["index reflections_expr_idx needs what would go"]
+    columns = [part for part in plan(project).parts if part.part == "column"]
+    assert [(part.name, part.goes) for part in columns] == [("voice of reflections", False)]
     assert uninstall(project, "--apply", "--yes").returncode == 0
     with psycopg.connect(project.postgres) as owner:
         owner.execute("select voice from public.reflections")
@@ -187,21 +183,16 @@ def test_voices_at_a_provider_are_in_the_way_until_they_are_removed(database: Da
         reflection = given.reflection(user)
         given.launchable(user, reflection)
         open_one = given.open(user, given.reflection(user))
-        again = report(database)["obstacles"]
-    assert [text for text in texts(again, "found") if "sessions" in text] == [
-        "1 sessions of voice_clone_service"
-    ]
+        assert "1 sessions of voice_clone_service" in obstacles(database)
     refused = uninstall(database, "--apply", "--yes")
     assert (refused.returncode, "1 voices at local (attached)" in refused.stdout) == (1, True)
     assert "uninstall --voices --apply" in refused.stdout
     assert json.loads(uninstall(database, "--voices", "--json").stdout) == {"applied": False, "people": 1}
     assert json.loads(uninstall(database, "--voices", "--apply", "--yes", "--json").stdout)["people"] == 1
     assert json.loads(uninstall(database, "--voices", "--json").stdout)["people"] == 0
-    waiting = report(database)["obstacles"]
-    assert [each["found"] for each in waiting if "under way" in each["remedy"]] == [
-        "1 voices at local (orphaned)"
-    ]
-    assert any("folders of Storage" in each["found"] for each in waiting)
+    waiting = {each.found: each.remedy for each in plan(database).obstacles}
+    assert "under way" in waiting.pop("1 voices at local (orphaned)")
+    assert ["folders of Storage" in found for found in waiting] == [True]
     with service_of(database) as given:
         assert given.attempt(open_one)["status"] == "cancelled"
         assert given.mirror(reflection)["cloneStatus"] == "none"
@@ -209,7 +200,7 @@ def test_voices_at_a_provider_are_in_the_way_until_they_are_removed(database: Da
         assert given.one("select task from voice_clone.begin_cleanup(%s)", due)["task"] == "remove"
         given.one("select voice_clone.end_cleanup(%s, 'removed', null, null, null)", due)
         given.superuser.execute("delete from voice_clone.object_removals")
-    assert report(database)["obstacles"] == []
+    assert obstacles(database) == []
 
 
 def test_the_voices_of_employees_and_of_erased_people_are_withdrawn_too(database: Database) -> None:
@@ -237,8 +228,7 @@ def test_an_open_erasure_and_objects_to_remove_are_in_the_way(database: Database
         given.open(user, given.reflection(user))
         given.superuser.execute("select operations.place_hold(%s, 'a claim')", (user,))
         given.superuser.execute("select operations.erase('user', %s)", (user,))
-    found = texts(report(database)["obstacles"], "found")
-    assert found == [
+    assert obstacles(database) == [
         "1 erasures are not complete", "1 legal holds", "4 folders of Storage are not emptied yet"
     ]  # fmt: skip
     with_objects = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_x"}
@@ -274,10 +264,11 @@ def test_what_the_application_made_of_ours_is_named_and_nothing_is_removed(datab
         for sql in DEPENDENTS.values():
             owner.execute(sql)
     before = catalog(database)
-    found = set(texts(report(database)["obstacles"], "found"))
-    assert found == {f"{name} needs what would go" for name in DEPENDENTS}
-    refused = uninstall(database, "--apply", "--yes")
-    assert (refused.returncode, "view spoken" in refused.stdout) == (1, True)
+    assert set(obstacles(database)) == {f"{name} needs what would go" for name in DEPENDENTS}
+    refused = uninstall(database, "--apply", "--yes", "--json")
+    told = json.loads(refused.stdout)
+    assert (refused.returncode, told["applied"], len(told["obstacles"])) == (1, False, len(DEPENDENTS))
+    assert "view spoken" in refused.stdout
     assert catalog(database) == before
 
 
@@ -288,11 +279,9 @@ def test_functions_that_name_ours_are_told_and_those_in_our_schema_stay(database
             begin return (select count(*) from operations.sweep(1)); end $$;
             create function operations.mine() returns int language sql as 'select 1';
         """)
-    planned = report(database)
-    assert planned["mentions"] == ["swept()"]
-    assert {part["name"] for part in planned["parts"] if part["part"] == "schema" and not part["goes"]} == {
-        "operations"
-    }
+    planned = plan(database)
+    assert planned.mentions == ["swept()"]
+    assert [part.name for part in planned.parts if part.part == "schema" and not part.goes] == ["operations"]
     assert "swept() names ours" in uninstall(database, "--apply", "--yes").stdout
     with psycopg.connect(database.postgres) as owner:
         assert owner.execute("select operations.mine()").fetchone() == (1,)
@@ -302,11 +291,22 @@ def test_functions_that_name_ours_are_told_and_those_in_our_schema_stay(database
         assert left == [("mine",)]
 
 
+def test_the_roles_stay_where_another_database_of_the_cluster_uses_them(database: Database) -> None:
+    roles = [part for part in plan(database).parts if part.part == "role"]
+    assert [part.goes for part in roles] == [False, False]
+    assert uninstall(database, "--apply", "--yes").returncode == 0
+    with psycopg.connect(database.superuser) as superuser:
+        left = superuser.execute(
+            "select roleid::regrole::text from pg_auth_members where member = 'voice_clone_service'::regrole"
+        ).fetchall()
+    assert {("voice_clone_backend",), ("authenticated",)} <= set(left)
+
+
 def test_a_newer_schema_is_in_the_way(database: Database) -> None:
     with psycopg.connect(database.postgres) as owner:
         owner.execute("""create or replace function voice_clone.schema_version()
             returns table (version int, oldest_service int) language sql as 'select 99, 1'""")
-    assert texts(report(database)["obstacles"], "found") == ["the schema has version 99"]
+    assert obstacles(database) == ["the schema has version 99"]
 
 
 def test_pg_cron_and_the_vault_lose_what_the_runbooks_gave_them(database: Database) -> None:
@@ -317,7 +317,7 @@ def test_pg_cron_and_the_vault_lose_what_the_runbooks_gave_them(database: Databa
             ('nightly', '0 3 * * *', 'select operations.sweep(1)'), ('theirs', '0 4 * * *', 'select 1')""")
         owner.execute("""insert into vault.secrets (name, secret) values
             ('likeness_url', 'https://…'), ('theirs', 'x')""")
-    assert texts(report(database)["obstacles"], "found") == ["the cron job nightly calls our functions"]
+    assert obstacles(database) == ["the cron job nightly calls our functions"]
     with psycopg.connect(database.postgres) as owner:
         owner.execute("delete from cron.job where jobname = 'nightly'")
     assert uninstall(database, "--apply", "--yes").returncode == 0
@@ -361,16 +361,13 @@ def test_an_installation_that_stopped_halfway_is_removed(project: Database, tmp_
     before = catalog(project)
     folder = application_folder(tmp_path, "select 1")
     ours = sorted(MIGRATIONS.glob("*.sql"))
-    for path in ours[:12]:
-        (folder / "supabase" / "migrations" / path.name).write_text(path.read_text())
-    for many in (2, 12):
-        for path in ours[many:12]:
-            (folder / "supabase" / "migrations" / path.name).unlink()
-        push_migrations(project.postgres, folder)
-        assert uninstall(project, "--apply", "--yes", "--columns").returncode == 0
-        assert sorted(catalog(project) ^ before) == []
-        for path in ours[:12]:
+    for first, last in ((0, 2), (2, 12)):
+        for path in ours[first:last]:
             (folder / "supabase" / "migrations" / path.name).write_text(path.read_text())
+        push_migrations(project.postgres, folder)
+        with connect(project.postgres) as connection:
+            remove(connection, columns=True, objects=False)
+        assert sorted(catalog(project) ^ before) == []
 
 
 def test_the_folder_and_the_history_keep_what_is_the_applications(project: Database, tmp_path: Path) -> None:
