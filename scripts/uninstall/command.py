@@ -3,14 +3,15 @@
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 import psycopg
 import typer
 from msgspec import Struct
+from postgrest import APIError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +19,7 @@ from rich.table import Table
 from backend.errors import AppError
 from backend.settings.sections import sound_section
 from backend.settings.supabase import SupabaseSettings
-from scripts.operations import operations
+from scripts.operations import Operations, Row, operations
 from scripts.uninstall.database import ChangedError, remove
 from scripts.uninstall.folder import Folder, clear, look
 from scripts.uninstall.objects import remove_buckets
@@ -65,20 +66,21 @@ def uninstall(
 
     The proof of consent goes too: `likeness export` keeps it, one person at a time.
 
-    Needs: DATABASE_URL with the login of postgres; for --objects, SUPABASE_URL and SUPABASE_SECRET_KEY.
+    Needs: DATABASE_URL with the login of postgres; for --objects, SUPABASE_URL and SUPABASE_SECRET_KEY,
+    which are enough for --voices.
 
     Exit codes: 0 removed, or nothing is in the way; 1 something is in the way, and is named; 2 wrong usage;
     130 interrupted.
 
     Example: likeness uninstall ../my-app --objects --apply
     """
-    options = read_options(objects=objects, columns=columns)
     if apply and not (yes or sys.stdin.isatty()):
         raise typer.BadParameter("add --yes where nobody can be asked")
     try:
         if voices:
             withdraw(apply=apply, yes=yes, as_json=as_json)
         else:
+            options = read_options(objects=objects, columns=columns)
             folder = look(directory) if directory else None
             run(options, folder, apply=apply, yes=yes, as_json=as_json)
     except psycopg.Error as error:
@@ -138,27 +140,39 @@ def tell(line: str) -> None:
 
 
 def withdraw(*, apply: bool, yes: bool, as_json: bool) -> None:
-    """One person in a transaction; a second run finds those that are left."""
+    """One person in a transaction. An error of one stops no other; a second run finds those that are left."""
+    failures: list[str] = []
     with operations() as project:
-        people: list[dict[str, str]] = []
-        after: UUID | str | None = None
-        while page := project.rows("owners_of_voices", after=after, limit=PAGE):
-            people += page
-            after = page[-1]["id"]
-        if apply and people:
-            if not yes:
-                typer.confirm(f"End the voices of {len(people)} people for good?", abort=True, err=True)
-            for each in people:
+        people = list(owners(project))
+        if apply and people and not yes:
+            typer.confirm(f"End the voices of {len(people)} people for good?", abort=True, err=True)
+        for each in people if apply else ():
+            try:
                 project.value("withdraw_voices", kind=each["kind"], id=each["id"])
+            except (psycopg.DatabaseError, APIError) as error:
+                if isinstance(error, psycopg.Error) and error.sqlstate is None:
+                    raise  # the connection, and not this person
+                failures.append(f"{each['kind']} {each['id']}: {error}")
     if as_json:
-        sys.stdout.write(msgspec.json.encode({"applied": apply, "people": len(people)}).decode() + "\n")
+        report = {"applied": apply, "people": len(people), "failures": failures}
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     elif apply:
         sys.stdout.write(
-            f"The voices of {len(people)} people end, and leave their providers while the consumers run.\n"
-            "Then stop the service and the consumers, and run likeness uninstall.\n"
+            f"The voices of {len(people) - len(failures)} people end, and leave their providers while the"
+            " consumers run.\nThen stop the service and the consumers, and run likeness uninstall.\n"
         )
     else:
         sys.stdout.write(f"The voices of {len(people)} people would end. Add --apply to end them for good.\n")
+    for failure in failures:
+        sys.stderr.write(f"{failure}\n")
+    sys.exit(PREVENTED if failures else 0)
+
+
+def owners(project: Operations) -> Iterator[Row]:
+    after = None
+    while page := project.rows("owners_of_voices", after=after, limit=PAGE):
+        yield from page
+        after = page[-1]["id"]
 
 
 def print_json(plan: Plan, folder: Folder | None, *, applied: bool) -> None:

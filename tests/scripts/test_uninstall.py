@@ -187,7 +187,8 @@ def test_voices_at_a_provider_are_in_the_way_until_they_are_removed(database: Da
     refused = uninstall(database, "--apply", "--yes")
     assert (refused.returncode, "1 voices at local (attached)" in refused.stdout) == (1, True)
     assert "uninstall --voices --apply" in refused.stdout
-    assert json.loads(uninstall(database, "--voices", "--json").stdout) == {"applied": False, "people": 1}
+    before = json.loads(uninstall(database, "--voices", "--json").stdout)
+    assert before == {"applied": False, "people": 1, "failures": []}
     assert json.loads(uninstall(database, "--voices", "--apply", "--yes", "--json").stdout)["people"] == 1
     assert json.loads(uninstall(database, "--voices", "--json").stdout)["people"] == 0
     waiting = {each.found: each.remedy for each in plan(database).obstacles}
@@ -220,6 +221,54 @@ def test_the_voices_of_employees_and_of_erased_people_are_withdrawn_too(database
             "select status, removal_due_at <= now() from voice_clone.enrollments"
         ).fetchall()
     assert left == [("orphaned", True)] * 2
+
+
+def test_an_error_of_one_person_stops_no_other(database: Database) -> None:
+    with service_of(database) as given:
+        users = sorted(given.user() for _ in range(3))
+        for user in users:
+            given.open(user, given.reflection(user))
+        given.superuser.execute(
+            "create function public.refuse() returns trigger language plpgsql as"
+            " $$ begin raise 'not this one'; end $$"
+        )
+        given.superuser.execute(
+            f"create trigger refuse before update on public.voice_clone_attempts for each row"
+            f" when (old.user_id = '{users[1]}') execute function public.refuse()".encode()
+        )
+    done = uninstall(database, "--voices", "--apply", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["people"], len(told["failures"])) == (1, 3, 1)
+    assert f"user {users[1]}: not this one" in done.stderr
+    assert json.loads(uninstall(database, "--voices", "--json").stdout)["people"] == 1
+
+
+def test_storage_that_does_not_answer_stops_it_before_the_database(database: Database) -> None:
+    before = catalog(database)
+    dead = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_x"}
+    done = uninstall(database, "--objects", "--apply", "--yes", **dead)
+    assert (done.returncode, "nothing else was removed" in done.stderr) == (1, True)
+    assert catalog(database) == before
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_it_asks_first_on_a_terminal(database: Database, answer: str, code: int) -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(keyboard, "w") as typed, os.fdopen(terminal) as stdin:
+        typed.write(f"{answer}\n")
+        typed.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts", "uninstall", "--apply"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": database.postgres},
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, f"database {database.name} at " in done.stderr) == (code, True)
+    assert bool(plan(database).is_installed) == (answer == "n")
 
 
 def test_an_open_erasure_and_objects_to_remove_are_in_the_way(database: Database) -> None:
