@@ -29,8 +29,13 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
 
     def __post_init__(self) -> None:
+        derive(self, service_url=self.service_url.rstrip("/") or self.own_url)
+
+    @property
+    def own_url(self) -> str:
+        """At which the service answers on its own machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        derive(self, service_url=self.service_url.rstrip("/") or f"http://{bracketed(host)}:{self.port}")
+        return f"http://{bracketed(host)}:{self.port}"
 
     @property
     def address(self) -> str:
