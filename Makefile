@@ -14,8 +14,8 @@ endif
 demo: ready ## run the main job once: sample, consent, clone, preview, launch gate, speech (PROVIDER=, SAMPLE=, FLOW=speech)
 	@python -m scripts demo $(if $(FLOW),--flow $(FLOW)) $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(SAMPLE),--sample "$(SAMPLE)")
 
-dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers
-	@python -m scripts dev
+dev: ready ## start everything and stay: Postgres, Auth, Data API, Storage, simulator, service, consumers (PROVIDER=, PORT=)
+	@$(if $(PORT),PORT="$(PORT)") python -m scripts dev $(if $(PROVIDER),--provider $(PROVIDER))
 
 test: ready ## run every test, those of the database on Postgres 16 and 18 (ARGS='-k name' narrows them, PG=18 runs all on 18)
 	@python -m pytest --every-postgres -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -58,8 +58,8 @@ ready: .venv/installed node_modules/installed
 	@echo "Installing Python packages into .venv (once) …"
 	@test -e $@ || rm -rf .venv
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "The venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; rm -rf .venv; exit 1; }
-	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@touch $@
+	@{ pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && touch $@; } | $(PYTHON) scripts/local/count_packages.py requirements.lock
+	@test -e $@
 
 node_modules/installed: package-lock.json .venv/installed
 	@echo "Installing Node packages into node_modules (once) …"

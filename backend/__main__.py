@@ -4,11 +4,13 @@ import os
 import resource
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
+from granian.server.common import AbstractServer
 
 from backend.checks.database import check_database
 from backend.checks.findings import Check, Finding
@@ -59,7 +61,16 @@ def main(app: str = "backend.app:create_worker_app") -> None:
         websockets=False,
     )
     listener.on_startup(lambda: say_start(settings, findings))
-    listener.serve()
+    serve(listener, server)
+
+
+def serve(listener: AbstractServer[Any], server: ServerSettings) -> None:
+    """Until a signal. Exits with the fault where another process took the port since it was checked."""
+    try:
+        listener.serve()
+    except RuntimeError:  # with the address in use as its text alone
+        require_no_fault("service", [], [partial(check_port, server)])
+        raise
 
 
 def check_start(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:

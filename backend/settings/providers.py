@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
+from msgspec.structs import replace
 
 from backend.settings.cartesia import CartesiaConfig
 from backend.settings.elevenlabs import ElevenLabsConfig
 from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.qwen import TARGET_MODEL, QwenConfig
+from backend.settings.reach import can_fetch
 from backend.settings.reference import ReferenceConfig
 
 ProviderName = Literal["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"]
+PUBLIC_API = "https://provider.example.com"  # in any region
 Slots = Annotated[int, Meta(ge=0)]
 
 
 class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
+    supabase_url: str = field(name="SUPABASE_URL", default="")
     voice_provider: ProviderName = field(name="VOICE_PROVIDER", default="local")
     qwen_api_key: str = field(name="QWEN_API_KEY", default="")
     qwen_region: str = field(name="QWEN_REGION", default="")
@@ -55,7 +59,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
         given = self.qwen_api_key, self.qwen_region, self.qwen_base_url, self.qwen_workspace_id
         if self.voice_provider != "qwen" and not any(given):
             return None
-        return QwenConfig(
+        config = QwenConfig(
             api_key=self.qwen_api_key,
             region=self.qwen_region,
             base_url=self.qwen_base_url or None,
@@ -65,6 +69,8 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
             create_seconds=self.create_seconds,
             listing_lag_seconds=self.listing_lag_seconds,
         )
+        fetches = can_fetch(self.qwen_base_url or PUBLIC_API, self.supabase_url)
+        return config if fetches else replace(config, send_sample_as="data_url")
 
     @property
     def elevenlabs(self) -> ElevenLabsConfig | None:

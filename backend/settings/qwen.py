@@ -25,7 +25,7 @@ class QwenConfig(Struct, frozen=True, kw_only=True):
     workspace_id: str | None = None
     account: str = ""  # its names, comma-separated
     target_model: str = TARGET_MODEL
-    send_sample_as: Literal["signed_url", "data_url"] = "signed_url"
+    send_sample_as: Literal["signed_url", "data_url"] = "signed_url"  # data_url: Storage is out of reach
     create_seconds: float = 120.0
     call_seconds: float = 20.0
     speech_seconds: float = 60.0

@@ -19,9 +19,18 @@ async def check_providers(settings: Settings) -> list[Finding]:
     async with upstreams:
         try:
             found = [await check_provider(provider) for provider in remote.values()]
+            found += how_samples_go(settings)
         finally:
             await local.aclose()
     return [*found, *missing_default(default, {local.name, *remote})]
+
+
+def how_samples_go(settings: Settings) -> Iterator[Finding]:
+    """Where a provider cannot fetch from Storage, the call carries the sample."""
+    qwen = settings.providers.qwen
+    if qwen and qwen.send_sample_as == "data_url":
+        project = settings.supabase.url
+        yield good("provider qwen", f"gets each sample inside of the call: it cannot reach {project}")
 
 
 def missing_default(default: str, configured: set[str]) -> Iterator[Finding]:

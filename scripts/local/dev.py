@@ -12,23 +12,36 @@ import typer
 from rich.console import Console
 
 from backend.settings.providers import ProviderName
+from scripts.local.log_lines import follow_logs
 from scripts.local.product import running_everything
 from scripts.local.supabase.postgres import PostgresError
 from scripts.local.supabase.processes import ProcessError
-from scripts.local.supabase.stack import Stack, StackError
+from scripts.local.supabase.stack import DEMO_EMAIL, Stack, StackError
 from scripts.migrations import MigrationError
 
 T = TypeVar("T")
-DEMO_EMAIL = "demo@likeness.local"
 FAULTS = (StackError, PostgresError, MigrationError, ProcessError)
 
 
 def dev(
-    provider: Annotated[ProviderName, typer.Option(help="All but local are simulated.")] = "local",
+    provider: Annotated[
+        ProviderName, typer.Option(help="Simulated, unless its key is in the environment.")
+    ] = "local",
+    consumers: Annotated[
+        bool, typer.Option(help="Without them, pg_cron has to drain the queues: see the runbook.")
+    ] = True,
 ) -> None:
     """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and run until Ctrl-C.
 
-    Writes the addresses and keys to .local/stack.json; LOCAL_DIR names another directory.
+    Writes addresses, keys and the demo user to .local/stack.json, which goes when it stops; LOCAL_DIR names
+    another directory. PORT is the port of the service. Each part keeps its port from start to start.
+
+    With QWEN_API_KEY (and QWEN_REGION), ELEVENLABS_API_KEY, CARTESIA_API_KEY, PIPECAT_URL or MODAL_URL in
+    the environment the provider of that name is the real one.
+
+    Schemas `cron`, `net` and `vault` stand for pg_cron, pg_net and the vault: what a runbook schedules runs.
+
+    Prints each request that the service answers, and each warning.
 
     Needs: the extra `local` and the Node packages of a checkout (`make` installs both).
 
@@ -40,7 +53,7 @@ def dev(
     Example: likeness dev --provider qwen
     """
     try:
-        asyncio.run(cancelled_by_signal(run(provider)))
+        asyncio.run(cancelled_by_signal(run(provider, consumers=consumers)))
     except FAULTS as error:
         sys.exit(str(error))
 
@@ -68,11 +81,16 @@ async def cancelled_by_signal(work: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-async def run(provider: str) -> None:
-    async with running_everything(provider=provider) as stack:
+async def run(provider: ProviderName, *, consumers: bool) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    async with running_everything(provider=provider, consumers=consumers, cron=True) as stack:
         await ensure_demo_user(stack)
-        announce(stack)
-        await stack.processes.keep_running(Console(soft_wrap=True, highlight=False, markup=False).print)
+        announce(stack, console)
+        following = asyncio.ensure_future(follow_logs(stack.processes.children, console))
+        try:
+            await stack.processes.keep_running(lambda line: console.print(line, markup=False))
+        finally:
+            following.cancel()
 
 
 async def ensure_demo_user(stack: Stack) -> None:
@@ -93,11 +111,13 @@ async def ensure_demo_user(stack: Stack) -> None:
             raise StackError(f"{DEMO_EMAIL} can neither sign in nor sign up: {signed_up.text}")
 
 
-def announce(stack: Stack) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+def announce(stack: Stack, console: Console) -> None:
+    for line in stack.ports.moved:
+        console.print(f"[yellow]{line}[/yellow]")
     for what, where in (
         ("Page", f"{stack.api_url}/"),
         ("API", stack.api_url),
+        ("Provider", stack.provider),
         ("Supabase", stack.supabase_url),
         ("Publishable key", stack.publishable_key),
         ("Sign in as", f"{DEMO_EMAIL}  password {stack.secrets.demo_password}"),

@@ -2,16 +2,17 @@
 
 import asyncio
 import os
-import sys
 import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import httpx
 import msgspec
+from rich.console import Console
+from rich.markup import escape
 
 from scripts.local.supabase.stack import Stack
 from scripts.migrations import ROOT
@@ -73,17 +74,28 @@ class Client:
 
 
 class Steps:
-    """Prints each step with the time it took."""
+    """Prints each step with the time it took; on a terminal also the step that runs, until it is left."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self._silent = silent
+        self._console = Console(highlight=False, soft_wrap=True, quiet=silent)
+        self._status = self._console.status("")
         self.started = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def doing(self, what: str) -> None:
+        self._status.update(f"{escape(what)} …")
+        if self._console.is_terminal:
+            self._status.start()
 
     def done(self, what: str) -> None:
         now = time.monotonic()
-        if not self._silent:
-            sys.stdout.write(f"{now - self._last:7.2f} s  {what}\n")
-            sys.stdout.flush()
+        self._status.stop()
+        self._console.print(f"[green]{now - self._last:7.2f} s[/]  {escape(what)}")
         self._last = now
 
     @property
@@ -98,15 +110,24 @@ async def run_main_job(
 
     `sample` is a WAV file; the speech is written to `speech`. Raises DemoError.
     """
-    steps = Steps()
+    with Steps() as steps:
+        return await clone_and_speak(steps, stack, provider, sample, transcript, speech)
+
+
+async def clone_and_speak(
+    steps: Steps, stack: Stack, provider: str, sample: Path, transcript: str | None, speech: Path
+) -> Result:
+    steps.doing("Signing up")
     content = await asyncio.to_thread(sample.read_bytes)
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         client = Client(stack, http)
         await client.sign_up()
         reflection = await add_reflection(client)
         steps.done("signed up, a reflection made")
+        steps.doing("Signing the consent")
         consent = (await client.service("POST", "/v1/consents", json={})).json()
         steps.done(f"consent signed: {consent['statement']} v{consent['version']}, {consent['locale']}")
+        steps.doing("Uploading the sample")
         upload = await upload_sample(client, content, consent["consent_id"], reflection, provider)
         steps.done(f"sample uploaded: {len(content)} bytes")
         body = {
@@ -115,21 +136,26 @@ async def run_main_job(
             "language": "en",
             "transcript": transcript,
         }
+        steps.doing("Checking and cleaning the sample, and making the voice")
         answer = await client.service("POST", "/api/clone/finalize", json=body)
         steps.done(f"finalized: HTTP {answer.status_code}")
         shown = await launch(client, http, reflection, steps)
         session = (await client.service("POST", f"/v1/reflections/{reflection}/sessions")).json()
         steps.done(f"session {session['session_id']} started")
         body = {"voice_id": upload["voice_id"], "text": TEXT}
+        steps.doing("Speaking")
         answer = await client.service("POST", "/api/generate", json=body)
         await asyncio.to_thread(speech.write_bytes, answer.content)
         steps.done(f"speech written: {speech_seconds(speech):.1f} s")
+        if stack.provider_is_real:
+            await leave_nothing(client, steps)
     return result(shown, sample, speech, steps.seconds)
 
 
 async def launch(client: Client, http: httpx.AsyncClient, reflection: str, steps: Steps) -> dict[str, Any]:
     """Wait for the preview, hear it, and see the gate open; the reflection's voice as it is then."""
     path = f"/v1/reflections/{reflection}/voice"
+    steps.doing("Waiting for the mirror and the preview")
     shown = await until(client, path, lambda shown: shown["voice"].get("previewStatus") == "rendered")
     steps.done("mirrored, synced to the runtime, preview rendered")
     clip = await http.get(shown["preview_url"])
@@ -144,6 +170,20 @@ async def launch(client: Client, http: httpx.AsyncClient, reflection: str, steps
     )
     steps.done("launch gate open")
     return shown
+
+
+async def leave_nothing(client: Client, steps: Steps) -> None:
+    """Erase the demo's user, so that no voice of the demo keeps a slot of the account."""
+    steps.doing("Removing the voice at the provider")
+    receipt = (await client.service("DELETE", "/v1/me")).json()["erasure"]
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(each["place"] == "provider" and not each["confirmed_at"] for each in receipt["places"]):
+        if time.monotonic() > deadline:
+            raise DemoError(f"The voice is still at the provider after {WAIT_SECONDS} s: {receipt}")
+        await asyncio.sleep(POLL_SECONDS)
+        answer = await client.service("GET", f"/v1/me/erasures/{receipt['erasure_id']}")
+        receipt = answer.json()["erasure"]
+    steps.done("voice removed at the provider")
 
 
 def result(shown: dict[str, Any], sample: Path, speech: Path, seconds: float) -> Result:

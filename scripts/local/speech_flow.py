@@ -17,6 +17,7 @@ from scripts.local.main_job import (
     Client,
     DemoError,
     Steps,
+    leave_nothing,
     shown_path,
     speech_seconds,
 )
@@ -49,17 +50,26 @@ async def run_speech_flow(
 
     `sample` is a WAV file; the speech is written to `speech`. Stops Postgres once. Raises DemoError.
     """
-    steps = Steps()
+    with Steps() as steps:
+        return await speak_and_fail(steps, stack, provider, sample, transcript, speech)
+
+
+async def speak_and_fail(
+    steps: Steps, stack: Stack, provider: str, sample: Path, transcript: str | None, speech: Path
+) -> SpeechResult:
+    steps.doing("Signing up")
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         flow = Flow(stack, http, provider, steps)
         await flow.sign_up()
         content = await asyncio.to_thread(sample.read_bytes)
         began = time.monotonic()
         sample_id = await flow.add_sample(content, transcript)
+        steps.doing("Checking and cleaning it")
         ready = await flow.inspected(sample_id, "ready")
         steps.done(f"sample ready: {told(ready)}")
         await flow.report(sample_id)
         job_id = await flow.add_job(sample_id, TEXT)
+        steps.doing("Making the voice and speaking")
         job = await flow.ended(job_id, "succeeded")
         steps.done("voice made and text spoken")
         await flow.download(job_id, speech)
@@ -68,9 +78,11 @@ async def run_speech_flow(
             f"speech fetched: {speech_seconds(speech):.1f} s; hearable {hearable:.1f} s after the upload"
         )
         await flow.short_sample(content)
-        if provider != "local":
+        if provider != "local" and not stack.provider_is_real:
             await flow.refused_speech(sample_id)
         await flow.database_away(sample_id)
+        if stack.provider_is_real:
+            await leave_nothing(flow.client, steps)
     return SpeechResult(
         sample_status=ready["status"],
         job_status=job["status"],
@@ -135,6 +147,7 @@ class Flow:
 
     async def short_sample(self, content: bytes) -> None:
         """The beginning of the same recording: too short, and the answer says by how much."""
+        self.steps.doing("Sending a sample that is too short")
         cut = await asyncio.to_thread(beginning, content, SHORT_SECONDS)
         sample_id = await self.add_sample(cut, None)
         failed = await self.inspected(sample_id, "failed")
@@ -148,6 +161,7 @@ class Flow:
         )
         if answer.is_error:
             raise DemoError(f"The simulator injects no fault: {answer.text}")
+        self.steps.doing("Speaking a text that the provider refuses")
         job_id = await self.add_job(sample_id, REFUSED_TEXT)
         error = (await self.ended(job_id, "failed"))["error"]
         said = f"{error['code']}: {error['message']} (provider's request {error['providerRequestId']})"
@@ -160,6 +174,7 @@ class Flow:
         """Postgres stops in the middle of a job: 503 meanwhile, and the job ends once it is back."""
         job_id = await self.add_job(sample_id, TEXT)
         cluster, port = self.stack.cluster, self.stack.cluster.port
+        self.steps.doing("Stopping Postgres in the middle of a job")
         await asyncio.to_thread(cluster.stop, immediately=True)
         try:
             path = f"{self.stack.api_url}{JOBS}/{job_id}/status"

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from backend.providers.qwen.adapter import QwenConfig
+from backend.settings.providers import ProviderSettings
+from backend.settings.sections import read_section
 
 GOOD: dict[str, Any] = {"api_key": "sk-abc", "region": "singapore"}
 CONFIGURATIONS = [
@@ -27,6 +29,35 @@ CONFIGURATIONS = [
     ({"base_url": "https://a.ap-southeast-1.maas.aliyuncs.com", "workspace_id": "b"}, "another workspace"),
     ({"target_model": "qwen3-tts-vc-realtime-2026-01-15"}, "does not speak over HTTP"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("project", "base", "way"),
+    [
+        ("https://abc.supabase.co", "", "signed_url"),
+        ("http://127.0.0.1:54321", "", "data_url"),
+        ("http://[::1]:54321", "", "data_url"),
+        ("http://192.168.1.20:8000", "", "data_url"),
+        ("http://localhost:54321", "", "data_url"),
+        ("http://kong:8000", "", "data_url"),
+        ("http://supabase.internal", "", "data_url"),
+        ("http://127.0.0.1:54321", "http://127.0.0.1:9/qwen/singapore", "signed_url"),
+        ("http://127.0.0.1:54321", "https://gateway.example.org/singapore", "data_url"),
+    ],
+)
+def test_a_sample_goes_inside_of_the_call_where_storage_is_out_of_reach(
+    project: str, base: str, way: str
+) -> None:
+    environ = {
+        "SUPABASE_URL": project,
+        "QWEN_API_KEY": "sk-1",
+        "QWEN_REGION": "singapore",
+        "QWEN_BASE_URL": base,
+    }
+    settings = read_section(ProviderSettings, environ, [])
+    assert settings is not None
+    assert settings.qwen is not None
+    assert settings.qwen.send_sample_as == way
 
 
 @pytest.mark.parametrize(("changes", "problem"), CONFIGURATIONS)

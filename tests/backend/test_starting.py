@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Any
@@ -305,3 +307,31 @@ async def test_what_storage_answers_is_told_apart(
         (finding,) = await asyncio.to_thread(lambda: list(check_storage(supabase(url))))
     assert (finding.part, finding.state, finding.prevents_start) == ("storage", "fault", prevents_start)
     assert found in finding.found
+
+
+def test_a_port_that_is_taken_after_the_check_is_one_line() -> None:
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = subprocess.run(
+            [sys.executable, "-c", LATE, str(other.getsockname()[1])],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    *_, told, fault = done.stderr.splitlines()
+    assert (done.returncode, told) == (1, "The service cannot start:")
+    assert "is taken by another process" in fault
+    assert "Traceback" not in done.stderr
+
+
+LATE = """
+import sys
+from granian.server import Server
+from backend.__main__ import serve
+from backend.settings.sections import read_section
+from backend.settings.server import ServerSettings
+environ = {"HOST": "127.0.0.1", "PORT": sys.argv[1], "INTERNAL_TOKEN": "x" * 32}
+settings = read_section(ServerSettings, environ, [])
+serve(Server("backend.app:create_worker_app", address="127.0.0.1", port=settings.port), settings)
+"""

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from backend.__main__ import DRAIN_SECONDS
+from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import DEFAULT_VERSION
 from scripts.local.supabase.processes import MOST_RESTARTS, ProcessError
 from scripts.local.supabase.stack import Stack, StackError, running_stack
@@ -167,7 +168,10 @@ async def test_a_child_that_fails_is_named_with_the_end_of_its_log(stack: Stack)
 
 
 async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path) -> None:
-    async with supervisor("scripts", "dev", LOCAL_DIR=str(directory), COLUMNS="200") as process:
+    port = free_port()
+    wishes = {"LOCAL_DIR": str(directory), "COLUMNS": "200", "PORT": str(port)}
+    async with supervisor("scripts", "dev", **wishes) as process:
+        await line_with(process, "an acoustic match")
         password = (await line_with(process, "Sign in as")).split("password")[1].strip()
         await line_with(process, "Ctrl-C")
         description = msgspec.json.decode((directory / "stack.json").read_bytes(), type=dict[str, str])
@@ -181,10 +185,15 @@ async def test_dev_starts_everything_and_says_who_to_sign_in_as(directory: Path)
             headers = {"authorization": f"Bearer {signed_in.json()['access_token']}"}
             voices = await http.get(f"{description['api_url']}/api/voices", headers=headers)
             assert voices.status_code == 200, voices.text
+            assert (description["api_url"], description["demo_password"]) == (
+                f"http://127.0.0.1:{port}", password,
+            )  # fmt: skip
+            await line_with(process, "GET /api/voices")
             assert (await http.get(f"{description['simulator_url']}/_control/state")).status_code < 500
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     assert not processes_of(directory)
+    assert not (directory / "stack.json").exists(), "nobody finds an address that is gone"
 
 
 def is_service(pid: int) -> bool:

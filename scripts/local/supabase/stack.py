@@ -21,6 +21,8 @@ from scripts.local.supabase.storage.server import StorageSettings
 from scripts.local.supabase.storage.tokens import Keys
 from scripts.migrations import ROOT, is_migrated, push_migrations
 
+DEMO_EMAIL = "demo@likeness.local"
+
 
 class StackError(Exception):
     """The stack cannot start."""
@@ -37,6 +39,8 @@ class Stack(msgspec.Struct):
     ports: Ports
     api_url: str = ""
     simulator_url: str = ""
+    provider: str = ""  # for people: which one is used, and whether it is simulated
+    provider_is_real: bool = False
     serving: tuple[Child, Child] | None = None  # Auth and Data API, gateway
 
     @property
@@ -78,6 +82,8 @@ class Stack(msgspec.Struct):
             "database_url": self.database_url,
             "internal_token": self.internal_token,
             "simulator_url": self.simulator_url,
+            "demo_email": DEMO_EMAIL,
+            "demo_password": self.secrets.demo_password,
         }
 
 
@@ -94,11 +100,13 @@ async def running_stack(
     postgres_settings: Mapping[str, str] | None = None,
     wait: bool = True,
     realtime: bool = True,
+    cron: bool = False,
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
 
     Without `wait` only Postgres is ready, and `until_ready` waits for the rest. `realtime`: as on a hosted
-    project, each transition is broadcast.
+    project, each transition is broadcast. `cron`: jobs of pg_cron and calls of pg_net run, so that a project
+    without consumers can be tried.
 
     Raises:
         StackError: the directory is in use.
@@ -110,13 +118,13 @@ async def running_stack(
         cleanup.enter_context(lock(directory))
         (directory / "stack.json").unlink(missing_ok=True)  # the file exists only while the stack is ready
         config, secrets = load_config(), load_secrets(directory / "secrets.json")
-        ports = Ports()
+        ports = Ports(directory / "ports.json")
         cleanup.callback(ports.close)
         processes = Processes(directory / "logs")
         cluster = Cluster(directory / f"postgres-{version}", version)
         cleanup.callback(cluster.stop)
         cluster.start(
-            port=ports.take(config.database_port),
+            port=ports.take(config.database_port, "Postgres"),
             settings=postgres_settings,
             log=processes.logs / "postgres.log",
         )
@@ -129,14 +137,21 @@ async def running_stack(
             cluster.add_realtime()
             cluster.enable_realtime()
         cluster.set_passwords()
-        supabase_url = f"http://127.0.0.1:{ports.take(config.api_port)}"
+        api_port = ports.take(config.api_port, "Supabase")
+        supabase_url = f"http://127.0.0.1:{api_port}"
         stack = Stack(directory, supabase_url, secrets, cluster, processes, ports)
-        upstream = ports.take()
+        upstream = ports.take(0, "Auth and Data API")
         lite = await start_auth_and_data(
             processes, upstream, cluster.dsn("supabase_auth_admin"), supabase_url, config, secrets
         )
         gateway = await start_gateway(stack, upstream, realtime=realtime)
         stack.serving = (lite, gateway)
+        if cron:
+            cluster.add_cron()
+            settings = {"CRON_DATABASE_URL": cluster.dsn("postgres")}
+            await processes.start(
+                "cron", [sys.executable, "-m", "scripts.local.supabase.cron"], settings, cwd=ROOT
+            )
         if wait:
             await stack.until_ready()
         yield stack
