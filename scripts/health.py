@@ -13,7 +13,7 @@ from backend.checks.requests import Unreachable, send
 from backend.database.queries import load_queries
 from backend.settings.database import DatabaseSettings
 from backend.settings.sections import read_section
-from backend.settings.server import ServerSettings
+from backend.settings.server import ServerSettings, own_url
 
 queries = load_queries(__file__)
 
@@ -44,7 +44,7 @@ def service_fault() -> str | None:
     server = read_section(ServerSettings, os.environ, [])
     if server is None:
         return "HOST, PORT or another setting of the service is missing or wrong"
-    url = f"{server.own_url}/health/ready"
+    url = f"{own_url(server.host, server.port)}/health/ready"
     try:
         answer = send("GET", url)
     except Unreachable as error:
