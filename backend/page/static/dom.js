@@ -42,10 +42,10 @@ export function waitingFor(text) {
   line.hidden = !text;
 }
 
-export async function ask(question, yes, no) {
+export async function ask(question, yes, no, more = []) {
   const dialog = el("dialog", { "aria-labelledby": "question" },
     el("form", { method: "dialog" },
-      el("p", { id: "question" }, question),
+      el("p", { id: "question" }, el("strong", {}, question)), more.map((each) => el("p", {}, each)),
       el("div", { class: "actions" },
         el("button", { class: "danger", value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
   document.body.append(dialog);

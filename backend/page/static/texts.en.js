@@ -32,6 +32,17 @@ export const texts = {
   voices_title: "Your voices", no_voices: "You have no voice yet.", new_voice: "New voice", open: "Open",
   open_named: (name) => `Open ${name}`, all_voices: "All voices", progress_title: "Progress",
   states: { done: "done", running: "in progress", failed: "failed", open: "not yet", cancelled: "This attempt was replaced or cancelled.", expired: "The sample was not sent in time." },
+  consents_title: "Your consents", show_consents: "Show your consents",
+  consents_text: "Each sample was sent under a statement that you agreed to. You can take that back at any time.",
+  consents_lead: "What you agreed to, and the voices under it. Each entry stays as proof, also when it is taken back.",
+  no_consents: "You have not agreed to anything yet.", signed_on: (day) => `Agreed on ${day}`,
+  voices_under: (names) => `Under this consent: ${names}`, no_voice_under: "No voice is under this consent.",
+  revoked_on: (day) => `Taken back on ${day}.`, statement_in: (language) => `The statement, in ${language}`,
+  take_back: "Take back my consent", take_it_back: "Take it back", keep_consent: "Keep it", taken_back: "Your consent is taken back.",
+  take_back_question: "Take back your consent?",
+  take_back_voices: (names) => `Silent at once, and removed at the provider with sample, preview and speeches: ${names}.`,
+  take_back_nothing: "No voice is under this consent, so none is removed. No sample can be used under it any more.",
+  take_back_end: "There is no way back. To have a voice again, agree again and send another sample.",
   measured: "What was measured", met: { true: "passes", false: "does not pass" },
   preview_title: "Hear it first", preview_text: "This is your voice, spoken by a machine. Nobody can use it before you have heard it.",
   listen_first: "Play it to the end first.", heard_hint: "You have heard it.", heard: "I have heard it",
@@ -72,6 +83,17 @@ export const stepTexts = {
   heard: ["You hear the preview", "You heard the preview"],
 };
 
+// Why an attempt was cancelled, where its user should know.
+export const cancelledBy = {
+  consent_revoked: "You took back your consent. The voice is silent, and is being removed at its provider.",
+  original_removed: "The voice that it used was deleted, or its consent taken back.",
+  superseded: "A newer sample has replaced this one.", sample_deleted: "The sample was deleted.", reset: "The voice was taken away.",
+  voice_deleted: "The voice was deleted.",
+};
+
+const day = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+export const dateText = (at) => day.format(new Date(at));
+
 const blockers = {
   no_voice: "There is no voice yet.", clone_awaiting_upload: "The sample has not arrived.",
   clone_queued: "The voice waits for its turn.", clone_processing: "The voice is being made.",
@@ -86,7 +108,7 @@ export const blockerText = (code) => blockers[code] ?? code;
 
 export function mirrorText(voice) {
   const { cloneStatus, runtimeStatus, previewStatus } = voice ?? {};
-  if (!cloneStatus) return blockers.no_voice;
+  if (!cloneStatus || cloneStatus === "none") return blockers.no_voice;
   if (cloneStatus !== "ready") return blockers[`clone_${cloneStatus}`] ?? cloneStatus;
   if (runtimeStatus !== "synced") return blockers[`runtime_${runtimeStatus}`] ?? runtimeStatus;
   return blockers[`preview_${previewStatus}`] ?? texts.launchable;

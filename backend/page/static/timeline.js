@@ -1,6 +1,6 @@
 // The timeline of an attempt: which steps are done, which one runs, and how long each took.
 import { el, seconds } from "./dom.js";
-import { problems, stepTexts, texts } from "./texts.en.js";
+import { cancelledBy, problems, stepTexts, texts } from "./texts.en.js";
 
 // By event: the step that it ends. What starts again opens its step, and those after it.
 const ENDS = {
@@ -35,7 +35,7 @@ export function timeline() {
         state === "running" && made.attempt.error_code
           ? el("span", { class: "hint" }, (problems[made.attempt.error_code] ?? problems.unknown)[0]) : null,
         done.get(step) > 0 ? el("span", { class: "hint" }, seconds(done.get(step))) : null);
-    }), ...(ended ? [el("li", { class: "failed" }, texts.states[made.attempt.status])] : []));
+    }), ...(ended ? [el("li", { class: "failed" }, cancelledBy[made.attempt.cancel_reason] ?? texts.states[made.attempt.status])] : []));
   }
 
   made.start = () => { Object.assign(made, { attempt: {}, failed: null }); done = new Map(); last = null; refused = false; show(); };

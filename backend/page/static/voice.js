@@ -25,6 +25,7 @@ export async function voiceView(voice, pages, open, signal) {
   const voiceId = () => (steps.attempt.is_active && steps.attempt.voice_id) || read.voice.voiceId;
   const state = () => ({
     voiceId: voiceId(),
+    sample: steps.attempt.is_active && steps.attempt.sample_id,
     canRestore: steps.attempt.status === "failed" && attempts.some((each) => each.cancel_reason === "superseded"),
   });
   let following = new AbortController();
@@ -57,14 +58,12 @@ export async function voiceView(voice, pages, open, signal) {
     if (needed.speech !== shown.speech) {
       speaking.replaceChildren(...(needed.speech ? [speakCard(voice, voiceId, signal)] : []));
     }
-    const { sample_id: sample, provider } = steps.attempt;
-    if (sample && shown.sample !== sample && steps.attempt.status !== "awaiting_upload") {
-      details.replaceChildren(measures(sample, provider, signal));
-      needed.sample = sample;
-    } else {
-      needed.sample = shown.sample;
+    const { sample_id: sample, provider, status } = steps.attempt;
+    needed.sample = ["cancelled", "expired"].includes(status) ? null : status === "awaiting_upload" ? shown.sample : sample ?? shown.sample;
+    if (needed.sample !== shown.sample) {
+      details.replaceChildren(...(needed.sample ? [measures(sample, provider, signal)] : []));
     }
-    needed.managed = `${voice.name} ${state().canRestore}`; // not made again meanwhile: somebody may be typing in it
+    needed.managed = `${voice.name} ${state().canRestore} ${state().sample}`; // not made again meanwhile: somebody may be typing in it
     if (needed.managed !== shown.managed) {
       managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
     }

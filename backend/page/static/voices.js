@@ -1,4 +1,5 @@
 // The voices of the user, and what can be done with one of them.
+import { consentsCard, takeBackOf } from "./consents.js";
 import { announce, ask, button, el, field } from "./dom.js";
 import { erasureCard } from "./erasure.js";
 import { problemBox } from "./problems.js";
@@ -11,9 +12,9 @@ export async function voicesView(pages, open, signal, listed) {
   const voices = listed ?? await listVoices();
   const title = el("h1", { tabindex: "-1" }, texts.voices_title);
   const make = button(texts.new_voice, () => open(pages.create(null)));
-  const erase = erasureCard(pages, open);
+  const more = [consentsCard(pages, open), erasureCard(pages, open)];
   if (!voices.length) {
-    return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make), erase);
+    return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make), more);
   }
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, make),
@@ -23,10 +24,10 @@ export async function voicesView(pages, open, signal, listed) {
         el("button", {
           type: "button", class: "quiet", "aria-label": texts.open_named(voice.name), onclick: () => open(pages.voice(voice)),
         }, texts.open)))),
-    erase);
+    more);
 }
 
-// Rename, another sample, the voice before, delete.
+// Rename, another sample, the voice before, take back the consent, delete.
 export function manageVoice(voice, state, pages, open, reload) {
   const place = el("div");
   const name = el("input", { maxlength: "120", required: true, value: voice.name ?? "" });
@@ -51,6 +52,7 @@ export function manageVoice(voice, state, pages, open, reload) {
     await call(`/v1/reflections/${voice.id}/voice/restore`, { method: "POST" });
     await open(pages.voice({ id: voice.id, name: voice.name })); // it follows the attempt that is active now
   }, texts.restored);
+  const withdraw = () => takeBackOf(state().sample, voice.name, place, () => open(pages.voices));
   const remove = async () => {
     if (!await ask(texts.delete_question(voice.name), texts.delete, texts.keep)) return;
     try {
@@ -68,5 +70,6 @@ export function manageVoice(voice, state, pages, open, reload) {
     el("div", { class: "actions" },
       button(texts.another_sample, () => open(pages.create(voice)), "quiet"),
       state().canRestore ? button(texts.restore, restore, "quiet") : null,
+      state().sample ? button(texts.take_back, withdraw, "quiet danger") : null,
       button(texts.delete, remove, "quiet danger")));
 }

@@ -188,6 +188,40 @@ export const scenarios = {
     await visitor.page.getByText("You have no voice yet.").waitFor();
   },
 
+  "a consent is taken back, and its voice is silent": async (visitor, { sample }) => {
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.hear();
+    await visitor.click("Take back my consent");
+    await visitor.page.locator("dialog").getByText(/Silent at once.*: My voice\./).waitFor();
+    await visitor.accessible();
+    await visitor.page.locator("dialog").getByRole("button", { name: "Keep it" }).click();
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.click("All voices");
+    await visitor.click("Show your consents");
+    await visitor.heading("Your consents");
+    await visitor.page.getByText("Under this consent: My voice").waitFor();
+    await visitor.page.getByText("The statement, in English").click();
+    await visitor.page.getByText("I am the person who speaks in this recording").waitFor();
+    await visitor.accessible();
+    await visitor.click("Take back my consent");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Take it back" }).click();
+    await visitor.page.getByText("Taken back on").waitFor();
+    assert.equal(await visitor.page.getByRole("button", { name: "Take back my consent" }).count(), 0);
+    await visitor.accessible();
+    await visitor.click("All voices");
+    await visitor.page.getByText("There is no voice yet.").waitFor();
+    await visitor.click("Open My voice");
+    await visitor.page.getByText("You took back your consent.").waitFor();
+    assert.equal(await visitor.page.getByLabel("Text").count(), 0, "nothing speaks with it");
+    await visitor.accessible();
+    const { access_token: token } = await visitor.tokens();
+    const voices = await visitor.context.request.get(`${visitor.settings.address}api/voices`, { headers: { authorization: `Bearer ${token}` } });
+    assert.deepEqual(await voices.json(), []);
+  },
+
   "a session comes by the address and leaves it, and ends in every tab": async (visitor) => {
     visitor.expected = /status of 400/;
     await visitor.signUp();
