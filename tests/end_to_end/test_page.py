@@ -77,6 +77,9 @@ async def test_the_page_outlives_its_provider_and_its_database(
     cluster, fault = product.stack.cluster, partial(product.providers.fault, "elevenlabs")
     asked = {
         "refuse the next voice": partial(fault, "create", "error", status=400, code="invalid_audio"),
+        "refuse the next voice elsewhere": partial(
+            product.providers.fault, "qwen", "create", "error", status=400, code="InvalidParameter"
+        ),
         "be down for the next speeches": partial(fault, "speech", "unavailable", times=3),
         "stop Postgres": partial(cluster.stop, immediately=True),
         "start Postgres": partial(cluster.start, port=cluster.port),

@@ -42,12 +42,12 @@ export function waitingFor(text) {
   line.hidden = !text;
 }
 
-export async function ask(question, yes, no, more = []) {
+export async function ask(question, yes, no, more = [], kind = "danger") {
   const dialog = el("dialog", { "aria-labelledby": "question" },
     el("form", { method: "dialog" },
       el("p", { id: "question" }, el("strong", {}, question)), more.map((each) => el("p", {}, each)),
       el("div", { class: "actions" },
-        el("button", { class: "danger", value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
+        el("button", { class: kind, value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
   document.body.append(dialog);
   dialog.showModal();
   await new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });

@@ -50,8 +50,16 @@ export const texts = {
   speak_title: "Say something", say: "Text", say_example: "Type a sentence.", speak: "Speak", speaking: "The voice is speaking the text",
   spoken: "The speech is ready.", history: "Spoken on this page", download: "Download", speech_of: (said) => `Speech: ${said}`,
   manage: "Manage", rename: "Rename", renamed: "Renamed.", restore: "Use the voice before", restored: "The voice before is used again.",
-  delete: "Delete", keep: "Keep it", deleted: "Deleted.", retry_at: (provider) => provider,
+  delete: "Delete", keep: "Keep it", deleted: "Deleted.",
   same_sample_elsewhere: "Or try the same sample at another provider:",
+  providers_title: "The same voice elsewhere",
+  providers_text: (name) => `This voice is made and spoken by ${name}. Your sample can go to another provider, under the consent that you gave.`,
+  move_to: (name) => `Move to ${name}`, move: "Send the sample", keep_here: "Leave it here", move_question: (name) => `Make the same voice at ${name}?`,
+  move_text: "Your sample is sent to that provider. The present voice keeps working until you use the other one.",
+  moving_to: (name) => `Moving to ${name}`, moved: "The voice is ready at the other provider.", also_at: (name) => `Ready at ${name}`,
+  move_failed: (name) => `It could not be made at ${name}`, hear_there: "Hear it", use_there: "Use this one", remove_there: "Remove it there",
+  use_text: "If you use it, you hear its preview before conversations can.", move_sentence: "This is how I sound here.",
+  remove_question: (name) => `Remove the voice at ${name}?`, remove_text: "The present voice stays as it is.",
   erase_title: "Delete everything of mine", erase: "Delete everything", keep_everything: "Keep everything",
   erase_text: "Your voices, samples, previews and speeches go, here and at the voice providers. Nothing speaks with your voices from that moment on. There is no way back.",
   erase_kept: "Your account stays. What you agreed to stays as proof, without your name.",
@@ -67,6 +75,9 @@ export const texts = {
 export const languages = ["en", "de", "es", "fr", "it", "ja", "ko", "pt", "ru", "zh"];
 const names = new Intl.DisplayNames("en", { type: "language" });
 export const languageName = (code) => names.of(code);
+
+const providers = { local: "Local", qwen: "Qwen", elevenlabs: "ElevenLabs", cartesia: "Cartesia", pipecat: "Pipecat", modal: "Modal" };
+export const providerName = (provider) => providers[provider] ?? provider;
 
 const buckets = { "voice-samples": "Your recordings", "voice-previews": "Your previews", speeches: "Your speeches" };
 export const placeText = ({ place, name }) => ({

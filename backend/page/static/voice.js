@@ -2,9 +2,10 @@
 import { announce, button, card, el } from "./dom.js";
 import { measures } from "./measures.js";
 import { problemBox } from "./problems.js";
+import { providersCard } from "./providers.js";
 import { call, follow } from "./service.js";
 import { speakCard } from "./speak.js";
-import { blockerText, texts } from "./texts.en.js";
+import { blockerText, providerName, texts } from "./texts.en.js";
 import { timeline } from "./timeline.js";
 import { manageVoice } from "./voices.js";
 
@@ -19,6 +20,7 @@ export async function voiceView(voice, pages, open, signal) {
   const preview = el("div");
   const gate = el("div");
   const speaking = el("div");
+  const elsewhere = el("div");
   const managing = el("div");
   const title = el("h1", { tabindex: "-1" });
   // From the attempt: the mirror in `read.voice` follows a moment later.
@@ -63,6 +65,10 @@ export async function voiceView(voice, pages, open, signal) {
     if (needed.sample !== shown.sample) {
       details.replaceChildren(...(needed.sample ? [measures(sample, provider, signal)] : []));
     }
+    needed.movable = read.gate.launchable && status === "ready" && sample ? `${sample} ${steps.attempt.provider}` : null;
+    if (needed.movable !== shown.movable) {
+      elsewhere.replaceChildren(...(needed.movable ? [providersCard(voice, { ...steps.attempt }, voiceId, watch, signal)] : []));
+    }
     needed.managed = `${voice.name} ${state().canRestore} ${state().sample}`; // not made again meanwhile: somebody may be typing in it
     if (needed.managed !== shown.managed) {
       managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
@@ -73,7 +79,7 @@ export async function voiceView(voice, pages, open, signal) {
       problems.replaceChildren(problemBox(steps.failed, { again: () => retry(), record }),
         others.length ? el("p", { class: "hint" }, texts.same_sample_elsewhere) : "",
         el("div", { class: "actions" }, others.map((provider) =>
-          button(texts.retry_at(provider), () => retry({ provider }), "quiet small"))));
+          button(providerName(provider), () => retry({ provider }), "quiet small"))));
     }
   }
 
@@ -102,7 +108,7 @@ export async function voiceView(voice, pages, open, signal) {
   else gate.append(el("div", { class: "actions" }, button(texts.another_sample, record)));
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, button(texts.all_voices, () => open(pages.voices), "quiet small")),
-    gate, preview, speaking, latest ? card(texts.progress_title, steps.list, problems, details) : problems, managing);
+    gate, preview, speaking, latest ? card(texts.progress_title, steps.list, problems, details) : problems, elsewhere, managing);
 }
 
 function gateLine({ launchable, blockers }) {

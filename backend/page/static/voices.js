@@ -3,6 +3,7 @@ import { consentsCard, takeBackOf } from "./consents.js";
 import { announce, ask, button, el, field } from "./dom.js";
 import { erasureCard } from "./erasure.js";
 import { problemBox } from "./problems.js";
+import { deleteVoice, voicesOf } from "./providers.js";
 import { call, data } from "./service.js";
 import { mirrorText, texts } from "./texts.en.js";
 
@@ -56,8 +57,7 @@ export function manageVoice(voice, state, pages, open, reload) {
   const remove = async () => {
     if (!await ask(texts.delete_question(voice.name), texts.delete, texts.keep)) return;
     try {
-      const id = state().voiceId;
-      if (id) await call(`/api/voices/${id}`, { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
+      for (const each of await voicesOf(voice.id)) await deleteVoice(each.voice_id);
       await data(`reflections?id=eq.${voice.id}`, { method: "DELETE" });
       announce(texts.deleted);
       await open(pages.voices);

@@ -17,6 +17,13 @@ export const outages = {
     await visitor.click("Speak");
     await visitor.page.getByText("The service is busy.").waitFor();
     await visitor.page.getByLabel("Speech: After the outage.").waitFor();
+    await ask("refuse the next voice elsewhere");
+    await visitor.click("Move to Qwen");
+    await visitor.click("Send the sample");
+    await visitor.heading("It could not be made at Qwen");
+    await visitor.accessible();
+    await visitor.click("Try again");
+    await visitor.heading("Ready at Qwen");
     await ask("refuse the next voice");
     await visitor.click("Use another sample");
     await visitor.agree();

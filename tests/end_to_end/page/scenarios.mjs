@@ -217,9 +217,39 @@ export const scenarios = {
     await visitor.page.getByText("You took back your consent.").waitFor();
     assert.equal(await visitor.page.getByLabel("Text").count(), 0, "nothing speaks with it");
     await visitor.accessible();
-    const { access_token: token } = await visitor.tokens();
-    const voices = await visitor.context.request.get(`${visitor.settings.address}api/voices`, { headers: { authorization: `Bearer ${token}` } });
-    assert.deepEqual(await voices.json(), []);
+    assert.deepEqual(await visitor.voices(), []);
+  },
+
+  "a voice is moved to another provider and used there": async (visitor, { sample }) => {
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.hear();
+    await visitor.click("Move to ElevenLabs");
+    await visitor.page.locator("dialog").getByText("Make the same voice at ElevenLabs?").waitFor();
+    await visitor.accessible();
+    await visitor.click("Send the sample");
+    await visitor.heading("Ready at ElevenLabs");
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.click("Hear it");
+    await visitor.page.getByLabel("Speech: This is how I sound here.").waitFor();
+    await visitor.accessible();
+    await visitor.page.reload();
+    await visitor.click("Open My voice");
+    await visitor.click("Use this one");
+    await visitor.hear();
+    await visitor.page.getByText("This voice is made and spoken by ElevenLabs.").waitFor();
+    await visitor.click("Remove it there");
+    await visitor.page.locator("dialog").getByText("Remove the voice at Local?").waitFor();
+    await visitor.page.locator("dialog").getByRole("button", { name: "Remove it there" }).click();
+    await visitor.page.getByRole("button", { name: "Move to Local" }).waitFor();
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.accessible();
+    await visitor.click("Delete");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await visitor.page.getByText("You have no voice yet.").waitFor();
+    assert.deepEqual(await visitor.voices(), [], "the one that its reflection used, and the one that was moved");
   },
 
   "a session comes by the address and leaves it, and ends in every tab": async (visitor) => {

@@ -107,6 +107,12 @@ export class Visitor {
     });
   }
 
+  // What the service says that the visitor has.
+  async voices() {
+    const headers = { authorization: `Bearer ${(await this.tokens()).access_token}` };
+    return (await this.context.request.get(`${this.settings.address}api/voices`, { headers })).json();
+  }
+
   async changeTokens(change) {
     await this.page.evaluate((change) => {
       const key = Object.keys(localStorage).find((each) => /^sb-.*-auth-token$/.test(each));
