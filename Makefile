@@ -56,8 +56,8 @@ ready: .venv/installed node_modules/installed
 	@echo "Installing Python packages into .venv (once) …"
 	@test -e $@ || rm -rf .venv
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "The venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; rm -rf .venv; exit 1; }
-	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@touch $@
+	@{ pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && touch $@; } | $(PYTHON) scripts/local/count_packages.py requirements.lock
+	@test -e $@
 
 node_modules/installed: package-lock.json .venv/installed
 	@echo "Installing Node packages into node_modules (once) …"

@@ -8,7 +8,10 @@ PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".te
 
 def is_public(url: str) -> bool:
     """No loopback or private address, and no name that only a private network knows."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:  # a fault that its own setting tells
+        return False
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:

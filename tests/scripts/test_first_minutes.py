@@ -4,6 +4,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from scripts.local.real_provider import described, real_settings
 from scripts.local.supabase.ports import Ports, free_port
 from scripts.local.supabase.postgres import DEFAULT_VERSION
 from scripts.local.supabase.stack import StackError
+from scripts.migrations import ROOT
 from tests.clusters import copied_cluster
 from tests.preloaded import command
 from tests.simulators import QWEN_KEY, simulator
@@ -165,3 +168,16 @@ def test_a_line_is_read_once_and_whole(tmp_path: Path) -> None:
         file.flush()
         assert list(reader.new_lines()) == [b"two"]
     assert list(reader.new_lines()) == []
+
+
+def test_an_installation_is_counted(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("a==1 \\\n    --hash=sha256:0\n" * 80)
+    said = ["Collecting a==1", "  Downloading a"] * 80 + ["Installing collected packages: a"]
+    done = subprocess.run(
+        [sys.executable, "scripts/local/count_packages.py", str(lock)],
+        input="\n".join(said), capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "  package 40 of at most 80", "  package 80 of at most 80", "  unpacking them …",
+    ]  # fmt: skip

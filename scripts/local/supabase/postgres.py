@@ -131,6 +131,11 @@ class Cluster:
         with self.connect(database=database) as connection, connection.transaction():
             connection.execute((HERE / "realtime.sql").read_bytes())
 
+    def add_cron(self, database: str = "postgres") -> None:
+        """What stands for pg_cron, pg_net and the vault; where it is there already, nothing changes."""
+        with self.connect(database=database) as connection, connection.transaction():
+            connection.execute((HERE / "cron.sql").read_bytes())
+
     def enable_realtime(self, database: str = "postgres") -> str:
         """As the role that owns the migrations: transitions are broadcast from now on."""
         with self.connect("postgres", database) as connection:

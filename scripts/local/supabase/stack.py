@@ -100,11 +100,13 @@ async def running_stack(
     postgres_settings: Mapping[str, str] | None = None,
     wait: bool = True,
     realtime: bool = True,
+    cron: bool = False,
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
 
     Without `wait` only Postgres is ready, and `until_ready` waits for the rest. `realtime`: as on a hosted
-    project, each transition is broadcast.
+    project, each transition is broadcast. `cron`: jobs of pg_cron and calls of pg_net run, so that a project
+    without consumers can be tried.
 
     Raises:
         StackError: the directory is in use.
@@ -144,6 +146,12 @@ async def running_stack(
         )
         gateway = await start_gateway(stack, upstream, realtime=realtime)
         stack.serving = (lite, gateway)
+        if cron:
+            cluster.add_cron()
+            settings = {"CRON_DATABASE_URL": cluster.dsn("postgres")}
+            await processes.start(
+                "cron", [sys.executable, "-m", "scripts.local.supabase.cron"], settings, cwd=ROOT
+            )
         if wait:
             await stack.until_ready()
         yield stack
