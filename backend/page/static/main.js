@@ -70,4 +70,7 @@ addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   start(texts.session_ended);
 });
+addEventListener("play", ({ target }) => { // one at a time
+  document.querySelectorAll("audio").forEach((each) => { if (each !== target) each.pause(); });
+}, true);
 await takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));

@@ -90,6 +90,14 @@ export async function data(path, { method = "GET", body, signal } = {}) {
   return content(await request(url, { method, signal, headers, body: body && JSON.stringify(body) }));
 }
 
+// An object of the user's own, by its bucket and path.
+export async function file(path, { signal } = {}) {
+  const url = `${supabaseUrl}/storage/v1/object/authenticated/${path}`;
+  const answer = await request(url, { headers: { apikey: publishableKey }, signal });
+  if (!answer.ok) throw new Problem({ code: answer.status < 500 ? "file_missing" : "storage_unavailable" }, answer.status);
+  return answer.blob();
+}
+
 // By the signed address, which needs no token. XMLHttpRequest, because fetch tells no progress.
 export async function upload(url, file, onprogress, signal) {
   for (;;) {

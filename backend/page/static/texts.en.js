@@ -43,7 +43,8 @@ export const texts = {
   take_back_voices: (names) => `Silent at once, and removed at the provider with sample, preview and speeches: ${names}.`,
   take_back_nothing: "No voice is under this consent, so none is removed. No sample can be used under it any more.",
   take_back_end: "There is no way back. To have a voice again, agree again and send another sample.",
-  measured: "What was measured", met: { true: "passes", false: "does not pass" },
+  measured: "Your sample, and what was measured", as_sent: "As you sent it", as_cleaned: "As the provider gets it",
+  cleaning: "What was done to it:", sample_removed: "The sample is not stored any more.", met: { true: "passes", false: "does not pass" },
   preview_title: "Hear it first", preview_text: "This is your voice, spoken by a machine. Nobody can use it before you have heard it.",
   listen_first: "Play it to the end first.", heard_hint: "You have heard it.", heard: "I have heard it",
   heard_done: "Your voice may be used now.", launchable: "Ready for conversations.", not_launchable: "Not ready for conversations yet:",
@@ -83,6 +84,17 @@ const buckets = { "voice-samples": "Your recordings", "voice-previews": "Your pr
 export const placeText = ({ place, name }) => ({
   database: "The database", provider: `The voice provider ${name}`, answers: "Answers kept for repeated requests",
 }[place] ?? buckets[name] ?? name);
+
+// What cleaning did, from the measures.
+export function cleaningTexts({ cleaning }) {
+  const trimmed = cleaning.trimmed_start_seconds + cleaning.trimmed_end_seconds;
+  return [
+    cleaning.noise_suppressed && "its noise is suppressed",
+    trimmed >= 0.05 && `${trimmed.toFixed(1)} s of silence at its ends is cut`,
+    Math.abs(cleaning.gain_db) >= 0.5 && `it is ${Math.abs(cleaning.gain_db).toFixed(0)} dB ${cleaning.gain_db > 0 ? "louder" : "quieter"}`,
+    cleaning.inverted_channels > 0 && "a channel is turned over", cleaning.dead_channels > 0 && "a silent channel is left out",
+  ].filter(Boolean);
+}
 
 // While it is awaited, and when it is done.
 export const stepTexts = {

@@ -26,8 +26,8 @@ export const scenarios = {
     await visitor.make();
     await visitor.heading("Hear it first");
     await visitor.accessible();
-    await visitor.page.getByText("What was measured").click();
-    await visitor.page.locator(".measures li").first().waitFor();
+    await visitor.compare();
+    await visitor.accessible();
     await visitor.hear();
     await visitor.speak("Hello from the page.");
     await visitor.accessible();
@@ -53,6 +53,7 @@ export const scenarios = {
     await visitor.page.getByLabel("Your sample", { exact: true }).last().waitFor();
     await visitor.make();
     await visitor.heading("Hear it first");
+    await visitor.compare();
   },
 
   "a phone of 320 pixels in the dark shows all of it": async (visitor, { sample }) => {
