@@ -77,6 +77,7 @@ async def test_the_page_outlives_its_provider_and_its_database(
     cluster, fault = product.stack.cluster, partial(product.providers.fault, "elevenlabs")
     asked = {
         "refuse the next voice": partial(fault, "create", "error", status=400, code="invalid_audio"),
+        "refuse the next speech": partial(fault, "speech", "error", status=400, code="odd"),
         "refuse the next voice elsewhere": partial(
             product.providers.fault, "qwen", "create", "error", status=400, code="InvalidParameter"
         ),

@@ -49,7 +49,7 @@ export const texts = {
   listen_first: "Play it to the end first.", heard_hint: "You have heard it.", heard: "I have heard it",
   heard_done: "Your voice may be used now.", launchable: "Ready for conversations.", not_launchable: "Not ready for conversations yet:",
   speak_title: "Say something", say: "Text", say_example: "Type a sentence.", speak: "Speak", speaking: "The voice is speaking the text",
-  spoken: "The speech is ready.", history: "Spoken on this page", download: "Download", speech_of: (said) => `Speech: ${said}`,
+  spoken: "The speech is ready.", history: "What it has said", play: "Play", remove: "Remove", kept_until: (at, end) => `${at}, kept until ${end}`, download: "Download", speech_of: (said) => `Speech: ${said}`,
   manage: "Manage", rename: "Rename", renamed: "Renamed.", restore: "Use the voice before", restored: "The voice before is used again.",
   delete: "Delete", keep: "Keep it", deleted: "Deleted.",
   same_sample_elsewhere: "Or try the same sample at another provider:",

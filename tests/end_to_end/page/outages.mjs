@@ -15,8 +15,15 @@ export const outages = {
     await ask("be down for the next speeches");
     await visitor.page.getByLabel("Text").fill("After the outage.");
     await visitor.click("Speak");
-    await visitor.page.getByText("The service is busy.").waitFor();
+    await visitor.page.getByText("The provider of the voice cannot be reached.").waitFor();
     await visitor.page.getByLabel("Speech: After the outage.").waitFor();
+    await ask("refuse the next speech");
+    await visitor.page.getByLabel("Text").fill("After the refusal.");
+    await visitor.click("Speak");
+    await visitor.page.locator(".history .problem").waitFor();
+    await visitor.accessible();
+    await visitor.click("Try again");
+    await visitor.page.getByLabel("Speech: After the refusal.").waitFor();
     await ask("refuse the next voice elsewhere");
     await visitor.click("Move to Qwen");
     await visitor.click("Send the sample");

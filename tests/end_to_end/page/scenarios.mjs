@@ -36,6 +36,17 @@ export const scenarios = {
     await visitor.page.getByRole("link", { name: "Download" }).click();
     const speech = await readFile(await (await download).path());
     assert.equal(speech.subarray(0, 4).toString(), "RIFF");
+    await visitor.page.reload();
+    await visitor.click("Open My voice");
+    await visitor.click("Play");
+    await visitor.page.getByLabel("Speech: Hello from the page.").waitFor();
+    const again = visitor.page.waitForEvent("download");
+    await visitor.page.getByRole("link", { name: "Download" }).click();
+    assert.deepEqual(await readFile(await (await again).path()), speech, "kept as it was");
+    await visitor.accessible();
+    await visitor.click("Remove");
+    await visitor.page.getByRole("heading", { name: "What it has said" }).waitFor({ state: "hidden" });
+    assert.deepEqual(await visitor.read("api/v1/clone"), []);
     const order = visitor.requests.map((each) => `${each.method()} ${new URL(each.url()).pathname}`);
     const signed = order.indexOf("POST /v1/consents");
     assert(signed >= 0 && signed < order.indexOf("POST /api/clone/upload-url"), "the consent is signed first");
@@ -218,7 +229,7 @@ export const scenarios = {
     await visitor.page.getByText("You took back your consent.").waitFor();
     assert.equal(await visitor.page.getByLabel("Text").count(), 0, "nothing speaks with it");
     await visitor.accessible();
-    assert.deepEqual(await visitor.voices(), []);
+    assert.deepEqual(await visitor.read("api/voices"), []);
   },
 
   "a voice is moved to another provider and used there": async (visitor, { sample }) => {
@@ -250,7 +261,7 @@ export const scenarios = {
     await visitor.click("Delete");
     await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
     await visitor.page.getByText("You have no voice yet.").waitFor();
-    assert.deepEqual(await visitor.voices(), [], "the one that its reflection used, and the one that was moved");
+    assert.deepEqual(await visitor.read("api/voices"), [], "the one that its reflection used, and the one that was moved");
   },
 
   "a session comes by the address and leaves it, and ends in every tab": async (visitor) => {

@@ -122,10 +122,10 @@ export class Visitor {
     });
   }
 
-  // What the service says that the visitor has.
-  async voices() {
+  // What the service answers to the visitor.
+  async read(path) {
     const headers = { authorization: `Bearer ${(await this.tokens()).access_token}` };
-    return (await this.context.request.get(`${this.settings.address}api/voices`, { headers })).json();
+    return (await this.context.request.get(`${this.settings.address}${path}`, { headers })).json();
   }
 
   async changeTokens(change) {
