@@ -81,7 +81,8 @@ async def test_the_page_outlives_its_provider_and_its_database(
         "refuse the next voice elsewhere": partial(
             product.providers.fault, "qwen", "create", "error", status=400, code="InvalidParameter"
         ),
-        "be down for the next speeches": partial(fault, "speech", "unavailable", times=3),
+        "be down for speech": partial(fault, "speech", "unavailable", times=1000),
+        "be up again": product.providers.clear_faults,
         "stop Postgres": partial(cluster.stop, immediately=True),
         "start Postgres": partial(cluster.start, port=cluster.port),
     }

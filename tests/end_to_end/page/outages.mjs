@@ -12,10 +12,11 @@ export const outages = {
     await visitor.accessible();
     await visitor.click("Try again");
     await visitor.hear();
-    await ask("be down for the next speeches");
+    await ask("be down for speech");
     await visitor.page.getByLabel("Text").fill("After the outage.");
     await visitor.click("Speak");
     await visitor.page.getByText("The provider of the voice cannot be reached.").waitFor();
+    await ask("be up again");
     await visitor.page.getByLabel("Speech: After the outage.").waitFor();
     await ask("refuse the next speech");
     await visitor.page.getByLabel("Text").fill("After the refusal.");
