@@ -5,19 +5,19 @@ import { call, data } from "./service.js";
 import { readSession } from "./session.js";
 import { dateText, languageName, texts } from "./texts.en.js";
 
-const MOST = 500; // entries of the ledger that are read, the latest first
+const MOST = 1000; // rows of each table, which is as many as the Data API answers at once
 
 // Each signature of the user: its statement, when it was signed and revoked, and the names of the voices under it.
 async function listConsents(signal) {
   const mine = `user_id=eq.${readSession()?.user?.id}`;
   const statement = "voice_consent_statements(locale,body)";
   const [entries, samples, voices, reflections] = await Promise.all([
-    data(`voice_consents?select=id,revokes,recorded_at,${statement}&${mine}&order=position.desc&limit=${MOST}`, { signal }),
-    data(`voice_samples?select=consent_id,voice_clone_attempts(voice_id,reflection_id)&${mine}&removed_at=is.null`, { signal }),
-    call("/api/voices", { signal }),
+    data(`voice_consents?select=id,revokes,recorded_at,subject_kind,${statement}&${mine}&order=position.desc&limit=${MOST}`, { signal }),
+    data(`voice_samples?select=consent_id,voice_clone_attempts(voice_id,reflection_id)&${mine}&removed_at=is.null&limit=${MOST}`, { signal }),
+    data(`voices?select=id,name&${mine}&order=created_at.desc&limit=${MOST}`, { signal }),
     data("reflections?select=id,name", { signal }),
   ]);
-  const made = new Map(voices.map((voice) => [voice.voice_id, voice]));
+  const made = new Map(voices.map((voice) => [voice.id, voice]));
   const named = new Map(reflections.map(({ id, name }) => [id, name]));
   const revoked = new Map(entries.filter((each) => each.revokes).map((each) => [each.revokes, each.recorded_at]));
   const under = (consent) => [...new Set(samples
@@ -26,7 +26,8 @@ async function listConsents(signal) {
     .filter((attempt) => made.has(attempt.voice_id))
     .map((attempt) => named.get(attempt.reflection_id) ?? made.get(attempt.voice_id).name))];
   return entries.filter((each) => !each.revokes).map((each) => ({
-    id: each.id, signed: each.recorded_at, revoked: revoked.get(each.id), ...each.voice_consent_statements, voices: under(each.id),
+    id: each.id, signed: each.recorded_at, revoked: revoked.get(each.id), ...each.voice_consent_statements,
+    voices: each.subject_kind === "employee" ? [texts.voice_of_employee] : under(each.id), // whose samples are the organization's
   }));
 }
 

@@ -14,8 +14,9 @@ export async function voicesOf(reflection, signal) {
   const samples = [...new Set(own.map((each) => each.sample_id).filter(Boolean))];
   const beside = samples.length ? await data(`voice_clone_attempts?${columns}&reflection_id=is.null&moved_from=not.is.null`
     + `&sample_id=in.(${samples.join(",")})`, { signal }) : [];
-  const ids = new Set([...own, ...beside].map((each) => each.voice_id));
-  return (await call("/api/voices", { signal })).filter((each) => ids.has(each.voice_id));
+  const ids = [...new Set([...own, ...beside].map((each) => each.voice_id))].join(",");
+  return ids ? data(`voices?select=voice_id:id,name,language,tts_provider,provider_voice_id&id=in.(${ids})`
+    + "&order=created_at.desc", { signal }) : [];
 }
 
 export async function deleteVoice(id) {

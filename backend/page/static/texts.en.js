@@ -36,7 +36,8 @@ export const texts = {
   consents_text: "Each sample was sent under a statement that you agreed to. You can take that back at any time.",
   consents_lead: "What you agreed to, and the voices under it. Each entry stays as proof, also when it is taken back.",
   no_consents: "You have not agreed to anything yet.", signed_on: (day) => `Agreed on ${day}`,
-  voices_under: (names) => `Under this consent: ${names}`, no_voice_under: "No voice is under this consent.",
+  voices_under: (names) => `Under this consent: ${names}`, voice_of_employee: "the voice that your organization has of you",
+  no_voice_under: "No voice is under this consent.",
   revoked_on: (day) => `Taken back on ${day}.`, statement_in: (language) => `The statement, in ${language}`,
   take_back: "Take back my consent", take_it_back: "Take it back", keep_consent: "Keep it", taken_back: "Your consent is taken back.",
   take_back_question: "Take back your consent?",
@@ -61,6 +62,13 @@ export const texts = {
   move_failed: (name) => `It could not be made at ${name}`, hear_there: "Hear it", use_there: "Use this one", remove_there: "Remove it there",
   use_text: "If you use it, you hear its preview before conversations can.", move_sentence: "This is how I sound here.",
   remove_question: (name) => `Remove the voice at ${name}?`, remove_text: "The present voice stays as it is.",
+  verify_link: "Check whether an audio file is synthetic", verify_title: "Is this audio synthetic?",
+  verify_lead: "Audio that is made here has a signed mark inside of the file. Drop a file to read it.",
+  verify_drop: "Drop a file here, or choose one", verify_formats: "WAV, MP3, FLAC or M4A, at most 16\u00a0MB",
+  verify_kept: "The file is read by the service and is not kept. You need no account.", verifying: (name) => `Checking ${name}`,
+  verify_result: "What the file says", mark_kind: "What it is", mark_signer: "Signed by", mark_generator: "Made with",
+  mark_agent: "Voice provider", mark_when: "Made on",
+  mark_untrusted: "Nobody that this service trusts vouches for the signer: anybody may have made this certificate, whatever name is in it.",
   erase_title: "Delete everything of mine", erase: "Delete everything", keep_everything: "Keep everything",
   erase_text: "Your voices, samples, previews and speeches go, here and at the voice providers. Nothing speaks with your voices from that moment on. There is no way back.",
   erase_kept: "Your account stays. What you agreed to stays as proof, without your name.",
@@ -95,6 +103,19 @@ export function cleaningTexts({ cleaning }) {
     cleaning.inverted_channels > 0 && "a channel is turned over", cleaning.dead_channels > 0 && "a silent channel is left out",
   ].filter(Boolean);
 }
+
+// By verdict of a file: what it is, and what that means.
+export const verdictTexts = {
+  valid: ["Marked, and unchanged", "The audio is as it was when it was signed."],
+  edited: ["Marked, and changed since", "The audio was changed after it was signed. What the mark says is about the audio before."],
+  invalid: ["The mark does not hold", "It was changed, has expired, or was made wrongly. What it says may be made up, so it is not repeated here."],
+  unmarked: ["No mark", "The audio may still be synthetic: a mark is lost when a file is converted, cut or recorded again."],
+  unreadable: ["This file cannot be checked", "It is no WAV, MP3, FLAC or M4A file, or it is damaged."],
+};
+const sourceTypes = {
+  trainedAlgorithmicMedia: "Synthetic: made by a trained model", algorithmicMedia: "Synthetic: computed, without a trained model",
+};
+export const sourceTypeText = (type) => sourceTypes[type] ?? type;
 
 // While it is awaited, and when it is done.
 export const stepTexts = {
@@ -169,6 +190,7 @@ export const actions = {
 export const problems = {
   unknown: ["This did not work.", "again"],
   session_ended: ["Your session has ended.", "sign_in"],
+  network: ["There is no connection. Check your network.", "again"],
   upload_refused: ["The sample could not be stored.", "record"],
   NotAllowedError: ["The browser may not use the microphone. Allow it in the address bar, or choose a file.", "again"],
   NotFoundError: ["No microphone was found. Connect one, or choose a file.", "again"],

@@ -50,6 +50,19 @@ export const scenarios = {
     const order = visitor.requests.map((each) => `${each.method()} ${new URL(each.url()).pathname}`);
     const signed = order.indexOf("POST /v1/consents");
     assert(signed >= 0 && signed < order.indexOf("POST /api/clone/upload-url"), "the consent is signed first");
+    await visitor.page.goto(`${visitor.settings.address}verify`);
+    const changed = Buffer.from(speech);
+    changed[2000] ^= 1;
+    const files = { valid: speech, edited: changed, unmarked: await readFile(sample), unreadable: Buffer.from("text") };
+    for (const [verdict, buffer] of Object.entries(files)) {
+      await visitor.page.locator("input[type=file]").setInputFiles({ name: `${verdict}.wav`, mimeType: "audio/wav", buffer });
+      await visitor.page.locator(`[data-verdict="${verdict}"]`).waitFor();
+      assert.equal(await visitor.page.getByText("Synthetic: computed, without a trained model").count(), Number(["valid", "edited"].includes(verdict)));
+      await visitor.accessible();
+    }
+    const buffer = Buffer.alloc(16 * 2 ** 20 + 1);
+    await visitor.page.locator("input[type=file]").setInputFiles({ name: "long.wav", mimeType: "audio/wav", buffer });
+    await visitor.problem("body_too_large");
     return { clicks: visitor.clicks, transferred };
   },
 
