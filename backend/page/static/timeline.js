@@ -23,7 +23,8 @@ export function timeline(shown = ORDER) {
 
   function show() {
     const wanted = shown.filter((step) =>
-      (step !== "verify" || done.has("verify") || made.attempt.status === "verifying")
+      (step !== "check" || made.attempt.source !== "custom_voice") // whose voice is at its provider already
+      && (step !== "verify" || done.has("verify") || made.attempt.status === "verifying")
       && (!["preview", "heard"].includes(step) || made.attempt.preview_status !== "not_required"));
     const running = made.failed || refused ? null : wanted.find((step) => !done.has(step));
     const ended = ["cancelled", "expired"].includes(made.attempt.status);
