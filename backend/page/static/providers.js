@@ -79,6 +79,7 @@ export function providersCard(voice, { sample_id: sample, provider: present }, v
       await work();
       place.replaceChildren();
       if (done) announce(done);
+      if (!document.activeElement?.isConnected || document.activeElement === document.body) section.querySelector("h2").focus();
     } catch (error) {
       if (error.code === "session_ended") throw error;
       place.replaceChildren(problemBox(error, { again: attempted(place, work, done) }));

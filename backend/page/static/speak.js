@@ -86,8 +86,10 @@ function speechItem(job, voice, changed, signal, fresh = false) {
     ending.abort();
     try {
       if (job.id) await call(`/api/v1/clone/${job.id}`, { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
+      const title = item.closest("section").querySelector("h2");
       item.remove();
       changed();
+      (title.offsetParent ? title : document.querySelector("h1")).focus(); // the button that had the focus is gone
     } catch (error) {
       if (error.code === "session_ended") throw error;
       place.replaceChildren(problemBox(error, { again: remove }));
@@ -142,6 +144,7 @@ function speechItem(job, voice, changed, signal, fresh = false) {
   async function play() {
     try {
       show(await file(`speeches/${job.path}`, { signal: mine }));
+      if (!fresh) place.querySelector("audio").focus();
     } catch (error) {
       fail(error, play);
     }

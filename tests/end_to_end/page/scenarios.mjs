@@ -40,12 +40,14 @@ export const scenarios = {
     await visitor.click("Open My voice");
     await visitor.click("Play");
     await visitor.page.getByLabel("Speech: Hello from the page.").waitFor();
+    await visitor.page.waitForFunction(() => document.activeElement.tagName === "AUDIO");
     const again = visitor.page.waitForEvent("download");
     await visitor.page.getByRole("link", { name: "Download" }).click();
     assert.deepEqual(await readFile(await (await again).path()), speech, "kept as it was");
     await visitor.accessible();
     await visitor.click("Remove");
     await visitor.page.getByRole("heading", { name: "What it has said" }).waitFor({ state: "hidden" });
+    await visitor.page.waitForFunction(() => document.activeElement.tagName === "H1");
     assert.deepEqual(await visitor.read("api/v1/clone"), []);
     const order = visitor.requests.map((each) => `${each.method()} ${new URL(each.url()).pathname}`);
     const signed = order.indexOf("POST /v1/consents");
@@ -269,6 +271,7 @@ export const scenarios = {
     await visitor.page.locator("dialog").getByText("Remove the voice at Local?").waitFor();
     await visitor.page.locator("dialog").getByRole("button", { name: "Remove it there" }).click();
     await visitor.page.getByRole("button", { name: "Move to Local" }).waitFor();
+    await visitor.page.waitForFunction(() => document.activeElement.textContent === "The same voice elsewhere");
     await visitor.page.getByText("Ready for conversations.").waitFor();
     await visitor.accessible();
     await visitor.click("Delete");
