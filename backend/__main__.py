@@ -1,7 +1,10 @@
 """`python -m backend`: serve until SIGTERM or SIGINT, then finish the open requests and exit."""
 
+import atexit
 import os
 import resource
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +27,7 @@ from backend.settings.database import DatabaseSettings
 from backend.settings.sections import SettingsError, read_section, sound_section
 from backend.settings.server import ServerSettings
 from backend.settings.supabase import SupabaseSettings
+from backend.telemetry import MULTIPROCESS_DIR
 from backend.web.logs import configure_logging, log
 
 DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed
@@ -41,6 +45,8 @@ def main(app: str = "backend.app:create_worker_app") -> None:
     head_seconds = min(server.request_timeout, DRAIN_SECONDS / 2)  # a shutdown waits for half a head too
     allow_many_files()
     os.environ[SERVER_PID] = str(os.getpid())
+    if server.workers > 1:
+        os.environ[MULTIPROCESS_DIR] = metrics_directory()
     listener = Server(
         app,
         factory=True,
@@ -71,6 +77,13 @@ def serve(listener: AbstractServer[Any], server: ServerSettings) -> None:
     except RuntimeError:  # with the address in use as its text alone
         require_no_fault("service", [], [partial(check_port, server)])
         raise
+
+
+def metrics_directory() -> str:
+    """Where the workers of this server keep their numbers; it goes when the server ends."""
+    directory = tempfile.mkdtemp(prefix="likeness-metrics-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def check_start(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:

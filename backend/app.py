@@ -64,6 +64,7 @@ from backend.web.contract import Contract
 from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
 from backend.web.logs import configure_logging
+from backend.web.metrics import database_metrics, show_metrics
 from backend.web.problems import answer_problem
 from backend.web.rate_limits import RateLimits
 from backend.web.request_bounds import RequestBounds
@@ -97,6 +98,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoiceCloneController,
     RecoveryController,
     VoicesController,
+    show_metrics,
     take_recording,
     verify_audio,
     WebhooksController,
@@ -142,6 +144,7 @@ def create_app(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
     )
     gates = launch_gates(database.reads)
+    measured = database_metrics(database.reads)
     probes = Probes(
         required={"database": partial(probe_database, database), "storage": storage.probe},
         reported={"consumers": partial(probe_consumers, database)},
@@ -189,6 +192,7 @@ def create_app(
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
             "mark_reader": Provide(lambda: mark_reader, sync_to_thread=False),
+            "database_metrics": Provide(lambda: measured, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },

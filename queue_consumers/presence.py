@@ -26,20 +26,20 @@ class Presence:
     """The row of this process."""
 
     def __init__(self, pool: AsyncConnectionPool, queues: Sequence[str]) -> None:
+        self.is_failing = False  # the last report could not be written
         self._pool = pool
         self._row = {"id": uuid4(), "host": socket.gethostname() or "unknown", "queues": list(queues)}
 
     async def keep(self) -> Never:
         """Write it about every REPORT_SECONDS. What fails is logged once, until it succeeds again."""
-        is_failing = False
         while True:
             try:
                 await self._report(is_stopped=False)
-                is_failing = False
+                self.is_failing = False
             except psycopg.Error as error:
-                if not is_failing:
+                if not self.is_failing:
                     log.warning("presence_not_reported", error=describe(error))
-                is_failing = True
+                self.is_failing = True
             await asyncio.sleep(REPORT_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
 
     async def end(self) -> None:

@@ -12,6 +12,7 @@ from backend.queues.messages import WAKE_CHANNEL
 from backend.queues.queue import Queue
 from backend.queues.reading import read_ahead
 from queue_consumers.database import APPLICATION_NAME, open_pool
+from queue_consumers.metrics import serving_metrics
 from queue_consumers.presence import Presence
 from queue_consumers.settings import ProcessSettings
 from queue_consumers.sweep import sweep_by_timer
@@ -47,7 +48,7 @@ async def consume(settings: ProcessSettings, queues: Sequence[Queue], stop: asyn
     presence = Presence(pool, list(consumers))
     await pool.open()
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with serving_metrics(settings.consumer, presence), asyncio.TaskGroup() as tasks:
             listening = listen(settings.database, WAKE_CHANNEL, APPLICATION_NAME, wake, wake)
             beside = [tasks.create_task(listening), tasks.create_task(presence.keep())]
             if settings.consumer.sweep_seconds:

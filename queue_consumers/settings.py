@@ -21,6 +21,8 @@ from backend.settings.sections import (
 from backend.settings.server import Port, own_url
 from backend.steps.queues import LifecycleQueue
 
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
 
 class ServiceSettings(Section, frozen=True, kw_only=True):
     """How to reach the service; only the queues whose steps it does need this."""
@@ -45,8 +47,17 @@ class ConsumerSettings(QueueSettings, frozen=True, kw_only=True):
     # between two sweeps; 0 leaves the sweep to another timer, such as pg_cron's
     sweep_seconds: Annotated[float, Meta(ge=0)] = field(name="SWEEP_SECONDS", default=1.0)
     grace_seconds: Seconds = field(name="GRACE_SECONDS", default=25.0)
+    # of /metrics and /health of this process; 0 is none. The token is asked for where it is set.
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = field(name="METRICS_PORT", default=0)
+    metrics_host: str = field(name="METRICS_HOST", default="127.0.0.1")
+    metrics_token: str = field(name="METRICS_TOKEN", default="")
     log_level: Literal["debug", "info", "warning", "error"] = field(name="LOG_LEVEL", default="info")
     log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.metrics_port and not self.metrics_token and self.metrics_host not in LOOPBACK:
+            yield "METRICS_TOKEN is missing: METRICS_HOST is reached from other machines"
 
 
 class ProcessSettings(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from backend.database.backoff import Backoff
 from backend.database.connections import checkout
 from backend.database.queries import load_queries
 from backend.queues.jobs import describe
+from backend.telemetry.measures import SWEPT
 
 log = structlog.get_logger("queue_consumers")
 queries = load_queries(__file__)
@@ -40,6 +41,8 @@ async def sweep(pool: AsyncConnectionPool) -> int:
     async with checkout(pool) as connection:
         cursor = await connection.execute(queries.sweep, {"limit": LIMIT})
         done = dict(await cursor.fetchall())
+    for what, count in done.items():
+        SWEPT.labels(what).inc(count)
     if "errors" in done:
         log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
     elif done:

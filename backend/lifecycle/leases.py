@@ -12,6 +12,7 @@ from msgspec import Struct
 from backend.database.backoff import full_jitter
 from backend.errors import AppError, DatabaseUnavailable, StaleLease
 from backend.queues.outcomes import SNOOZE_SECONDS, Done, Outcome, Snooze
+from backend.telemetry.measures import LEASES_LOST
 from backend.web.logs import log
 
 T = TypeVar("T")
@@ -89,5 +90,6 @@ async def finish(
     try:
         await persist(write)
     except StaleLease:
+        LEASES_LOST.inc()
         return Done("stale_lease")
     return Done(result, acknowledged=message_id is not None)

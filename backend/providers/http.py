@@ -7,6 +7,7 @@ have had one; an answer that was not heard may hide one, and on a create that is
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from aiohttp import ClientResponse
 from msgspec import Struct
 
 from backend.providers.base import ErrorKind, ProviderError, Sample
+from backend.telemetry.measures import PROVIDER_CALLS, PROVIDER_SECONDS
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.web.retry_after import retry_after
 
@@ -142,18 +144,26 @@ def opaque(value: object) -> str | None:
 
 async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> ProviderResponse:
     """Send once. Errors are raised without context: the driver's hold the URL, which may be signed."""
+    started, outcome = time.perf_counter(), "unavailable"
     try:
         async with (
             asyncio.timeout(call.seconds),
             client.request(method, url, read_seconds=call.seconds, **parts) as response,
         ):
-            return ProviderResponse(response.status, response.headers, await _body(response))
+            answer = ProviderResponse(response.status, response.headers, await _body(response))
+            outcome = f"{answer.status // 100}xx"
+            return answer
     except ProviderError as error:  # of the sample's stream
         failed = error
     except NEVER_SENT:
         failed = call.error(UNAVAILABLE)
     except (*FAILURES, _TooLargeError) as error:
         failed = error.__cause__ if isinstance(error.__cause__, ProviderError) else call.error(call.unheard)
+        outcome = "unknown" if call.commits else outcome
+    finally:
+        labels = call.provider, "create" if call.commits else "other"
+        PROVIDER_CALLS.labels(*labels, outcome).inc()
+        PROVIDER_SECONDS.labels(*labels).observe(time.perf_counter() - started)
     raise failed
 
 

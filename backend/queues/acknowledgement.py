@@ -18,6 +18,7 @@ from backend.queues.jobs import QueueJob
 from backend.queues.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from backend.queues.transient import is_transient
 from backend.settings.queues import QueueSettings
+from backend.telemetry.measures import MESSAGES
 
 log = structlog.get_logger("queues")
 
@@ -50,13 +51,16 @@ class Acknowledgement:
         self.jobs.append(job)
         match outcome:
             case Done(acknowledged=acknowledged):
+                self._count("done")
                 if not acknowledged:
                     self._acknowledged.append(job.msg_id)
             case Cancel(reason=reason, acknowledged=acknowledged):
+                self._count("cancelled")
                 log.info("cancelled", queue=self._queue, msg_id=job.msg_id, reason=reason)
                 if not acknowledged:
                     self._acknowledged.append(job.msg_id)
             case Snooze(retry_after=seconds):
+                self._count("snoozed")
                 self._requeue(job, job.tries - 1, whole_seconds(seconds, MAX_SNOOZE_SECONDS))
             case Retry():
                 self._retry(job, outcome)
@@ -69,6 +73,7 @@ class Acknowledgement:
         log.error(
             "dead_letter", queue=self._queue, msg_id=letter.msg_id, reason=letter.reason.partition(":")[0]
         )
+        self._count("dead")
         self._dead.append(letter)
 
     def _retry(self, job: QueueJob, outcome: Retry) -> None:
@@ -78,6 +83,7 @@ class Acknowledgement:
             reason = f"{outcome.reason} (tried {job.tries} times)"
             self._dead_letter(messages.DeadLetter(job.msg_id, job.body, job.tries, reason))
             return
+        self._count("retried")
         base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
         after = outcome.retry_after
         delay = whole_seconds(full_jitter(job.tries, base, cap) if after is None else after, cap)
@@ -95,11 +101,15 @@ class Acknowledgement:
             return False
         base, cap = self._settings.retry_base_seconds, self._settings.retry_cap_seconds
         delay = outage_delay(lasted, outcome.retry_after, base=base, cap=cap)
+        self._count("waiting")
         self._requeue(job, job.tries - 1, whole_seconds(delay, cap), since)
         return True
 
     def _requeue(self, job: QueueJob, tries: int, delay: int, waiting_since: datetime | None = None) -> None:
         self._requeued.append(messages.RequeuedMessage(job.msg_id, job.body, tries, delay, waiting_since))
+
+    def _count(self, outcome: str) -> None:
+        MESSAGES.labels(self._queue, outcome).inc()
 
     def delays(self) -> set[int]:
         """Seconds after which messages of this batch become visible again."""

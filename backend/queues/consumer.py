@@ -27,6 +27,7 @@ from backend.queues.queue import Queue
 from backend.queues.sets import commit_set
 from backend.queues.transient import is_transient
 from backend.settings.queues import QueueSettings
+from backend.telemetry.measures import PICKUP_SECONDS
 
 log = structlog.get_logger("queues")
 
@@ -122,7 +123,9 @@ class Consumer:
         visible_at = asyncio.get_running_loop().time() + visibility
         async with checkout(self._pool) as connection:
             rows = await read_messages(connection, self.queue.name, visibility, quantity)
-        for msg_id, read_ct, body in rows:
+        for msg_id, read_ct, body, age in rows:
+            if read_ct == 1:
+                PICKUP_SECONDS.labels(self.queue.name).observe(max(0.0, age))
             self._take(msg_id, read_ct, body, visible_at)
         self._update_room()
         self._start_workers()

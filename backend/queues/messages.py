@@ -43,8 +43,11 @@ class DeadLetter(Struct, frozen=True):
 
 async def read_messages(
     connection: AsyncConnection[Any], queue: str, visibility: int, quantity: int
-) -> list[tuple[int, int, str | None]]:
-    """(msg_id, read_ct, body), oldest first; invisible to others for `visibility` seconds."""
+) -> list[tuple[int, int, str | None, float]]:
+    """(msg_id, read_ct, body, seconds since it was sent), oldest first.
+
+    Invisible to others for `visibility` seconds.
+    """
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(
         queries.read_messages, {"queue": queue, "visibility": visibility, "quantity": quantity}

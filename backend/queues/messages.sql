@@ -1,6 +1,6 @@
 -- read_messages --
 -- The body stays text, so that a malformed message does not fail its batch.
-select msg_id, read_ct, message::text
+select msg_id, read_ct, message::text, extract(epoch from clock_timestamp() - enqueued_at)::float8
 from voice_clone.read_messages(%(queue)s, %(visibility)s, %(quantity)s)
 order by msg_id
 

@@ -33,6 +33,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     consent_page_url: str = field(name="CONSENT_PAGE_URL", default="")  # of the application, for employees
     stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
     internal_token: str = field(name="INTERNAL_TOKEN")
+    metrics_token: str = field(name="METRICS_TOKEN", default="")  # without it there is no /metrics
     log_level: Literal["debug", "info", "warning", "error"] = field(name="LOG_LEVEL", default="info")
     log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
 
@@ -51,6 +52,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     def problems(self) -> Iterator[str]:
         if len(self.internal_token) < PASSPHRASE_LENGTH:
             yield f"INTERNAL_TOKEN is weak: at least {PASSPHRASE_LENGTH} characters (openssl rand -hex 32)"
+        if self.metrics_token and len(self.metrics_token) < PASSPHRASE_LENGTH:
+            yield f"METRICS_TOKEN is weak: at least {PASSPHRASE_LENGTH} characters (openssl rand -hex 32)"
         yield from url_problems("SERVICE_URL", self.service_url)
         if self.consent_page_url:
             yield from url_problems("CONSENT_PAGE_URL", self.consent_page_url)

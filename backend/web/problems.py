@@ -21,6 +21,7 @@ from backend.errors import (
     from_postgres,
     from_unexpected,
 )
+from backend.telemetry.measures import REFUSALS
 from backend.web.logs import log, request_id
 from backend.web.strict_input import in_words
 
@@ -57,6 +58,7 @@ def answer_problem(request: Request[Any, Any, Any], exception: Exception) -> Res
             exc_info=None if is_expected else exception,
         )
     request.scope["state"]["log"] = {"code": error.code}
+    REFUSALS.labels(error.code).inc()
     return Response(
         msgspec.json.encode(problem(error)),
         status_code=error.status,

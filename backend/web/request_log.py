@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.telemetry.measures import count_request
 from backend.web.logs import log, request_id
 from backend.web.rate_limits import HEADERS, RateLimitHeaders
 from backend.web.request_bounds import SAFE_HEADERS
@@ -48,13 +49,14 @@ class RequestLog:
             log.exception("response_interrupted")
             raise
         finally:
-            milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            seconds = time.perf_counter() - started
+            count_request(scope["method"], scope.get("path_template"), status, seconds)
             log.info(
                 "request",
                 method=scope["method"],
                 route=scope.get("path_template"),
                 status=status,
-                ms=milliseconds,
+                ms=round(seconds * 1000, 2),
                 **scope["state"].get("log", {}),
             )
             request_id.reset(restore)

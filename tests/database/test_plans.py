@@ -242,3 +242,20 @@ def test_the_guard_sees_a_missing_index(filled: Fixture) -> None:
     filled.superuser.execute("drop index public.voice_clone_attempts_activated_at_idx")
     with pytest.raises(AssertionError, match="the mirror's attempt"):
         test_every_hot_query_uses_its_index(filled)
+
+
+def test_what_happened_lately_is_found_without_a_look_at_the_whole_month(given: Fixture) -> None:
+    given.superuser.execute(
+        "insert into voice_clone.events (attempt_id, version, events, changes, recorded_at)"
+        " select gen_random_uuid(), 1, '{opened}', '{}', now() - make_interval(secs => 30000 - n)"
+        " from generate_series(1, 30000) n"
+    )
+    given.superuser.execute("vacuum analyze voice_clone.events")
+    plan = "\n".join(
+        row["QUERY PLAN"]
+        for row in given.superuser.execute(
+            "explain select e.events from voice_clone.events e"
+            " where e.recorded_at > now() - interval '5 minutes'"
+        ).fetchall()
+    )
+    assert "recorded_at_idx" in plan, plan

@@ -65,7 +65,9 @@ def test_each_import_is_a_declared_dependency(folder: str, extras: tuple[str, ..
     declared = required(*extras)
     assert imported(folder)
     assert {
-        name for name in imported(folder) if declared.isdisjoint(each.lower() for each in distributions[name])
+        name
+        for name in imported(folder)
+        if declared.isdisjoint(each.lower().replace("_", "-") for each in distributions[name])
     } == set()
 
 

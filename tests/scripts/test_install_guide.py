@@ -74,7 +74,7 @@ class Reader:
             await child.await_output("listening")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def hosted() -> AsyncIterator[Stack]:
     """A project without a migration of ours: `postgres` is no superuser and owns no schema of Supabase."""
     with temporary_directory() as directory:
@@ -83,10 +83,11 @@ async def hosted() -> AsyncIterator[Stack]:
             yield stack
 
 
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
     """A folder for PATH: the Supabase CLI and psql."""
-    folder = tmp_path_factory.mktemp("tools")
+    folder = tmp_path / "tools"
+    folder.mkdir()
     (folder / "supabase").symlink_to(supabase_cli())
     psql = packaged_postgres(16) / "bin" / "psql"
     (folder / "psql").symlink_to(psql)
@@ -128,6 +129,12 @@ def write_python(path: Path, *, shared: bool) -> None:
     path.chmod(0o755)
 
 
+def write_command(path: Path, source: Path) -> None:
+    """A `likeness` that is `python -m scripts` of a checkout."""
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={source} exec {sys.executable} -m scripts "$@"\n')
+    path.chmod(0o755)
+
+
 def values(stack: Stack, application: Path, source: Path) -> dict[str, str]:
     return {
         "APP": str(application),
@@ -146,23 +153,28 @@ def sources(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "online", [False, pytest.param(True, marks=pytest.mark.long)], ids=["offline", "online"]
+    "how", ["offline", *(pytest.param(each, marks=pytest.mark.long) for each in ("online", "checkout"))]
 )
 async def test_the_guide_takes_a_hosted_project_to_a_voice_that_speaks(
-    hosted: Stack, tools: Path, tmp_path: Path, online: bool
+    hosted: Stack, tools: Path, tmp_path: Path, how: str
 ) -> None:
     application = application_folder(tmp_path / "app", APPLICATION)
-    python = tools / "python3"
-    write_python(python, shared=not online)
-    shell = Shell(tmp_path, environment(hosted, tmp_path, tools, online=online))
+    source = sources(tmp_path)
+    write_python(tools / "python3", shared=how == "offline")
+    if how == "checkout":
+        write_command(tools / "likeness", source)
+        (tmp_path / "likeness").mkdir()
+    shell = Shell(tmp_path, environment(hosted, tmp_path, tools, online=how == "online"))
     reader = Reader(hosted, shell)
-    given = values(hosted, application, sources(tmp_path))
+    given = values(hosted, application, source)
     before = ""
     for block in blocks(GUIDE):
         if block.kind == "values":
             assert assigned(block) == set(given)
             for name, value in given.items():
                 shell.run(f"{name}='{value}'")
+        elif how == "checkout" and "pip install" in block.text:
+            shell.run("cd ~/likeness")
         elif block.kind != "engine":
             if block.chapter != before and before.startswith("7."):
                 await speak(hosted, tmp_path)

@@ -194,6 +194,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.enable_webhook
         voice_clone.end_cleanup
         voice_clone.erasure_of_user
+        voice_clone.metric_samples
         voice_clone.request_erasure
         voice_clone.retention
         voice_clone.end_object_removal

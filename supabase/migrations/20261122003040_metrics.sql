@@ -1,0 +1,45 @@
+-- Metrics: what a scrape of Prometheus reads. Bounded: unfinished work, the last five minutes, and rows that are few.
+
+-- Each metric has the same labels in each of its rows; no label is an id.
+create function voice_clone.metric_samples() returns table (metric text, labels jsonb, value float8)
+language sql stable security definer set search_path = ''
+as $$
+  with queues as materialized (select * from voice_clone.queue_metrics())
+  select 'likeness_queue_messages', jsonb_build_object('queue', q.queue), q.queue_length::float8 from queues q
+  union all
+  select 'likeness_queue_oldest_seconds', jsonb_build_object('queue', q.queue), coalesce(q.oldest_message_seconds, 0) from queues q
+  union all
+  select 'likeness_queue_deferred', jsonb_build_object('queue', q.queue), q.deferred_length from queues q
+  union all
+  select 'likeness_queue_dead', jsonb_build_object('queue', q.queue), q.dead_length from queues q
+  union all
+  select 'likeness_unfinished_attempts', jsonb_build_object('status', s.status), count(a.status)
+  from unnest('{awaiting_upload,queued,processing}'::text[]) s (status)
+  left join (select x.status from public.voice_clone_attempts x where x.is_enrolling) a using (status)
+  group by s.status
+  union all
+  select 'likeness_transitions_recent', jsonb_build_object('event', n.name), count(*)
+  from voice_clone.events e cross join lateral unnest(e.events) n (name)
+  where e.recorded_at > now() - interval '5 minutes' group by n.name
+  union all
+  select 'likeness_overdue_attempts', '{}', count(*) from voice_clone.deadlines d where d.sweep_at < now() - interval '1 minute'
+  union all
+  select 'likeness_job_slots', jsonb_build_object('state', s.state), s.count
+  from (
+    select 'all' as state, count(*) from voice_clone.job_slots
+    union all select 'taken', count(j.job_id) from voice_clone.job_slots j
+    union all select 'waiting', count(*) from voice_clone.waiting_jobs) s
+  union all
+  select 'likeness_provider_slots', jsonb_build_object('provider', s.provider, 'region', s.region, 'state', n.state),
+    case n.state when 'all' then s.slots else voice_clone.slots_taken(s.provider, s.region, s.slots, s.accounts) end
+  from voice_clone.slots s cross join (values ('all'), ('taken')) n (state) where s.slots is not null
+  union all
+  select 'likeness_consumers', '{}', c.alive from voice_clone.consumers_state() c
+  union all
+  select 'likeness_sweep_errors', '{}', count(*) from voice_clone.sweep_errors
+  union all
+  select 'likeness_open_erasures', '{}', count(*) from voice_clone.erasures x where x.sweep_at is not null
+  union all
+  select 'likeness_object_removals', '{}', count(*) from voice_clone.object_removals
+$$;
+grant execute on function voice_clone.metric_samples() to voice_clone_backend;
