@@ -12,6 +12,7 @@ COPY queue_consumers queue_consumers
 COPY scripts scripts
 COPY supabase/config.toml supabase/config.toml
 COPY supabase/migrations supabase/migrations
+COPY supabase/tests supabase/tests
 RUN python -m hatchling build --target wheel --directory /wheel
 
 FROM python AS environment

@@ -32,6 +32,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "schema": "scripts.local.schema",
     "serve": "scripts.processes",
     "simulator": "scripts.local.simulator.command",
+    "uninstall": "scripts.uninstall.command",
     "verify": "scripts.verify",
     "voices": "scripts.voices",
     "work": "scripts.processes",

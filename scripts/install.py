@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from msgspec import Struct, to_builtins
 
-from scripts.migrations import MIGRATIONS
+from scripts.migrations import MIGRATIONS, TESTS
 
 PUSH = "supabase db push --include-all"
 
@@ -21,6 +21,7 @@ class Installed(Struct, frozen=True):
     added: list[str]
     unchanged: list[str]
     different: list[str]  # a file of this name with another text: it is left as it is
+    tests: list[str]  # of pgTAP: new, or of an earlier release
 
 
 def install(
@@ -34,7 +35,8 @@ def install(
 ) -> None:
     """Copy the migrations beside those of the application. Run again after an upgrade, it adds what is new.
 
-    Nothing else is changed, and no file is replaced. Then `supabase db push --include-all` applies them.
+    The pgTAP tests of `supabase test db` come too, in tests/voice_clone. Nothing else is changed, and no
+    migration is replaced. Then `supabase db push --include-all` applies them.
 
     Needs: a Supabase project, which is a folder with supabase/config.toml.
 
@@ -72,7 +74,7 @@ def migrations_folder(directory: Path) -> Path:
 def copy(target: Path, *, dry_run: bool) -> Installed:
     """A version that the application has too would be pushed once only, so it counts as different."""
     theirs = {path.name.partition("_")[0]: path for path in target.glob("*.sql")}
-    done = Installed(str(target), [], [], [])
+    done = Installed(str(target), [], [], [], [path.name for path in outdated(tests_beside(target))])
     for path in ours():
         there = theirs.get(path.name.partition("_")[0])
         if there is None:
@@ -85,7 +87,23 @@ def copy(target: Path, *, dry_run: bool) -> Installed:
         target.mkdir(exist_ok=True)
         for name in done.added:
             shutil.copyfile(MIGRATIONS / name, target / name)
+        for path in outdated(tests_beside(target)):
+            tests_beside(target).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, tests_beside(target) / path.name)
     return done
+
+
+def tests_beside(migrations: Path) -> Path:
+    return migrations.parent / "tests" / TESTS.name
+
+
+def outdated(folder: Path) -> list[Path]:
+    """Our tests that are not there, or with another text."""
+    return [
+        path
+        for path in sorted(TESTS.glob("*.sql"))
+        if not (folder / path.name).is_file() or (folder / path.name).read_bytes() != path.read_bytes()
+    ]
 
 
 def say(done: Installed, *, dry_run: bool) -> None:
@@ -99,5 +117,7 @@ def say(done: Installed, *, dry_run: bool) -> None:
         return
     verb = "would be added" if dry_run else "added"
     print(f"{done.folder}: {len(done.added)} migrations {verb}, {len(done.unchanged)} were there")
+    if done.tests:
+        print(f"{len(done.tests)} tests for `supabase test db` {verb}")
     if done.added:
         print(f"Next, in that project: {PUSH}")

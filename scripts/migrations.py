@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INSTALLED_PROJECT = Path(__file__).parent / "project"  # where a wheel has the folder supabase
 PROJECT = INSTALLED_PROJECT if INSTALLED_PROJECT.exists() else ROOT
 MIGRATIONS = PROJECT / "supabase" / "migrations"
+TESTS = PROJECT / "supabase" / "tests" / "voice_clone"  # pgTAP, in a folder of their own
 # The CLI pushes only from a folder that has every migration that the database has.
 FOREIGN_HISTORY = "Remote migration versions not found in local migrations directory"
 QUIET = {"SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import SSLCertVerificationError
 from urllib.parse import urlsplit
 
 import msgspec
@@ -51,4 +52,6 @@ def send(method: str, url: str, headers: Mapping[str, str] | None = None, body: 
 def reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} seconds"
+    if isinstance(error, SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}"
     return getattr(error, "strerror", None) or type(error).__name__

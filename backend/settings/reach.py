@@ -7,11 +7,15 @@ PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".te
 
 
 def is_public(url: str) -> bool:
-    """No loopback or private address, and no name that only a private network knows."""
+    """Not where the URL is malformed, a fault that its own setting tells."""
     try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:  # a fault that its own setting tells
+        return is_public_host(urlsplit(url).hostname or "")
+    except ValueError:
         return False
+
+
+def is_public_host(host: str) -> bool:
+    """No loopback or private address, and no name that only a private network knows."""
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:

@@ -173,6 +173,14 @@ class Storage:
         removed = await self._call("DELETE", f"/object/{quote(bucket)}", json={"prefixes": list(paths)})
         return len(decode(removed, list[Any]))
 
+    async def remove_bucket(self, bucket: str) -> None:
+        """An empty one; none there is no error."""
+        try:
+            await self._call("DELETE", f"/bucket/{quote(bucket)}")
+        except StorageRefused as error:
+            if error.storage_status != 404:
+                raise
+
     async def list(self, bucket: str, folder: str = "") -> list[str]:
         """The names of all objects in a folder; folders in it are left out."""
         return [each.name for each in await self._entries(bucket, folder) if each.id is not None]

@@ -27,8 +27,10 @@ from backend.settings.twilio import TwilioSettings
 from backend.web.authentication import TokenVerifier
 from backend.web.upstreams import Upstreams
 from scripts.doctor import project
+from scripts.doctor.cors import check_preflights
 from scripts.doctor.database import check_everything
 from scripts.doctor.providers import check_providers
+from scripts.doctor.tls import check_tls
 
 FAULTS = 1  # the exit code
 STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
@@ -87,6 +89,7 @@ def examine(environ: Mapping[str, str], *, with_service: bool, with_consumers: b
         checks += [
             partial(project.check_keys, supabase),
             partial(project.check_data_api, supabase),
+            partial(check_tls, "SUPABASE_URL", supabase.url),
             partial(
                 project.check_limits,
                 supabase,
@@ -102,6 +105,11 @@ def examine(environ: Mapping[str, str], *, with_service: bool, with_consumers: b
     if server and with_service:
         checks.append(partial(check_service, server.service_url, server.internal_token))
         checks.append(partial(check_health, server.service_url))
+        checks.append(partial(check_tls, "SERVICE_URL", server.service_url))
+    if supabase:
+        service_url = server.service_url if server and with_service else ""
+        origins = server.allowed_origins if server else []
+        checks.append(partial(check_preflights, supabase.url, service_url, origins))
     return [*check_settings(environ), *run_checks(checks)]
 
 

@@ -16,6 +16,8 @@ from backend.database.probes import queries as probes
 from backend.database.queries import load_queries
 from backend.settings.database import DatabaseSettings
 from backend.web.authentication import LEEWAY
+from scripts.doctor.poolers import Mode, check_poolers, mode_of
+from scripts.doctor.tls import check_encryption
 
 queries = load_queries(__file__)
 
@@ -37,12 +39,16 @@ def check_everything(settings: DatabaseSettings, *, with_consumers: bool) -> Ite
     try:
         with connect(settings.url) as connection:
             yield from check_login(connection)
+            yield from check_encryption(connection)
             yield from check_pgmq(connection)
             yield from check_rights(connection)
             if with_consumers and any(each.part == "schema" and each.state == "ok" for each in findings):
                 yield check_consumers(connection)
             yield check_clock("database", database_time(connection), datetime.now(UTC))
-        yield from check_notifications(settings)
+        mode = mode_of(settings.url)
+        listens = mode_to_listen(settings, mode)
+        yield from check_poolers(settings, mode, listens)
+        yield from check_notifications(settings, listens)
     except psycopg.Error as error:
         yield refused("DATABASE_URL", settings.url, error)
 
@@ -148,11 +154,19 @@ def check_clock(whose: str, theirs: datetime, ours: datetime) -> Finding:
     return good(f"clock of the {whose}", f"as this machine's, within {LEEWAY} seconds")
 
 
-def check_notifications(settings: DatabaseSettings) -> Iterator[Finding]:
-    """Whether a notification arrives; a transaction pooler passes none on, and prepares no statement."""
-    is_direct = hears(settings.url, settings.url)
-    hears_where_it_listens = hears(settings.listen_url, settings.url) if settings.listen_url else is_direct
-    if hears_where_it_listens:
+def mode_to_listen(settings: DatabaseSettings, mode: Mode) -> Mode:
+    """An address that cannot be reached has none, and check_database says it."""
+    if not settings.listen_url:
+        return mode
+    try:
+        return mode_of(settings.listen_url)
+    except psycopg.Error:
+        return "none"
+
+
+def check_notifications(settings: DatabaseSettings, listens: Mode) -> Iterator[Finding]:
+    """Whether a notification arrives. A transaction pooler would keep the LISTEN, so it gets none."""
+    if listens != "transaction" and hears(settings.listen_url or settings.url, settings.url):
         yield good("notifications", "LISTEN works: messages are read at once")
     else:
         yield Finding(
@@ -160,12 +174,6 @@ def check_notifications(settings: DatabaseSettings) -> Iterator[Finding]:
             state="warning",
             found="none arrive: consumers poll, and event streams read late",
             remedy="Behind a transaction pooler set LISTEN_DATABASE_URL to a direct or session-mode address",
-        )
-    if not is_direct and settings.prepare_threshold is not None:
-        yield Finding(
-            part="pooler",
-            found="DATABASE_URL is that of a transaction pooler, and DATABASE_PREPARE_THRESHOLD is set",
-            remedy="Leave DATABASE_PREPARE_THRESHOLD empty",
         )
 
 

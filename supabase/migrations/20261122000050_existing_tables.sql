@@ -1,5 +1,5 @@
 -- Existing tables: stops the push before anything is changed where a table that an application may have already exists and
--- cannot be adopted, or a bucket of ours exists and is public. In functions of the session, so that the CLI shows the sentence and not the text of these checks.
+-- cannot be adopted, a bucket of ours exists and is public, or a schema of ours exists. In functions of the session, so that the CLI shows the sentence and not the text of these checks.
 
 -- The columns that a table needs, and those that it gets where it has none. Of the role only the text is compared.
 create function pg_temp.columns_of(p_table text) returns table (name text, type text, is_needed boolean)
@@ -136,5 +136,19 @@ begin
 end
 $$;
 
+-- What an application has in a schema of this name would be closed to its clients.
+create function pg_temp.check_existing_schemas() returns void
+language plpgsql stable
+as $$
+declare
+  v_name text := (select min(n.nspname) from pg_namespace n where n.nspname in ('voice_clone', 'operations'));
+begin
+  if v_name is not null then
+    raise exception 'the schema % exists; these migrations make a schema of this name', v_name using errcode = '55000';
+  end if;
+end
+$$;
+
+select pg_temp.check_existing_schemas();
 select pg_temp.check_existing_tables();
 select pg_temp.check_existing_buckets();

@@ -4,6 +4,7 @@
 -- policies, grants and triggers. What its clients may do with their reflections stays the application's decision.
 
 set local lock_timeout = '5s';
+select voice_clone.note_tables_before('{reflections}');
 
 do $$
 begin
@@ -61,6 +62,7 @@ $$;
 
 -- The mirror is written with the rights of this table's owner, and so are the triggers that it fires: no client may add one.
 revoke trigger on public.reflections from public, anon, authenticated, service_role;
+select voice_clone.note_tables_after('{reflections}');
 
 -- What a reflection is called, as a voice may be called: one line, without control characters and changes of the reading
 -- direction. Only a table of ours is sure to have a name.

@@ -4,6 +4,7 @@
 -- adopted table of members, rows with another role than member or admin give no right here.
 
 set local lock_timeout = '5s';
+select voice_clone.note_tables_before('{organizations,organization_members}');
 
 -- The organizations of the caller, as sets, so that a policy reads them once for a query and not once for a row. Definer,
 -- because the policy of the members reads them too.
@@ -78,6 +79,8 @@ begin
       clone_recordings boolean not null default false,
       created_at timestamptz not null default now()
     );
+    comment on column public.organizations.clone_recordings is
+      'whether a recording of an employee who consented is cloned when it is stored; set by an admin';
     alter table public.organizations enable row level security;
     revoke all on public.organizations from public, anon, authenticated, service_role;
     grant select, delete, insert (id, name), update (name, clone_recordings) on public.organizations to authenticated;
@@ -123,8 +126,6 @@ end
 $$;
 
 alter table public.organizations add column if not exists clone_recordings boolean not null default false;
-comment on column public.organizations.clone_recordings is
-  'whether a recording of an employee who consented is cloned when it is stored; set by an admin';
 
 -- Of an adopted table, others may update the row. Without a user it is the application's server, or an operator.
 create function voice_clone.protect_clone_recordings() returns trigger
@@ -163,3 +164,7 @@ create trigger voice_clone_keep_an_admin_on_delete after delete on public.organi
 create trigger voice_clone_keep_an_admin_on_update after update on public.organization_members
   for each row when (old.role::text = 'admin' and (new.role::text <> 'admin' or new.org_id <> old.org_id or new.user_id <> old.user_id))
   execute function voice_clone.keep_an_admin();
+
+-- The triggers that a write of ours fires have the rights of the table's owner: no client may add one.
+revoke trigger on public.organizations, public.organization_members from public, anon, authenticated, service_role;
+select voice_clone.note_tables_after('{organizations,organization_members}');

@@ -4,6 +4,7 @@
 -- Tables of these names that exist already are adopted: they get what is missing, and keep the rest.
 
 set local lock_timeout = '5s';
+select voice_clone.note_tables_before('{employees,calls}');
 
 -- The employees of the caller's organizations, as a set. Definer, because who reads an employee may be the application's decision.
 create function voice_clone.member_employees() returns setof uuid
@@ -114,5 +115,5 @@ end
 $$;
 
 -- The mirror is written with the rights of these tables' owner, and so are the triggers that it fires: no client may add one.
-revoke trigger on public.organizations, public.organization_members, public.employees, public.calls
-  from public, anon, authenticated, service_role;
+revoke trigger on public.employees, public.calls from public, anon, authenticated, service_role;
+select voice_clone.note_tables_after('{employees,calls}');

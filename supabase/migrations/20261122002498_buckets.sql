@@ -22,4 +22,5 @@ as $$
 $$;
 revoke all on function operations.create_missing_buckets() from public, anon, authenticated, service_role;
 
-select operations.create_missing_buckets();
+insert into voice_clone.adoptions (table_name, change, kind, name)
+select 'storage.buckets', 'created', 'bucket', b from operations.create_missing_buckets() b;

@@ -12,6 +12,7 @@ import pytest
 
 from scripts.migrations import ROOT
 from tests.clusters import Database
+from tests.wheels import build_wheel, install_wheel
 
 PACKAGES = ("backend", "queue_consumers", "scripts")
 KINDS = {".py", ".sql", ".mjs", ".html", ".css", ".js"}
@@ -19,21 +20,12 @@ KINDS = {".py", ".sql", ".mjs", ".html", ".css", ".js"}
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without network: hatchling is a dependency of development."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's packages; what they depend on comes from the environment of the tests."""
-    folder = tmp_path_factory.mktemp("installed")
-    with ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
+    return install_wheel(wheel, tmp_path_factory.mktemp("installed"))
 
 
 def source_files(package: str) -> set[str]:
@@ -61,8 +53,8 @@ def test_the_wheel_has_every_source_file_and_no_test(wheel: Path) -> None:
 
 def test_the_wheel_has_the_migrations_and_the_configuration(wheel: Path) -> None:
     names = {name for name in ZipFile(wheel).namelist() if name.startswith("scripts/project/")}
-    migrations = {path.relative_to(ROOT) for path in (ROOT / "supabase" / "migrations").glob("*.sql")}
-    wanted = {Path("supabase/config.toml"), *migrations}
+    copied = [*(ROOT / "supabase").glob("migrations/*.sql"), *(ROOT / "supabase").glob("tests/*/*.sql")]
+    wanted = {Path("supabase/config.toml"), *(path.relative_to(ROOT) for path in copied)}
     assert names == {f"scripts/project/{path}" for path in wanted}
 
 

@@ -58,7 +58,7 @@ def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
         "attempts", "consents", "dead-letters", "doctor", "erase", "export", "health",
         "import-legacy-voices", "install", "migrate", "orphans", "recordings", "retention", "serve", "slots",
-        "stats", "sweep", "verify", "voices", "work",
+        "stats", "sweep", "uninstall", "verify", "voices", "work",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -14,15 +14,21 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from backend.checks.findings import Finding
+from backend.checks.requests import Answer
 from backend.database.probes import ConsumersState
+from backend.settings.reach import is_public_host
 from backend.steps.queues import QUEUES
 from scripts.doctor.command import examine
+from scripts.doctor.cors import lacks
 from scripts.doctor.database import check_clock, numbers
 from scripts.doctor.project import state_of
+from scripts.doctor.tls import check_tls, unencrypted
 from scripts.local.product import service_settings
 from scripts.local.supabase.stack import Stack
+from tests.clusters import temporary_directory
 from tests.preloaded import command, launch
 from tests.scripts.conftest import Person
+from tests.scripts.proxies import PGBOUNCER, Authority, pgbouncer, proxy
 from tests.simulators import CARTESIA_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 ALIVE = "select voice_clone.report_consumer(%s, 'host', %s, false)"
@@ -60,6 +66,36 @@ async def environment(stack: Stack, providers: Simulator) -> AsyncIterator[dict[
     await stack.processes.stop(child)
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def places(
+    stack: Stack, environment: dict[str, str], authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Addresses that are not those of the deployment."""
+    service, project = stack.database_url, stack.supabase_url
+    unknown = Authority(tmp_path_factory.mktemp("unknown"))
+    with ExitStack() as running:
+        yield {
+            "wrong_password": make_conninfo(service, password="wrong"),
+            "wrong_name": make_conninfo(service, dbname="nowhere"),
+            "superuser": stack.cluster.dsn(),
+            "other_database": make_conninfo(service, dbname="template1"),
+            "supabase": project,
+            "authority": str(authority.file),
+            "deaf_project": running.enter_context(proxy(project, preflights=False)),
+            "deaf_service": running.enter_context(proxy(environment["SERVICE_URL"], preflights=False)),
+            "expired": running.enter_context(proxy(project, tls=authority.context(days=-1))),
+            "ending": running.enter_context(proxy(project, tls=authority.context(days=3))),
+            "other_name": running.enter_context(proxy(project, tls=authority.context("other.example"))),
+            "unknown": running.enter_context(proxy(project, tls=unknown.context())),
+            "no_tls": project.replace("http:", "https:"),
+        }
+
+
 async def examined(env: dict[str, str], *, service: bool = True, consumers: bool = True) -> list[Finding]:
     return await asyncio.to_thread(examine, env, with_service=service, with_consumers=consumers)
 
@@ -91,7 +127,7 @@ async def test_nothing_is_wrong_with_a_sound_deployment(environment: dict[str, s
     assert {each.part for each in findings} == {
         "settings", "provider qwen", "provider cartesia", "provider modal", "database", "schema", "login",
         "pgmq", "row level security", "grants", "consumers", "clock of the database", "clock of the project",
-        "notifications", "tokens", "data api",
+        "notifications", "tokens", "data api", "cors",
         "buckets", "service", "visitors",
     }  # fmt: skip
 
@@ -144,21 +180,26 @@ WRONG = {
     "the default provider": ({"VOICE_PROVIDER": "elevenlabs"}, "ELEVENLABS_API_KEY"),
     "the internal token": ({"INTERNAL_TOKEN": "t" * 40}, "refuses INTERNAL_TOKEN"),
     "the service's address": ({"SERVICE_URL": "http://127.0.0.1:1"}, "service: http://127.0.0.1:1 cannot"),
+    "a proxy that drops preflights of the project": ({"SUPABASE_URL": "{deaf_project}"},
+        "https://app.example cannot call the Storage at {deaf_project}: the preflight is refused"),
+    "a proxy that drops preflights of the service": ({"SERVICE_URL": "{deaf_service}"},
+        "cannot call the service at {deaf_service}: the preflight is refused"),
+    "a certificate that is over": ({"SUPABASE_URL": "{expired}"},
+        "tls: SUPABASE_URL: localhost: certificate has expired. Renew"),
+    "a certificate that is nearly over": ({"SUPABASE_URL": "{ending}"}, "certificate of localhost ends on"),
+    "a certificate for another name": ({"SUPABASE_URL": "{other_name}"}, "not valid for 'localhost'. Get a"),
+    "a certificate of nobody": ({"SUPABASE_URL": "{unknown}"}, "set SSL_CERT_FILE here and for the"),
+    "https where there is none": ({"SUPABASE_URL": "{no_tls}"}, "speaks no TLS"),
     "the limit of a sample": ({"MAX_SAMPLE_BYTES": "20000000"}, "voice-samples accepts 10485760 bytes"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", WRONG)
-async def test_a_wrong_setting_is_named(environment: dict[str, str], stack: Stack, what: str) -> None:
-    service, superuser = stack.database_url, stack.cluster.dsn()
+async def test_a_wrong_setting_is_named(
+    environment: dict[str, str], places: dict[str, str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", places["authority"])
     changes, told = WRONG[what]
-    places = {
-        "wrong_password": make_conninfo(service, password="wrong"),
-        "wrong_name": make_conninfo(service, dbname="nowhere"),
-        "superuser": superuser,
-        "other_database": make_conninfo(service, dbname="template1"),
-        "supabase": stack.supabase_url,
-    }
     found = await faults(environment, **{name: text.format(**places) for name, text in changes.items()})
     assert any(told.format(**places) in each for each in found), found
 
@@ -254,6 +295,74 @@ async def test_a_broken_project_is_named(
     with planted(stack, fault, repair, role=role):
         found = await faults(environment)
     assert any(told in each for each in found), found
+
+
+async def test_a_sound_project_with_tls_has_no_fault(
+    environment: dict[str, str], stack: Stack, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    with proxy(stack.supabase_url, tls=authority.context()) as url:
+        findings = await examined({**environment, "SUPABASE_URL": url})
+    assert [str(each) for each in findings if each.state != "ok"] == []
+    assert next(each.found for each in findings if each.part == "tls").startswith("localhost, until ")
+
+
+def test_only_this_machine_and_private_networks_need_no_tls() -> None:
+    hosts = ("localhost", "127.0.0.1", "::1", "10.0.0.7", "kong", "db.internal", "8.8.8.8", "abc.supabase.co")
+    assert [host for host in hosts if is_public_host(host)] == ["8.8.8.8", "abc.supabase.co"]
+    (told,) = check_tls("SUPABASE_URL", "http://abc.supabase.co")
+    assert "is not https" in told.found
+    assert "sslmode=require" in unencrypted("db.abc.supabase.co").remedy
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+async def test_a_pooler_in_transaction_mode_is_named_with_what_it_means(
+    environment: dict[str, str], stack: Stack
+) -> None:
+    with temporary_directory() as folder, pgbouncer(stack.database_url, folder, "transaction") as pooled:
+        without = {**environment, "DATABASE_PREPARE_THRESHOLD": "", "DATABASE_URL": pooled}
+        alone = await faults(without)
+        both = await examined({**without, "LISTEN_DATABASE_URL": stack.database_url})
+        wrong = await faults(environment, LISTEN_DATABASE_URL=pooled)
+        prepared = await faults(environment, DATABASE_URL=pooled, LISTEN_DATABASE_URL=stack.database_url)
+    assert [each.partition(":")[0] for each in alone] == ["pooler", "notifications"]
+    assert "in transaction mode, such as PgBouncer: LISTEN does not work there" in alone[0]
+    assert [str(each) for each in both if each.state != "ok"] == []
+    assert [each.found for each in both if each.part == "pooler"] == [
+        "in transaction mode; LISTEN_DATABASE_URL has a session for LISTEN"
+    ]
+    assert "LISTEN_DATABASE_URL is that of a pooler in transaction mode" in wrong[0]
+    assert [each for each in prepared if "DATABASE_PREPARE_THRESHOLD" in each]
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+async def test_a_pooler_in_session_mode_is_no_fault(environment: dict[str, str], stack: Stack) -> None:
+    with temporary_directory() as folder, pgbouncer(stack.database_url, folder, "session") as pooled:
+        findings = await examined({**environment, "DATABASE_URL": pooled})
+    assert [str(each) for each in findings if each.state != "ok"] == []
+    assert [each.found for each in findings if each.part == "pooler"] == ["in session mode"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "lacking"),
+    [
+        ({"access-control-allow-origin": "https://app.example"}, "PUT is not allowed"),
+        ({"access-control-allow-origin": "https://other.example"}, "the origin is not allowed"),
+        (
+            {"access-control-allow-origin": "*", "access-control-allow-methods": "PUT",
+             "access-control-allow-headers": "*"},
+            "the header authorization is not allowed",
+        ),
+        (
+            {"access-control-allow-origin": "*", "access-control-allow-methods": "GET, PUT",
+             "access-control-allow-headers": "Authorization, X-Upsert"},
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_an_answer_to_a_preflight_is_read_as_browsers_read_it(headers: dict[str, str], lacking: str) -> None:
+    answer = Answer(204, headers, b"")
+    assert lacks(answer, "https://app.example", "PUT", "authorization,x-upsert") == lacking
 
 
 async def test_parts_that_do_not_run_can_be_left_out(environment: dict[str, str], stack: Stack) -> None:

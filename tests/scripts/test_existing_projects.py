@@ -104,6 +104,16 @@ def test_a_public_bucket_of_our_name_stops_the_push_and_a_private_one_stays(proj
     assert {("recordings", 7, False), ("speeches", 7, False), ("deep-fakes", 2**20, False)} <= set(found)
 
 
+@pytest.mark.parametrize("name", ["operations", "voice_clone"])
+def test_a_schema_of_our_name_stops_the_push_and_keeps_its_rights(project: Database, name: str) -> None:
+    with psycopg.connect(project.postgres) as owner:
+        owner.execute(SQL("create schema {0}; grant usage on schema {0} to anon").format(Identifier(name)))
+    before = catalog(project)
+    with pytest.raises(MigrationError, match=f"the schema {name} exists"):
+        push_migrations(project.postgres)
+    assert catalog(project) == before
+
+
 def own(database: Database) -> dict[str, set[tuple[Any, ...]]]:
     with psycopg.connect(database.superuser) as superuser:
         return {what: set(superuser.execute(sql)) for what, sql in OWN.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.migrations import MIGRATIONS, ROOT, MigrationError, push_migrations
+from scripts.migrations import MIGRATIONS, ROOT, TESTS, MigrationError, push_migrations
 from tests.clusters import Database
 from tests.scripts.existing_projects import VOICED, application_folder
 
@@ -67,6 +67,20 @@ def test_another_text_of_one_version_stops_it_before_anything_is_copied(name: st
     done = run("install", folder)
     assert (done.returncode, name in done.stdout) == (1, True)
     assert files(migrations) == before
+
+
+def test_the_tests_for_supabase_test_db_come_too_and_follow_an_upgrade(tmp_path: Path) -> None:
+    folder = application_folder(tmp_path, "select 1")
+    theirs = folder / "supabase" / "tests"
+    theirs.mkdir()
+    (theirs / "access.sql").write_text("select 1")
+    ours = files(TESTS)
+    assert json.loads(run("install", folder, "--json", "--dry-run").stdout)["tests"] == sorted(ours)
+    assert json.loads(run("install", folder, "--json").stdout)["tests"] == sorted(ours)
+    assert (files(theirs / TESTS.name), (theirs / "access.sql").read_text()) == (ours, "select 1")
+    (theirs / TESTS.name / "access.sql").write_text("of an earlier release")
+    assert json.loads(run("install", folder, "--json").stdout)["tests"] == ["access.sql"]
+    assert files(theirs / TESTS.name) == ours
 
 
 def test_what_is_no_project_is_refused_and_the_sql_alone_is_printed(tmp_path: Path) -> None:

@@ -248,6 +248,18 @@ async def test_buckets_are_made_once_and_found(send: Send) -> None:
     assert_refused(await send("GET", "/bucket/absent"), NO_BUCKET)
 
 
+async def test_only_an_empty_bucket_is_deleted(send: Send) -> None:
+    name = f"bucket-{uuid4().hex[:8]}"
+    await send("POST", "/bucket", json={"name": name})
+    await send("POST", f"/object/{name}/a.txt", content=b"hello", headers={"content-type": "text/plain"})
+    refused = await send("DELETE", f"/bucket/{name}")
+    assert refused.json()["message"] == "The bucket you tried to delete is not empty"
+    await send("DELETE", f"/object/{name}", json={"prefixes": ["a.txt"]})
+    gone = await send("DELETE", f"/bucket/{name}")
+    assert (gone.status_code, gone.json()) == (200, {"message": "Successfully deleted"})
+    assert_refused(await send("DELETE", f"/bucket/{name}"), NO_BUCKET)
+
+
 async def test_a_public_bucket_is_open_to_all(send: Send, http: httpx.AsyncClient) -> None:
     name = f"bucket-{uuid4().hex[:8]}"
     await send("POST", "/bucket", json={"name": name, "public": True})

@@ -70,6 +70,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.voices": {f"service_role, {CLIENT}": "select"},
     "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
+    "voice_clone.adoptions": {},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
@@ -126,7 +127,7 @@ FUNCTIONS: dict[str, str] = {
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
         operations.place_hold  operations.release_hold  operations.set_retention
-        operations.subjects_of_erasures
+        operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics
         operations.schema_version  operations.sweep_errors
         operations.unmatched_recordings

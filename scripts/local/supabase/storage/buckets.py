@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -78,3 +78,19 @@ class BucketsController(Controller):
         if not found:
             raise LocalStorageError("NoSuchBucket")
         return found[0]
+
+    @delete("/{bucket:str}", status_code=200)
+    async def delete_one(
+        self,
+        server: NamedDependency[Server],
+        caller: NamedDependency[RequestUser | None],
+        bucket: FromPath[str],
+    ) -> dict[str, str]:
+        found = await run(
+            server.pool, require(caller), "storage.bucket.delete", "delete_bucket", bucket=bucket
+        )
+        if not found:
+            raise LocalStorageError("NoSuchBucket")
+        if not found[0]["is_deleted"]:
+            raise LocalStorageError("BucketNotEmpty")
+        return {"message": "Successfully deleted"}

@@ -7,6 +7,7 @@ from psycopg import errors as pg
 REFUSALS: dict[str, tuple[int, str, str]] = {
     "AccessDenied": (403, "Unauthorized", "Access denied"),
     "BucketAlreadyExists": (409, "Duplicate", "The resource already exists"),
+    "BucketNotEmpty": (409, "InvalidRequest", "The bucket you tried to delete is not empty"),
     "DatabaseError": (500, "", "Internal server error"),
     "DatabaseTimeout": (544, "", "The connection to the database timed out"),
     "EntityTooLarge": (413, "Payload too large", "The object exceeded the maximum allowed size"),

@@ -13,6 +13,15 @@ select id, name, owner, public, file_size_limit, allowed_mime_types, created_at,
 insert into storage.buckets (id, name, owner_id, public, file_size_limit, allowed_mime_types)
 values (%(bucket)s, %(name)s, %(owner)s, %(public)s, %(file_size_limit)s, %(allowed_mime_types)s)
 
+-- delete_bucket --
+-- only an empty one goes
+with gone as (
+  delete from storage.buckets b
+  where b.id = %(bucket)s and not exists (select from storage.objects o where o.bucket_id = b.id)
+  returning b.id
+)
+select exists (select from gone) as is_deleted from storage.buckets b where b.id = %(bucket)s
+
 -- find_object --
 -- what a download, info or a signature needs
 select id, name, version, bucket_id, metadata, user_metadata, created_at, updated_at

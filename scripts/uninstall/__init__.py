@@ -1,0 +1,1 @@
+"""`likeness uninstall`: give a project back what the migrations took from it."""
