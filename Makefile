@@ -42,6 +42,8 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: ready ## write the lock files from pyproject.toml and package.json, keeping the versions they have
 	@$(COMPILE) --all-extras pyproject.toml -o requirements.lock
 	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-production.lock
+	@python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	  | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 	@npm install --package-lock-only
 
 help: ## list the targets

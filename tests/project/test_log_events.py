@@ -10,8 +10,8 @@ LEVELS = {"debug", "info", "warning", "error", "exception"}
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def log_calls() -> Iterator[tuple[str, ast.expr | None]]:
-    """Each call of `log.<level>`: where it is, and its first argument."""
+def log_calls() -> Iterator[tuple[str, str, ast.expr | None]]:
+    """Each call of `log.<level>`: where it is, its level, and its first argument."""
     for folder in ("backend", "queue_consumers", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -20,7 +20,16 @@ def log_calls() -> Iterator[tuple[str, ast.expr | None]]:
                         level in LEVELS
                     ):
                         event = node.args[0] if node.args else None
-                        yield f"{path.relative_to(ROOT)}:{node.lineno}", event
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", level, event
+
+
+def log_levels() -> dict[str, set[str]]:
+    """Each event with the levels that it is logged at. An exception is an error with its traceback."""
+    found: dict[str, set[str]] = {}
+    for _, level, event in log_calls():
+        if isinstance(event, ast.Constant):
+            found.setdefault(str(event.value), set()).add("error" if level == "exception" else level)
+    return found
 
 
 def test_every_log_event_is_a_name_in_snake_case() -> None:
@@ -28,7 +37,7 @@ def test_every_log_event_is_a_name_in_snake_case() -> None:
     assert len(calls) > 30
     wrong = [
         where
-        for where, event in calls
+        for where, _, event in calls
         if not (isinstance(event, ast.Constant) and NAME.fullmatch(str(event.value)))
     ]
     assert wrong == []

@@ -101,12 +101,13 @@ async def running_stack(
     wait: bool = True,
     realtime: bool = True,
     cron: bool = False,
+    push: bool = True,
 ) -> AsyncIterator[Stack]:
     """Start it on what LOCAL_DIR holds, stop it on leaving, also when the start is interrupted.
 
     Without `wait` only Postgres is ready, and `until_ready` waits for the rest. `realtime`: as on a hosted
     project, each transition is broadcast. `cron`: jobs of pg_cron and calls of pg_net run, so that a project
-    without consumers can be tried.
+    without consumers can be tried. Without `push` the project has no migration of ours.
 
     Raises:
         StackError: the directory is in use.
@@ -130,12 +131,13 @@ async def running_stack(
         )
         cleanup.push_async_callback(processes.stop_all)
         await asyncio.sleep(0)  # lets a cancellation take effect
-        if not is_migrated(cluster.dsn("postgres")):
+        if push and not is_migrated(cluster.dsn("postgres")):
             push_migrations(cluster.dsn("postgres"))
             await asyncio.sleep(0)
         if realtime:
             cluster.add_realtime()
-            cluster.enable_realtime()
+            if push:
+                cluster.enable_realtime()
         cluster.set_passwords()
         api_port = ports.take(config.api_port, "Supabase")
         supabase_url = f"http://127.0.0.1:{api_port}"

@@ -179,6 +179,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.complete_speech
         voice_clone.complete_sample
         voice_clone.complete_verification
+        voice_clone.consumer_is_alive
         voice_clone.consumers_state
         voice_clone.count_enrolled_voices
         voice_clone.create_webhook
