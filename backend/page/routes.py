@@ -23,13 +23,17 @@ def page_routes(settings: Settings) -> list[ControllerRouterHandler]:
     def read_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         return answer_file(files["index.html"], request, headers)
 
+    @get("/verify", include_in_schema=False, sync_to_thread=False)
+    def read_verify_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return answer_file(files["verify.html"], request, headers)
+
     @get("/page/{name:str}", include_in_schema=False, sync_to_thread=False)
     def read_page_file(name: FromPath[str], request: Request[Any, Any, Any]) -> Response[bytes]:
         if name not in files:
             raise NotFoundException
         return answer_file(files[name], request, headers)
 
-    return [read_page, read_page_file]
+    return [read_page, read_verify_page, read_page_file]
 
 
 def page_headers(supabase_url: str) -> dict[str, str]:

@@ -247,7 +247,7 @@ $$
 
 -- drop_queue --
 -- by pgmq, which keeps a list of them
-select pgmq.drop_queue(%(name)s)
+select pgmq.drop_queue(%(name)s::text)
 
 -- drop_jobs --
 -- as the runbook stops them

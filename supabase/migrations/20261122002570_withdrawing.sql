@@ -26,6 +26,7 @@ declare
   v_attempts uuid[];
 begin
   if p_kind in ('user', 'employee') then
+    perform from auth.users u where u.id = p_id for key share; -- first, as where the user is deleted
     perform voice_clone.lock_consents(p_id);
     perform from public.employees e where e.id = p_id for no key update;
   end if;

@@ -28,7 +28,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_every_file_has_a_policy_a_tag_and_a_small_size(service: Served) -> None:
     transferred = 0
-    names = ["/", *(f"/page/{each.name}" for each in FOLDER.iterdir())]
+    names = ["/", "/verify", *(f"/page/{each.name}" for each in FOLDER.iterdir())]
     for name in names:
         plain = await service.http.get(name, headers={"accept-encoding": "identity"})
         small = await service.http.get(name, headers={"accept-encoding": "br, gzip"})
@@ -67,7 +67,8 @@ async def test_without_a_key_or_switched_off_there_is_no_page(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
     async with served(tmp_path, "postgresql://127.0.0.1:1/x", **settings) as service:
-        assert (await service.http.get("/")).status_code == 404
+        for path in ("/", "/verify", "/page/verify.js"):
+            assert (await service.http.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_every_documented_error_code_has_a_sentence_and_an_action_on_the_page() 
     problems, actions = entries("problems"), entries("actions")
     written = {code: json.loads(line) for code, line in problems.items()}
     assert [code for code in documented_codes() if code not in written] == []
-    own = ["unknown", "session_ended", "upload_refused"]
+    own = ["unknown", "session_ended", "upload_refused", "network"]
     browsers = [code for code in written if code.endswith("Error")]
     assert [code for code in written if code not in {*documented_codes(), *own, *browsers}] == []
     for code, (sentence, action) in written.items():

@@ -156,6 +156,8 @@ OPERATIONS = [
     call("sweep", "100"),
     call("begin_cleanup", "%(enrollment)s"),
     call("end_cleanup", "%(enrollment)s, 'orphaned', 'found-' || gen_random_uuid(), 'model-1', null"),
+    # the operator's
+    host("withdraw voices", "select operations.withdraw_voices('user', %(user)s)"),
     call("mirror_reflections", "array[%(reflection)s, %(other_reflection)s]::uuid[]"),
 ]
 

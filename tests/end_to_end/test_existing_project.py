@@ -135,7 +135,9 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
 
 
 def files_of(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """Without what the CLI keeps for itself, in a folder .temp."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".temp")
+    return sorted(path.name for path in found)
 
 
 def database_of(cluster: Cluster) -> Database:

@@ -77,7 +77,12 @@ async def test_the_page_outlives_its_provider_and_its_database(
     cluster, fault = product.stack.cluster, partial(product.providers.fault, "elevenlabs")
     asked = {
         "refuse the next voice": partial(fault, "create", "error", status=400, code="invalid_audio"),
-        "be down for the next speeches": partial(fault, "speech", "unavailable", times=3),
+        "refuse the next speech": partial(fault, "speech", "error", status=400, code="odd"),
+        "refuse the next voice elsewhere": partial(
+            product.providers.fault, "qwen", "create", "error", status=400, code="InvalidParameter"
+        ),
+        "be down for speech": partial(fault, "speech", "unavailable", times=1000),
+        "be up again": product.providers.clear_faults,
         "stop Postgres": partial(cluster.stop, immediately=True),
         "start Postgres": partial(cluster.start, port=cluster.port),
     }

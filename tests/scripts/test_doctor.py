@@ -365,6 +365,29 @@ def test_an_answer_to_a_preflight_is_read_as_browsers_read_it(headers: dict[str,
     assert lacks(answer, "https://app.example", "PUT", "authorization,x-upsert") == lacking
 
 
+async def test_a_service_that_does_not_allow_the_origin_of_the_settings_is_named(
+    environment: dict[str, str], stack: Stack
+) -> None:
+    """The service that runs was started with other origins."""
+    url = f"http://127.0.0.1:{stack.ports.take()}"
+    started = {**environment, "CORS_ORIGINS": "https://one.example", "PORT": url.rsplit(":", 1)[1]}
+    child = await stack.processes.launch("other", launch("backend", env=started | {"SERVICE_URL": url}))
+    try:
+        await child.await_url(f"{url}/health/ready")
+        now = {"SERVICE_URL": url, "CORS_ORIGINS": "https://one.example, https://two.example"}
+        told = await faults(environment, **now)
+    finally:
+        await stack.processes.stop(child)
+    assert [each.partition(" (HTTP")[0] for each in told] == [
+        f"cors: a page of https://two.example cannot call the service at {url}: the preflight is refused"
+    ]
+
+
+async def test_what_does_not_answer_gets_no_good_word_for_its_cors(environment: dict[str, str]) -> None:
+    dead = {"SUPABASE_URL": "http://127.0.0.1:1", "SERVICE_URL": "http://127.0.0.1:1"}
+    assert [each for each in await examined({**environment, **dead}) if each.part == "cors"] == []
+
+
 async def test_parts_that_do_not_run_can_be_left_out(environment: dict[str, str], stack: Stack) -> None:
     _, _, told = BROKEN["consumers that are gone"]
     with planted(stack, *BROKEN["consumers that are gone"][:2]):

@@ -340,11 +340,14 @@ def test_functions_that_name_ours_are_told_and_those_in_our_schema_stay(database
         assert left == [("mine",)]
 
 
-def test_the_roles_stay_where_another_database_of_the_cluster_uses_them(database: Database) -> None:
+def test_a_queue_of_the_application_and_roles_of_another_database_stay(database: Database) -> None:
     roles = [part for part in plan(database).parts if part.part == "role"]
     assert [part.goes for part in roles] == [False, False]
+    with psycopg.connect(database.postgres) as owner:
+        owner.execute("select pgmq.create('theirs')")
     assert uninstall(database, "--apply", "--yes").returncode == 0
     with psycopg.connect(database.superuser) as superuser:
+        assert superuser.execute("select queue_name from pgmq.list_queues()").fetchall() == [("theirs",)]
         left = superuser.execute(
             "select roleid::regrole::text from pg_auth_members where member = 'voice_clone_service'::regrole"
         ).fetchall()

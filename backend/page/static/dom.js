@@ -23,6 +23,22 @@ export function field(label, input, hint) {
 
 export const button = (text, onclick, kind = "") => el("button", { type: "button", class: kind, onclick }, text);
 
+// Where an audio file is dropped or chosen.
+export function dropZone(chosen, label, hint) {
+  const input = el("input", { type: "file", accept: "audio/*,.m4a,.webm,.opus", class: "unseen", id: newId("file") });
+  input.addEventListener("change", () => input.files[0] && chosen(input.files[0]));
+  const zone = el("label", { class: "drop", for: input.id }, el("span", {}, label), el("span", { class: "hint" }, hint));
+  zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("over"); });
+  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    const [file] = event.dataTransfer.files;
+    if (file) chosen(file);
+  });
+  return el("div", { class: "dropping" }, input, zone);
+}
+
 // Shows a view, and moves the focus to its title, as a new page would.
 export function showView(view) {
   document.querySelector("main").replaceChildren(view);
@@ -42,12 +58,12 @@ export function waitingFor(text) {
   line.hidden = !text;
 }
 
-export async function ask(question, yes, no) {
+export async function ask(question, yes, no, more = [], kind = "danger") {
   const dialog = el("dialog", { "aria-labelledby": "question" },
     el("form", { method: "dialog" },
-      el("p", { id: "question" }, question),
+      el("p", { id: "question" }, el("strong", {}, question)), more.map((each) => el("p", {}, each)),
       el("div", { class: "actions" },
-        el("button", { class: "danger", value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
+        el("button", { class: kind, value: "yes" }, yes), el("button", { class: "quiet", value: "no" }, no))));
   document.body.append(dialog);
   dialog.showModal();
   await new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });

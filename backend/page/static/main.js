@@ -1,4 +1,5 @@
 // What is shown: the sign-in, the list of voices, a new voice, or one voice.
+import { consentsView } from "./consents.js";
 import { newVoiceView } from "./create.js";
 import { announce, button, el, showView } from "./dom.js";
 import { erasureView, lastReceipt } from "./erasure.js";
@@ -31,6 +32,7 @@ const pages = {
   create: (voice, isFirst) => (signal) =>
     newVoiceView(voice, (made) => open(pages.voice(made)), isFirst ? null : () => open(pages.voices), signal),
   voice: (voice) => (signal) => voiceView(voice, pages, open, signal),
+  consents: (signal) => consentsView(pages, open, signal),
   erasure: (receipt) => (signal) => erasureView(receipt, pages, open, signal),
 };
 
@@ -68,4 +70,7 @@ addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   start(texts.session_ended);
 });
+addEventListener("play", ({ target }) => { // one at a time
+  document.querySelectorAll("audio").forEach((each) => { if (each !== target) each.pause(); });
+}, true);
 await takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));

@@ -1,5 +1,5 @@
 // The sample: recorded with a microphone, or a file that is dropped or chosen. It is played back before it is sent.
-import { button, el, field, newId, seconds } from "./dom.js";
+import { button, dropZone, el, field, seconds } from "./dom.js";
 import { problemBox } from "./problems.js";
 import { texts } from "./texts.en.js";
 import { waveform } from "./waveform.js";
@@ -22,7 +22,7 @@ export function sampleInput(onsample, signal) {
   const place = el("div", { class: "sample" });
   const chosen = (sample) => { onsample(sample); if (sample) show(played(sample)); else show(...choices()); };
   const show = (...parts) => place.replaceChildren(...parts);
-  const fail = (code) => show(problemBox({ code }, { again: () => show(...choices()) }), dropZone());
+  const fail = (code) => show(problemBox({ code }, { again: () => show(...choices()) }), zone());
 
   function choices() {
     return [
@@ -30,24 +30,11 @@ export function sampleInput(onsample, signal) {
       el("div", { class: "ways" },
         el("button", { type: "button", class: "record", onclick: () => record().catch(({ name }) => fail(name)) },
           el("span", { class: "dot", "aria-hidden": "true" }), texts.record),
-        dropZone()),
+        zone()),
     ];
   }
 
-  function dropZone() {
-    const input = el("input", { type: "file", accept: "audio/*,.m4a,.webm,.opus", class: "unseen", id: newId("file") });
-    input.addEventListener("change", () => input.files[0] && chosen(typed(input.files[0])));
-    const zone = el("label", { class: "drop", for: input.id },
-      el("span", {}, texts.drop), el("span", { class: "hint" }, texts.formats));
-    zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("over"); });
-    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
-    zone.addEventListener("drop", (event) => {
-      event.preventDefault();
-      const [file] = event.dataTransfer.files;
-      if (file) chosen(typed(file));
-    });
-    return el("div", {}, input, zone);
-  }
+  const zone = () => dropZone((file) => chosen(typed(file)), texts.drop, texts.formats);
 
   async function record(deviceId) {
     if (!navigator.mediaDevices) throw new DOMException("", "InsecureError");

@@ -84,10 +84,18 @@ export function newId() {
   return Array.from(bytes, (each) => each.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-export async function data(path, { method = "GET", body } = {}) {
+export async function data(path, { method = "GET", body, signal } = {}) {
   const headers = { apikey: publishableKey, "content-type": "application/json", prefer: "return=representation" };
   const url = `${supabaseUrl}/rest/v1/${path}`;
-  return content(await request(url, { method, headers, body: body && JSON.stringify(body) }));
+  return content(await request(url, { method, signal, headers, body: body && JSON.stringify(body) }));
+}
+
+// An object of the user's own, by its bucket and path.
+export async function file(path, { signal } = {}) {
+  const url = `${supabaseUrl}/storage/v1/object/authenticated/${path}`;
+  const answer = await request(url, { headers: { apikey: publishableKey }, signal });
+  if (!answer.ok) throw new Problem({ code: answer.status < 500 ? "file_missing" : "storage_unavailable" }, answer.status);
+  return answer.blob();
 }
 
 // By the signed address, which needs no token. XMLHttpRequest, because fetch tells no progress.

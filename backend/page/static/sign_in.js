@@ -66,7 +66,8 @@ export function signInView(signedIn, fault) {
   return el("div", { class: "hero" },
     el("div", { class: "pitch" },
       el("h1", { tabindex: "-1" }, texts.headline), el("p", { class: "lead" }, texts.lead),
-      el("ul", { class: "points" }, texts.points.map((each) => el("li", {}, each)))),
+      el("ul", { class: "points" }, texts.points.map((each) => el("li", {}, each))),
+      el("p", {}, el("a", { href: "/verify" }, texts.verify_link))),
     form);
 }
 

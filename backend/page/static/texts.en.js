@@ -32,15 +32,43 @@ export const texts = {
   voices_title: "Your voices", no_voices: "You have no voice yet.", new_voice: "New voice", open: "Open",
   open_named: (name) => `Open ${name}`, all_voices: "All voices", progress_title: "Progress",
   states: { done: "done", running: "in progress", failed: "failed", open: "not yet", cancelled: "This attempt was replaced or cancelled.", expired: "The sample was not sent in time." },
-  measured: "What was measured", met: { true: "passes", false: "does not pass" },
+  consents_title: "Your consents", show_consents: "Show your consents",
+  consents_text: "Each sample was sent under a statement that you agreed to. You can take that back at any time.",
+  consents_lead: "What you agreed to, and the voices under it. Each entry stays as proof, also when it is taken back.",
+  no_consents: "You have not agreed to anything yet.", signed_on: (day) => `Agreed on ${day}`,
+  voices_under: (names) => `Under this consent: ${names}`, voice_of_employee: "the voice that your organization has of you",
+  no_voice_under: "No voice is under this consent.",
+  revoked_on: (day) => `Taken back on ${day}.`, statement_in: (language) => `The statement, in ${language}`,
+  take_back: "Take back my consent", take_it_back: "Take it back", keep_consent: "Keep it", taken_back: "Your consent is taken back.",
+  take_back_question: "Take back your consent?",
+  take_back_voices: (names) => `Silent at once, and removed at the provider with sample, preview and speeches: ${names}.`,
+  take_back_nothing: "No voice is under this consent, so none is removed. No sample can be used under it any more.",
+  take_back_end: "There is no way back. To have a voice again, agree again and send another sample.",
+  measured: "Your sample, and what was measured", as_sent: "As you sent it", as_cleaned: "As the provider gets it",
+  cleaning: "What was done to it:", sample_removed: "The sample is not stored any more.", met: { true: "passes", false: "does not pass" },
   preview_title: "Hear it first", preview_text: "This is your voice, spoken by a machine. Nobody can use it before you have heard it.",
   listen_first: "Play it to the end first.", heard_hint: "You have heard it.", heard: "I have heard it",
   heard_done: "Your voice may be used now.", launchable: "Ready for conversations.", not_launchable: "Not ready for conversations yet:",
   speak_title: "Say something", say: "Text", say_example: "Type a sentence.", speak: "Speak", speaking: "The voice is speaking the text",
-  spoken: "The speech is ready.", history: "Spoken on this page", download: "Download", speech_of: (said) => `Speech: ${said}`,
+  spoken: "The speech is ready.", history: "What it has said", play: "Play", remove: "Remove", kept_until: (at, end) => `${at}, kept until ${end}`, download: "Download", speech_of: (said) => `Speech: ${said}`,
   manage: "Manage", rename: "Rename", renamed: "Renamed.", restore: "Use the voice before", restored: "The voice before is used again.",
-  delete: "Delete", keep: "Keep it", deleted: "Deleted.", retry_at: (provider) => provider,
+  delete: "Delete", keep: "Keep it", deleted: "Deleted.",
   same_sample_elsewhere: "Or try the same sample at another provider:",
+  providers_title: "The same voice elsewhere",
+  providers_text: (name) => `This voice is made and spoken by ${name}. Your sample can go to another provider, under the consent that you gave.`,
+  move_to: (name) => `Move to ${name}`, move: "Send the sample", keep_here: "Leave it here", move_question: (name) => `Make the same voice at ${name}?`,
+  move_text: "Your sample is sent to that provider. The present voice keeps working until you use the other one.",
+  moving_to: (name) => `Moving to ${name}`, moved: "The voice is ready at the other provider.", also_at: (name) => `Ready at ${name}`,
+  move_failed: (name) => `It could not be made at ${name}`, hear_there: "Hear it", use_there: "Use this one", remove_there: "Remove it there",
+  use_text: "If you use it, you hear its preview before conversations can.", move_sentence: "This is how I sound here.",
+  remove_question: (name) => `Remove the voice at ${name}?`, remove_text: "The present voice stays as it is.",
+  verify_link: "Check whether an audio file is synthetic", verify_title: "Is this audio synthetic?",
+  verify_lead: "Audio that is made here has a signed mark inside of the file. Drop a file to read it.",
+  verify_drop: "Drop a file here, or choose one", verify_formats: "WAV, MP3, FLAC or M4A, at most 16\u00a0MB",
+  verify_kept: "The file is read by the service and is not kept. You need no account.", verifying: (name) => `Checking ${name}`,
+  verify_result: "What the file says", mark_kind: "What it is", mark_signer: "Signed by", mark_generator: "Made with",
+  mark_agent: "Voice provider", mark_when: "Made on",
+  mark_untrusted: "Nobody that this service trusts vouches for the signer: anybody may have made this certificate, whatever name is in it.",
   erase_title: "Delete everything of mine", erase: "Delete everything", keep_everything: "Keep everything",
   erase_text: "Your voices, samples, previews and speeches go, here and at the voice providers. Nothing speaks with your voices from that moment on. There is no way back.",
   erase_kept: "Your account stays. What you agreed to stays as proof, without your name.",
@@ -57,10 +85,37 @@ export const languages = ["en", "de", "es", "fr", "it", "ja", "ko", "pt", "ru", 
 const names = new Intl.DisplayNames("en", { type: "language" });
 export const languageName = (code) => names.of(code);
 
+const providers = { local: "Local", qwen: "Qwen", elevenlabs: "ElevenLabs", cartesia: "Cartesia", pipecat: "Pipecat", modal: "Modal" };
+export const providerName = (provider) => providers[provider] ?? provider;
+
 const buckets = { "voice-samples": "Your recordings", "voice-previews": "Your previews", speeches: "Your speeches" };
 export const placeText = ({ place, name }) => ({
   database: "The database", provider: `The voice provider ${name}`, answers: "Answers kept for repeated requests",
 }[place] ?? buckets[name] ?? name);
+
+// What cleaning did, from the measures.
+export function cleaningTexts({ cleaning }) {
+  const trimmed = cleaning.trimmed_start_seconds + cleaning.trimmed_end_seconds;
+  return [
+    cleaning.noise_suppressed && "its noise is suppressed",
+    trimmed >= 0.05 && `${trimmed.toFixed(1)} s of silence at its ends is cut`,
+    Math.abs(cleaning.gain_db) >= 0.5 && `it is ${Math.abs(cleaning.gain_db).toFixed(0)} dB ${cleaning.gain_db > 0 ? "louder" : "quieter"}`,
+    cleaning.inverted_channels > 0 && "a channel is turned over", cleaning.dead_channels > 0 && "a silent channel is left out",
+  ].filter(Boolean);
+}
+
+// By verdict of a file: what it is, and what that means.
+export const verdictTexts = {
+  valid: ["Marked, and unchanged", "The audio is as it was when it was signed."],
+  edited: ["Marked, and changed since", "The audio was changed after it was signed. What the mark says is about the audio before."],
+  invalid: ["The mark does not hold", "It was changed, has expired, or was made wrongly. What it says may be made up, so it is not repeated here."],
+  unmarked: ["No mark", "The audio may still be synthetic: a mark is lost when a file is converted, cut or recorded again."],
+  unreadable: ["This file cannot be checked", "It is no WAV, MP3, FLAC or M4A file, or it is damaged."],
+};
+const sourceTypes = {
+  trainedAlgorithmicMedia: "Synthetic: made by a trained model", algorithmicMedia: "Synthetic: computed, without a trained model",
+};
+export const sourceTypeText = (type) => sourceTypes[type] ?? type;
 
 // While it is awaited, and when it is done.
 export const stepTexts = {
@@ -71,6 +126,17 @@ export const stepTexts = {
   preview: ["Speaking a preview", "Preview ready"],
   heard: ["You hear the preview", "You heard the preview"],
 };
+
+// Why an attempt was cancelled, where its user should know.
+export const cancelledBy = {
+  consent_revoked: "You took back your consent. The voice is silent, and is being removed at its provider.",
+  original_removed: "The voice that it used was deleted, or its consent taken back.",
+  superseded: "A newer sample has replaced this one.", sample_deleted: "The sample was deleted.", reset: "The voice was taken away.",
+  voice_deleted: "The voice was deleted.",
+};
+
+const day = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+export const dateText = (at) => day.format(new Date(at));
 
 const blockers = {
   no_voice: "There is no voice yet.", clone_awaiting_upload: "The sample has not arrived.",
@@ -86,7 +152,7 @@ export const blockerText = (code) => blockers[code] ?? code;
 
 export function mirrorText(voice) {
   const { cloneStatus, runtimeStatus, previewStatus } = voice ?? {};
-  if (!cloneStatus) return blockers.no_voice;
+  if (!cloneStatus || cloneStatus === "none") return blockers.no_voice;
   if (cloneStatus !== "ready") return blockers[`clone_${cloneStatus}`] ?? cloneStatus;
   if (runtimeStatus !== "synced") return blockers[`runtime_${runtimeStatus}`] ?? runtimeStatus;
   return blockers[`preview_${previewStatus}`] ?? texts.launchable;
@@ -124,6 +190,7 @@ export const actions = {
 export const problems = {
   unknown: ["This did not work.", "again"],
   session_ended: ["Your session has ended.", "sign_in"],
+  network: ["There is no connection. Check your network.", "again"],
   upload_refused: ["The sample could not be stored.", "record"],
   NotAllowedError: ["The browser may not use the microphone. Allow it in the address bar, or choose a file.", "again"],
   NotFoundError: ["No microphone was found. Connect one, or choose a file.", "again"],

@@ -1,6 +1,6 @@
 // The timeline of an attempt: which steps are done, which one runs, and how long each took.
 import { el, seconds } from "./dom.js";
-import { problems, stepTexts, texts } from "./texts.en.js";
+import { cancelledBy, problems, stepTexts, texts } from "./texts.en.js";
 
 // By event: the step that it ends. What starts again opens its step, and those after it.
 const ENDS = {
@@ -13,7 +13,8 @@ const OPENS = {
 };
 const ORDER = ["check", "clone", "verify", "runtime", "preview", "heard"];
 
-export function timeline() {
+// `shown` are the steps of interest: a voice that is made beside another one is not previewed.
+export function timeline(shown = ORDER) {
   const list = el("ol", { class: "timeline plain", "aria-label": texts.progress_title });
   const made = { list, attempt: {}, failed: null };
   let done = new Map(); // step → seconds it took
@@ -21,8 +22,9 @@ export function timeline() {
   let refused = false;
 
   function show() {
-    const wanted = ORDER.filter((step) =>
-      (step !== "verify" || done.has("verify") || made.attempt.status === "verifying")
+    const wanted = shown.filter((step) =>
+      (step !== "check" || made.attempt.source !== "custom_voice") // whose voice is at its provider already
+      && (step !== "verify" || done.has("verify") || made.attempt.status === "verifying")
       && (!["preview", "heard"].includes(step) || made.attempt.preview_status !== "not_required"));
     const running = made.failed || refused ? null : wanted.find((step) => !done.has(step));
     const ended = ["cancelled", "expired"].includes(made.attempt.status);
@@ -34,8 +36,8 @@ export function timeline() {
         el("span", {}, state === "done" ? closed : open, el("span", { class: "unseen" }, ` (${texts.states[state]})`)),
         state === "running" && made.attempt.error_code
           ? el("span", { class: "hint" }, (problems[made.attempt.error_code] ?? problems.unknown)[0]) : null,
-        done.get(step) > 0 ? el("span", { class: "hint" }, seconds(done.get(step))) : null);
-    }), ...(ended ? [el("li", { class: "failed" }, texts.states[made.attempt.status])] : []));
+        done.get(step) > 0 ? el("span", { class: "hint time" }, seconds(done.get(step))) : null);
+    }), ...(ended ? [el("li", { class: "failed" }, cancelledBy[made.attempt.cancel_reason] ?? texts.states[made.attempt.status])] : []));
   }
 
   made.start = () => { Object.assign(made, { attempt: {}, failed: null }); done = new Map(); last = null; refused = false; show(); };

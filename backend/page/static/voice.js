@@ -2,9 +2,10 @@
 import { announce, button, card, el } from "./dom.js";
 import { measures } from "./measures.js";
 import { problemBox } from "./problems.js";
+import { providersCard } from "./providers.js";
 import { call, follow } from "./service.js";
-import { speakCard } from "./speak.js";
-import { blockerText, texts } from "./texts.en.js";
+import { speakCard, speechHistory } from "./speak.js";
+import { blockerText, providerName, texts } from "./texts.en.js";
 import { timeline } from "./timeline.js";
 import { manageVoice } from "./voices.js";
 
@@ -19,12 +20,16 @@ export async function voiceView(voice, pages, open, signal) {
   const preview = el("div");
   const gate = el("div");
   const speaking = el("div");
+  const history = speechHistory(voice, signal);
+  const elsewhere = el("div");
   const managing = el("div");
   const title = el("h1", { tabindex: "-1" });
   // From the attempt: the mirror in `read.voice` follows a moment later.
   const voiceId = () => (steps.attempt.is_active && steps.attempt.voice_id) || read.voice.voiceId;
+  const speaker = () => ({ voiceId: voiceId(), sample: steps.attempt.sample_id, provider: steps.attempt.provider });
   const state = () => ({
     voiceId: voiceId(),
+    sample: steps.attempt.is_active && steps.attempt.sample_id,
     canRestore: steps.attempt.status === "failed" && attempts.some((each) => each.cancel_reason === "superseded"),
   });
   let following = new AbortController();
@@ -55,16 +60,19 @@ export async function voiceView(voice, pages, open, signal) {
       preview.replaceChildren(...(needed.preview ? [previewCard(path, () => read.preview_url, reload)] : []));
     }
     if (needed.speech !== shown.speech) {
-      speaking.replaceChildren(...(needed.speech ? [speakCard(voice, voiceId, signal)] : []));
+      speaking.replaceChildren(...(needed.speech ? [speakCard(speaker, history, signal)] : []));
     }
-    const { sample_id: sample, provider } = steps.attempt;
-    if (sample && shown.sample !== sample && steps.attempt.status !== "awaiting_upload") {
-      details.replaceChildren(measures(sample, provider, signal));
-      needed.sample = sample;
-    } else {
-      needed.sample = shown.sample;
+    const { sample_id: sample, provider, status } = steps.attempt;
+    needed.sample = ["cancelled", "expired"].includes(status) ? null : status === "awaiting_upload" ? shown.sample : sample ?? shown.sample;
+    if (needed.sample !== shown.sample) {
+      details.replaceChildren(...(needed.sample ? [measures(sample, provider, signal)] : []));
     }
-    needed.managed = `${voice.name} ${state().canRestore}`; // not made again meanwhile: somebody may be typing in it
+    needed.movable = read.gate.launchable && status === "ready" && sample ? `${sample} ${steps.attempt.provider}` : null;
+    if (needed.sample !== shown.sample) needed.sample ? history.load() : history.clear();
+    if (needed.movable !== shown.movable) {
+      elsewhere.replaceChildren(...(needed.movable ? [providersCard(voice, { ...steps.attempt }, voiceId, watch, signal)] : []));
+    }
+    needed.managed = `${voice.name} ${state().canRestore} ${state().sample}`; // not made again meanwhile: somebody may be typing in it
     if (needed.managed !== shown.managed) {
       managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
     }
@@ -74,7 +82,7 @@ export async function voiceView(voice, pages, open, signal) {
       problems.replaceChildren(problemBox(steps.failed, { again: () => retry(), record }),
         others.length ? el("p", { class: "hint" }, texts.same_sample_elsewhere) : "",
         el("div", { class: "actions" }, others.map((provider) =>
-          button(texts.retry_at(provider), () => retry({ provider }), "quiet small"))));
+          button(providerName(provider), () => retry({ provider }), "quiet small"))));
     }
   }
 
@@ -103,7 +111,7 @@ export async function voiceView(voice, pages, open, signal) {
   else gate.append(el("div", { class: "actions" }, button(texts.another_sample, record)));
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, button(texts.all_voices, () => open(pages.voices), "quiet small")),
-    gate, preview, speaking, latest ? card(texts.progress_title, steps.list, problems, details) : problems, managing);
+    gate, preview, speaking, history.section, latest ? card(texts.progress_title, steps.list, problems, details) : problems, elsewhere, managing);
 }
 
 function gateLine({ launchable, blockers }) {

@@ -1,7 +1,9 @@
 // The voices of the user, and what can be done with one of them.
+import { consentsCard, takeBackOf } from "./consents.js";
 import { announce, ask, button, el, field } from "./dom.js";
 import { erasureCard } from "./erasure.js";
 import { problemBox } from "./problems.js";
+import { deleteVoice, voicesOf } from "./providers.js";
 import { call, data } from "./service.js";
 import { mirrorText, texts } from "./texts.en.js";
 
@@ -11,9 +13,9 @@ export async function voicesView(pages, open, signal, listed) {
   const voices = listed ?? await listVoices();
   const title = el("h1", { tabindex: "-1" }, texts.voices_title);
   const make = button(texts.new_voice, () => open(pages.create(null)));
-  const erase = erasureCard(pages, open);
+  const more = [consentsCard(pages, open), erasureCard(pages, open)];
   if (!voices.length) {
-    return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make), erase);
+    return el("div", { class: "stack" }, title, el("p", {}, texts.no_voices), el("div", {}, make), more);
   }
   return el("div", { class: "stack" },
     el("div", { class: "row" }, title, make),
@@ -23,10 +25,10 @@ export async function voicesView(pages, open, signal, listed) {
         el("button", {
           type: "button", class: "quiet", "aria-label": texts.open_named(voice.name), onclick: () => open(pages.voice(voice)),
         }, texts.open)))),
-    erase);
+    more);
 }
 
-// Rename, another sample, the voice before, delete.
+// Rename, another sample, the voice before, take back the consent, delete.
 export function manageVoice(voice, state, pages, open, reload) {
   const place = el("div");
   const name = el("input", { maxlength: "120", required: true, value: voice.name ?? "" });
@@ -51,11 +53,11 @@ export function manageVoice(voice, state, pages, open, reload) {
     await call(`/v1/reflections/${voice.id}/voice/restore`, { method: "POST" });
     await open(pages.voice({ id: voice.id, name: voice.name })); // it follows the attempt that is active now
   }, texts.restored);
+  const withdraw = () => takeBackOf(state().sample, voice.name, place, () => open(pages.voices));
   const remove = async () => {
     if (!await ask(texts.delete_question(voice.name), texts.delete, texts.keep)) return;
     try {
-      const id = state().voiceId;
-      if (id) await call(`/api/voices/${id}`, { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
+      for (const each of await voicesOf(voice.id)) await deleteVoice(each.voice_id);
       await data(`reflections?id=eq.${voice.id}`, { method: "DELETE" });
       announce(texts.deleted);
       await open(pages.voices);
@@ -68,5 +70,6 @@ export function manageVoice(voice, state, pages, open, reload) {
     el("div", { class: "actions" },
       button(texts.another_sample, () => open(pages.create(voice)), "quiet"),
       state().canRestore ? button(texts.restore, restore, "quiet") : null,
+      state().sample ? button(texts.take_back, withdraw, "quiet danger") : null,
       button(texts.delete, remove, "quiet danger")));
 }

@@ -26,8 +26,8 @@ export const scenarios = {
     await visitor.make();
     await visitor.heading("Hear it first");
     await visitor.accessible();
-    await visitor.page.getByText("What was measured").click();
-    await visitor.page.locator(".measures li").first().waitFor();
+    await visitor.compare();
+    await visitor.accessible();
     await visitor.hear();
     await visitor.speak("Hello from the page.");
     await visitor.accessible();
@@ -36,9 +36,35 @@ export const scenarios = {
     await visitor.page.getByRole("link", { name: "Download" }).click();
     const speech = await readFile(await (await download).path());
     assert.equal(speech.subarray(0, 4).toString(), "RIFF");
+    await visitor.page.reload();
+    await visitor.click("Open My voice");
+    await visitor.click("Play");
+    await visitor.page.getByLabel("Speech: Hello from the page.").waitFor();
+    await visitor.page.waitForFunction(() => document.activeElement.tagName === "AUDIO");
+    const again = visitor.page.waitForEvent("download");
+    await visitor.page.getByRole("link", { name: "Download" }).click();
+    assert.deepEqual(await readFile(await (await again).path()), speech, "kept as it was");
+    await visitor.accessible();
+    await visitor.click("Remove");
+    await visitor.page.getByRole("heading", { name: "What it has said" }).waitFor({ state: "hidden" });
+    await visitor.page.waitForFunction(() => document.activeElement.tagName === "H1");
+    assert.deepEqual(await visitor.read("api/v1/clone"), []);
     const order = visitor.requests.map((each) => `${each.method()} ${new URL(each.url()).pathname}`);
     const signed = order.indexOf("POST /v1/consents");
     assert(signed >= 0 && signed < order.indexOf("POST /api/clone/upload-url"), "the consent is signed first");
+    await visitor.page.goto(`${visitor.settings.address}verify`);
+    const changed = Buffer.from(speech);
+    changed[2000] ^= 1;
+    const files = { valid: speech, edited: changed, unmarked: await readFile(sample), unreadable: Buffer.from("text") };
+    for (const [verdict, buffer] of Object.entries(files)) {
+      await visitor.page.locator("input[type=file]").setInputFiles({ name: `${verdict}.wav`, mimeType: "audio/wav", buffer });
+      await visitor.page.locator(`[data-verdict="${verdict}"]`).waitFor();
+      assert.equal(await visitor.page.getByText("Synthetic: computed, without a trained model").count(), Number(["valid", "edited"].includes(verdict)));
+      await visitor.accessible();
+    }
+    const buffer = Buffer.alloc(16 * 2 ** 20 + 1);
+    await visitor.page.locator("input[type=file]").setInputFiles({ name: "long.wav", mimeType: "audio/wav", buffer });
+    await visitor.problem("body_too_large");
     return { clicks: visitor.clicks, transferred };
   },
 
@@ -53,6 +79,7 @@ export const scenarios = {
     await visitor.page.getByLabel("Your sample", { exact: true }).last().waitFor();
     await visitor.make();
     await visitor.heading("Hear it first");
+    await visitor.compare();
   },
 
   "a phone of 320 pixels in the dark shows all of it": async (visitor, { sample }) => {
@@ -186,6 +213,71 @@ export const scenarios = {
     await visitor.accessible();
     await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
     await visitor.page.getByText("You have no voice yet.").waitFor();
+  },
+
+  "a consent is taken back, and its voice is silent": async (visitor, { sample }) => {
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.hear();
+    await visitor.click("Take back my consent");
+    await visitor.page.locator("dialog").getByText(/Silent at once.*: My voice\./).waitFor();
+    await visitor.accessible();
+    await visitor.page.locator("dialog").getByRole("button", { name: "Keep it" }).click();
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.click("All voices");
+    await visitor.click("Show your consents");
+    await visitor.heading("Your consents");
+    await visitor.page.getByText("Under this consent: My voice").waitFor();
+    await visitor.page.getByText("The statement, in English").click();
+    await visitor.page.getByText("I am the person who speaks in this recording").waitFor();
+    await visitor.accessible();
+    await visitor.click("Take back my consent");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Take it back" }).click();
+    await visitor.page.getByText("Taken back on").waitFor();
+    assert.equal(await visitor.page.getByRole("button", { name: "Take back my consent" }).count(), 0);
+    await visitor.accessible();
+    await visitor.click("All voices");
+    await visitor.page.getByText("There is no voice yet.").waitFor();
+    await visitor.click("Open My voice");
+    await visitor.page.getByText("You took back your consent.").waitFor();
+    assert.equal(await visitor.page.getByLabel("Text").count(), 0, "nothing speaks with it");
+    await visitor.accessible();
+    assert.deepEqual(await visitor.read("api/voices"), []);
+  },
+
+  "a voice is moved to another provider and used there": async (visitor, { sample }) => {
+    await visitor.signUp();
+    await visitor.agree();
+    await visitor.drop(sample, "sample.wav", "audio/wav");
+    await visitor.make();
+    await visitor.hear();
+    await visitor.click("Move to ElevenLabs");
+    await visitor.page.locator("dialog").getByText("Make the same voice at ElevenLabs?").waitFor();
+    await visitor.accessible();
+    await visitor.click("Send the sample");
+    await visitor.heading("Ready at ElevenLabs");
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.click("Hear it");
+    await visitor.page.getByLabel("Speech: This is how I sound here.").waitFor();
+    await visitor.accessible();
+    await visitor.page.reload();
+    await visitor.click("Open My voice");
+    await visitor.click("Use this one");
+    await visitor.hear();
+    await visitor.page.getByText("This voice is made and spoken by ElevenLabs.").waitFor();
+    await visitor.click("Remove it there");
+    await visitor.page.locator("dialog").getByText("Remove the voice at Local?").waitFor();
+    await visitor.page.locator("dialog").getByRole("button", { name: "Remove it there" }).click();
+    await visitor.page.getByRole("button", { name: "Move to Local" }).waitFor();
+    await visitor.page.waitForFunction(() => document.activeElement.textContent === "The same voice elsewhere");
+    await visitor.page.getByText("Ready for conversations.").waitFor();
+    await visitor.accessible();
+    await visitor.click("Delete");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await visitor.page.getByText("You have no voice yet.").waitFor();
+    assert.deepEqual(await visitor.read("api/voices"), [], "the one that its reflection used, and the one that was moved");
   },
 
   "a session comes by the address and leaves it, and ends in every tab": async (visitor) => {

@@ -86,6 +86,21 @@ export class Visitor {
     await this.page.getByLabel(`Speech: ${text}`).waitFor();
   }
 
+  // The sample as it was sent beside the cleaned one: each has a picture and plays, one at a time; then the measures.
+  async compare() {
+    await this.page.getByText("what was measured").click();
+    const [sent, cleaned] = ["As you sent it", "As the provider gets it"].map((name) => this.page.getByLabel(name));
+    for (const each of [sent, cleaned]) {
+      await each.evaluate(async (player) => {
+        await player.play();
+        if (!(player.duration > 1)) throw new Error(`${player.duration} s`);
+      });
+    }
+    assert(await sent.evaluate((player) => player.paused), "one plays at a time");
+    assert.equal(await this.page.locator(".measures rect").count(), 144);
+    await this.page.locator(".measures li").first().waitFor();
+  }
+
   async problem(code) {
     await this.page.locator(`[data-code="${code}"]`).first().waitFor();
   }
@@ -105,6 +120,12 @@ export class Visitor {
       const key = Object.keys(localStorage).find((each) => /^sb-.*-auth-token$/.test(each));
       return key ? JSON.parse(localStorage[key]) : null;
     });
+  }
+
+  // What the service answers to the visitor.
+  async read(path) {
+    const headers = { authorization: `Bearer ${(await this.tokens()).access_token}` };
+    return (await this.context.request.get(`${this.settings.address}${path}`, { headers })).json();
   }
 
   async changeTokens(change) {
