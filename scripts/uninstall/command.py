@@ -28,6 +28,7 @@ from scripts.uninstall.plan import Plan, connect, make_plan
 PREVENTED = 1  # the exit code
 INTERRUPTED = 130
 PAGE = 1000
+SHARED = {"reflections", "organizations", "organization_members", "employees", "calls"}
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -212,6 +213,10 @@ def files_of(folder: Folder | None) -> list[tuple[str, str]]:
 
 def remarks(plan: Plan, folder: Folder | None) -> list[str]:
     lines: list[str] = []
+    if made := [
+        f"{part.name} ({part.rows} rows)" for part in plan.parts if part.name in SHARED and part.rows
+    ]:
+        lines.append(f"The migrations made these tables, which an application may use: {', '.join(made)}")
     if plan.proof.consents or plan.proof.erasures:
         lines.append(
             f"Lost for good: {plan.proof.consents} signed consents and {plan.proof.events} events, the proof"

@@ -18,9 +18,10 @@ from scripts.local.main_job import run_main_job, speech_seconds
 from scripts.local.supabase.postgres import DEFAULT_VERSION, Cluster
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT, push_migrations
-from tests.clusters import SPEED, Database, temporary_directory
+from tests.clusters import SPEED, Database, cloned_database, temporary_directory
 from tests.end_to_end.conftest import Idle, Product
 from tests.scripts.existing_projects import application_folder
+from tests.scripts.test_pgtap import FILES, add_pgtap, failures, tap
 from tests.scripts.test_uninstall import catalog
 from tests.simulators import Simulator
 from tests.wheels import build_wheel, install_wheel
@@ -57,7 +58,7 @@ grant select on app.names to authenticated;
 insert into auth.users (id, email) values ('00000000-0000-4000-8000-000000000001', 'own@example.org');
 insert into public.reflections (user_id, name) values ('00000000-0000-4000-8000-000000000001', 'Own');
 """
-LATER = "20261122003030_attempts_for_operators.sql"  # what an earlier release did not have
+LATER = "20261122003000_storage_policies.sql"  # what an earlier release did not have
 HELD = "select from voice_clone.enrollments where status not in ('closed', 'removed') limit 1"
 
 
@@ -134,6 +135,15 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
     return Installation(install_wheel(build_wheel(tmp_path), tmp_path / "installed"), project)
 
 
+def check_by_pgtap(cluster: Cluster) -> None:
+    """The tests that came with the migrations, in a copy: the functions of pgTAP stay in no project."""
+    cluster.set_passwords()
+    with cloned_database(cluster) as database:
+        add_pgtap(database)
+        for file in FILES:
+            assert failures(tap(database, file)) == [], file
+
+
 def files_of(folder: Path) -> list[str]:
     """Without what the CLI keeps for itself, in a folder .temp."""
     found = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".temp")
@@ -161,6 +171,7 @@ async def test_an_application_keeps_what_is_its_own(
         application_works(cluster.dsn())
         assert (await installation.install())["added"] == [LATER]
         push_migrations(cluster.dsn("postgres"), installation.project)
+        check_by_pgtap(cluster)
         cluster.stop()
         providers.reset()
         async with running_stack(directory, postgres_settings=SPEED) as stack:

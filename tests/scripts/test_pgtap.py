@@ -80,7 +80,8 @@ def test_they_fail_where_a_guard_is_gone(
     assert f"- {expected}" in "\n".join(failures(tap(database, file)))
 
 
-@pytest.mark.parametrize("name", ["full", pytest.param("closed", marks=pytest.mark.long)])
+@pytest.mark.long  # test_existing_project runs them beside a table of reflections
+@pytest.mark.parametrize("name", ["full", "closed"])
 def test_they_pass_beside_the_tables_of_an_application(project: Database, name: str) -> None:
     apply(project, PROJECTS[name])
     push_migrations(project.postgres)

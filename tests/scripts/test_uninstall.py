@@ -112,8 +112,8 @@ def service_of(database: Database) -> Iterator[Fixture]:
         yield given
 
 
-# Each push takes seconds: the richest and the emptiest in the ordinary run.
-OFTEN = ("none", "full", "organizations")
+# Each push takes seconds; test_existing_project has a table of reflections in the ordinary run.
+OFTEN = ("none", "organizations")
 
 
 @pytest.mark.parametrize(
@@ -284,6 +284,7 @@ def test_an_open_erasure_and_objects_to_remove_are_in_the_way(database: Database
     refused = uninstall(database, "--objects", "--apply", "--yes", **with_objects)
     assert (refused.returncode, "1 legal holds" in refused.stdout) == (1, True)
     remarks = uninstall(database).stdout
+    assert "which an application may use: reflections (1 rows)" in remarks
     assert "Lost for good: 1 signed consents" in remarks
     assert "likeness export user ID" in remarks
 
