@@ -77,6 +77,7 @@ def test_the_image_has_the_python_that_ci_tests_with() -> None:
 @pytest.mark.parametrize("process", ["service", "consumers"])
 def test_a_container_has_no_right_that_it_does_not_need(process: str) -> None:
     given = processes()[process]
+    assert (given["build"], given["image"]) == (".", "likeness"), "neither is pulled"
     assert given["read_only"] is True
     assert given["cap_drop"] == ["ALL"]
     assert given["security_opt"] == ["no-new-privileges:true"]
