@@ -94,9 +94,11 @@ async def found(stack: Stack, url: str, listen_url: str = "", **more: str) -> di
 
 async def test_the_doctor_tells_the_modes_apart(stack: Stack, pooler: Pooler) -> None:
     stack.api_url = "http://127.0.0.1:1"
-    sound = {"database": "ok", "notifications": "ok"}
+    sound = {"database": "ok", "notifications": "ok", "pooler": "ok"}
     assert await found(stack, pooler.session) == sound
     assert await found(stack, pooler.transaction, pooler.session) == sound
-    assert await found(stack, pooler.transaction) == {**sound, "notifications": "warning"}
+    assert await found(stack, pooler.transaction) == {
+        **sound, "notifications": "warning", "pooler": "warning"
+    }  # fmt: skip
     prepared = await found(stack, pooler.transaction, pooler.session, DATABASE_PREPARE_THRESHOLD="2")
     assert prepared == {**sound, "pooler": "fault"}
