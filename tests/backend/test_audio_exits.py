@@ -29,6 +29,7 @@ SPEAKS_MARKED = {
 # Answers that are no JSON of a struct. Each is marked, or no audio.
 OTHER_ANSWERS = {
     "POST /api/generate": "marked",
+    "GET /metrics": "text",
     "GET /v1/voice-clone-attempts/{attempt_id}/events": "text",
 }
 # What Storage gets, and who puts it there.

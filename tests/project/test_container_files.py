@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from scripts.migrations import ROOT
+from tests.checkouts import copied_checkout
 from tests.scripts.contained import USER
 
 DOCKERFILE, COMPOSE = ROOT / "Dockerfile", ROOT / "compose.yaml"
@@ -152,7 +153,7 @@ def test_the_wheel_is_whole_when_it_is_built_of_what_is_copied_alone(tmp_path: P
 def test_what_the_dockerfile_installs_runs_without_anything_else(tmp_path: Path) -> None:
     """Its commands, in folders of this test; then those of the image, which find all that they import."""
     source, target, wheel = tmp_path / "source", tmp_path / "likeness", tmp_path / "wheel"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", "tests"))
+    copied_checkout(source)
     run(sys.executable, "-m", "venv", tmp_path / "builder")
     for command in arguments("RUN"):
         moved = command.replace("/opt/likeness", str(target)).replace("/wheel", str(wheel))

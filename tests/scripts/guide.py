@@ -14,7 +14,11 @@ SECONDS = 300
 
 
 class Block(Struct, frozen=True):
-    """Commands of a chapter. `kind` is empty, `values` (what a reader replaces) or `engine` (needs one)."""
+    """Commands of a chapter.
+
+    `kind` is empty, `values` (what a reader replaces), `engine` (it needs one), `wait` (repeated until it
+    names no voice) or `stop` (run without the two processes).
+    """
 
     chapter: str
     kind: str
@@ -47,19 +51,23 @@ class Shell:
 
     def run(self, text: str) -> str:
         """What it prints. AssertionError with all of it where a command fails."""
-        script = "\n".join([
-            "set -euo pipefail", f". {shlex.quote(str(self._state))}", "set -a", text,
-            f'{{ export -p; echo "umask $(umask)"; echo "cd \'$PWD\'"; }} > {shlex.quote(str(self._state))}',
-        ])  # fmt: skip
-        done = subprocess.run(
-            ["bash", "-c", script],
-            env=self.environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False, timeout=SECONDS,
-        )  # fmt: skip
+        done = self.attempt(text)
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
         where = re.findall(r"^cd '(.*)'$", self._state.read_text(), re.MULTILINE)
         self.folder = Path(where[-1])
         return done.stdout
+
+    def attempt(self, text: str) -> subprocess.CompletedProcess[str]:
+        """The same, whatever its exit code is; a failure leaves folder and variables as they were."""
+        script = "\n".join([
+            "set -euo pipefail", f". {shlex.quote(str(self._state))}", "set -a", text,
+            f'{{ export -p; echo "umask $(umask)"; echo "cd \'$PWD\'"; }} > {shlex.quote(str(self._state))}',
+        ])  # fmt: skip
+        return subprocess.run(
+            ["bash", "-c", script],
+            env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
 
     def variable(self, name: str) -> str:
         return self.run(f'printf %s "${name}"')

@@ -1,5 +1,6 @@
 """docs/install.md as it is written, block after block, on a stand-in for a hosted project."""
 
+import asyncio
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ from scripts.local.supabase.postgres import packaged_postgres
 from scripts.local.supabase.processes import Child
 from scripts.local.supabase.stack import Stack, running_stack
 from scripts.migrations import ROOT, supabase_cli
+from tests.checkouts import copied_checkout
 from tests.clusters import SPEED, temporary_directory
 from tests.scripts.existing_projects import application_folder
 from tests.scripts.guide import Block, Shell, assigned, blocks
@@ -53,8 +55,19 @@ class Reader:
     async def follow(self, block: Block) -> None:
         if block.text in (SERVE, WORK):
             await self._start(block.text)
+        elif block.kind == "wait":
+            await self._until_no_voice_is_named(block.text)
+        elif block.kind == "stop":
+            while self._running:
+                await self.stack.processes.stop(self._running.popitem()[1], grace_seconds=30)
+            self.shell.run(block.text)
         else:
             self.shell.run(block.text)
+
+    async def _until_no_voice_is_named(self, text: str) -> None:
+        async with asyncio.timeout(120):
+            while " voices at " in (await asyncio.to_thread(self.shell.attempt, text)).stdout:
+                pass  # each look takes a second
 
     async def _start(self, text: str) -> None:
         """In a terminal of its own, in the folder where the reader is. One that runs is stopped first."""
@@ -74,7 +87,7 @@ class Reader:
             await child.await_output("listening")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def hosted() -> AsyncIterator[Stack]:
     """A project without a migration of ours: `postgres` is no superuser and owns no schema of Supabase."""
     with temporary_directory() as directory:
@@ -83,10 +96,11 @@ async def hosted() -> AsyncIterator[Stack]:
             yield stack
 
 
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
     """A folder for PATH: the Supabase CLI and psql."""
-    folder = tmp_path_factory.mktemp("tools")
+    folder = tmp_path / "tools"
+    folder.mkdir()
     (folder / "supabase").symlink_to(supabase_cli())
     psql = packaged_postgres(16) / "bin" / "psql"
     (folder / "psql").symlink_to(psql)
@@ -128,6 +142,12 @@ def write_python(path: Path, *, shared: bool) -> None:
     path.chmod(0o755)
 
 
+def write_command(path: Path, source: Path) -> None:
+    """A `likeness` that is `python -m scripts` of a checkout."""
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={source} exec {sys.executable} -m scripts "$@"\n')
+    path.chmod(0o755)
+
+
 def values(stack: Stack, application: Path, source: Path) -> dict[str, str]:
     return {
         "APP": str(application),
@@ -139,41 +159,49 @@ def values(stack: Stack, application: Path, source: Path) -> dict[str, str]:
     }
 
 
-def sources(folder: Path) -> Path:
-    """A checkout: what is built there does not touch this one."""
-    ignored = shutil.ignore_patterns(".*", "node_modules", "__pycache__", "examples")
-    return Path(shutil.copytree(ROOT, folder / "source", ignore=ignored))
-
-
 @pytest.mark.parametrize(
-    "online", [False, pytest.param(True, marks=pytest.mark.long)], ids=["offline", "online"]
+    "how", ["offline", *(pytest.param(each, marks=pytest.mark.long) for each in ("online", "checkout"))]
 )
 async def test_the_guide_takes_a_hosted_project_to_a_voice_that_speaks(
-    hosted: Stack, tools: Path, tmp_path: Path, online: bool
+    hosted: Stack, tools: Path, tmp_path: Path, how: str
 ) -> None:
     application = application_folder(tmp_path / "app", APPLICATION)
-    python = tools / "python3"
-    write_python(python, shared=not online)
-    shell = Shell(tmp_path, environment(hosted, tmp_path, tools, online=online))
+    source = copied_checkout(tmp_path / "source")
+    write_python(tools / "python3", shared=how == "offline")
+    if how == "checkout":
+        write_command(tools / "likeness", source)
+        (tmp_path / "likeness").mkdir()
+    shell = Shell(tmp_path, environment(hosted, tmp_path, tools, online=how == "online"))
     reader = Reader(hosted, shell)
-    given = values(hosted, application, sources(tmp_path))
-    before = ""
+    given = values(hosted, application, source)
+    before, spoken = "", 0
     for block in blocks(GUIDE):
         if block.kind == "values":
             assert assigned(block) == set(given)
             for name, value in given.items():
                 shell.run(f"{name}='{value}'")
+        elif how == "checkout" and "pip install" in block.text:
+            shell.run("cd ~/likeness")
         elif block.kind != "engine":
-            if block.chapter != before and before.startswith("7."):
+            if block.chapter != before and (before.startswith("7.") or block.chapter == "Remove"):
                 await speak(hosted, tmp_path)
+                spoken += 1
             await reader.follow(block)
             before = block.chapter
-    await speak(hosted, tmp_path)
+    assert spoken == 2
     settings = tmp_path / "likeness" / ".env"
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert not settings.with_name(".env.old").exists()
     with psycopg.connect(hosted.cluster.dsn("postgres")) as owner:
         assert owner.execute("select public.count_notes()").fetchone() == (0,)
+        left = owner.execute(
+            "select to_regclass('public.reflections') is not null, to_regnamespace('voice_clone') is null,"
+            " to_regrole('voice_clone_service') is null"
+        ).fetchone()
+    assert left == (True, True, True)
+    assert [path.name for path in (application / "supabase" / "migrations").iterdir()] == [
+        "20250101000000_application.sql"
+    ]
 
 
 async def speak(stack: Stack, folder: Path) -> None:

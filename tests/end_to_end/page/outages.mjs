@@ -1,5 +1,7 @@
 // What visitors see while something is down. The voices are of a simulated provider; `ask` stops and starts parts.
 
+import assert from "node:assert/strict";
+
 export const outages = {
   "a provider that refuses is explained, and tried again": async (visitor, { sample, ask }) => {
     await visitor.signUp();
@@ -41,6 +43,10 @@ export const outages = {
     await visitor.click("Use the voice before");
     await visitor.page.getByText("Ready for conversations.").waitFor();
     await visitor.page.getByText("Voice made").waitFor();
+    await visitor.click("Delete");
+    await visitor.page.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await visitor.page.getByText("You have no voice yet.").waitFor();
+    assert.deepEqual(await visitor.read("api/voices"), [], "those of each sample and each provider");
   },
 
   "a database that stops is waited for": async (visitor, { sample, ask }) => {
