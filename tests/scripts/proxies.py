@@ -1,9 +1,6 @@
-"""What stands before a project: a proxy that ends TLS or drops preflights, and PgBouncer."""
+"""What stands before a project: a proxy that ends TLS, or drops preflights."""
 
-import os
-import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from scripts.local.supabase.ports import free_port
-
-PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 NOT_PASSED = {"connection", "transfer-encoding", "content-length", "host", "keep-alive"}
 
 
@@ -108,32 +101,3 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
-
-
-@contextmanager
-def pgbouncer(dsn: str, folder: Path, mode: str) -> Iterator[str]:
-    """Debian's PgBouncer in front of a database; the same login by its address."""
-    assert PGBOUNCER is not None
-    server = conninfo_to_dict(dsn)
-    port = free_port()
-    (folder / "users.txt").write_text(f'"{server["user"]}" "{server["password"]}"\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={server['host']} port={server['port']}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = plain\n"
-        f"auth_file = {folder}/users.txt\npool_mode = {mode}\nunix_socket_dir =\n"
-    )
-    for path in (folder, folder / "users.txt", folder / "pgbouncer.ini"):
-        path.chmod(0o755)
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
-    process = subprocess.Popen(
-        [PGBOUNCER, *user, str(folder / "pgbouncer.ini")], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "process up" in line:
-                break
-        yield make_conninfo(dsn, port=port)
-    finally:
-        process.terminate()
-        process.communicate()

@@ -28,7 +28,8 @@ from scripts.local.supabase.stack import Stack
 from tests.clusters import temporary_directory
 from tests.preloaded import command, launch
 from tests.scripts.conftest import Person
-from tests.scripts.proxies import PGBOUNCER, Authority, pgbouncer, proxy
+from tests.scripts.poolers import PROGRAM, pooled
+from tests.scripts.proxies import Authority, proxy
 from tests.simulators import CARTESIA_KEY, MODAL_KEY, QWEN_KEY, Simulator, simulator
 
 ALIVE = "select voice_clone.report_consumer(%s, 'host', %s, false)"
@@ -315,32 +316,27 @@ def test_only_this_machine_and_private_networks_need_no_tls() -> None:
     assert "sslmode=require" in unencrypted("db.abc.supabase.co").remedy
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
-async def test_a_pooler_in_transaction_mode_is_named_with_what_it_means(
-    environment: dict[str, str], stack: Stack
-) -> None:
-    with temporary_directory() as folder, pgbouncer(stack.database_url, folder, "transaction") as pooled:
-        without = {**environment, "DATABASE_PREPARE_THRESHOLD": "", "DATABASE_URL": pooled}
-        alone = await faults(without)
-        both = await examined({**without, "LISTEN_DATABASE_URL": stack.database_url})
-        wrong = await faults(environment, LISTEN_DATABASE_URL=pooled)
-        prepared = await faults(environment, DATABASE_URL=pooled, LISTEN_DATABASE_URL=stack.database_url)
+@pytest.mark.skipif(PROGRAM is None, reason="needs PgBouncer: apt-get install pgbouncer")
+async def test_a_pooler_is_named_with_what_its_mode_means(environment: dict[str, str], stack: Stack) -> None:
+    with temporary_directory() as folder, pooled(folder, stack.database_url) as pooler:
+        env = {**environment, "DATABASE_PREPARE_THRESHOLD": ""}
+        alone = await faults(env, DATABASE_URL=pooler.transaction)
+        wrong = await faults(env, LISTEN_DATABASE_URL=pooler.transaction)
+        both = {"DATABASE_URL": pooler.transaction, "LISTEN_DATABASE_URL": pooler.session}
+        prepared = await faults(environment, **both)
+        told = [
+            [each.found for each in await examined({**env, **changes}) if each.part == "pooler"]
+            for changes in (both, {"DATABASE_URL": pooler.session})
+        ]
+        assert await faults(env, **both) == []
     assert [each.partition(":")[0] for each in alone] == ["pooler", "notifications"]
     assert "in transaction mode, such as PgBouncer: LISTEN does not work there" in alone[0]
-    assert [str(each) for each in both if each.state != "ok"] == []
-    assert [each.found for each in both if each.part == "pooler"] == [
-        "in transaction mode; LISTEN_DATABASE_URL has a session for LISTEN"
-    ]
     assert "LISTEN_DATABASE_URL is that of a pooler in transaction mode" in wrong[0]
     assert [each for each in prepared if "DATABASE_PREPARE_THRESHOLD" in each]
-
-
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
-async def test_a_pooler_in_session_mode_is_no_fault(environment: dict[str, str], stack: Stack) -> None:
-    with temporary_directory() as folder, pgbouncer(stack.database_url, folder, "session") as pooled:
-        findings = await examined({**environment, "DATABASE_URL": pooled})
-    assert [str(each) for each in findings if each.state != "ok"] == []
-    assert [each.found for each in findings if each.part == "pooler"] == ["in session mode"]
+    assert told == [
+        ["in transaction mode; LISTEN_DATABASE_URL has a session for LISTEN"],
+        ["in session mode"],
+    ]
 
 
 @pytest.mark.parametrize(
