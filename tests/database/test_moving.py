@@ -253,6 +253,18 @@ def test_a_voice_whose_sample_was_removed_cannot_be_moved(given: Fixture) -> Non
     sample = given.attempt(attempt)["sample_id"]
     update = "update public.voice_samples set status = 'removed', removed_at = now() where id = %s"
     given.superuser.execute(update, (sample,))
+    assert standing(given, attempt) == "sample_missing"
+    with refused("VC007", "sample_missing"):
+        move(given, attempt, user)
+
+
+def test_a_sample_that_goes_while_its_voice_is_about_to_be_moved_forbids_the_move(given: Fixture) -> None:
+    """As if it went between the look at the voice and the lock of the sample."""
+    user, attempt = library(given)
+    given.replace("voice_clone.move_standing", "when s.status <> 'ready'", "when false")
+    update = "update public.voice_samples set status = 'removed', removed_at = now() where id = %s"
+    given.superuser.execute(update, (given.attempt(attempt)["sample_id"],))
+    assert standing(given, attempt) == "movable"
     with refused("VC007", "sample_missing"):
         move(given, attempt, user)
 

@@ -157,7 +157,8 @@ async def test_the_command_tells_a_fault_as_json_and_ends_with_1(
     assert report["faults"] == 2
     assert all(each["remedy"] for each in report["findings"] if each["state"] == "fault")
     by_data_api = [each["found"] for each in report["findings"] if each["part"] in ("schema", "consumers")]
-    assert by_data_api == ["version 1", "1 alive"]
+    schema, alive = by_data_api
+    assert (schema, alive.partition(" ")[2]) == ("version 1", "alive"), "other tests may have consumers too"
 
 
 WRONG = {
@@ -280,9 +281,9 @@ IN_STORAGE = {
         "buckets: deep-fakes does not accept application/json",
     ),
     "a bucket that is missing": (
-        "update storage.buckets set id = 'elsewhere', name = 'elsewhere' where id = 'local-voices'",
-        "update storage.buckets set id = 'local-voices', name = 'local-voices' where id = 'elsewhere'",
-        "buckets: missing: local-voices",
+        "update storage.buckets set id = 'elsewhere', name = 'elsewhere' where id = 'deep-fakes'",
+        "update storage.buckets set id = 'deep-fakes', name = 'deep-fakes' where id = 'elsewhere'",
+        "buckets: missing: deep-fakes",
     ),
 }
 

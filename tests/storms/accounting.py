@@ -39,7 +39,8 @@ def check_attempts(snapshot: Snapshot, made: Storm) -> None:
     ended = {id_: a["cancel_reason"] for id_, a in attempts.items() if a["status"] == "cancelled"}
     expected = causes(snapshot, made.done)
     assert ended.keys() == expected.keys()
-    assert [id_ for id_, reason in ended.items() if reason not in expected[id_]] == []
+    untrue = {id_: (reason, expected[id_]) for id_, reason in ended.items() if reason not in expected[id_]}
+    assert untrue == {}, (untrue, made.done)
     others = [a for id_, a in attempts.items() if id_ not in ended]
     assert {a["status"] for a in others} <= {"ready", "failed"}
     assert sum(a["status"] == "ready" for a in others) > len(others) / 2, made.disruptions
