@@ -27,7 +27,8 @@ def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]
             found[id_].add("consent_revoked")
         if a["user_id"] is None:
             found[id_].add("user_deleted")
-        if target in given and a["user_id"] != owner.get(target):
+        # Where both the giver and the taker are deleted, neither the attempt nor the reflection has a user.
+        if target in given and (a["user_id"] is None or a["user_id"] != owner.get(target)):
             found[id_].add("owner_changed")
         if target is not None and target not in owner:  # it went with its user
             found[id_].add("reflection_deleted")
