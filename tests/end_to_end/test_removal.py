@@ -140,7 +140,9 @@ async def test_an_erasure_is_partial_while_a_provider_is_down_and_is_completed_l
 
 
 async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prepared: bytes) -> None:
-    await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="1000")
+    # An account of its own: voices that other tests left would still be on their way out of the other.
+    key = "sk-sim-of-its-own-account"
+    await product.start("service", LEASE_SECONDS="30", QWEN_VOICE_SLOTS="1000", QWEN_API_KEY=key)
     await product.start("consumers")
     with product.connect() as connection:
         limits = "update voice_clone.timeouts set value = '1 s' where name = 'slot_wait'"
@@ -151,7 +153,7 @@ async def test_a_new_voice_gets_the_slot_of_a_deleted_one(product: Product, prep
         limited = "select from voice_clone.slots where provider = 'qwen' and slots = 1000"
         await product.until(limited)
         made = len(product.providers.voices("qwen"))
-        held = product.row(  # in this account; other tests of this stack may have left voices in another
+        held = product.row(
             "select voice_clone.slots_taken(s.provider, s.region, 10000, s.accounts) as count"
             " from voice_clone.slots s where s.provider = 'qwen' and s.slots = 1000"
         )["count"]
