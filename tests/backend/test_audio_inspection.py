@@ -16,6 +16,7 @@ from backend.providers.base import Limits
 from backend.samples.findings import check, warnings
 from backend.sandbox.errors import InputRefused
 from tests import audio_samples as samples
+from tests.audio_mixtures import RATE, clean_speech
 
 LIMITS = Limits(min_seconds=3, max_seconds=20, max_bytes=10 << 20, min_sample_rate=8_000, max_characters=600)
 
@@ -263,8 +264,7 @@ async def test_a_bad_sample_says_what_was_measured_and_what_would_pass(
 
 
 async def test_four_seconds_are_taken_with_a_warning(inspector: AudioInspector, tmp_path: Path) -> None:
-    speech, rate = samples.speech()
-    (tmp_path / "short.wav").write_bytes(samples.wav(speech[: 4 * rate], rate))
+    (tmp_path / "short.wav").write_bytes(samples.wav(clean_speech(4.0), RATE))
     seen = await inspector.inspect(tmp_path / "short.wav")
     assert codes(seen) == []
     assert [(each.code, each.measured, each.required) for each in warnings(seen, LIMITS)] == [

@@ -36,6 +36,8 @@ QUICK = {
     "VISIBILITY_SECONDS": "2",
     "POLL_SECONDS": "0.5",
 }
+# For a create that a test holds until something else has happened, on a slow machine too.
+PATIENT = {"LEASE_SECONDS": "60", "PROVIDER_CREATE_SECONDS": "30", "ENROLLMENT_SETTLE_SECONDS": "60"}
 POLL_SECONDS = 0.02
 LEASES = """
 select table_schema, table_name from information_schema.columns

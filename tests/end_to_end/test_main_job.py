@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scripts.local.main_job import run_main_job
-from tests.end_to_end.conftest import Product, person
+from tests.end_to_end.conftest import PATIENT, Product, person
 
 
 @pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
@@ -70,7 +70,7 @@ async def test_a_voice_says_what_its_provider_said_of_it(
 
 
 async def test_201_and_202_have_one_shape(product: Product, prepared: bytes) -> None:
-    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", LEASE_SECONDS="60")
+    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", **PATIENT)
     async with person(product) as ada:
         ready = await ada.finalize(await ada.upload(prepared, provider="local", reflection_id=None))
         product.providers.fault("qwen", "create", "hang", after_commit=True)
@@ -98,7 +98,7 @@ async def test_finalize_again_gives_the_same_answer(product: Product, prepared: 
 async def test_a_late_completion_changes_nothing_and_is_listed_as_an_orphan(
     product: Product, prepared: bytes
 ) -> None:
-    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", LEASE_SECONDS="60")
+    await product.start("service", FINALIZE_WAIT_SECONDS="0.1", **PATIENT)
     product.providers.fault("qwen", "create", "hang", after_commit=True)
     async with person(product) as ada:
         late = await ada.upload(prepared, provider="qwen")

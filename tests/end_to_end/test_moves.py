@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from backend.settings.providers import ProviderName
-from tests.end_to_end.conftest import Person, Product, person
+from tests.end_to_end.conftest import PATIENT, Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
 from tests.end_to_end.test_reflection_voice import clone_file, gate, launchable
 
@@ -24,7 +24,7 @@ def all_but(*names: str) -> list[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def ada(product: Product) -> AsyncIterator[Person]:
-    await product.start("service", LEASE_SECONDS="30")
+    await product.start("service", **PATIENT)
     await product.start("consumers")
     async with person(product) as made:
         yield made
