@@ -11,7 +11,10 @@ from scripts.local.main_job import run_main_job
 from tests.end_to_end.conftest import PATIENT, Product, person
 
 
-@pytest.mark.parametrize("provider", ["local", "qwen", "elevenlabs", "cartesia", "pipecat", "modal"])
+@pytest.mark.parametrize(
+    "provider",
+    ["local", "qwen", "elevenlabs", "cartesia", "pipecat", pytest.param("modal", marks=pytest.mark.long)],
+)
 async def test_a_sample_becomes_a_voice_that_may_be_launched(
     product: Product, sample: Path, tmp_path: Path, provider: str
 ) -> None:

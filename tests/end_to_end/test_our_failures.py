@@ -177,7 +177,7 @@ async def test_concurrent_finalizes_delete_the_inspected_object_and_no_replaceme
     """The first refusal deletes the bad sample; its user uploads a good one while other calls still run."""
     bad, good = spoken(1.8), spoken(6)
     async with ready(product) as (_, ada):
-        for round_ in range(3):
+        for round_ in range(2):
             upload = await ada.upload(bad)
             calls = [asyncio.create_task(finalize(ada, upload)) for _ in range(4)]
             await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)

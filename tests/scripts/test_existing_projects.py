@@ -123,8 +123,8 @@ def own(database: Database) -> dict[str, set[tuple[Any, ...]]]:
     ("name", "columns", "indexes", "policies"),
     [
         ("bare", {"voice", "created_at"}, 1, {READER_POLICY}),
-        ("closed", {"voice"}, 1, {READER_POLICY}),
-        ("with a voice", {"created_at"}, 0, set[str]()),
+        pytest.param("closed", {"voice"}, 1, {READER_POLICY}, marks=pytest.mark.long),
+        pytest.param("with a voice", {"created_at"}, 0, set[str](), marks=pytest.mark.long),
         ("full", set[str](), 1, set[str]()),
     ],
 )

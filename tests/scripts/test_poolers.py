@@ -63,6 +63,7 @@ def logged(started: list[Child]) -> str:
     return "".join(child.output() for child in started)
 
 
+@pytest.mark.long
 async def test_behind_a_transaction_pooler_with_an_address_to_listen_a_voice_is_cloned(
     stack: Stack, pooler: Pooler, tmp_path: Path
 ) -> None:
