@@ -92,7 +92,7 @@ select voice_clone.release_employee_file(%(employee)s, %(epoch)s, %(code)s, %(is
 
 -- begin_recording_clone --
 -- the object to clone; no row where that has ended
-select id, employee_id, object_version from voice_clone.begin_recording_clone(%(clone)s)
+select id, employee_id, object_version, language from voice_clone.begin_recording_clone(%(clone)s)
 
 -- queue_recording_clone --
 -- clone_recording, with the end of the row and the acknowledgement of its message

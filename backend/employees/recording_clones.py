@@ -23,7 +23,6 @@ from backend.queues.outcomes import Done, Outcome, Snooze
 from backend.web.logs import log
 
 queries = load_queries(__file__)
-LANGUAGE = "en"  # as of a request that names none
 BUSY_SECONDS = 5.0
 LATER = frozenset({"inspection_in_progress"})
 
@@ -32,6 +31,7 @@ class StoredRecording(Struct, frozen=True, kw_only=True):
     id: UUID
     employee_id: UUID
     object_version: str
+    language: str  # of the organization
 
 
 async def clone_stored_recording(
@@ -61,7 +61,7 @@ async def clone_stored_recording(
 
 async def clone_object(context: AppContext, found: StoredRecording, message_id: int | None) -> bool:
     """False where an earlier call has queued it."""
-    provider = choose_provider(context, None, LANGUAGE)
+    provider = choose_provider(context, None, found.language)
     cloning = Cloning(
         id=found.id,
         employee_id=found.employee_id,
@@ -69,7 +69,7 @@ async def clone_object(context: AppContext, found: StoredRecording, message_id: 
         is_repeatable=True,
         object_version=found.object_version,
     )
-    await prepare_recording(context, cloning, LANGUAGE, provider)
+    await prepare_recording(context, cloning, found.language, provider)
     parameters = {
         **parameters_of(context, cloning),
         **request_of(context, provider),

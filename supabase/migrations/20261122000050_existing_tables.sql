@@ -9,6 +9,7 @@ as $$
   from (values
     ('reflections', 'id', 'uuid', true), ('reflections', 'user_id', 'uuid', true), ('reflections', 'voice', 'jsonb', false),
     ('organizations', 'id', 'uuid', true), ('organizations', 'clone_recordings', 'boolean', false),
+    ('organizations', 'recording_language', 'text', false),
     ('organization_members', 'org_id', 'uuid', true), ('organization_members', 'user_id', 'uuid', true),
     ('organization_members', 'role', null, true),
     ('employees', 'id', 'uuid', true), ('employees', 'org_id', 'uuid', true),

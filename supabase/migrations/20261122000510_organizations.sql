@@ -77,13 +77,16 @@ begin
       id uuid primary key default gen_random_uuid(),
       name text not null check (length(name) between 1 and 120),
       clone_recordings boolean not null default false,
+      recording_language text not null default 'en',
       created_at timestamptz not null default now()
     );
     comment on column public.organizations.clone_recordings is
       'whether a recording of an employee who consented is cloned when it is stored; set by an admin';
+    comment on column public.organizations.recording_language is
+      'the language of such a clone, of two letters; set by an admin';
     alter table public.organizations enable row level security;
     revoke all on public.organizations from public, anon, authenticated, service_role;
-    grant select, delete, insert (id, name), update (name, clone_recordings) on public.organizations to authenticated;
+    grant select, delete, insert (id, name), update (name, clone_recordings, recording_language) on public.organizations to authenticated;
     grant select, insert, update, delete on public.organizations to service_role;
     create policy "Members read their organizations" on public.organizations
       for select to authenticated using (id = any (array(select voice_clone.member_organizations())));
@@ -126,23 +129,26 @@ end
 $$;
 
 alter table public.organizations add column if not exists clone_recordings boolean not null default false;
+alter table public.organizations add column if not exists recording_language text not null default 'en';
+alter table public.organizations add constraint voice_clone_recording_language check (recording_language ~ '^[a-z]{2}$');
 
 -- Of an adopted table, others may update the row. Without a user it is the application's server, or an operator.
-create function voice_clone.protect_clone_recordings() returns trigger
+create function voice_clone.protect_recording_settings() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if auth.uid() is not null and not exists (select from voice_clone.admin_organizations() a where a = new.id) then
-    raise exception 'only an admin of the organization sets clone_recordings' using errcode = '42501';
+    raise exception 'only an admin of the organization sets clone_recordings and recording_language' using errcode = '42501';
   end if;
   return null;
 end
 $$;
-create trigger voice_clone_protect_clone_recordings after insert on public.organizations
-  for each row when (new.clone_recordings) execute function voice_clone.protect_clone_recordings();
-create trigger voice_clone_protect_clone_recordings_again after update on public.organizations
-  for each row when (new.clone_recordings is distinct from old.clone_recordings)
-  execute function voice_clone.protect_clone_recordings();
+create trigger voice_clone_protect_recording_settings after insert on public.organizations
+  for each row when (new.clone_recordings or new.recording_language <> 'en') execute function voice_clone.protect_recording_settings();
+create trigger voice_clone_protect_recording_settings_again after update on public.organizations
+  for each row when (
+    (new.clone_recordings, new.recording_language) is distinct from (old.clone_recordings, old.recording_language))
+  execute function voice_clone.protect_recording_settings();
 
 do $$
 declare

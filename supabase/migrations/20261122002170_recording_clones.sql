@@ -74,7 +74,7 @@ $$;
 
 -- The object to clone. No row where that has ended: now as well, if there is a newer one, or it was tried for too long.
 create function voice_clone.begin_recording_clone(p_clone uuid)
-returns table (id uuid, employee_id uuid, object_version text)
+returns table (id uuid, employee_id uuid, object_version text, language text)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 declare
@@ -92,7 +92,11 @@ begin
     perform voice_clone.end_recording_clone(c.id, 'refused', coalesce(c.error_code, 'recording_not_cloned'),
       coalesce(c.error_message, 'The recording was not cloned in time.'), null);
   else
-    return query select c.id, c.employee_id, c.object_version;
+    return query
+      select c.id, c.employee_id, c.object_version, coalesce(o.recording_language, 'en')
+      from (values (c.employee_id)) asked (employee)
+      left join public.employees e on e.id = asked.employee
+      left join public.organizations o on o.id = e.org_id;
   end if;
 end
 $$;

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from backend.employees.recording_clones import clone_stored_recording
@@ -54,6 +55,18 @@ async def test_the_newest_recording_is_cloned_once(given: Fixture, worker: Worke
     (attempt,) = attempts(given, acme.employee)
     assert (attempt["id"], attempt["status"], attempt["provider"]) == (newer, "queued", "elevenlabs")
     assert [row["status"] for row in clones(given)] == ["superseded", "queued"]
+
+
+async def test_a_clone_has_the_language_of_its_organization(
+    given: Fixture, worker: Workers, acme: Staffed
+) -> None:
+    speaks = "update public.organizations set recording_language = %s where id = %s"
+    given.superuser.execute(speaks.encode(), ("fr", acme.id))
+    spoken = await record(worker, acme.employee, spoken_sample(8.0))
+    assert await clone_stored_recording(worker.context, spoken) == Done("queued")
+    assert [row["language"] for row in attempts(given, acme.employee)] == ["fr"]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        given.superuser.execute(speaks.encode(), ("French", acme.id))
 
 
 async def test_a_version_that_is_gone_is_not_cloned(given: Fixture, worker: Workers, acme: Staffed) -> None:

@@ -17,6 +17,7 @@ UPSERT = (
 )
 QUEUE = "select voice_clone.queue_recording_clone(%s, %s, 'local', '', true, null, %s) as queued"
 SET = "update public.organizations set clone_recordings = true where id = %s"
+SPEAKS = "update public.organizations set recording_language = 'fr' where id = %s"
 
 
 @pytest.fixture
@@ -170,16 +171,17 @@ def test_the_rows_go_with_the_employee(given: Fixture, acme: Staffed) -> None:
     assert clones(given) == []
 
 
-def test_only_an_admin_asks_for_it(given: Fixture) -> None:
+@pytest.mark.parametrize("sql", [SET, SPEAKS])
+def test_only_an_admin_asks_for_it(given: Fixture, sql: str) -> None:
     acme = Staffed(given)
     given.superuser.execute("grant update on public.organizations to authenticated")
     given.superuser.execute("create policy x on public.organizations to authenticated using (true)")
     for user in (acme.member, given.user()):
         with as_user(given, user) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(SET.encode(), (acme.id,))
+            connection.execute(sql.encode(), (acme.id,))
     with as_user(given, acme.admin) as connection:
-        connection.execute(SET.encode(), (acme.id,))
-    given.superuser.execute(SET.encode(), (acme.id,))
+        connection.execute(sql.encode(), (acme.id,))
+    given.superuser.execute(sql.encode(), (acme.id,))
 
 
 Test = Callable[[Fixture, Staffed], None]
@@ -205,8 +207,8 @@ MUTANTS: dict[str, tuple[str, str, str, Test]] = {
         test_each_version_of_a_recording_sends_one_message,
     ),
     "a member who asks for it": (
-        "protect_clone_recordings", "auth.uid() is not null", "false",
-        lambda given, _: test_only_an_admin_asks_for_it(given),
+        "protect_recording_settings", "auth.uid() is not null", "false",
+        lambda given, _: test_only_an_admin_asks_for_it(given, SPEAKS),
     ),
 }  # fmt: skip
 

@@ -48,7 +48,7 @@ RELATIONS: dict[str, dict[str, str]] = {
         "service_role": "delete, insert, select, update",
     },
     "public.organizations": {
-        CLIENT: "delete, insert (id, name), select, update (clone_recordings, name)",
+        CLIENT: "delete, insert (id, name), select, update (clone_recordings, name, recording_language)",
         "service_role": "delete, insert, select, update",
     },
     "public.reflections": {
