@@ -1,12 +1,20 @@
 """The whole path of an organization: invitation, consent, recording, clone, row, speech, revocation."""
 
+import asyncio
+import secrets
 from typing import Any
 
 import httpx
 import pytest
 
 from scripts.local.main_job import Client, DemoError
+from scripts.local.product import TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 from tests.end_to_end.conftest import Product, person
+
+LONG = (
+    "This call is recorded. I work in the workshop behind the harbour,"
+    " and on most days I mend the engines of small boats before the tide comes in."
+)
 
 
 async def hired(admin: Client, product: Product) -> tuple[str, str]:
@@ -22,18 +30,29 @@ async def hired(admin: Client, product: Product) -> tuple[str, str]:
     return organization["id"], answer.json()[0]["id"]
 
 
-async def record(product: Product, employee: str, recording: bytes) -> None:
+async def as_server(product: Product, path: str, **request: Any) -> None:
+    """A POST of the application's server, with the secret key."""
     key = product.stack.secret_key
-    headers = {
-        "apikey": key,
-        "authorization": f"Bearer {key}",
-        "content-type": "audio/wav",
-        "x-upsert": "true",
-    }
+    headers = {"apikey": key, "authorization": f"Bearer {key}", **request.pop("headers", {})}
     async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
-        path = f"/storage/v1/object/recordings/{employee}/{employee}.wav"
-        stored = await http.post(product.stack.supabase_url + path, content=recording, headers=headers)
-        assert stored.status_code == 200, stored.text
+        done = await http.post(product.stack.supabase_url + path, headers=headers, **request)
+        assert done.is_success, done.text
+
+
+async def record(product: Product, employee: str, recording: bytes) -> None:
+    path = f"/storage/v1/object/recordings/{employee}/{employee}.wav"
+    headers = {"content-type": "audio/wav", "x-upsert": "true"}
+    await as_server(product, path, content=recording, headers=headers)
+
+
+async def consented(product: Product, admin: Client, employee: str) -> dict[str, str]:
+    """Invited by the admin, and signed by whoever has the link: the header that the link stands for."""
+    invited = await admin.service("POST", f"/v1/employees/{employee}/consent-invitations", json={})
+    link = {"Invitation-Token": invited.json()["token"]}
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as anyone:
+        consent = f"{product.stack.api_url}/v1/employees/{employee}/consent"
+        assert (await anyone.post(consent, json={}, headers=link)).status_code == 201
+    return link
 
 
 async def refused(call: Any) -> str:
@@ -52,10 +71,8 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         _, employee = await hired(admin, product)
         clone, voice = f"/api/employees/{employee}/clone-voice", f"/v1/employees/{employee}/voice"
         assert "consent_required" in await refused(admin.service("POST", clone))
-        invited = await admin.service("POST", f"/v1/employees/{employee}/consent-invitations", json={})
-        link = {"Invitation-Token": invited.json()["token"]}
+        link = await consented(product, admin, employee)
         consent = f"{product.stack.api_url}/v1/employees/{employee}/consent"
-        assert (await anyone.post(consent, json={}, headers=link)).status_code == 201
         assert "recording_not_stored" in await refused(admin.service("POST", clone))
         await record(product, employee, prepared)
         attempt = (await admin.service("POST", clone)).json()["attempt_id"]
@@ -104,3 +121,41 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
             "select where not exists (select from storage.objects"
             " where bucket_id in ('recordings', 'deep-fakes') and name like %s || '/%%')", employee,
         )  # fmt: skip
+
+
+async def test_a_recorded_call_becomes_a_voice_that_speaks_without_a_request(product: Product) -> None:
+    """The call's callback, the fetch, the object, its trigger and the clone: nobody asks for any of them."""
+    await product.start("service")
+    await product.start("consumers")
+    call = f"CA{secrets.token_hex(16)}"
+    async with person(product) as ada:
+        admin = ada.client
+        organization, employee = await hired(admin, product)
+        await consented(product, admin, employee)
+        wanted = {"clone_recordings": True, "recording_language": "de"}
+        await admin.gateway("PATCH", f"/rest/v1/organizations?id=eq.{organization}", json=wanted)
+        await as_server(product, "/rest/v1/calls", json={"employee_id": employee, "call_sid": call})
+        sent = await asyncio.to_thread(
+            product.providers.send_recording,
+            f"{product.stack.api_url}/twilio/voice/recording",
+            call_sid=call,
+            account_sid=TWILIO_ACCOUNT_SID,
+            auth_token=TWILIO_AUTH_TOKEN,
+            text=LONG,
+        )
+        assert sent["statuses"] == [204]
+        attempt = await product.until(
+            "select id, language, voice_id, source from public.voice_clone_attempts"
+            " where employee_id = %s and is_active and preview_status = 'rendered'",
+            employee,
+            seconds=60,
+        )
+        assert (attempt["language"], attempt["source"]) == ("de", "recording")
+        voice = f"/v1/employees/{employee}/voice"
+        await admin.service("POST", f"{voice}/preview/complete")
+        shown = (await admin.service("GET", voice)).json()
+        assert shown["gate"] == {"launchable": True, "blockers": []}
+        assert shown["recording_clone"]["status"] == "queued"
+        speech = {"voice_id": str(attempt["voice_id"]), "text": "Bitte rufen Sie mich an."}
+        spoken = await admin.service("POST", "/api/generate", json=speech)
+        assert spoken.headers["content-type"].startswith("audio/")
