@@ -37,7 +37,7 @@ def check_attempts(snapshot: Snapshot, made: Storm) -> None:
     attempts = {a["id"]: a for a in snapshot.attempts}
     assert {str(id_) for id_ in made.attempts} <= set(attempts), "what was queued is there"
     ended = {id_: a["cancel_reason"] for id_, a in attempts.items() if a["status"] == "cancelled"}
-    expected = causes(snapshot, made.done)
+    expected = causes(snapshot, made.done, made.reflection_of)
     assert ended.keys() == expected.keys()
     untrue = {id_: (reason, expected[id_]) for id_, reason in ended.items() if reason not in expected[id_]}
     assert untrue == {}, (untrue, made.done)

@@ -6,14 +6,19 @@ from typing import Any
 from tests.lifecycle.snapshot import Snapshot
 
 
-def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]:
-    """Of each attempt that must be cancelled, the reasons that it may have: the first one counted."""
+def causes(
+    snapshot: Snapshot, done: dict[str, set[Any]], reflection_of: dict[Any, Any]
+) -> dict[str, set[str]]:
+    """Of each attempt that must be cancelled, the reasons that it may have: the first one counted.
+
+    `reflection_of`: of each attempt that was queued. The events of a deleted user name no reflection.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     revoked, deleted, given, erased = (
         {str(id_) for id_ in done[action]}
         for action in ("consents_revoked", "voices_deleted", "reflections_given", "users_deleted")
     )
-    reflection, order = activations(snapshot)
+    reflection, order = activations(snapshot, reflection_of)
     for of, ids in order.items():
         for id_ in ids[:-1] if of else ():  # those of the library supersede nothing
             found[id_].add("superseded")
@@ -36,9 +41,11 @@ def causes(snapshot: Snapshot, done: dict[str, set[Any]]) -> dict[str, set[str]]
     return dict(found)
 
 
-def activations(snapshot: Snapshot) -> tuple[dict[str, str | None], dict[str | None, list[str]]]:
+def activations(
+    snapshot: Snapshot, reflection_of: dict[Any, Any]
+) -> tuple[dict[str, str | None], dict[str | None, list[str]]]:
     """The reflection of each attempt, and the attempts of each reflection as they became active."""
-    reflection: dict[str, str | None] = {}
+    reflection: dict[str, str | None] = {str(id_): str(of) for id_, of in reflection_of.items()}
     order: dict[str | None, list[str]] = defaultdict(list)
     for event in snapshot.events:
         id_, changes = event["attempt_id"], event["changes"]

@@ -79,6 +79,7 @@ class Storm:
         self.bench = Bench(stack, prepared)
         self.disruptions = dict.fromkeys(DISRUPTIONS, 0)
         self.attempts: list[Any] = []  # that were queued
+        self.reflection_of: dict[Any, Any] = {}  # of each of them; an erasure takes it out of the events
         self.samples: list[Any] = []  # that users sent by themselves
         self.speeches: list[Any] = []  # jobs that were requested
         self.done: dict[str, set[Any]] = {action: set() for action in USER_ACTIONS}  # to these ids
@@ -120,9 +121,10 @@ class Storm:
     def queue(self, reflections: list[Any]) -> list[Any]:
         path, size = self.bench.prepared
         parameters = {"reflections": reflections, "region": REGION, "path": path, "bytes": size}
-        queued = self.bench.run(queries.queued, parameters)
+        queued = dict(self.bench.run(queries.queued, parameters))
+        self.reflection_of |= queued
         self.attempts += queued
-        return queued
+        return [*queued]
 
     def speak(self) -> None:
         """Requests speech jobs, some of them at a provider where their sample has no voice."""

@@ -17,7 +17,7 @@ with wanted as materialized (
     o.sample_id, c.lease_epoch, 'audio/wav', 1000, '{}', %(path)s, %(bytes)s) as done
   from opened o cross join lateral voice_clone.claim_upload(o.attempt, o.user_id, 'storm', 'en') c
 )
-select q.id from prepared p
+select array[q.id, q.reflection_id] from prepared p
 cross join lateral voice_clone.queue_attempt(p.attempt, p.user_id, 'storm', 'en', null, 0) q
 
 -- spoken --
