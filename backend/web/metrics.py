@@ -40,6 +40,7 @@ HELP = {
     "likeness_consumers": "Resident consumers that are alive.",
     "likeness_sweep_errors": "Rows that the sweep cannot process.",
     "likeness_open_erasures": "Erasures that are not confirmed in each place.",
+    "likeness_open_erasure_oldest_seconds": "How long the oldest erasure has been open; 0 without one.",
     "likeness_object_removals": "Folders of Storage that are to be emptied.",
 }
 

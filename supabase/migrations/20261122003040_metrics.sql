@@ -40,6 +40,9 @@ as $$
   union all
   select 'likeness_open_erasures', '{}', count(*) from voice_clone.erasures x where x.sweep_at is not null
   union all
+  select 'likeness_open_erasure_oldest_seconds', '{}', coalesce(extract(epoch from now() - min(x.requested_at)), 0)
+  from voice_clone.erasures x where x.sweep_at is not null
+  union all
   select 'likeness_object_removals', '{}', count(*) from voice_clone.object_removals
 $$;
 grant execute on function voice_clone.metric_samples() to voice_clone_backend;

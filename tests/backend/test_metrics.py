@@ -87,6 +87,10 @@ async def test_requests_refusals_and_what_the_database_knows_are_counted(
     given.superuser.execute(
         "insert into voice_clone.slots (provider, region, slots) values ('qwen', 'beijing', 9)"
     )
+    given.superuser.execute(
+        "insert into voice_clone.erasures (kind, subject_hash, requested_by, requested_at)"
+        " values ('user', sha256('someone'), 'user', now() - interval '2 days')"
+    )
     async with (
         serving(tmp_path, given.database.service, METRICS_TOKEN=TOKEN) as service,
         client(service.url) as http,
@@ -110,6 +114,8 @@ async def test_requests_refusals_and_what_the_database_knows_are_counted(
     assert found[key("likeness_transitions_recent", event="preview_completed")] == 1
     assert found[key("likeness_queue_dead", queue="voice_mirror")] == 0
     assert found[key("likeness_provider_slots", provider="qwen", region="beijing", state="all")] == 9
+    assert found[key("likeness_open_erasures")] == 1
+    assert 172_800 <= found[key("likeness_open_erasure_oldest_seconds")] < 176_400
     assert {name for name, _ in found} >= set(HELP), "each is there, also where it is zero"
     for name, labels in found:
         assert not UUID.search(str(labels)), f"{name} has a label without bound: {labels}"

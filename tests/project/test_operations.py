@@ -2,8 +2,12 @@
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from backend.telemetry.measures import registry
@@ -53,6 +57,25 @@ def test_each_alert_names_a_metric_and_a_runbook() -> None:
         assert (ROOT / alert["annotations"]["runbook"]).is_file(), alert
         assert alert["labels"]["severity"] in ("page", "ticket")
         assert alert["annotations"]["summary"].endswith(".")
+
+
+def promtool() -> Path | None:
+    """From Debian's prometheus, as .ci/run fetches it, or the one that is installed."""
+    fetched = ROOT / ".local" / "bin" / "promtool"
+    installed = shutil.which("promtool")
+    return fetched if fetched.is_file() else Path(installed) if installed else None
+
+
+@pytest.mark.skipif(promtool() is None, reason="promtool is not installed: .ci/run fetches it")
+def test_each_alert_fires_when_it_should_and_not_before() -> None:
+    found = promtool()
+    assert found is not None
+    for what in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]):
+        done = subprocess.run([found, *what], cwd=FOLDER, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    tests = [case["alert_rule_test"] for case in YAML(typ="safe").load(FOLDER / "alerts.test.yaml")["tests"]]
+    expected = {alert["alert"]: [False, True] for alert in alerts()}
+    assert {cases[0]["alertname"]: [bool(c["exp_alerts"]) for c in cases] for cases in tests} == expected
 
 
 def test_the_table_of_metrics_is_complete() -> None:
