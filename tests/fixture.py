@@ -83,7 +83,7 @@ class Fixture:
         return self.sign(employee, self.invitation(employee, admin), signer)["id"]
 
     def sign(self, employee: UUID, token: bytes, signer: UUID | None = None) -> Row:
-        sql = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s)"
+        sql = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s, 1)"
         return self.one(sql, employee, token, signer)
 
     def recording(self, employee: UUID, admin: UUID, per_day: int | None = None) -> UUID:
@@ -108,7 +108,10 @@ class Fixture:
     def consent(self, user: UUID, reflection: UUID | None = None) -> UUID:
         kind = "self" if reflection is None else "reflection"
         return self.one(
-            "select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', %s, %s)", user, kind, reflection
+            "select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', %s, %s, 1)",
+            user,
+            kind,
+            reflection,
         )["id"]
 
     def open(self, user: UUID, reflection: UUID | None, consent: UUID | None = None) -> UUID:

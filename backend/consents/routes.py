@@ -43,11 +43,11 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class NewConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`version`: of the text that was read. One that is not the current one is refused."""
+    """`version`: of the text that was shown. One that is not the current one is refused."""
 
     statement: str = "voice_clone"
     locale: str = "en"
-    version: StatementVersion | None = None
+    version: StatementVersion
     subject: Subject = Subject()
 
 
@@ -87,7 +87,7 @@ class ConsentsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
     ) -> Consent:
-        """Signs a statement for the caller's own voice, or for that of one reflection."""
+        """Signs the statement that was shown, for the caller's own voice, or for that of one reflection."""
         if (data.subject.kind == "self") != (data.subject.id is None):
             raise InvalidInput(
                 "A subject of kind reflection has the reflection's id, one of kind self has none.",

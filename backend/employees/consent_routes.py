@@ -44,10 +44,10 @@ class NewInvitation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which language the employee read the statement, and which version of it."""
+    """In which language the employee read the statement, and which `version`: the current one is taken."""
 
     locale: Annotated[str, Meta(min_length=2, max_length=16)] = "en"
-    version: StatementVersion | None = None
+    version: StatementVersion
 
 
 class InvitationsController(Controller):

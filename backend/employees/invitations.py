@@ -136,7 +136,7 @@ async def read(context: AppContext, link: Link, locale: str) -> OpenedInvitation
 
 
 async def sign(
-    context: AppContext, link: Link, locale: str, version: int | None, signer: Caller | None
+    context: AppContext, link: Link, locale: str, version: int, signer: Caller | None
 ) -> EmployeeConsent:
     """Raises Conflict where the version that the employee read is not the current one."""
     parameters = {

@@ -125,7 +125,7 @@ async def clone_and_speak(
         reflection = await add_reflection(client)
         steps.done("signed up, a reflection made")
         steps.doing("Signing the consent")
-        consent = (await client.service("POST", "/v1/consents", json={})).json()
+        consent = (await client.service("POST", "/v1/consents", json={"version": 1})).json()
         steps.done(f"consent signed: {consent['statement']} v{consent['version']}, {consent['locale']}")
         steps.doing("Uploading the sample")
         upload = await upload_sample(client, content, consent["consent_id"], reflection, provider)

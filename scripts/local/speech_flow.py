@@ -109,7 +109,7 @@ class Flow:
 
     async def sign_up(self) -> None:
         await self.client.sign_up()
-        consent = (await self.client.service("POST", "/v1/consents", json={})).json()
+        consent = (await self.client.service("POST", "/v1/consents", json={"version": 1})).json()
         self.consent = consent["consent_id"]
         self.steps.done(f"signed up; consent signed: {consent['statement']} v{consent['version']}")
 

@@ -8,7 +8,7 @@ declare
   v_current int;
 begin
   select s.version into v_current from public.voice_consent_statements s where s.id = p_statement;
-  if p_version <> v_current then
+  if p_version is distinct from v_current then
     raise exception 'this is not the current version of the statement, which is %', v_current
       using errcode = 'VC007', hint = 'Show the current text, and send its version.',
             detail = jsonb_build_object('code', 'statement_outdated', 'field', 'version', 'current_version', v_current)::text;
@@ -17,9 +17,9 @@ end
 $$;
 revoke all on function voice_clone.require_current_statement(uuid, int) from public, anon, authenticated, service_role;
 
--- Raises where the version that the person read is not the latest one; null where the caller does not say which it was.
+-- Raises where the version that the person read is not the latest one, or is not named.
 create function voice_clone.sign_consent(
-  p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid, p_version int default null
+  p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid, p_version int
 ) returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$

@@ -131,7 +131,7 @@ $$;
 
 -- Signs the latest statement. A link signs once.
 create function voice_clone.sign_invitation(
-  p_employee uuid, p_token_hash bytea, p_locale text, p_signer uuid, p_version int default null)
+  p_employee uuid, p_token_hash bytea, p_locale text, p_signer uuid, p_version int)
 returns setof public.voice_consents
 language plpgsql security definer set search_path = ''
 as $$

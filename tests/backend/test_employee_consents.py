@@ -35,7 +35,9 @@ async def test_an_employee_is_invited_signs_and_revokes_without_an_account(
         assert made.json()["link"] == f"{PAGE}#employee={employee}&token={token}"
         read = await http.get(f"{path}/consent?locale=de", headers=linked(token))
         assert "Anrufe" in read.json()["body"]
-        signed = await http.post(f"{path}/consent", json={"locale": "de"}, headers=linked(token))
+        signed = await http.post(
+            f"{path}/consent", json={"locale": "de", "version": 1}, headers=linked(token)
+        )
         assert (signed.status_code, signed.json()["method"], signed.json()["locale"]) == (
             201, "invitation", "de",
         )  # fmt: skip
@@ -73,13 +75,13 @@ async def problems(http: httpx.AsyncClient, path: str, used: str, given: Fixture
     """One problem for every link that does not sign."""
     other = f"/v1/employees/{given.employee(organization)}"
     answers = [
-        await http.post(f"{path}/consent", json={}, headers=linked(used)),
-        await http.post(f"{other}/consent", json={}, headers=linked(used)),
+        await http.post(f"{path}/consent", json={"version": 1}, headers=linked(used)),
+        await http.post(f"{other}/consent", json={"version": 1}, headers=linked(used)),
         await http.get(f"{other}/consent", headers=linked(used)),
         await http.delete(f"{other}/consent", headers=linked(used)),
-        await http.post(f"{path}/consent", json={}, headers=linked("A" * 43)),
-        await http.post(f"{path}/consent", json={}, headers=linked("x" * 5000)),
-        await http.post(f"{path}/consent", json={}),
+        await http.post(f"{path}/consent", json={"version": 1}, headers=linked("A" * 43)),
+        await http.post(f"{path}/consent", json={"version": 1}, headers=linked("x" * 5000)),
+        await http.post(f"{path}/consent", json={"version": 1}),
         await http.get(f"/v1/employees/{uuid4()}/consent", headers=linked(used)),
     ]
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {
@@ -102,13 +104,15 @@ async def test_an_employee_signs_as_the_user_who_is_signed_in(given: Fixture, tm
         made = await http.post(f"{path}/consent-invitations", json={}, headers=headers(admin))
         assert made.json()["link"] is None
         link = linked(made.json()["token"])
-        wrong = await http.post(f"{path}/consent", json={}, headers=headers(admin) | link)
+        wrong = await http.post(f"{path}/consent", json={"version": 1}, headers=headers(admin) | link)
         assert (wrong.status_code, wrong.json()["code"]) == (403, "not_the_employee")
         refused = await http.post(
-            f"{path}/consent", json={}, headers=link | {"Authorization": "Bearer nonsense"}
+            f"{path}/consent", json={"version": 1}, headers=link | {"Authorization": "Bearer nonsense"}
         )
         assert refused.status_code == 401
-        language = await http.post(f"{path}/consent", json={"locale": "xx"}, headers=headers(signer) | link)
+        language = await http.post(
+            f"{path}/consent", json={"locale": "xx", "version": 1}, headers=headers(signer) | link
+        )
         assert (language.status_code, language.json()["code"]) == (422, "statement_not_found")
         outdated = await http.post(f"{path}/consent", json={"version": 7}, headers=headers(signer) | link)
         assert (outdated.status_code, outdated.json()["code"]) == (409, "statement_outdated")

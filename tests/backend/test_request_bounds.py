@@ -242,7 +242,7 @@ async def test_a_token_of_a_user_who_was_deleted_is_refused(
 ) -> None:
     headers = {**headers, "authorization": f"Bearer {token()}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", trust_env=False) as http:
-        answer = await http.post("/v1/consents", headers=headers, json={})
+        answer = await http.post("/v1/consents", headers=headers, json={"version": 1})
     assert (answer.status_code, answer.json()["code"]) == (401, "user_gone")
 
 

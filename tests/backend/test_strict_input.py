@@ -64,6 +64,8 @@ async def test_a_route_tells_every_fault_and_takes_no_text_for_a_number(service:
     assert (answer.status_code, told["code"], told["field"]) == (422, "invalid_input", "locale")
     assert {each["field"] for each in told["errors"]} == {"version", "locale"}
     assert not {"`int`", "`str`", "int", "str"} & set(answer.text.replace('"', " ").split())
+    unnamed = await service.http.post("/v1/consents", json={}, headers=headers(uuid4()))
+    assert (unnamed.status_code, unnamed.json()["field"]) == (422, "version")
     path = "/api/v1/clone?limit=many"
     answer = await service.http.get(path, headers=headers(uuid4()))
     assert (answer.status_code, answer.json()["field"]) == (422, "limit")

@@ -41,7 +41,7 @@ SAMPLE = "%(processing)s, %(sample_epoch)s"
 
 OPERATIONS = [
     # the owner's
-    call("sign_consent", "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s"),
+    call("sign_consent", "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s, 1"),
     call("revoke_consent", "%(consent)s, %(user)s"),
     call(
         "open_attempt",

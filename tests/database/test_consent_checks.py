@@ -95,7 +95,7 @@ def test_a_later_entry_of_an_earlier_transaction_has_the_later_time(given: Fixtu
     user = given.user()
     with given.service.transaction():
         given.one("select now()")
-        given.truth("select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null)", user)
+        given.truth("select * from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null, 1)", user)
         given.consent(user)
     assert broken(given) == []
     assert given.truth(
@@ -124,6 +124,8 @@ def test_a_text_that_is_not_the_current_one_is_not_signed(given: Fixture) -> Non
     with pytest.raises(psycopg.Error) as refused:
         given.one(sign, user, version)
     assert refused.value.sqlstate == "VC007"
+    with pytest.raises(psycopg.Error, match="current version"):
+        given.one(sign, user, None)  # a signature says what was read
     assert json.loads(refused.value.diag.message_detail or "") == {
         "code": "statement_outdated",
         "field": "version",

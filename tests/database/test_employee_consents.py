@@ -36,7 +36,7 @@ def refused(given: Fixture, sql: str, *parameters: object) -> tuple[str | None, 
 
 
 INVALID = ("VC004", '{"code": "invitation_invalid"}')
-SIGN = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s)"
+SIGN = "select * from voice_clone.sign_invitation(%s, %s, 'en', %s, 1)"
 
 
 def covers(given: Fixture, consent: UUID, employee: UUID) -> bool:
@@ -184,7 +184,7 @@ def test_a_deleted_employee_leaves_the_ledger_whole(given: Fixture, acme: Acme) 
 
 
 def test_a_user_does_not_sign_the_text_of_the_employees(given: Fixture) -> None:
-    sign = "select * from voice_clone.sign_consent(%s, 'employee_voice_clone', 'en', 'self', null)"
+    sign = "select * from voice_clone.sign_consent(%s, 'employee_voice_clone', 'en', 'self', null, 1)"
     assert refused(given, sign, given.user())[0] == "VC006"
 
 

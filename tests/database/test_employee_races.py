@@ -39,7 +39,7 @@ CLONE = (
 AS = "'local', '', true, null"
 OPERATIONS = {
     "invite": "select * from voice_clone.invite_employee(%(employee)s, %(admin)s, sha256('x'), 60)",
-    "sign": "select * from voice_clone.sign_invitation(%(employee)s, %(open)s, 'en', %(signer)s)",
+    "sign": "select * from voice_clone.sign_invitation(%(employee)s, %(open)s, 'en', %(signer)s, 1)",
     "revoke": "select * from voice_clone.revoke_by_invitation(%(employee)s, %(token)s)",
     "add a recording": ADD.format(ADDED.format("%(admin)s")),
     "clone": CLONE.format(AS),

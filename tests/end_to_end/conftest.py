@@ -240,7 +240,9 @@ class Person:
             "POST", "/rest/v1/reflections", json={"name": "Ada"}, headers={"prefer": "return=representation"}
         )
         self.reflection = answer.json()[0]["id"]
-        self.consent = (await self.client.service("POST", "/v1/consents", json={})).json()["consent_id"]
+        self.consent = (await self.client.service("POST", "/v1/consents", json={"version": 1})).json()[
+            "consent_id"
+        ]
 
     async def open(self, **changes: Any) -> dict[str, Any]:
         body = {

@@ -51,7 +51,7 @@ async def consented(product: Product, admin: Client, employee: str) -> dict[str,
     link = {"Invitation-Token": invited.json()["token"]}
     async with httpx.AsyncClient(timeout=60, trust_env=False) as anyone:
         consent = f"{product.stack.api_url}/v1/employees/{employee}/consent"
-        assert (await anyone.post(consent, json={}, headers=link)).status_code == 201
+        assert (await anyone.post(consent, json={"version": 1}, headers=link)).status_code == 201
     return link
 
 

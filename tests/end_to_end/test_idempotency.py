@@ -78,7 +78,7 @@ def clone_call(ada: Person, content: bytes, **fields: str) -> dict[str, Any]:
     }
 
 
-CONSENT: dict[str, Any] = {"path": "/v1/consents", "json": {}}
+CONSENT: dict[str, Any] = {"path": "/v1/consents", "json": {"version": 1}}
 
 
 def rows(ada: Person, table: str) -> int:
@@ -123,8 +123,8 @@ async def test_a_form_is_the_same_whatever_its_boundary(ada: Person, prepared: b
 
 async def test_json_is_the_same_however_it_is_spelt(ada: Person) -> None:
     key = new_key()
-    headers = {"content": b'{"statement": "voice_clone", "locale": "en"}'}
-    spelt = {"content": b'{"locale":"en","statement":"voice\\u005fclone"}'}
+    headers = {"content": b'{"statement": "voice_clone", "locale": "en", "version": 1}'}
+    spelt = {"content": b'{"version":1,"locale":"en","statement":"voice\\u005fclone"}'}
     ada.client.headers["content-type"] = "application/json"
     assert_replayed(
         await post(ada, "/v1/consents", key, **headers), await post(ada, "/v1/consents", key, **spelt)
@@ -134,7 +134,7 @@ async def test_json_is_the_same_however_it_is_spelt(ada: Person) -> None:
 async def test_a_key_is_for_one_call_only(ada: Person) -> None:
     key = new_key()
     assert (await post(ada, key=key, **CONSENT)).status_code == 201
-    other = await post(ada, "/v1/consents", key, json={"locale": "de"})
+    other = await post(ada, "/v1/consents", key, json={"locale": "de", "version": 1})
     assert problem(other) == (409, "idempotency_key_reused")
     assert problem(await post(ada, key=key, **upload_call(ada))) == (409, "idempotency_key_reused")
 

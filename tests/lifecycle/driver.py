@@ -89,8 +89,8 @@ class Driver(RuleBasedStateMachine):
 
     def sign(self, user: str, subject: str | None) -> None:
         row = self.bench.ask(
-            "select id from voice_clone.sign_consent(%(user)s, 'voice_clone', 'en', %(kind)s, %(subject)s)",
-            user=user, kind="reflection" if subject else "self", subject=subject,
+            "select id from voice_clone.sign_consent(%(user)s, 'voice_clone', 'en', %(kind)s, %(to)s, 1)",
+            user=user, kind="reflection" if subject else "self", to=subject,
         )  # fmt: skip
         assert row is not None
         self.model.consents[row["id"]] = Consent(user, subject)

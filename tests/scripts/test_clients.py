@@ -231,7 +231,8 @@ async def test_supabase_js_receives_the_transitions_of_its_user_only(stack: Stac
             user = (await running.stdout.readline()).decode().strip()  # once both are subscribed, or refused
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "select id from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null)", [user]
+                    "select id from voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null, 1)",
+                    [user],
                 )
                 (consent,) = cursor.fetchone() or (None,)
                 cursor.execute(

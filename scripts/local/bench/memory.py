@@ -47,7 +47,7 @@ async def finalize_sample(bench: Bench) -> None:
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         client = Client(bench.stack, http)
         await client.sign_up()
-        consent = (await client.service("POST", "/v1/consents", json={})).json()
+        consent = (await client.service("POST", "/v1/consents", json={"version": 1})).json()
         upload = await upload_sample(client, content, consent["consent_id"], None, "elevenlabs")
         body = {"voice_id": upload["voice_id"], "name": "bench", "language": "en"}
         await client.service("POST", "/api/clone/finalize", json=body)

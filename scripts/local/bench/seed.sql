@@ -36,7 +36,7 @@ select voice_clone.send_messages('voice_mirror',
 -- consents --
 -- one each
 select c.id from unnest(%(users)s::uuid[]) u
-cross join lateral voice_clone.sign_consent(u, 'voice_clone', 'en', 'self', null) c
+cross join lateral voice_clone.sign_consent(u, 'voice_clone', 'en', 'self', null, 1) c
 
 -- reflections --
 -- one each, without a voice

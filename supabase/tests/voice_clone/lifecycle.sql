@@ -48,7 +48,7 @@ $$;
 
 insert into auth.users (id, email) select id, what || '-' || id || '@example.org' from made where what in ('ada', 'bo');
 create temp table consent as
-  select c.id from voice_clone.sign_consent(pg_temp.the('ada'), 'voice_clone', 'en', 'self', null) c;
+  select c.id from voice_clone.sign_consent(pg_temp.the('ada'), 'voice_clone', 'en', 'self', null, 1) c;
 select lives_ok(
   $$select pg_temp.queue_attempt(pg_temp.the('attempt'), pg_temp.the('ada'), (select id from consent), null)$$,
   'a sample under a consent is queued');

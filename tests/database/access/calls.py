@@ -124,7 +124,7 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.revoke_consent", "%(consent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.revoke_consent", "%(revoked)s, %(user)s", "rows", "VC004"),
     ("voice_clone.sign_consent",
-     "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s", "rows", "VC004"),
+     "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s, 1", "rows", "VC004"),
     ("voice_clone.request_erasure", "%(user)s", "rows", "other rows"),
     ("voice_clone.erasure_of_user", "%(erasure)s, %(user)s", "rows", "nothing"),
     ("voice_clone.start_session", "%(reflection)s, %(user)s", "rows", "VC004"),

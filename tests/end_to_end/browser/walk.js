@@ -70,7 +70,7 @@ window.walk = async ({ supabaseUrl, publishableKey, apiUrl }) => {
   };
 
   const { data: reflection } = await supabase.from("reflections").insert({ name: "Ada" }).select().single();
-  const { consent_id } = await call("/v1/consents", { statement: "voice_clone", locale: "en" });
+  const { consent_id } = await call("/v1/consents", { statement: "voice_clone", locale: "en", version: 1 });
   say("signed up, and consented");
 
   const blob = await record();
