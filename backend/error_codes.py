@@ -96,6 +96,7 @@ class ErrorCode(StrEnum):
     USER_ID_NOT_OWN = "user_id_not_own", 422
     SAMPLE_REFUSED = "sample_refused", 422
     SAMPLE_REJECTED = "sample_rejected", 422
+    SAMPLE_SIZE_MISMATCH = "sample_size_mismatch", 422
     SAMPLE_TRUNCATED = "sample_truncated", 422
     SAMPLE_DAMAGED = "sample_damaged", 422
     SAMPLE_TOO_SHORT = "sample_too_short", 422
@@ -201,6 +202,7 @@ RETRYING = [E.NOTHING_TO_RETRY, E.RETRY_BUDGET_USED, E.ATTEMPT_SUPERSEDED, E.ILL
 SAMPLE_FINDINGS = [
     E.SAMPLE_REFUSED,
     E.SAMPLE_REJECTED,
+    E.SAMPLE_SIZE_MISMATCH,
     E.SAMPLE_TRUNCATED,
     E.SAMPLE_DAMAGED,
     E.SAMPLE_TOO_SHORT,

@@ -32,6 +32,9 @@ from backend.web.rate_limits import POLICY
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What will be uploaded. For a reflection, or for the owner's library without one.
 
+    `bytes`: of the file; an object of another size is refused. After a refusal for what is in the file,
+    another recording of any size may follow to the same URL.
+
     With `name` and `language` the upload is finalized when its file arrives, without a call.
     """
 

@@ -31,6 +31,7 @@ class SampleWork(Struct, frozen=True, kw_only=True):
     bytes: int
     is_kept: bool
     waiting_seconds: float
+    declared_bytes: int | None  # of an upload, until a file was refused for its content
 
 
 class SampleStep(Struct, frozen=True, kw_only=True):

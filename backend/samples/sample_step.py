@@ -133,9 +133,22 @@ async def find_object(step: SampleStep) -> ObjectInfo:
 async def download(step: SampleStep, found: ObjectInfo, original: BinaryIO) -> None:
     most = step.context.settings.attempts.max_sample_bytes
     require_size(found.size, most, "sample")
+    require_declared_size(found.size, step.work.declared_bytes)
     size = await step.context.storage.download_to(SAMPLE_BUCKET, step.work.path, original, most)
     if size != found.size:
         raise StorageUnavailable(internal=f"{size} bytes came of {found.size}")
+
+
+def require_declared_size(size: int, declared: int | None) -> None:
+    """An object of another size is not the file that the upload was opened for, or not the whole of it."""
+    if size > 0 and declared is not None and size != declared:
+        raise SampleRefused(
+            f"The upload has {size} bytes, and {declared} were declared when it was opened.",
+            code="sample_size_mismatch",
+            field="bytes",
+            help="Upload the whole file to the same URL, or open an upload for the other file.",
+            extra={"uploaded_bytes": size, "declared_bytes": declared},
+        )
 
 
 async def remove_inspected(step: SampleStep, inspected: ObjectInfo) -> None:

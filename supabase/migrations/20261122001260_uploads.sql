@@ -4,6 +4,7 @@
 create table voice_clone.uploads (
   attempt_id uuid primary key references public.voice_clone_attempts (id) on delete cascade,
   reserved_until timestamptz not null,
+  bytes bigint check (bytes > 0),
   name text check (length(name) between 1 and 120),
   language text check (language ~ '^[a-z]{2}$'),
   transcript text check (length(transcript) <= 4000),
@@ -14,6 +15,8 @@ create table voice_clone.uploads (
 comment on column voice_clone.uploads.name is
   'of the voice, where the object that arrives is to be finalized without a call; the row goes when the attempt is queued';
 comment on column voice_clone.uploads.reserved_until is 'an object that is uploaded renews it, and each inspection';
+comment on column voice_clone.uploads.bytes is
+  'what the object has, as declared; null once a file was refused for its content, because the next one is another recording';
 comment on column voice_clone.uploads.sweep_at is 'when the sweep next looks whether the object is there and its message was lost';
 create index uploads_sweep_at_idx on voice_clone.uploads (sweep_at) where sweep_at is not null;
 alter table voice_clone.uploads enable row level security;
@@ -24,8 +27,8 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    insert into voice_clone.uploads (attempt_id, reserved_until)
-    values (new.id, now() + voice_clone.timeout('slot_reservation'));
+    insert into voice_clone.uploads (attempt_id, reserved_until, bytes)
+    select new.id, now() + voice_clone.timeout('slot_reservation'), s.bytes from public.voice_samples s where s.id = new.sample_id;
   else
     delete from voice_clone.uploads u where u.attempt_id = new.id;
   end if;

@@ -102,13 +102,18 @@ $$;
 
 -- What a worker needs to know of the sample that it claimed. Volatile, so that it sees the claim that it is joined to.
 create function voice_clone.claimed_sample(p_sample uuid)
-returns table (sample_id uuid, owner_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8)
+returns table (
+  sample_id uuid, owner_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8, declared_bytes bigint)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select s.id, coalesce(s.user_id, s.employee_id), s.path, s.bytes, s.is_kept, coalesce(extract(epoch from now() - s.waiting_since), 0)::float8
-    from public.voice_samples s where s.id = p_sample;
+    select s.id, coalesce(s.user_id, s.employee_id), s.path, s.bytes, s.is_kept,
+      coalesce(extract(epoch from now() - s.waiting_since), 0)::float8, u.bytes
+    from public.voice_samples s
+    left join public.voice_clone_attempts a on s.is_upload and a.sample_id = s.id and a.status = 'awaiting_upload'
+    left join voice_clone.uploads u on u.attempt_id = a.id
+    where s.id = p_sample;
 end
 $$;
 
@@ -158,7 +163,7 @@ end
 $$;
 
 -- The sample itself is at fault: failed, with what was measured. One that nobody keeps waits for another upload, or for the
--- call that stored it to remove it.
+-- call that stored it to remove it. Another upload may have another size, unless only the size was wrong.
 create function voice_clone.refuse_sample(
   p_sample uuid, p_epoch int, p_error_code text, p_error_message text, p_measures jsonb, p_message_id bigint default null
 ) returns void
@@ -173,6 +178,9 @@ begin
       error_code = case when s.is_kept then p_error_code end, error_message = case when s.is_kept then p_error_message end,
       measures = case when s.is_kept then p_measures end
   where x.id = p_sample;
+  update voice_clone.uploads u set bytes = null
+  from public.voice_clone_attempts a
+  where s.is_upload and a.sample_id = p_sample and u.attempt_id = a.id and p_error_code <> 'sample_size_mismatch';
 end
 $$;
 

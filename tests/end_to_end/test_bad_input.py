@@ -66,6 +66,21 @@ async def test_a_short_sample_is_told_what_would_pass(ada: Person) -> None:
     assert refused["findings"][0]["required"] == 3
 
 
+async def test_a_file_of_another_size_than_declared_is_refused(ada: Person, prepared: bytes) -> None:
+    upload = await ada.open(bytes=len(prepared))
+    await ada.put(upload, prepared[:-2])
+    body = {"voice_id": upload["voice_id"], "name": "Ada", "language": "en"}
+    for _ in range(2):  # a file whose size is wrong makes no other size right
+        refused = await answer(ada, "POST", "/api/clone/finalize", json=body)
+        assert problem(refused) == (422, "sample_size_mismatch")
+        told = refused.json()
+        assert (told["uploaded_bytes"], told["declared_bytes"]) == (len(prepared) - 2, len(prepared))
+        await ada.put(upload, prepared[:-2])
+    await answer(ada, "POST", "/api/clone/finalize", json=body)
+    await ada.put(upload, prepared)
+    assert (await ada.finalize(upload)).status_code == 201
+
+
 UPLOAD = "/api/clone/upload-url"
 
 

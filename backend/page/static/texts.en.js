@@ -280,6 +280,7 @@ export const problems = {
   user_id_not_own: ["The sample belongs to somebody else.", "sign_in"],
   sample_refused: ["This sample cannot be used.", "record"],
   sample_rejected: ["The provider refuses this sample.", "record"],
+  sample_size_mismatch: ["The file did not arrive whole, or it is another one.", "record"],
   sample_truncated: ["The end of the file is missing.", "record"],
   sample_damaged: ["A part of the file is damaged.", "record"],
   sample_too_short: ["The sample is too short. Speak a little longer.", "record"],
