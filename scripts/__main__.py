@@ -24,6 +24,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "lifecycle": "scripts.local.lifecycle",
     "migrate": "scripts.migrate",
     "orphans": "scripts.orphans",
+    "reconcile": "scripts.reconcile.command",
     "recordings": "scripts.recordings",
     "retention": "scripts.retention",
     "slots": "scripts.stats",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import httpx
 import psycopg
@@ -71,8 +71,8 @@ class ByDataApi:
 
 
 @contextmanager
-def operations() -> Iterator[Operations]:
-    """Ends the command with 1 where the project refuses or cannot be reached, with 2 where nothing is set."""
+def operations(fault: int = 1) -> Iterator[Operations]:
+    """Ends the command: with `fault` where the project refuses or is away, with 2 where nothing is set."""
     url, key = os.environ.get("SUPABASE_URL"), os.environ.get("SUPABASE_SECRET_KEY")
     try:
         if database := os.environ.get("DATABASE_URL"):
@@ -90,11 +90,16 @@ def operations() -> Iterator[Operations]:
         else:
             raise typer.BadParameter(NOTHING_SET)
     except psycopg.Error as error:
-        sys.exit(f"The database refused: {error}")
+        end(f"The database refused: {error}", fault)
     except APIError as error:
-        sys.exit(f"The Data API refused: {error.message} ({error.code}). Is schema `operations` exposed?")
+        end(f"The Data API refused: {error.message} ({error.code}). Is schema `operations` exposed?", fault)
     except httpx.HTTPError as error:
-        sys.exit(f"The Data API of {url} cannot be reached: {error}")
+        end(f"The Data API of {url} cannot be reached: {error}", fault)
+
+
+def end(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    sys.exit(code)
 
 
 def draw(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:

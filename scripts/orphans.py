@@ -16,7 +16,7 @@ from rich.table import Table
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 from scripts.operations import operations
-from scripts.reconcile import Elsewhere, Missing, Orphan, Unknown, reconcile
+from scripts.reconcile.voices import Elsewhere, Missing, Orphan, Unknown, reconcile
 
 PLACE = ("provider", "region", "provider_voice_id")
 ORPHAN_COLUMNS = (*PLACE, "label", "status", "cancel_reason", "removal_due_at")

@@ -17,7 +17,7 @@ from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 from backend.web.upstreams import Upstreams
 from scripts.move_voices import MovedVoice, Moving, move_voices
-from scripts.reconcile import configured_providers
+from scripts.reconcile.voices import configured_providers
 
 MEANINGS = {
     "movable": "would be moved",

@@ -7,7 +7,7 @@ from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
 from backend.providers.reference.adapter import Reference
 from backend.settings import Settings
 from backend.web.upstreams import Upstreams
-from scripts.reconcile import configured_providers
+from scripts.reconcile.voices import configured_providers
 
 MISCONFIGURED = "Compare key, region and address with the account: .env.example names the settings {name}_…"
 

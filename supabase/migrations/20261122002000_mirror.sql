@@ -54,6 +54,28 @@ begin
 end
 $$;
 
+-- What the mirror shows while this is the attempt that was activated last.
+create function voice_clone.mirror_of(p_last public.voice_clone_attempts) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return case when p_last.is_active then voice_clone.attempt_mirror(p_last) else voice_clone.empty_mirror(p_last) end;
+end
+$$;
+
+-- Whether a mirror is written: it is behind, or of the same version with other content, as after a change past the guard. The time is not
+-- compared, because its text depends on the time zone of the session that wrote it.
+create function voice_clone.is_mirror_stale(p_voice jsonb, p_last public.voice_clone_attempts) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_shown bigint := voice_clone.shown_version(p_voice);
+begin
+  return v_shown < p_last.version
+    or (v_shown = p_last.version and not coalesce(p_voice, '{}') @> (voice_clone.mirror_of(p_last) - 'updatedAt'));
+end
+$$;
+
 -- Writes the mirrors of these reflections, which the caller has locked, and returns how many changed. The attempts are read
 -- after the lock, and the version is compared with the locked row, so no mirror goes back.
 create function voice_clone.write_mirrors(p_reflections uuid[]) returns int
@@ -65,8 +87,7 @@ declare
   v_count int;
   v_is_exact boolean;
 begin
-  select array_agg(r.id), array_agg(
-    case when (last.attempt).is_active then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end)
+  select array_agg(r.id), array_agg(voice_clone.mirror_of(last.attempt))
   into v_ids, v_mirrors
   from unnest(p_reflections) requested (id)
   join public.reflections r on r.id = requested.id
@@ -75,7 +96,7 @@ begin
     where a.reflection_id = requested.id and a.activated_at is not null
     order by a.activated_at desc, a.version desc limit 1
   ) last
-  where voice_clone.shown_version(r.voice) < (last.attempt).version;
+  where voice_clone.is_mirror_stale(r.voice, last.attempt);
   if v_ids is null then
     return 0;
   end if;
@@ -108,9 +129,7 @@ declare
   v_count int;
   v_is_exact boolean;
 begin
-  select array_agg(e.id), array_agg(
-    case when (last.attempt).is_active then voice_clone.attempt_mirror(last.attempt) else voice_clone.empty_mirror(last.attempt) end),
-    array_agg(voice_clone.employee_voice_id(last.attempt))
+  select array_agg(e.id), array_agg(voice_clone.mirror_of(last.attempt)), array_agg(voice_clone.employee_voice_id(last.attempt))
   into v_ids, v_mirrors, v_voices
   from unnest(p_employees) requested (id)
   join public.employees e on e.id = requested.id
@@ -119,7 +138,9 @@ begin
     where a.employee_id = requested.id and a.activated_at is not null
     order by a.activated_at desc, a.version desc limit 1
   ) last
-  where voice_clone.shown_version(e.voice) < (last.attempt).version;
+  where voice_clone.is_mirror_stale(e.voice, last.attempt)
+    or (voice_clone.shown_version(e.voice) = (last.attempt).version
+      and e.voice_id is distinct from voice_clone.employee_voice_id(last.attempt));
   if v_ids is null then
     return 0;
   end if;

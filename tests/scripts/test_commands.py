@@ -57,8 +57,8 @@ def test_every_package_of_the_extra_is_blocked_here() -> None:
 def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
         "attempts", "consents", "dead-letters", "doctor", "erase", "export", "health",
-        "import-legacy-voices", "install", "migrate", "orphans", "recordings", "retention", "serve", "slots",
-        "stats", "sweep", "uninstall", "verify", "voices", "work",
+        "import-legacy-voices", "install", "migrate", "orphans", "reconcile", "recordings", "retention",
+        "serve", "slots", "stats", "sweep", "uninstall", "verify", "voices", "work",
     }  # fmt: skip
 
 

@@ -118,7 +118,8 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.received_topics
     """,
     "service_role, voice_clone_backend, voice_clone_service": """
-        operations.attempt  operations.attempts  operations.check_consents  operations.dead_letters
+        operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
+        operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
         operations.sweep
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
