@@ -66,6 +66,7 @@ class ErrorCode(StrEnum):
     MOVE_IN_PROGRESS = "move_in_progress", 409
     VOICE_WITHOUT_SAMPLE = "voice_without_sample", 409
     VOICE_REMOVED = "voice_removed", 409
+    VOICE_LOST = "voice_lost", 409
     ENROLLMENT_HAS_VOICE = "enrollment_has_voice", 409
     ENROLLMENT_NOT_SETTLED = "enrollment_not_settled", 409
     VOICE_SUPERSEDED = "voice_superseded", 409
@@ -224,6 +225,7 @@ INSPECTION = [
 ]
 SPEECH_TEXT = [E.INVALID_TEXT, E.TEXT_EMPTY, E.TEXT_TOO_LONG, E.TEXT_REJECTED]
 SPEAKING = [
+    E.VOICE_LOST,
     E.INFERENCE_FAILED,
     E.PROVIDER_ACCOUNT_CHANGED,
     E.PROVIDER_REGION_CHANGED,

@@ -81,6 +81,7 @@ class Blocker(StrEnum):
     CLONE_PROCESSING = "clone_processing"
     CLONE_VERIFYING = "clone_verifying"
     CLONE_FAILED = "clone_failed"
+    VOICE_LOST = "voice_lost"
     CLONE_EXPIRED = "clone_expired"
     CLONE_CANCELLED = "clone_cancelled"
     RUNTIME_PENDING = "runtime_pending"

@@ -1,7 +1,7 @@
 -- all --
 -- under row level security: the caller's own, newest first
 select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.provider_voice_id, v.provider_target_model,
-  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at,
+  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at, v.lost_at,
   a.moved_from, m.id as moved_to, case when n.id is not null then jsonb_build_object(
     'attempt_id', n.id, 'provider', n.provider, 'status', n.status, 'error_code', n.error_code) end as move
 from public.voices v
@@ -13,7 +13,7 @@ order by v.created_at desc limit %(limit)s
 -- by_id --
 -- under row level security: another's, or a deleted one, is not there
 select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.provider_voice_id, v.provider_target_model,
-  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at,
+  v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at, v.lost_at,
   a.moved_from, m.id as moved_to, case when n.id is not null then jsonb_build_object(
     'attempt_id', n.id, 'provider', n.provider, 'status', n.status, 'error_code', n.error_code) end as move
 from public.voices v
@@ -24,7 +24,8 @@ where v.id = %(voice)s
 
 -- to_speak --
 -- under row level security: another's, or a deleted one, is not there
-select v.language, v.tts_provider, v.provider_region, v.provider_account, v.provider_voice_id, v.provider_target_model
+select v.language, v.tts_provider, v.provider_region, v.provider_account, v.provider_voice_id, v.provider_target_model,
+  v.lost_at is not null as is_lost
 from public.voices v where v.id = %(voice)s
 
 -- remove --

@@ -9,7 +9,7 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
 from backend.error_codes import ErrorCode
-from backend.errors import NotFound
+from backend.errors import Conflict, NotFound
 from backend.values import CloneStatus, Provider
 
 queries = load_queries(__file__)
@@ -39,6 +39,7 @@ class Voice(Struct, frozen=True, kw_only=True):
     provider_request_id: str | None
     provider_metadata: dict[str, object]
     created_at: datetime
+    lost_at: datetime | None  # since then its provider is known not to have it; a retry makes it again
     moved_from: UUID | None  # the voice whose sample this one was made of
     moved_to: UUID | None  # the voice of the same sample that its latest move made
     move: Move | None
@@ -53,13 +54,21 @@ class SpeakingVoice(Struct, frozen=True, kw_only=True):
     provider_account: str
     provider_voice_id: str
     provider_target_model: str
+    is_lost: bool
 
 
 async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUID) -> SpeakingVoice:
+    """Raises NotFound, or Conflict where the voice is lost at its provider."""
     mine = context.database.as_caller(caller)
     voice = await mine.fetch_one(queries.to_speak, {"voice": voice_id}, row=SpeakingVoice)
     if voice is None:
         raise NotFound("There is no such voice.")
+    if voice.is_lost:
+        raise Conflict(
+            "The voice provider does not have this voice any more.",
+            code="voice_lost",
+            help="Retry its attempt to make it again from its sample, or clone another.",
+        )
     return voice
 
 

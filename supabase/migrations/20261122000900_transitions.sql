@@ -47,6 +47,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('status', 'verifying', 'failed', 'failed', '{}'),
   ('status', 'verifying', 'cancelled', 'cancelled', '{}'),
   ('status', 'ready', 'cancelled', 'cancelled', '{}'),
+  ('status', 'ready', 'failed', 'voice_lost', '{}'),
   ('status', 'failed', 'queued', 'retried', '{voice_clone_process}'),
   ('status', 'failed', 'cancelled', 'cancelled', '{}'),
   ('status', 'cancelled', 'ready', 'restored', '{voice_runtime_sync,voice_preview}'),
@@ -56,6 +57,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('runtime', 'syncing', 'pending', 'runtime_requeued', '{voice_runtime_sync}'),
   ('runtime', 'syncing', 'failed', 'runtime_failed', '{}'),
   ('runtime', 'failed', 'pending', 'runtime_retried', '{voice_runtime_sync}'),
+  ('runtime', 'synced', 'pending', 'runtime_lost', '{}'),
 
   ('preview', 'required', 'rendering', 'preview_rendering', '{}'),
   ('preview', 'rendering', 'rendered', 'preview_rendered', '{}'),
@@ -64,6 +66,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('preview', 'rendered', 'completed', 'preview_completed', '{}'),
   ('preview', 'rendered', 'required', 'preview_requested', '{voice_preview}'),
   ('preview', 'failed', 'required', 'preview_requested', '{voice_preview}'),
+  ('preview', 'completed', 'required', 'preview_lost', '{}'),
 
   ('enrollment', '', 'intended', 'intended', '{}'),
   ('enrollment', 'intended', 'unknown', 'unknown', '{}'),
@@ -75,6 +78,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'unknown', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'closed', 'orphaned', 'orphaned', '{}'),
   ('enrollment', 'attached', 'orphaned', 'orphaned', '{}'),
+  ('enrollment', 'attached', 'removed', 'lost', '{}'),
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
   ('enrollment', 'removing', 'removed', 'removed', '{}'),
 
@@ -165,8 +169,8 @@ begin
 end
 $$;
 
--- An epoch only grows, and an attempt never changes its owner or its voice; it loses its owner when the user is deleted. A voice whose speaker was not verified is
--- no longer the attempt's, so that a retry may make another.
+-- An epoch only grows, and an attempt never changes its owner or its voice; it loses its owner when the user is deleted. A voice whose speaker was not verified,
+-- or that its provider does not have any more, is no longer the attempt's, so that a retry may make another.
 create function voice_clone.check_immutable_columns(p_old public.voice_clone_attempts, p_new public.voice_clone_attempts) returns void
 language plpgsql stable set search_path = ''
 as $$
@@ -176,7 +180,7 @@ begin
       is distinct from (p_old.id, p_old.voice_id, p_old.source, p_old.created_at)
     or p_new.user_id <> p_old.user_id or (p_old.user_id is null and p_new.user_id is not null)
     or (p_old.provider_voice_id is not null and p_new.provider_voice_id is distinct from p_old.provider_voice_id
-      and not (p_old.status = 'verifying' and p_new.status = 'failed' and p_new.provider_voice_id is null))
+      and not (p_old.status in ('verifying', 'ready') and p_new.status = 'failed' and p_new.provider_voice_id is null))
     or p_new.reflection_id <> p_old.reflection_id or p_new.employee_id <> p_old.employee_id
     or p_new.org_id is distinct from p_old.org_id
   then

@@ -19,9 +19,11 @@ create table public.voices (
   created_at timestamptz not null default now(),
   deleted_at timestamptz,
   removal_requested_at timestamptz,
+  lost_at timestamptz,
   moved_to uuid references public.voice_clone_attempts (voice_id),
   constraint voices_owner check (num_nonnulls(user_id, org_id) = 1 or (user_id is null and deleted_at is not null)),
-  constraint voices_removal check (removal_requested_at is null or deleted_at is not null)
+  constraint voices_removal check (removal_requested_at is null or deleted_at is not null),
+  constraint voices_lost check (lost_at is null or enrollment_id is null)
 );
 comment on column public.voices.org_id is 'of whose employee the voice is; then it is of no user';
 comment on column public.voices.provider_voice_kind is
@@ -33,6 +35,8 @@ comment on column public.voices.provider_request_id is 'of the create call';
 comment on column public.voices.provider_metadata is 'usage and diagnostics of the create call; no secret';
 comment on column public.voices.deleted_at is 'since then it cannot be used; it stays at its provider until its retention ends';
 comment on column public.voices.removal_requested_at is 'since then its removal at the provider is requested';
+comment on column public.voices.lost_at is
+  'since then it is known that its provider does not have it any more; a retry of its attempt makes it again, under the same id';
 comment on column public.voices.moved_to is
   'the voice that its latest move makes at another provider, or made; it may have failed, or be deleted by now';
 create index voices_moved_to_idx on public.voices (moved_to) where moved_to is not null;
@@ -74,17 +78,27 @@ end
 $$;
 create trigger voices_refuse_removed before insert on public.voices for each row execute function voice_clone.refuse_removed_voice();
 
--- The voice of an attempt that an enrollment made; what its provider said of it comes from the enrollment.
+-- The voice of an attempt that an enrollment made; what its provider said of it comes from the enrollment. A voice that was lost
+-- keeps its id.
 create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e voice_clone.enrollments) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into public.voices (
+  insert into public.voices as v (
     id, user_id, org_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
     a.voice_id, a.user_id, a.org_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
-    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata);
+    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
+  on conflict (id) do update
+  set enrollment_id = excluded.enrollment_id, provider_account = excluded.provider_account,
+      provider_voice_id = excluded.provider_voice_id, provider_target_model = excluded.provider_target_model,
+      provider_voice_kind = excluded.provider_voice_kind, provider_request_id = excluded.provider_request_id,
+      provider_metadata = excluded.provider_metadata, lost_at = null
+  where v.lost_at is not null;
+  if not found then
+    raise exception 'attempt % has a voice already', a.id using errcode = 'unique_violation';
+  end if;
 end
 $$;
 
@@ -93,12 +107,17 @@ create function voice_clone.add_custom_voice(a public.voice_clone_attempts) retu
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into public.voices (
+  insert into public.voices as v (
     id, user_id, attempt_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id)
   values (
     a.voice_id, a.user_id, a.id, a.name, a.language, a.provider, a.region, coalesce(a.account, ''), a.provider_voice_id,
-    a.target_model, 'custom', a.request_id);
+    a.target_model, 'custom', a.request_id)
+  on conflict (id) do update set provider_request_id = excluded.provider_request_id, lost_at = null
+  where v.lost_at is not null;
+  if not found then
+    raise exception 'attempt % has a voice already', a.id using errcode = 'unique_violation';
+  end if;
 end
 $$;
 
@@ -108,7 +127,7 @@ returns table (voice_id uuid, attempt_id uuid, provider_voice_id text)
 language sql stable security definer set search_path = ''
 as $$
   select v.id, v.attempt_id, v.provider_voice_id from public.voices v
-  where v.tts_provider = p_provider and v.provider_region = p_region and v.deleted_at is null
+  where v.tts_provider = p_provider and v.provider_region = p_region and v.deleted_at is null and v.lost_at is null
     and (p_accounts is null or v.provider_account = '' or v.provider_account = any (p_accounts))
   order by v.created_at desc
 $$;

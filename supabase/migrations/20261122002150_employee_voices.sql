@@ -138,7 +138,7 @@ begin
       (select c from voice_clone.employee_consents(p_employee) c limit 1), voice_clone.last_recording_clone(p_employee)
     from public.employees e
     left join public.voice_clone_attempts a on a.employee_id = e.id and a.is_active and a.org_id = e.org_id
-    cross join lateral voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) b (blockers)
+    cross join lateral voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code) b (blockers)
     where e.id = p_employee;
 end
 $$;

@@ -122,14 +122,14 @@ begin
 end
 $$;
 
--- Superseded while it was ready, its voice is not deleted, and its consent is valid. An attempt that its user reset or
+-- Superseded while it was ready, its voice is neither deleted nor lost, and its consent is valid. An attempt that its user reset or
 -- deleted does not come back.
 create function voice_clone.is_restorable(a public.voice_clone_attempts) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return a.status = 'cancelled' and a.cancel_reason = 'superseded' and a.ready_at is not null
-    and exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null)
+    and exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null and v.lost_at is null)
     and not exists (
       select from public.voice_samples s
       where s.id = a.sample_id and not voice_clone.is_consent_valid(s.consent_id, a.user_id, a.reflection_id));

@@ -25,7 +25,7 @@ declare
 begin
   select * into a from public.voice_clone_attempts x where x.id = v.attempt_id;
   select * into s from public.voice_samples x where x.id = a.sample_id;
-  select * into v_made from public.voices x where x.id = v.moved_to and x.deleted_at is null;
+  select * into v_made from public.voices x where x.id = v.moved_to and x.deleted_at is null and x.lost_at is null;
   return case
     when voice_clone.is_at(v, p_provider, p_region, p_accounts) then 'already_there'
     when exists (
@@ -79,7 +79,7 @@ declare
 begin
   select * into a from public.voice_clone_attempts x where x.reflection_id = p_reflection and x.is_active for no key update;
   return found and (a.id = v.attempt_id or a.voice_id is not distinct from v.moved_to)
-    and (p_switch or voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) <> '{}');
+    and (p_switch or voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code) <> '{}');
 end
 $$;
 
@@ -178,7 +178,7 @@ create function voice_clone.voices_by_place() returns table (provider text, regi
 language sql stable security definer set search_path = ''
 as $$
   select v.tts_provider, v.provider_region, v.provider_account, count(*) from public.voices v
-  where v.deleted_at is null group by 1, 2, 3 order by 1, 2, 3
+  where v.deleted_at is null and v.lost_at is null group by 1, 2, 3 order by 1, 2, 3
 $$;
 
 grant execute on function

@@ -20,15 +20,16 @@ grant select on public.voice_sessions to authenticated, service_role;
 create policy "Owners read their sessions" on public.voice_sessions
   for select to authenticated using (user_id = (select auth.uid()));
 
--- Why this attempt may not be launched; empty when it may.
+-- Why this attempt may not be launched; empty when it may. A voice that was lost is named, because a retry makes it again.
 create function voice_clone.launch_blockers(
-  p_status text, p_runtime_status text, p_preview_status text
+  p_status text, p_runtime_status text, p_preview_status text, p_error_code text default null
 ) returns text[]
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return case
     when p_status is null then '{no_voice}'
+    when p_status = 'failed' and p_error_code = 'voice_lost' then '{clone_failed,voice_lost}'
     when p_status <> 'ready' then array['clone_' || p_status]
     else array_remove(array[
       case when p_runtime_status <> 'synced' then 'runtime_' || p_runtime_status end,
@@ -60,7 +61,7 @@ returns table (launchable boolean, blockers text[])
 language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
-  select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status) into blockers
+  select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code) into blockers
   from public.reflections r
   left join public.voice_clone_attempts a
     on a.reflection_id = r.id and a.is_active and a.user_id is not distinct from r.user_id
@@ -106,7 +107,7 @@ begin
   perform voice_clone.keep_reflection(p_reflection, p_user);
   select * into a from public.voice_clone_attempts x
   where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for share;
-  v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status);
+  v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code);
   if v_blockers = '{no_voice}' then
     v_blockers := voice_clone.no_voice_blockers(p_reflection, p_user);
   end if;

@@ -30,7 +30,7 @@ declare
 begin
   select v.attempt_id into v_attempt
   from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id
-  where a.sample_id = p_sample and v.user_id = p_user and v.deleted_at is null
+  where a.sample_id = p_sample and v.user_id = p_user and v.deleted_at is null and v.lost_at is null
     and v.tts_provider = p_provider and v.provider_region = p_region
   order by v.created_at desc limit 1;
   if found then

@@ -76,7 +76,7 @@ begin
   if not voice_clone.has_outcome(j.attempt_id) then -- its end sends the next message
     return ('awaits_voice', null, null)::voice_clone.claim;
   end if;
-  if not exists (select from public.voices v where v.attempt_id = j.attempt_id and v.deleted_at is null) then
+  if not exists (select from public.voices v where v.attempt_id = j.attempt_id and v.deleted_at is null and v.lost_at is null) then
     select * into a from public.voice_clone_attempts x where x.id = j.attempt_id;
     perform voice_clone.fail_without_voice(p_job, a);
     return ('voice_failed', null, null)::voice_clone.claim;

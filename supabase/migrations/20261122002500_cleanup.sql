@@ -20,7 +20,7 @@ begin
   return exists (
     select from public.voices v
     where v.tts_provider = e.provider and v.provider_region = e.region and v.provider_voice_id = e.provider_voice_id
-      and v.deleted_at is null
+      and v.deleted_at is null and v.lost_at is null
   ) or exists (
     select from public.voice_clone_attempts a
     where a.id = e.attempt_id and a.provider_voice_id = e.provider_voice_id and a.status in ('verifying', 'ready'));
@@ -201,7 +201,7 @@ as $$
   left join voice_clone.enrollments e on e.label = listed.label
   where not exists (select from public.voices v
       where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_voice_id = listed.voice
-        and v.enrollment_id is null and v.deleted_at is null)
+        and v.enrollment_id is null and v.deleted_at is null and v.lost_at is null)
     and not exists (select from voice_clone.enrollments k
       where k.provider = p_provider and k.provider_voice_id = listed.voice and k.region = p_region
         and k.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing'))

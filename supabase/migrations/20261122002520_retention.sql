@@ -88,14 +88,14 @@ declare
   v_count int := 0;
 begin
   for a in
-    select x.id, x.preview_status from voice_clone.previews p
+    select x.id, x.status, x.preview_status from voice_clone.previews p
     join public.voice_clone_attempts x on x.id = p.attempt_id
     where p.rendered_at <= now() - voice_clone.timeout('preview') and not voice_clone.is_held(coalesce(x.user_id, x.employee_id))
       and not exists (select from voice_clone.sweep_errors e where e.row_id = x.id and e.retry_at > now())
     order by p.rendered_at limit p_limit for no key update of x skip locked
   loop
     begin
-      if a.preview_status in ('required', 'rendering') then -- another is on its way, to the same folder
+      if a.preview_status in ('required', 'rendering') and a.status <> 'failed' then -- another is on its way, to the same folder
         update voice_clone.previews p set rendered_at = now() where p.attempt_id = a.id;
       else
         update public.voice_clone_attempts x set preview_path = null where x.id = a.id;

@@ -1,4 +1,4 @@
-"""The thirteen invariants of the lifecycle as checks, and for each a mutant that removes it.
+"""The fourteen invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -305,6 +305,39 @@ def what_is_revoked_or_deleted_goes(given: Fixture) -> None:
         assert begun["task"] == "remove", "without the grace period of an orphan"
 
 
+def what_is_lost_is_silent(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    attempt = given.launchable(user, reflection)
+    ready = given.attempt(attempt)
+    enrollment = given.truth("select * from voice_clone.enrollments where attempt_id = %s", attempt)
+    fail = (
+        "update public.voice_clone_attempts set status = 'failed', runtime_status = 'pending',"
+        " preview_status = 'required', error_code = 'x', error_message = 'x' where id = %s"
+    )
+    refused(given, "VC001", fail, attempt)
+    runtime = "update public.voice_clone_attempts set runtime_status = 'pending' where id = %s"
+    refused(given, "VC001", runtime, attempt)
+    lose = "select voice_clone.lose_voice('local', '', '{}', %s) as lost"
+    assert given.one(lose, enrollment["provider_voice_id"])["lost"] == 1
+    assert given.one(lose, enrollment["provider_voice_id"])["lost"] == 0
+    lost = given.attempt(attempt)
+    assert (lost["status"], lost["error_code"], lost["runtime_status"]) == ("failed", "voice_lost", "pending")
+    assert lost["preview_status"] == "required", "another voice is heard again"
+    gate = given.one("select blockers from voice_clone.launch_gate(%s, %s)", reflection, user)
+    assert gate["blockers"] == ["clone_failed", "voice_lost"]
+    kept = (
+        "select status, (select lost_at is not null from public.voices v where v.attempt_id = e.attempt_id)"
+    )
+    left = given.truth(f"{kept} as is_lost from voice_clone.enrollments e where id = %s", enrollment["id"])
+    assert left == {"status": "removed", "is_lost": True}
+    given.one("select * from voice_clone.retry_attempt(%s, %s)", reflection, user)
+    given.enroll(attempt)
+    voice = given.truth("select * from public.voices where attempt_id = %s", attempt)
+    assert (voice["id"], voice["lost_at"]) == (ready["voice_id"], None), "the same voice, made again"
+    assert voice["provider_voice_id"] != enrollment["provider_voice_id"]
+
+
 class as_client:  # noqa: N801 - reads as a clause
     """A connection as the Data API makes it: the role and the claims of one user."""
 
@@ -374,6 +407,10 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
     13: (
         what_is_revoked_or_deleted_goes,
         patch("voice_clone.apply_revocation", "perform voice_clone.withdraw(v_attempts);", ""),
+    ),
+    14: (
+        what_is_lost_is_silent,
+        patch("voice_clone.lose_voice", "set status = 'failed', ", "set status = 'ready', "),
     ),
 }
 
@@ -457,6 +494,14 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
             "'voice_deleted');",
             "'voice_deleted'); perform voice_clone.release_deleted_voices(1, '0');",
         ),
+    ),
+    "a ready voice that fails without being lost": (
+        14,
+        run("drop trigger voice_clone_attempts_require_lost_voice on public.voice_clone_attempts"),
+    ),
+    "a lost voice that still has its slot": (
+        14,
+        patch("voice_clone.lose_voice", "set status = 'removed', ", "set status = 'attached', "),
     ),
     "a first event that leaves out too much": (
         11,

@@ -1,4 +1,4 @@
-"""The thirteen invariants, checked from outside on the rows before and after a step."""
+"""The fourteen invariants, checked from outside on the rows before and after a step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ EDGES = {
     "queued": {"processing", "cancelled"},
     "processing": {"queued", "verifying", "ready", "failed", "cancelled"},
     "verifying": {"ready", "failed", "cancelled"},
-    "ready": {"cancelled"},
+    "ready": {"cancelled", "failed"},
     "failed": {"queued", "cancelled"},
     "expired": set(),
     "cancelled": set(),
@@ -67,7 +67,7 @@ def check(number: int, holds: object, what: str) -> None:
 def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
     for each in (
         refusals, actives, edges, traces, epochs, intents, mirrors, gates, orphans, consents, archives,
-        replays, strangers, removals,
+        replays, strangers, removals, losses,
     ):  # fmt: skip
         each(before, after, step)
     samples(before, after, step)
@@ -226,7 +226,7 @@ def intents(_: Snapshot, after: Snapshot, step: Step) -> None:
     made |= {None} if any(a["source"] == "custom_voice" for a in after.attempts) else set()
     check(
         5,
-        all(v["enrollment_id"] in made for v in after.voices if not v["deleted_at"]),
+        all(v["enrollment_id"] in made for v in after.voices if not v["deleted_at"] and not v["lost_at"]),
         f"{step.name}: a voice without its enrollment",
     )
 
@@ -340,7 +340,7 @@ def removals(_: Snapshot, after: Snapshot, step: Step) -> None:
     for e in after.enrollments:
         waits = e["status"] == "attached" or (e["status"] == "orphaned" and not e["removal_due_at"])
         check(13, e["attempt_id"] not in gone or not waits, f"{step.name}: a revoked voice is {e['status']}")
-    spoken = [v for v in after.voices if not v["deleted_at"]]
+    spoken = [v for v in after.voices if not v["deleted_at"] and not v["lost_at"]]
     check(13, not gone & {v["attempt_id"] for v in spoken}, f"{step.name}: a revoked voice speaks")
     owned = {v["enrollment_id"] for v in spoken}
     made = {e["provider_voice_id"]: e["id"] for e in after.enrollments}
@@ -350,3 +350,17 @@ def removals(_: Snapshot, after: Snapshot, step: Step) -> None:
     attached = {e["id"] for e in after.enrollments if e["status"] == "attached"}
     kept = {v["enrollment_id"] for v in after.voices if v["removal_requested_at"]}
     check(13, not attached & kept, f"{step.name}: a voice whose removal was requested is kept")
+
+
+def losses(_: Snapshot, after: Snapshot, step: Step) -> None:
+    """What is lost at its provider is silent, and only what is lost leaves `ready` for `failed`."""
+    lost = {v["attempt_id"] for v in after.voices if v["lost_at"]}
+    for a in after.attempts:
+        check(14, a["status"] != "ready" or a["id"] not in lost, f"{step.name}: a lost voice is ready")
+        failed = a["status"] == "failed" and a["error_code"] == "voice_lost"
+        check(14, not failed or a["id"] in lost, f"{step.name}: a voice failed that is not lost")
+    waits = {j["attempt_id"] for j in after.speeches if j["status"] == "processing"}
+    check(14, not waits & lost, f"{step.name}: a lost voice speaks")
+    attached = {e["attempt_id"] for e in after.enrollments if e["status"] == "attached"}
+    failed = {a["id"] for a in after.attempts if a["status"] == "failed"}
+    check(14, not attached & failed & lost, f"{step.name}: a lost voice has its slot")

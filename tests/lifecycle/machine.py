@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from tests.lifecycle.checks import Step
+from tests.lifecycle.checks import Step, check
 from tests.lifecycle.driver import MOST, WORKERS
 from tests.lifecycle.moves import other_provider
 from tests.lifecycle.quiescence import Quiescence
@@ -95,6 +95,8 @@ class Lifecycle(Quiescence):
             actions += [lambda pick: self.is_moved_and_changes_over(worker, pick)] * 6
         if self.choose(0, "awaiting_upload"):
             actions += [self.is_inspected_by_another]
+        if any(self.model.speaks_with(id_) for id_ in self.model.voices):
+            actions += [self.loses_a_voice]
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
         actions += [self.ends_a_cleanup] * 3 * bool(self.cleanups)
@@ -192,6 +194,21 @@ class Lifecycle(Quiescence):
         self.verify_invariants()
         if a := self.choose(pick, "processing"):
             self.claim(worker, a, "process", None, outcome="lives")
+
+    def loses_a_voice(self, pick: int) -> None:
+        """Its provider does not have it any more, and that was noticed."""
+        speaking = [id_ for id_ in self.model.voices if self.model.speaks_with(id_)]
+        a = self.model.attempts[speaking[pick % len(speaking)]]
+        provider, voice = a.provider, a.provider_voice_id
+        row = self.call(
+            "loses a voice",
+            "select voice_clone.lose_voice(%(provider)s, '', array['local'], %(voice)s) as lost",
+            provider=provider, voice=voice,
+        )  # fmt: skip
+        assert row is not None
+        self.provider = {label: made for label, made in self.provider.items() if made != voice}
+        said = self.model.lose(provider, voice)
+        check(14, row["lost"] == said, f"{row['lost']} voices were lost, the model says {said}")
 
     def loses_a_message(self, pick: int) -> None:
         self.tamper("loses", pick, "delete from pgmq.q_{0} where msg_id = %(number)s")

@@ -31,6 +31,7 @@ class Model:
     reflections: dict[str, str] = field(default_factory=dict)
     voices: dict[str, bool] = field(default_factory=dict)  # by attempt: is it deleted?
     deleted_at: dict[str, float] = field(default_factory=dict)  # by attempt, of those
+    lost: set[str] = field(default_factory=set)  # by attempt: its provider does not have the voice
     requested: set[str] = field(default_factory=set)  # whose removal is, by attempt
     jobs: JobSlots = field(default_factory=JobSlots)
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -58,6 +59,10 @@ class Model:
 
     def remove_samples(self, samples: Iterable[str | None], *, kept: bool = False) -> None:
         raise NotImplementedError
+
+    def speaks_with(self, attempt: str) -> bool:
+        """Its voice is neither deleted nor lost."""
+        return self.voices.get(attempt) is False and attempt not in self.lost
 
     def of_reflection(self, reflection: str | None) -> Iterator[Attempt]:
         return (a for a in self.attempts.values() if reflection and a.reflection_id == reflection)
@@ -112,7 +117,7 @@ class Model:
         kept = [
             a for a in self.of_reflection(reflection)
             if a.activated and a.status == "cancelled" and a.cancel_reason == "superseded" and a.was_ready
-            and self.voices.get(a.id) is False and a.user_id == self.reflections[reflection]
+            and self.speaks_with(a.id) and a.user_id == self.reflections[reflection]
             and (a.consent is None or self.covers(a.consent, a.user_id or "", reflection))
         ]  # fmt: skip
         return max(kept, key=lambda a: a.version, default=None)
@@ -237,9 +242,13 @@ class Model:
         """A worker's last write: it releases the lease."""
         self.change(a, error_code=code, lease_owner=None, until=None, waiting_since=None, **values)
 
+    def make_voice(self, a: Attempt) -> None:
+        self.voices[a.id] = False
+        self.lost.discard(a.id)
+
     def make_ready(self, a: Attempt, voice: str | None) -> None:
         """The worker continues to the runtime sync under its lease, if the attempt has a reflection."""
-        self.voices[a.id] = False
+        self.make_voice(a)
         if a.reflection_id:
             self.change(
                 a, status="ready", provider_voice_id=voice, error_code=None, waiting_since=None,
@@ -254,7 +263,7 @@ class Model:
 
     def verify(self, a: Attempt) -> None:
         self.change(a, status="ready", not_before=None, error_code=None)
-        self.voices[a.id] = False
+        self.make_voice(a)
 
     def reject(self, a: Attempt, code: str) -> None:
         self.change(a, status="failed", error_code=code, not_before=None, provider_voice_id=None)
@@ -274,7 +283,7 @@ class Model:
         return a.is_active and a.status in ("queued", "processing")
 
     def is_owned(self, e: Enrollment) -> bool:
-        used = [id_ for id_, is_deleted in self.voices.items() if not is_deleted]
+        used = [id_ for id_ in self.voices if self.speaks_with(id_)]
         return any(self.attempts[id_].provider_voice_id == e.voice for id_ in used) or any(
             a.provider_voice_id == e.voice and a.status in ("verifying", "ready") and a.id == e.attempt
             for a in self.attempts.values()

@@ -79,7 +79,7 @@ class Moves(Uploads):
             return "already_there"
         if made is not None and made.status in ("queued", "processing", "verifying"):
             return "move_in_progress"
-        if made is not None and model.voices.get(made.id) is False and made.provider == target:
+        if made is not None and model.speaks_with(made.id) and made.provider == target:
             return "ready_beside" if old.is_active and old.reflection_id else "already_moved"
         if old.sample is None or model.samples[old.sample].status == "removed":
             return "sample_missing"

@@ -113,7 +113,11 @@ class RemovalModel(Model):
         for s in samples:
             s.status, s.until = "removed", None
         previews = [id_ for id_, at in self.previews.items() if at + TIMES["preview"] <= self.clock]
-        again = [id_ for id_ in previews if self.attempts[id_].preview_status in ("required", "rendering")]
+        again = [
+            id_ for id_ in previews
+            if self.attempts[id_].preview_status in ("required", "rendering")
+            and self.attempts[id_].status != "failed"
+        ]  # fmt: skip
         for id_ in previews:
             del self.previews[id_]
             if id_ not in again:
@@ -126,7 +130,8 @@ class RemovalModel(Model):
         """What the sweep requests: the removal of deleted voices whose retention has ended."""
         due = [
             id_ for id_, deleted_at in self.deleted_at.items()
-            if id_ not in self.requested and self.attempts[id_].source != "custom_voice"
+            if id_ not in self.requested and id_ not in self.lost
+            and self.attempts[id_].source != "custom_voice"
             and deleted_at + TIMES["deleted_voice"] <= self.clock
         ]  # fmt: skip
         for id_ in due:

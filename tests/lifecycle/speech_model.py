@@ -45,7 +45,7 @@ class SpeechModel(UploadModel):
         """The attempts that a new job of this sample may get; none: it opens one."""
         same = [a for a in self.attempts.values()
                 if samples.get(a.id) == sample and a.user_id == user and a.provider == "local"]  # fmt: skip
-        ready = {a.id for a in same if self.voices.get(a.id) is False}
+        ready = {a.id for a in same if self.speaks_with(a.id)}
         return ready or {a.id for a in same if a.source == "sample" and a.status in MAKING[1:]}
 
     def claim_speech(self, j: Speech | None, owner: str) -> str:
@@ -60,7 +60,7 @@ class SpeechModel(UploadModel):
         a = self.attempts[j.attempt_id]
         if a.status in MAKING:
             return "awaits_voice"
-        if self.voices.get(a.id) is not False:
+        if not self.speaks_with(a.id):
             codes = {"failed": a.error_code, "expired": "attempt_expired"}
             self.end_speech(j, "failed", codes.get(a.status, "attempt_cancelled"))
             return "voice_failed"
@@ -119,6 +119,35 @@ class SpeechModel(UploadModel):
                     code = "consent_revoked" if reason == "consent_revoked" else "voice_deleted"
                     self.end_speech(j, "failed", code)
                 j.is_removed = True
+
+    def lose(self, provider: str, voice: str | None) -> int:
+        """Its provider does not have the voice: each row of it is lost, by whatever user."""
+        ids = {
+            id_ for id_ in self.voices
+            if self.speaks_with(id_)
+            and (self.attempts[id_].provider, self.attempts[id_].provider_voice_id) == (provider, voice)
+        }  # fmt: skip
+        self.lost |= ids
+        for j in self.speeches.values():
+            if j.attempt_id in ids and j.status in ("queued", "processing"):
+                self.end_speech(j, "failed", "voice_lost")
+        for a in [self.attempts[id_] for id_ in ids if self.attempts[id_].status == "ready"]:
+            self.change(
+                a, status="failed", runtime_status="pending", error_code="voice_lost",
+                preview_status="not_required" if a.preview_status == "not_required" else "required",
+                provider_voice_id=a.provider_voice_id if a.source == "custom_voice" else None,
+                lease_epoch=a.lease_epoch + 1, lease_owner=None, until=None, not_before=None,
+                waiting_since=None,
+            )  # fmt: skip
+        for e in self.enrollments.values():
+            if e.voice == voice and e.status == "attached":
+                e.status = "removed"
+        return len(ids)
+
+    def is_usable(self, a: Attempt) -> bool:
+        """Of a custom voice: no enrollment made it, or the user's own voice of it speaks."""
+        made = [e for e in self.enrollments.values() if e.voice == a.provider_voice_id]
+        return all(self.speaks_with(e.attempt) for e in made)
 
     def erase(self, user: str) -> None:
         RemovalModel.erase(self, user)

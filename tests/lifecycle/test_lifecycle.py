@@ -61,7 +61,7 @@ EFFECTS = {
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
     "refuses a sample", "gives a sample back",
     "registers a webhook", "claims a webhook", "delivers", "replays an event", "enables a webhook",
-    "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
+    "loses a voice", "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class Users(Moves):
             moves += [self.finalizes] * 2 + [self.ends_an_inspection] * 3 * bool(self.inspections)
             moves += [self.revokes_a_consent, self.retries, self.resets]
             moves += [self.restores, self.gives_a_reflection_away]
-            if any(is_deleted is False for is_deleted in self.model.voices.values()):
+            if any(self.model.speaks_with(id_) for id_ in self.model.voices):
                 moves += [self.uses_an_own_voice]
             moves += self.sample_steps()
             if len(self.model.attempts) > 3 and self.can_delete_a_user():
@@ -250,7 +250,7 @@ class Users(Moves):
         id_, active, parameters = self.reflection(pick)
         own = [
             a for a in self.model.attempts.values()
-            if self.model.voices.get(a.id) is False
+            if self.model.speaks_with(a.id)
             and (a.source, a.user_id) == ("sample", parameters["user"])
         ]  # fmt: skip
         if not own:

@@ -294,8 +294,9 @@ class Workers(Samples):
         return True
 
     def attach_custom(self, claim: Claim, luck: str, outcome: str) -> bool:
-        if luck in ("rejected", "throttled", "unknown"):
-            if luck == "rejected":
+        is_usable = self.model.is_usable(self.model.attempts[claim.attempt])
+        if luck in ("rejected", "throttled", "unknown") or not is_usable:
+            if luck == "rejected" or not is_usable:
                 return self.fail(claim, outcome)
             return self.requeue(claim, SHORT, outcome, is_outage=luck == "throttled")
         if a := self.write(

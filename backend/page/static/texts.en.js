@@ -141,7 +141,7 @@ export const dateText = (at) => day.format(new Date(at));
 const blockers = {
   no_voice: "There is no voice yet.", clone_awaiting_upload: "The sample has not arrived.",
   clone_queued: "The voice waits for its turn.", clone_processing: "The voice is being made.",
-  clone_verifying: "The provider verifies the speaker.", clone_failed: "The voice could not be made.",
+  clone_verifying: "The provider verifies the speaker.", clone_failed: "The voice could not be made.", voice_lost: "Its provider does not have it any more.",
   clone_expired: "The sample was not sent in time.", clone_cancelled: "The attempt was cancelled.",
   runtime_pending: "It is not checked yet that conversations can use it.", runtime_syncing: "It is being checked that conversations can use it.",
   runtime_failed: "Conversations cannot use the voice.", preview_required: "The preview is not spoken yet.",
@@ -250,6 +250,7 @@ export const problems = {
   move_in_progress: ["The voice is being moved.", "wait"],
   voice_without_sample: ["No sample of this voice is kept, so it cannot be moved.", "record"],
   voice_removed: ["This voice is being removed.", "record"],
+  voice_lost: ["The provider does not have this voice any more. It can be made again from its sample.", "again"],
   enrollment_has_voice: ["The voice was found.", "wait"],
   enrollment_not_settled: ["The provider is still being asked for the voice.", "wait"],
   voice_superseded: ["A newer voice has replaced this one.", "reload"],
