@@ -3,14 +3,11 @@
 docs/decisions/0063-erasures.md
 """
 
-import base64
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from backend.context import AppContext
@@ -18,6 +15,7 @@ from backend.database.insisting import insist
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import DatabaseUnavailable, NotFound, Unavailable
+from backend.provenance.jws import sign_jws
 from backend.provenance.signing import SigningFailed, SigningKey
 from backend.web.logs import log
 
@@ -101,17 +99,6 @@ async def issue(context: AppContext, erasure: Erasure) -> Receipt:
 
 
 async def sign(key: SigningKey, erasure: Erasure) -> str:
-    """RFC 7515, compact. Raises SigningFailed."""
-    chain = x509.load_pem_x509_certificates(key.chain.encode())
-    header = {
-        "alg": "ES256",
-        "typ": "likeness-erasure+jwt",
-        "x5c": [base64.b64encode(each.public_bytes(Encoding.DER)).decode() for each in chain],
-    }
+    """Raises SigningFailed."""
     payload = msgspec.to_builtins(erasure) | {"iat": int(datetime.now(UTC).timestamp())}
-    text = b".".join(base64url(msgspec.json.encode(part)) for part in (header, payload))
-    return b".".join((text, base64url(await key.sign(text)))).decode()
-
-
-def base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return await sign_jws(key, "likeness-erasure+jwt", payload)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from backend.settings.anchors import AnchorSettings
 from backend.settings.attempts import AttemptSettings
 from backend.settings.database import DatabaseSettings
 from backend.settings.limits import LimitSettings
@@ -34,6 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     network: NetworkSettings
     twilio: TwilioSettings
     provenance: ProvenanceSettings
+    anchors: AnchorSettings
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from backend.anchors.publishing import publish_anchor
 from backend.context import AppContext
 from backend.employees.employee_files import write_file
 from backend.employees.recording_clones import clone_stored_recording
@@ -140,6 +141,12 @@ ALL_QUEUES = [
         step=write_file,
         address="/internal/employees/{row_id}/write-file",
         concurrency=8,
+    ),
+    LifecycleQueue(
+        name="consent_anchors",
+        step=publish_anchor,
+        address="/internal/consent-anchors/{row_id}/publish",
+        concurrency=2,
     ),
     LifecycleQueue(
         name="webhooks",

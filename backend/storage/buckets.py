@@ -9,6 +9,7 @@ RECORDING_BUCKET = "recordings"  # of employees: one object each, {employee_id}/
 EMPLOYEE_FILE_BUCKET = "deep-fakes"  # which voice of an employee is ready: {employee_id}/{employee_id}.json
 LOCAL_VOICES = "local-voices"
 REFERENCE_VOICES = "reference-voices"  # of self-hosted models
+ANCHOR_BUCKET = "consent-anchors"  # signed heads of the ledger of consents: one JWS each
 
 
 class Needs(Struct, frozen=True):
@@ -26,4 +27,5 @@ BUCKETS = {
     EMPLOYEE_FILE_BUCKET: Needs(1, "application/json"),
     LOCAL_VOICES: Needs(1, "application/json"),
     REFERENCE_VOICES: Needs(1, "application/json"),
+    ANCHOR_BUCKET: Needs(1, "application/jose"),
 }

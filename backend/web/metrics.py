@@ -41,6 +41,10 @@ HELP = {
     "likeness_sweep_errors": "Rows that the sweep cannot process.",
     "likeness_open_erasures": "Erasures that are not confirmed in each place.",
     "likeness_open_erasure_oldest_seconds": "How long the oldest erasure has been open; 0 without one.",
+    "likeness_consent_anchor_age_seconds": (
+        "How long the oldest consent waits that no published anchor covers."
+    ),
+    "likeness_broken_consents": "Consents and anchors that are not as they were written.",
     "likeness_object_removals": "Folders of Storage that are to be emptied.",
 }
 

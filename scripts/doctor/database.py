@@ -16,6 +16,7 @@ from backend.database.probes import queries as probes
 from backend.database.queries import load_queries
 from backend.settings.database import DatabaseSettings
 from backend.web.authentication import LEEWAY
+from scripts.doctor.anchors import AnchorsState, judge_anchors
 from scripts.doctor.poolers import Mode, check_poolers, mode_of
 from scripts.doctor.tls import check_encryption
 
@@ -42,8 +43,10 @@ def check_everything(settings: DatabaseSettings, *, with_consumers: bool) -> Ite
             yield from check_encryption(connection)
             yield from check_pgmq(connection)
             yield from check_rights(connection)
-            if with_consumers and any(each.part == "schema" and each.state == "ok" for each in findings):
-                yield check_consumers(connection)
+            if any(each.part == "schema" and each.state == "ok" for each in findings):
+                if with_consumers:
+                    yield check_consumers(connection)
+                yield from check_anchors(connection)
             yield check_clock("database", database_time(connection), datetime.now(UTC))
         mode = mode_of(settings.url)
         listens = mode_to_listen(settings, mode)
@@ -134,6 +137,12 @@ def judge_consumers(state: ConsumersState) -> Finding:
         remedy="Start `likeness work`; where pg_cron drains the queues"
         " (docs/runbooks/run-the-sweep-from-pg-cron.md), use --no-consumers",
     )
+
+
+def check_anchors(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    state = connection.cursor(row_factory=class_row(AnchorsState)).execute(queries.anchors).fetchone()
+    assert state is not None  # noqa: S101 - a function that returns one row
+    return judge_anchors(state)
 
 
 def database_time(connection: psycopg.Connection[Any]) -> datetime:

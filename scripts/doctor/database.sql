@@ -34,3 +34,7 @@ order by 1;
 -- clock --
 -- Of the database's machine.
 select clock_timestamp();
+
+-- anchors --
+-- Whether the consents are anchored, and the anchors published.
+select waiting_seconds, anchors, unpublished, error_code, broken from voice_clone.consent_anchors_state();

@@ -17,6 +17,7 @@ from backend.settings.supabase import SupabaseSettings
 from backend.steps.queues import QUEUES
 from backend.storage.buckets import BUCKETS
 from backend.web.jwks import read_keys
+from scripts.doctor.anchors import AnchorsState, judge_anchors
 from scripts.doctor.database import check_clock, judge_consumers
 
 URL_REMEDY = "Compare SUPABASE_URL with the project's URL, and look if the project is paused"
@@ -147,6 +148,7 @@ def check_operations(settings: SupabaseSettings, *, with_consumers: bool) -> Ite
         yield from check_version(Installation(**found, missing=missing))
         if with_consumers:
             yield judge_consumers(state_of(decoded(call(settings, "consumers"), list[Consumer])))
+        yield from judge_anchors(decoded(call(settings, "consent_anchors_state"), list[AnchorsState])[0])
     except (Unreachable, msgspec.DecodeError, TypeError, IndexError) as error:
         yield Finding(
             part="operations",

@@ -127,7 +127,7 @@ as $$
 declare
   v_public text[] := array(
     select b.id from storage.buckets b
-    where b.public and b.id = any ('{voice-samples,voice-previews,speeches,recordings,deep-fakes,local-voices,reference-voices}'::text[])
+    where b.public and b.id = any ('{voice-samples,voice-previews,speeches,recordings,deep-fakes,local-voices,reference-voices,consent-anchors}'::text[])
     order by b.id);
 begin
   if v_public <> '{}' then

@@ -9,7 +9,7 @@ create table voice_clone.timeouts (
   name text primary key,
   value interval check (value >= interval '0'),
   purpose text not null,
-  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording'))
+  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording', 'consent_anchor'))
 );
 comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
@@ -46,6 +46,8 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('webhook_secret', '24 hours', 'the secret before a rotation signs so long beside the new one'),
   ('webhook_history', '30 days', 'how long a delivery that has ended is kept'),
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
+  ('consent_anchor', '1 hour', 'a consent is anchored so long after it was recorded; null: never'),
+  ('anchor_lease', '3 minutes', 'an anchor whose worker has not recorded what it published by then may be taken over; longer than a signature and its requests'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
   ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),

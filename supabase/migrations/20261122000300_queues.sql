@@ -92,6 +92,7 @@ from (values
   ('employee_files', 'write or remove the file that names the voice of an employee'),
   ('recording_clones', 'clone an employee whose recording was stored, where the organization asked for it'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
+  ('consent_anchors', 'sign an anchor of the consents and publish it'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);
 

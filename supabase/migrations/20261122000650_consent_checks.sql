@@ -34,6 +34,9 @@ as $$
     from voice_clone.consent_chains k
     join public.voice_consents l on l.person_id = k.person_id and l.position > k.position
     where k.person_id = any (p_persons)
+    union all
+    select e.person_id, e.position, e.id, 'no anchor will cover it'
+    from entries e where not exists (select from voice_clone.anchored_consents w where w.consent_id = e.id)
   )
   select f.person_id, f.position, f.consent_id, f.problem from found f
   where f.problem is not null order by f.person_id, f.position, f.consent_id
@@ -43,9 +46,14 @@ $$;
 create table voice_clone.consent_checks (
   is_only boolean primary key default true check (is_only),
   after_person uuid,
+  after_anchor int not null default 0,
+  found int not null default 0,
+  broken int not null default 0,
   due_at timestamptz not null default now()
 );
 comment on column voice_clone.consent_checks.after_person is 'the last person of the part that was checked; null before a new round';
+comment on column voice_clone.consent_checks.after_anchor is 'the last anchor that was checked in this round';
+comment on column voice_clone.consent_checks.found is 'how many entries and anchors are broken, of those that this round has checked; broken has those of the last round';
 alter table voice_clone.consent_checks enable row level security;
 revoke all on voice_clone.consent_checks from public, anon, authenticated, service_role;
 insert into voice_clone.consent_checks default values;
@@ -73,9 +81,9 @@ as $$
   from voice_clone.next_persons(p_after, p_limit) n (persons)
 $$;
 
--- For the sweep: checks the next chains, at most p_limit, where that is due, and returns how many entries are broken. Each
--- round checks all of them; the next begins after the timeout consent_check. A chain that cannot be read is named as an error
--- of the sweep, and checked again in the next round.
+-- For the sweep: checks the next chains, at most p_limit, and a tenth as many anchors, where that is due. Returns how many entries and
+-- anchors are broken. Each round checks all of them; the next begins after the timeout consent_check. A chain that cannot be read is
+-- named as an error of the sweep, and checked again in the next round.
 create function voice_clone.sweep_consents(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
@@ -85,6 +93,7 @@ declare
   v_person uuid;
   v_found jsonb;
   v_broken jsonb := '[]';
+  v_anchors int := ceil(p_limit / 10.0);
 begin
   select * into k from voice_clone.consent_checks c where c.due_at <= now() for update skip locked;
   if not found then
@@ -103,10 +112,16 @@ begin
       end;
     end loop;
   end;
-  if cardinality(v_persons) < p_limit then
-    update voice_clone.consent_checks c set after_person = null, due_at = now() + voice_clone.timeout('consent_check');
+  v_broken := v_broken || coalesce(
+    (select jsonb_agg(to_jsonb(b)) from voice_clone.broken_anchors(k.after_anchor, v_anchors) b), '[]');
+  k.found := k.found + jsonb_array_length(v_broken);
+  k.after_person := coalesce(v_persons[cardinality(v_persons)], k.after_person);
+  k.after_anchor := k.after_anchor + v_anchors;
+  if cardinality(v_persons) < p_limit and not exists (select from voice_clone.consent_anchors a where a.position > k.after_anchor) then
+    update voice_clone.consent_checks c
+    set after_person = null, after_anchor = 0, found = 0, broken = k.found, due_at = now() + voice_clone.timeout('consent_check');
   else
-    update voice_clone.consent_checks c set after_person = v_persons[cardinality(v_persons)];
+    update voice_clone.consent_checks c set after_person = k.after_person, after_anchor = k.after_anchor, found = k.found;
   end if;
   if v_broken <> '[]' then
     raise warning 'broken consents: %', v_broken;

@@ -15,7 +15,8 @@ as $$
     ('recordings', 50, '{audio/wav}'),
     ('deep-fakes', 1, '{application/json}'),
     ('local-voices', 1, '{application/json}'),
-    ('reference-voices', 1, '{application/json}')
+    ('reference-voices', 1, '{application/json}'),
+    ('consent-anchors', 1, '{application/jose}')
   ) b (id, megabytes, types)
   on conflict (id) do nothing
   returning id

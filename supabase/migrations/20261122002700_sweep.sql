@@ -79,7 +79,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents and
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and
 -- idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -94,6 +94,7 @@ declare
   v_keys int := 0;
   v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_erasures int := 0;
+  v_anchors int := 0;
   v_what text;
   v_is_behind boolean;
   r record;
@@ -175,6 +176,12 @@ begin
     v_done := v_done || array_fill(r.what, array[r.count]);
   end loop;
   begin
+    v_anchors := voice_clone.sweep_consent_anchors(v_limit);
+  exception when others then
+    raise warning 'consents cannot be anchored: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
     v_keys := voice_clone.delete_expired_idempotency_keys(v_limit);
   exception when others then
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
@@ -194,6 +201,7 @@ begin
     union all select 'enrollments', v_enrollments where v_enrollments > 0
     union all select 'job_slots', v_slots where v_slots > 0
     union all select 'erasures', v_erasures where v_erasures > 0
+    union all select 'consent_anchors', v_anchors where v_anchors > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

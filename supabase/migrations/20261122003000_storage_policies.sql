@@ -1,6 +1,6 @@
 -- Storage: people read what lies in their own folder, and write nothing: only the service signs uploads,
 -- for the path of an attempt it opened. What is being removed cannot be read any more. Without a policy,
--- local-voices and reference-voices are the service's alone.
+-- local-voices, reference-voices and consent-anchors are the service's alone.
 
 create policy "People read their own samples, previews and speeches" on storage.objects
   for select to authenticated using (

@@ -44,5 +44,10 @@ as $$
   from voice_clone.erasures x where x.sweep_at is not null
   union all
   select 'likeness_object_removals', '{}', count(*) from voice_clone.object_removals
+  union all
+  select n.metric, '{}', n.value from voice_clone.consent_anchors_state() s
+  cross join lateral (values
+    ('likeness_consent_anchor_age_seconds', s.waiting_seconds), ('likeness_broken_consents', s.broken)) n (metric, value)
+  where n.value is not null
 $$;
 grant execute on function voice_clone.metric_samples() to voice_clone_backend;

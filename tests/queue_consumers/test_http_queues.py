@@ -43,6 +43,7 @@ ADDRESSES = {
     "uploads": "voice-clone-attempts/{}/finalize",
     "recording_clones": "recording-clones/{}/clone",
     "employee_files": "employees/{}/write-file",
+    "consent_anchors": "consent-anchors/{}/publish",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]

@@ -51,7 +51,7 @@ select is_empty(
   'it owns nothing');
 select is_empty(
   $$select b.id from storage.buckets b where b.public
-    and b.id = any ('{voice-samples,voice-previews,speeches,recordings,deep-fakes,local-voices,reference-voices}')$$,
+    and b.id = any ('{voice-samples,voice-previews,speeches,recordings,deep-fakes,local-voices,reference-voices,consent-anchors}')$$,
   'no bucket of the service is public');
 
 select * from finish();

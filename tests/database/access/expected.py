@@ -71,6 +71,9 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.webhook_deliveries": {f"service_role, {CLIENT}": "select"},
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.adoptions": {},
+    "voice_clone.anchor_publications": {},
+    "voice_clone.anchored_consents": {},
+    "voice_clone.consent_anchors": {},
     "voice_clone.consent_chains": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
@@ -120,11 +123,14 @@ FUNCTIONS: dict[str, str] = {
     "service_role, voice_clone_backend, voice_clone_service": """
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
         operations.dead_letters
+        operations.attempt  operations.attempts  operations.check_consents  operations.consent_anchors
+        operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
         operations.sweep
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
+        operations.anchor_consents
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
         operations.place_hold  operations.release_hold  operations.set_retention
@@ -151,7 +157,11 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.check_opening
         voice_clone.claim_speech_job
         voice_clone.check_sample
+        voice_clone.claim_anchor
         voice_clone.claim_attempt
+        voice_clone.claimed_anchor
+        voice_clone.consent_anchors_state
+        voice_clone.record_publication
         voice_clone.begin_recording_clone
         voice_clone.end_recording_clone
         voice_clone.postpone_recording_clone

@@ -11,7 +11,7 @@ from tests.fixture import Fixture
 
 BUCKETS = (
     "voice-samples", "voice-previews", "speeches", "recordings", "deep-fakes", "local-voices",
-    "reference-voices",
+    "reference-voices", "consent-anchors",
 )  # fmt: skip
 
 
@@ -89,6 +89,7 @@ class Scene(People):
             attempt = given.queued(user, given.reflection(user))
             given.one("select * from voice_clone.claim_attempt(%s, 'worker', 60, 1, true)", attempt)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.superuser.execute("select operations.anchor_consents()")
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one("select voice_clone.report_consumer(%s, 'host', '{q}', false)", uuid4())
         given.one("select voice_clone.request_erasure(%s)", given.user())

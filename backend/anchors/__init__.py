@@ -1,0 +1,1 @@
+"""Anchors: signed heads of the ledger of consents, and where they are published."""
