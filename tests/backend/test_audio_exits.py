@@ -34,6 +34,7 @@ OTHER_ANSWERS = {
 }
 # What Storage gets, and who puts it there.
 STORED = {
+    ("backend/anchors/publishing.py", "ANCHOR_BUCKET"): "a signature",
     ("backend/employees/employee_files.py", "EMPLOYEE_FILE_BUCKET"): "JSON",
     ("backend/lifecycle/preview.py", "PREVIEW_BUCKET"): "marked",
     ("backend/lifecycle/speech_jobs.py", "SPEECH_BUCKET"): "marked",
@@ -55,6 +56,7 @@ BUCKETS = {
     "recordings": "what a person recorded",
     "local-voices": "JSON",
     "reference-voices": "JSON",
+    "consent-anchors": "a signature",
 }
 # The steps of queues that speak; the others store no audio that was synthesized.
 SPEAKING_QUEUES = {"voice_preview", "speech_jobs"}

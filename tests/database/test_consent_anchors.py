@@ -97,7 +97,7 @@ def test_an_entry_that_commits_late_is_in_the_next_anchor(given: Fixture) -> Non
     with psycopg.connect(given.database.service) as other:
         other.execute("select 1")
         user = given.user()
-        other.execute("select voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null)", (user,))
+        other.execute("select voice_clone.sign_consent(%s, 'voice_clone', 'en', 'self', null, 1)", (user,))
         given.consent(given.user())
         anchor(given)
         other.commit()

@@ -122,9 +122,7 @@ FUNCTIONS: dict[str, str] = {
     """,
     "service_role, voice_clone_backend, voice_clone_service": """
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
-        operations.dead_letters
-        operations.attempt  operations.attempts  operations.check_consents  operations.consent_anchors
-        operations.consent_anchors_state  operations.dead_letters
+        operations.consent_anchors  operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
         operations.sweep
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
