@@ -99,7 +99,7 @@ async def workers(
         **settings,
     }
     loaded = load_settings(environment)
-    upstreams = Upstreams()
+    upstreams = Upstreams(loaded.network.allowed)
     storage = Storage(loaded.supabase, upstreams.storage)
     remote = remote_providers(
         loaded.providers, upstreams, StoredSamples(storage), StorageProfiles(storage, REFERENCE_VOICES)

@@ -207,6 +207,20 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select from voice_clone.legal_holds h where h.subject_id = %(id)s and h.released_at is null",
         "legal_holds_active_idx",
     ),
+    "the oldest consent without an anchor": (
+        "select w.consent_id from voice_clone.anchored_consents w where w.anchor is null"
+        " order by w.recorded_at limit 1000",
+        "anchored_consents_waiting_idx",
+    ),
+    "the consents of an anchor": (
+        "select w.consent_id from voice_clone.anchored_consents w where w.anchor = 1",
+        "anchored_consents_anchor_idx",
+    ),
+    "the anchors to publish": (
+        "select * from voice_clone.anchor_publications x where x.sweep_at <= now()"
+        " order by x.sweep_at limit 100 for no key update skip locked",
+        "anchor_publications_sweep_at_idx",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " order by v.created_at desc limit 100",
