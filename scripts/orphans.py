@@ -32,6 +32,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: list[Unknown] | None = None
     missing: list[Missing] | None = None
     elsewhere: list[Elsewhere] | None = None
+    lost: int | None = None  # voices that --lose-missing closed
     errors: dict[str, str] | None = None  # the providers that could not be read, and why
 
 
@@ -45,8 +46,19 @@ def orphans(
             "that their provider has lost. Needs the service's settings.",
         ),
     ] = False,
+    lose_missing: Annotated[
+        bool,
+        typer.Option(
+            "--lose-missing",
+            help="With --reconcile: close the gate of each voice that its provider has lost and "
+            "that is older than an hour. Its user can make it again from its sample.",
+        ),
+    ] = False,
 ) -> None:
-    """List provider voices without a voice row. Changes nothing; the sweep removes them when they are due.
+    """List provider voices without a voice row; the sweep removes them when they are due.
+
+    Only --lose-missing changes something. It stops where a provider seems to have none of three or more
+    voices: then the key is rather one of another account.
 
     Needs: SUPABASE_URL and SUPABASE_SECRET_KEY, or DATABASE_URL; --reconcile, the service's settings.
 
@@ -54,17 +66,20 @@ def orphans(
 
     Example: likeness orphans --json
     """
+    if lose_missing and not reconciled:
+        raise typer.BadParameter("--lose-missing needs --reconcile")
     with operations() as project:
         report = Report(orphans=msgspec.convert(project.rows("orphans"), list[Orphan]))
     if reconciled:
         try:
-            found = asyncio.run(reconcile(load_settings()))
+            found = asyncio.run(reconcile(load_settings(), lose=lose_missing))
         except (psycopg.Error, SettingsError) as error:
             sys.exit(str(error))
         report = msgspec.structs.replace(
             report,
             unknown=found.unknown,
             missing=found.missing,
+            lost=found.lost if lose_missing else None,
             elsewhere=found.elsewhere or None,
             errors=found.errors or None,
         )
@@ -82,6 +97,8 @@ def show(report: Report) -> None:
         draw(console, "At a provider, and unknown here", UNKNOWN_COLUMNS, report.unknown)
     if report.missing is not None:
         draw(console, "Kept here, and missing at their provider", MISSING_COLUMNS, report.missing)
+    if report.lost is not None:
+        console.print(f"Closed, because their provider does not have them any more: {report.lost}.")
     if report.elsewhere:
         draw(console, "Where these settings do not look", ELSEWHERE_COLUMNS, report.elsewhere)
     for provider, why in (report.errors or {}).items():

@@ -22,6 +22,7 @@ from backend.web.upstreams import Upstreams
 
 queries = load_queries(__file__)
 BATCH = 500  # voices compared in one statement
+SUSPICIOUS = 3  # where so many are kept and all are missing, the key is rather one of another account
 
 
 class Orphan(Struct, frozen=True, kw_only=True):
@@ -71,11 +72,12 @@ class Elsewhere(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Found(Struct, kw_only=True):
     unknown: list[Unknown]
     elsewhere: list[Elsewhere]
     missing: list[Missing]
     errors: dict[str, str]
+    lost: int = 0  # voices that were closed, uses as custom voices included
 
 
 class UnknownRow(Struct, frozen=True, kw_only=True):
@@ -95,6 +97,7 @@ class KeptRow(Struct, frozen=True, kw_only=True):
     voice_id: UUID
     attempt_id: UUID
     provider_voice_id: str
+    is_new: bool  # a provider's list may not have it yet
 
 
 def configured_providers(
@@ -108,8 +111,11 @@ def configured_providers(
     return local, remote
 
 
-async def reconcile(settings: Settings) -> Found:
-    """Compare every configured provider; one that cannot be read is reported, and the others are compared."""
+async def reconcile(settings: Settings, *, lose: bool = False) -> Found:
+    """Compare every configured provider; one that cannot be read is reported, and the others are compared.
+
+    `lose`: close the gates of what is missing.
+    """
     upstreams = Upstreams()
     local, remote = configured_providers(settings, upstreams)
     found = Found(unknown=[], missing=[], elsewhere=[], errors={})
@@ -122,14 +128,14 @@ async def reconcile(settings: Settings) -> Found:
                 found.elsewhere.append(Elsewhere(**msgspec.structs.asdict(row), reason=error.code))
         for provider in providers.values():
             try:
-                await compare(database, provider, found)
+                await compare(database, provider, found, lose=lose)
             except (ProviderError, AppError) as error:
                 found.errors[provider.name] = f"{error.code}: {error.message}"
         await local.aclose()
     return found
 
 
-async def compare(database: Database, provider: VoiceProvider, found: Found) -> None:
+async def compare(database: Database, provider: VoiceProvider, found: Found, *, lose: bool) -> None:
     where = {"provider": provider.name, "region": provider.region or ""}
     accounts = {"accounts": list(provider.accounts)}
     # Read before the list: a voice that is created after this read must not be reported as missing.
@@ -155,11 +161,15 @@ async def compare(database: Database, provider: VoiceProvider, found: Found) -> 
                     enrollment_status=row.enrollment_status,
                 )
             )
+    missing: list[Missing] = []
+    old: list[str] = []  # of these
     for row in kept:
         # Requested by its id: lists lag, and leave out the voices that a provider offers to everyone.
         if row.provider_voice_id in listed or await provider.describe(row.provider_voice_id) is not None:
             continue
-        found.missing.append(
+        if not row.is_new:
+            old.append(row.provider_voice_id)
+        missing.append(
             Missing(
                 **where,
                 provider_voice_id=row.provider_voice_id,
@@ -167,6 +177,15 @@ async def compare(database: Database, provider: VoiceProvider, found: Found) -> 
                 attempt_id=row.attempt_id,
             )
         )
+    found.missing += missing
+    if lose and len(missing) == len(kept) >= SUSPICIOUS:
+        found.errors[provider.name] = (
+            f"none of its {len(kept)} voices is there: is it the key of this account?"
+        )
+    elif lose:
+        for id_ in old:  # a transaction each: it locks the attempts that use the voice
+            values = {**where, **accounts, "id": id_}
+            found.lost += await database.fetch_value(queries.lose, values, of=int) or 0
 
 
 async def batches(voices: AsyncIterator[ProviderVoice]) -> AsyncIterator[list[ProviderVoice]]:

@@ -38,10 +38,22 @@ async def run(url: str, *arguments: str, **settings: str) -> tuple[int | None, s
     return done.returncode, done.stdout + done.stderr
 
 
-async def reconcile(given: Fixture, providers: Simulator) -> tuple[int | None, dict[str, Any]]:
+LOST = "select array_agg(id::text) as voices from public.voices where lost_at is not null"
+
+
+def make_old(given: Fixture) -> None:
+    """As if each voice had been made two hours ago."""
+    with given.superuser.transaction():
+        given.superuser.execute("set local session_replication_role = replica")
+        given.superuser.execute("update public.voices set created_at = created_at - interval '2 hours'")
+
+
+async def reconcile(
+    given: Fixture, providers: Simulator, *arguments: str
+) -> tuple[int | None, dict[str, Any]]:
     async with failing_storage(saying(200, b"[]")) as storage:
         code, output = await run(
-            given.database.service, "--json", "--reconcile",
+            given.database.service, "--json", "--reconcile", *arguments,
             SUPABASE_URL=storage,
             SUPABASE_SECRET_KEY="sb_secret_of_this_very_test",
             SUPABASE_JWT_SECRET="a secret of more than thirty-two letters",
@@ -152,6 +164,26 @@ async def test_a_voice_that_its_provider_has_lost_is_found(given: Fixture, provi
     code, report = await reconcile(given, providers)
     assert (code, report["unknown"]) == (0, [])
     assert [each["attempt_id"] for each in report["missing"]] == [str(lost.attempt)]
+    assert (await reconcile(given, providers, "--lose-missing"))[1]["lost"] == 0, "its list may lag"
+    make_old(given)
+    assert (await reconcile(given, providers, "--lose-missing"))[1]["lost"] == 1
+    gone = given.truth(LOST)["voices"]
+    assert gone == [str(given.attempt(lost.attempt)["voice_id"])]
+    assert (await reconcile(given, providers, "--lose-missing"))[1]["missing"] == []
+
+
+async def test_where_all_voices_seem_to_be_missing_none_is_closed(
+    given: Fixture, providers: Simulator
+) -> None:
+    for number in range(3):
+        Enrollment(given).attach(f"qwen-tts-vc-gone-voice-{number}")
+    make_old(given)
+    code, report = await reconcile(given, providers, "--lose-missing")
+    assert (code, len(report["missing"]), report["lost"]) == (1, 3, 0)
+    assert "is it the key of this account?" in report["errors"]["qwen"]
+    assert given.truth(LOST)["voices"] is None
+    code, output = await run(given.database.service, "--lose-missing")
+    assert (code, "--lose-missing needs --reconcile" in output) == (2, True)
 
 
 async def test_a_provider_that_cannot_be_asked_is_named_and_keeps_no_other_from_it(
