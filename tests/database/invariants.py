@@ -410,7 +410,7 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
     ),
     14: (
         what_is_lost_is_silent,
-        patch("voice_clone.lose_voice", "set status = 'failed', ", "set status = 'ready', "),
+        patch("voice_clone.lose_voice", "(v_attempts) and a.status = 'ready'", "(v_attempts) and false"),
     ),
 }
 

@@ -81,7 +81,7 @@ def restored(original: Database, tmp_path_factory: pytest.TempPathFactory) -> It
             shell(project, restore, directory, NEW=project.dsn("postgres"))
             assert len(owner.execute(queues.encode()).fetchall()) > 5
             buckets = owner.execute("select count(*) from storage.buckets where not public").fetchone()
-            assert buckets == (7,)
+            assert buckets == (8,)
         name = "postgres"
         yield Database(
             project, name, project.dsn(), project.dsn("postgres"), project.dsn("voice_clone_service")
