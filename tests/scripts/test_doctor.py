@@ -129,7 +129,7 @@ async def test_nothing_is_wrong_with_a_sound_deployment(environment: dict[str, s
         "settings", "provider qwen", "provider cartesia", "provider modal", "database", "schema", "login",
         "pgmq", "row level security", "grants", "consumers", "clock of the database", "clock of the project",
         "notifications", "tokens", "data api", "cors",
-        "buckets", "service", "visitors",
+        "buckets", "service", "visitors", "consents",
     }  # fmt: skip
 
 
