@@ -288,6 +288,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.sweep
         voice_clone.sweep_enrollments
         voice_clone.unaccounted_voices
+        voice_clone.lose_voice
         voice_clone.undeleted_voices
         voice_clone.upload_to_finalize
         voice_clone.use_rate_limit
