@@ -19,11 +19,11 @@ from backend.storage.buckets import ANCHOR_BUCKET
 from backend.storage.client import Storage, StorageProfiles, StorageRefused
 from backend.web.upstreams import Upstreams
 from scripts.operations import Operations
+from scripts.trust import trust_files
 
 PAGE = 100  # anchors checked in one statement
 DOWNLOADS = 8  # at once
 BUCKET = "bucket"  # instead of the name of a file
-TRUST_SETTINGS = ("C2PA_CERTIFICATE_FILE", "C2PA_TRUST_FILE")
 NO_STORAGE = "`--anchors bucket` needs SUPABASE_URL, SUPABASE_SECRET_KEY and how tokens are verified"
 
 
@@ -56,7 +56,7 @@ class StoredAnchor(Struct):
 
 def verify_anchors(project: Operations, published: str | None, trust: Path | None) -> AnchorReport:
     """`published`: a file of one JWS a line, or `bucket`."""
-    trusted = trusted_certificates(trust, os.environ)
+    trusted = trusted_certificates(trust)
     copies = None if published is None else list(published_copies(published))
     check = Check(trusted)
     for stored in stored_anchors(project):
@@ -135,13 +135,12 @@ def stored_anchors(project: Operations) -> Iterator[StoredAnchor]:
             return
 
 
-def trusted_certificates(trust: Path | None, environ: Mapping[str, str]) -> list[x509.Certificate]:
+def trusted_certificates(trust: Path | None) -> list[x509.Certificate]:
     """Of the file, or of the files that the service signs and verifies marks with."""
-    named = [str(trust)] if trust else [environ.get(name, "") for name in TRUST_SETTINGS]
     found: list[x509.Certificate] = []
-    for path in filter(None, named):
+    for path in trust_files(trust):
         try:
-            found += x509.load_pem_x509_certificates(Path(path).read_bytes())
+            found += x509.load_pem_x509_certificates(path.read_bytes())
         except (OSError, ValueError) as error:
             raise typer.BadParameter(f"{path} has no certificates in PEM: {error}") from None
     return found

@@ -1,7 +1,6 @@
 """`python -m scripts verify FILE`: read the mark of an audio file."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from backend.provenance.frames import Verification
 from backend.provenance.verifying import MarkReader
+from scripts.trust import trust_files
 
 MOST_BYTES = 200 * 1024 * 1024
 NOT_VALID = 1  # the exit codes
@@ -47,8 +47,7 @@ def verify(
 
 
 def anchors(trust: Path | None) -> str:
-    paths = [trust] if trust else map(os.environ.get, ("C2PA_TRUST_FILE", "C2PA_CERTIFICATE_FILE"))
-    return "\n".join(Path(path).read_text() for path in paths if path)
+    return "\n".join(path.read_text() for path in trust_files(trust))
 
 
 async def read(audio: bytes, roots: str) -> Verification:

@@ -161,30 +161,30 @@ async def compare(database: Database, provider: VoiceProvider, found: Found, *, 
                     enrollment_status=row.enrollment_status,
                 )
             )
-    missing: list[Missing] = []
-    old: list[str] = []  # of these
-    for row in kept:
-        # Requested by its id: lists lag, and leave out the voices that a provider offers to everyone.
-        if row.provider_voice_id in listed or await provider.describe(row.provider_voice_id) is not None:
-            continue
-        if not row.is_new:
-            old.append(row.provider_voice_id)
-        missing.append(
-            Missing(
-                **where,
-                provider_voice_id=row.provider_voice_id,
-                voice_id=row.voice_id,
-                attempt_id=row.attempt_id,
-            )
+    # Requested by its id: lists lag, and leave out the voices that a provider offers to everyone.
+    missing = [
+        row
+        for row in kept
+        if row.provider_voice_id not in listed and await provider.describe(row.provider_voice_id) is None
+    ]
+    found.missing += [
+        Missing(
+            **where,
+            provider_voice_id=row.provider_voice_id,
+            voice_id=row.voice_id,
+            attempt_id=row.attempt_id,
         )
-    found.missing += missing
+        for row in missing
+    ]
     if lose and len(missing) == len(kept) >= SUSPICIOUS:
         found.errors[provider.name] = (
             f"none of its {len(kept)} voices is there: is it the key of this account?"
         )
     elif lose:
-        for id_ in old:  # a transaction each: it locks the attempts that use the voice
-            values = {**where, **accounts, "id": id_}
+        for row in missing:  # a transaction each: it locks the attempts that use the voice
+            if row.is_new:
+                continue
+            values = {**where, **accounts, "id": row.provider_voice_id}
             found.lost += await database.fetch_value(queries.lose, values, of=int) or 0
 
 
