@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import scalar_row
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 TIMEOUT_SECONDS = 30
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")  # as Postgres writes it in JSON
@@ -106,10 +106,15 @@ def draw(console: Console, title: str, columns: Sequence[str], rows: Sequence[Ro
     if not rows:
         console.print(f"{title}: none.")
         return
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*map(uncut, columns), title=title, title_justify="left")
     for row in rows:
         table.add_row(*(plain(row.get(column)) for column in columns))
     console.print(table)
+
+
+def uncut(name: str) -> Column:
+    """Ids are pasted into the next command, so they stay whole, and narrower columns are folded."""
+    return Column(name, no_wrap=name == "id" or name.endswith("_id"), overflow="fold")
 
 
 def plain(value: object) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from backend.settings import load_settings
 from backend.settings.sections import SettingsError
-from scripts.operations import operations
+from scripts.operations import operations, uncut
 from scripts.reconcile.voices import Elsewhere, Missing, Orphan, Unknown, reconcile
 
 PLACE = ("provider", "region", "provider_voice_id")
@@ -109,7 +109,7 @@ def draw(console: Console, title: str, columns: Sequence[str], rows: Sequence[St
     if not rows:
         console.print(f"{title}: none.")
         return
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*map(uncut, columns), title=title, title_justify="left")
     for row in rows:
         table.add_row(*(plain(getattr(row, column)) for column in columns))
     console.print(table)

@@ -51,7 +51,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(trylast=True)  # after pytest's own order, by parameters
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slowest files first, so that at the end no process waits for another."""
-    slowest = ("lifecycle", "storms", "end_to_end", "scripts", "backend")
+    slowest = ("lifecycle", "storms", "end_to_end", "runbooks", "scripts", "backend")
     items.sort(key=lambda item: (*slowest, item.path.parent.name).index(item.path.parent.name))
 
 

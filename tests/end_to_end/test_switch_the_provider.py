@@ -48,7 +48,7 @@ def counts(output: str) -> list[str]:
 
 async def run(product: Product, command: str, **settings: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-ec", command),
+        *("bash", "-ec", f'likeness() {{ python -m scripts "$@"; }}\n{command}'),
         cwd=ROOT,
         env={**os.environ, **product.environment(**settings), "COLUMNS": "240"},
         stdout=asyncio.subprocess.PIPE,

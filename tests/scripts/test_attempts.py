@@ -302,6 +302,12 @@ def test_wrong_usage_says_what_is_right(
     assert (ended, said in output) == (code, True), output
 
 
+def test_an_id_is_whole_on_a_narrow_terminal(given: Fixture) -> None:
+    attempt = queued(given)
+    env = os.environ | {"DATABASE_URL": given.database.service, "COLUMNS": "90"}
+    assert str(attempt) in command("attempts", env=env).stdout
+
+
 async def test_the_data_api_answers_the_same_with_the_secret_key_alone(stack: Stack) -> None:
     """And refuses the publishable key, and a project that is away."""
     base = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
