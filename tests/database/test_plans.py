@@ -273,3 +273,23 @@ def test_what_happened_lately_is_found_without_a_look_at_the_whole_month(given: 
         ).fetchall()
     )
     assert "recorded_at_idx" in plan, plan
+
+
+READ_WHOLE = """
+select relname, seq_tup_read from pg_stat_xact_user_tables
+where relname in ('reflections', 'employees', 'voice_clone_attempts') and seq_tup_read > 0
+"""
+
+
+def test_a_page_of_mirrors_is_compared_without_a_look_at_the_whole_table(filled: Fixture) -> None:
+    page = "select operations.compare_mirrors(%s, null, 100, 0) as page"
+    filled.superuser.execute("set enable_seqscan = on")
+    with filled.superuser.transaction():
+        assert filled.truth(page, "reflection")["page"]["compared"] == 100
+        assert filled.truth(page, "employee")["page"]["compared"] == 0
+        assert filled.superuser.execute(READ_WHOLE).fetchall() == []
+    with filled.superuser.transaction():
+        filled.superuser.execute("set local enable_indexscan = off")
+        filled.superuser.execute("set local enable_bitmapscan = off")
+        filled.truth(page, "reflection")
+        assert filled.superuser.execute(READ_WHOLE).fetchall() != [], "the guard sees it"
