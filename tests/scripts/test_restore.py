@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from tests.backend.conftest import served
 from tests.backend.storages import failing_storage, saying
 from tests.clusters import DEFAULT, SPEED, Database, cloned_database, started_cluster, temporary_directory
 from tests.fixture import Fixture
+from tests.preloaded import command
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks" / "restore-a-backup.md"
 NO_BUCKET = b'{"statusCode":"404","error":"Bucket not found","code":"NoSuchBucket"}'
@@ -66,8 +68,20 @@ def shell(cluster: Cluster, script: str, directory: Path, **environment: str) ->
 
 
 @pytest.fixture(scope="module")
-def restored(original: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def erased_later(original: Database) -> UUID:
+    """A user whose voice is in the backup."""
+    with closing(Fixture(original)) as given:
+        user = given.user()
+        given.launchable(user, given.reflection(user))
+        return user
+
+
+@pytest.fixture(scope="module")
+def restored(
+    original: Database, erased_later: UUID, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
     """A new project, and in it what the runbook makes of the backup."""
+    assert erased_later, "is in it"
     directory = tmp_path_factory.mktemp("backup")
     dump, restore = blocks("sh")
     roles, queues, _ = blocks("sql")
@@ -111,6 +125,25 @@ def test_the_copy_is_one_snapshot(copy: Fixture) -> None:
     assert attempts
     for attempt in attempts:
         assert copy.truth("select * from voice_clone.replay(%s)", attempt["id"]) == attempt
+
+
+def test_who_was_erased_after_the_backup_is_erased_on_the_copy_by_the_ledger(
+    original: Database, copy: Fixture, erased_later: UUID, tmp_path: Path
+) -> None:
+    def erase(url: str, *arguments: str) -> tuple[int, str]:
+        done = command("erase", *arguments, env=os.environ | {"DATABASE_URL": url, "COLUMNS": "200"})
+        return done.returncode, done.stdout
+
+    assert erase(original.postgres, "user", str(erased_later), "--apply")[0] == 1, "partial: files are left"
+    ledger = tmp_path / "ledger.json"
+    ledger.write_text(erase(original.postgres, "ledger", "--json")[1])
+    theirs = "select count(*) from public.voice_clone_attempts where user_id = %s"
+    assert copy.truth(theirs, erased_later)["count"] == 1, "the backup brought it back"
+    code, output = erase(copy.database.postgres, "again", str(ledger))
+    assert (code, str(erased_later) in output) == (0, True)
+    assert erase(copy.database.postgres, "again", str(ledger), "--apply")[0] == 1
+    assert copy.truth(theirs, erased_later)["count"] == 0
+    assert erase(copy.database.postgres, "again", str(ledger)) == (0, "There again: none.\n")
 
 
 async def test_the_service_starts_on_the_copy(copy: Fixture, tmp_path: Path) -> None:
