@@ -12,7 +12,7 @@ from backend.lifecycle.attempts import AttemptRow
 from backend.lifecycle.slots import name_alternatives
 from backend.samples.added import NewSample, add_inline, delete_sample
 from backend.samples.inspected import read_inspected
-from backend.samples.preparation import plain_content_type, require_fit, require_size
+from backend.samples.preparation import require_fit, require_size
 from backend.samples.uploads import NewAttempt, check_opening
 from backend.samples.voice_details import VoiceDetails
 from backend.web.idempotency import has_result, new_id, once
@@ -27,7 +27,6 @@ async def clone_file(
 
     A refused sample leaves nothing behind.
     """
-    content_type = plain_content_type(new.content_type)
     provider = context.choose_provider(new.provider)
     require_size(new.bytes, context.settings.attempts.max_sample_bytes, "sample")
     provider.limits.require_language(details.language)
@@ -40,7 +39,7 @@ async def clone_file(
             consent_id=new.consent_id,
             reflection_id=new.reflection_id,
             is_kept=False,
-            content_type=content_type,
+            content_type=new.content_type,
             bytes=new.bytes,
             name=details.name,
             language=details.language,

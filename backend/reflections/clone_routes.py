@@ -17,7 +17,7 @@ from backend.errors import InvalidInput, MalformedBody
 from backend.lifecycle.attempts import Attempt
 from backend.reflections import clone
 from backend.reflections.reflections import require_reflection
-from backend.samples.forms import spool
+from backend.samples.forms import sent_content_type, spool
 from backend.samples.preparation import temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
@@ -106,7 +106,7 @@ class VoiceCloneController(Controller):
             new = NewAttempt(
                 consent_id=fields.consent_id,
                 reflection_id=reflection_id,
-                content_type=sample.content_type,
+                content_type=sent_content_type(original, sample.content_type),
                 bytes=size,
                 provider=fields.provider,
             )

@@ -72,13 +72,13 @@ def prepared_path(path: str) -> str:
     return f"{path.rpartition('/')[0]}/prepared.wav"
 
 
-def plain_content_type(content_type: str) -> str:
+def plain_content_type(content_type: str, field: str = "content_type") -> str:
     """The content type without parameters; refused where it is no kind of audio that can be cloned."""
     plain = content_type.partition(";")[0].strip().lower()
     if plain not in EXTENSIONS:
         raise InvalidFormat(
             f"{plain or 'Nothing'} is not a kind of audio that can be cloned.",
-            field="content_type",
+            field=field,
             help=f"One of {', '.join(EXTENSIONS)}.",
         )
     return plain

@@ -15,7 +15,7 @@ from backend.error_codes import DETAILS, STORAGE
 from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidFormat, InvalidInput, MalformedBody, NotFound
 from backend.samples.added import NewSample, add_kept, check_sample, delete_sample
-from backend.samples.formats import wav_or_mp3
+from backend.samples.formats import HEAD_BYTES, wav_or_mp3
 from backend.samples.forms import spool
 from backend.samples.preflight import Report
 from backend.samples.preparation import temporary_file
@@ -155,7 +155,7 @@ class UnversionedVoiceSamplesController(VoiceSamplesController):
 def require_wav_or_mp3(file: Any) -> str:
     """The content type, by content. The file itself is decoded later, in a worker."""
     file.seek(0)
-    content_type = wav_or_mp3(file.read(16))
+    content_type = wav_or_mp3(file.read(HEAD_BYTES))
     file.seek(0)
     if content_type is None:
         raise InvalidFormat("This is neither WAV nor MP3.", field="file", help="Send a WAV or an MP3 file.")

@@ -1,13 +1,19 @@
 """The preflight of a sample: each measure against each provider's limit, in words."""
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import structs
 
 from backend.audio.inspect import Cleaning, Inspection
+from backend.errors import InvalidFormat
 from backend.providers.base import Limits
-from backend.samples.formats import wav_or_mp3
+from backend.samples.formats import audio_format, wav_or_mp3
+from backend.samples.forms import sent_content_type
 from backend.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
+from tests.audio_samples import encoded
 
 LIMITS = Limits(min_seconds=10, max_seconds=60, max_bytes=10_000_000, min_sample_rate=8_000, max_characters=1)
 GOOD = Inspection(
@@ -100,3 +106,32 @@ def test_wav_and_mp3_are_told_apart_by_their_first_bytes() -> None:
     assert wav_or_mp3(b"\xff\xfb\x90\x64") == "audio/mpeg"
     for head in (b"", b"\xff", b"\xff\xf1\x50\x80", b"OggS", b"fLaC", b"RIFF\x00\x00\x00\x00AVI ", b"hello"):
         assert wav_or_mp3(head) is None
+
+
+FORMATS = [
+    ("pcm_s16le", "wav", "audio/wav"),
+    ("mp3", "mp3", "audio/mpeg"),
+    ("flac", "flac", "audio/flac"),
+    ("libopus", "ogg", "audio/ogg"),
+    ("libopus", "webm", "audio/webm"),
+    ("aac", "m4a", "audio/mp4"),
+]
+
+
+@pytest.mark.parametrize(("codec", "suffix", "content_type"), FORMATS)
+def test_each_format_is_known_by_its_first_bytes(
+    codec: str, suffix: str, content_type: str, tmp_path: Path
+) -> None:
+    with encoded(tmp_path / f"a.{suffix}", codec, 48_000).open("rb") as file:
+        assert audio_format(file.read(16)) == content_type
+        for declared in ("", "text/plain", "application/octet-stream", "audio/ogg; codecs=opus"):
+            assert sent_content_type(file, declared) == content_type
+            assert file.tell() == 0
+
+
+def test_what_no_first_bytes_tell_is_taken_as_declared() -> None:
+    file = BytesIO(b"\x00" * 64)
+    assert sent_content_type(file, "audio/mpeg") == "audio/mpeg"
+    with pytest.raises(InvalidFormat) as refused:
+        sent_content_type(file, "text/plain", "file")
+    assert refused.value.field == "file"

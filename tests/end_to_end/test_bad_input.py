@@ -27,6 +27,7 @@ async def answer(person: Person, method: str, path: str, **more: Any) -> httpx.R
     """The response, errors included; `token` replaces the user's own."""
     token = more.pop("token", None)
     headers = {**person.client.headers, **({"authorization": f"Bearer {token}"} if token else {})}
+    headers.update(more.pop("headers", {}))
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         return await http.request(method, person.product.stack.api_url + path, headers=headers, **more)
 

@@ -133,6 +133,33 @@ async def test_a_revoked_consent_takes_the_voice_away(ada: Person, prepared: byt
     await ada.product.until(gone, f"{folder}%")  # sample, prepared and preview
 
 
+def untyped_form(file_field: str, content: bytes, fields: dict[str, str]) -> dict[str, Any]:
+    """A form whose file has no type of its own, as the clients of some languages send it."""
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    parts.append(f'form-data; name="{file_field}"; filename="sample"\r\n\r\n'.encode() + content)
+    body = b"".join(b"--limit\r\nContent-Disposition: " + part + b"\r\n" for part in parts) + b"--limit--\r\n"
+    return {"content": body, "headers": {"content-type": "multipart/form-data; boundary=limit"}}
+
+
+async def test_a_file_without_a_type_is_judged_by_content(ada: Person, prepared: bytes) -> None:
+    fields = {"consent_id": ada.consent, "name": "Ada", "language": "en"}
+    path = f"/v1/reflections/{ada.reflection}/voice/clone"
+    cloned = await answer(ada, "POST", path, **untyped_form("sample", prepared, fields))
+    assert cloned.status_code == 202, cloned.text
+    stored = "select content_type from public.voice_samples where id = %s"
+    assert ada.product.row(stored, cloned.json()["sample_id"])["content_type"] == "audio/wav"
+    refused = await answer(ada, "POST", path, **untyped_form("sample", b"no audio at all", fields))
+    assert problem(refused) == (400, "invalid_format")
+    assert refused.json()["field"] == "sample"
+    fields = {"consentId": ada.consent, "language": "en"}
+    sent = await answer(ada, "POST", "/api/v1/voice-samples", **untyped_form("file", prepared, fields))
+    assert sent.status_code == 202, sent.text
+    refused = await answer(
+        ada, "POST", "/api/v1/voice-samples", **untyped_form("file", b"no audio at all", fields)
+    )
+    assert (problem(refused), refused.json()["field"]) == ((400, "invalid_format"), "file")
+
+
 async def test_a_form_without_its_sample_is_refused(ada: Person) -> None:
     path = f"/v1/reflections/{ada.reflection}/voice/clone"
     fields = {"consent_id": ada.consent, "name": "Ada", "language": "en"}
