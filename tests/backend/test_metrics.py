@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import httpx
 import psycopg_pool
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from backend.settings.sections import read_section
 from backend.web.metrics import HELP
@@ -205,9 +205,10 @@ async def test_consumers_are_unwell_while_they_cannot_write(tmp_path: Path) -> N
             assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
 
 
-async def test_a_taken_port_stops_no_consumer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_taken_port_stops_no_consumer() -> None:
     settings = ConsumerSettings(metrics_port=free_port())
     presence = Presence(psycopg_pool.AsyncConnectionPool[Any]("", open=False), ["q"])
-    async with serving_metrics(settings, presence), serving_metrics(settings, presence):
-        pass
-    assert "metrics_not_served" in capsys.readouterr().out
+    with capture_logs() as logged:
+        async with serving_metrics(settings, presence), serving_metrics(settings, presence):
+            pass
+    assert [each["event"] for each in logged] == ["serving_metrics", "metrics_not_served"]

@@ -247,7 +247,7 @@ async def test_make_room_at_a_provider(product: Product, prepared: bytes) -> Non
 async def test_repair_the_mirrors(product: Product, prepared: bytes) -> None:
     book = Runbook("repair-the-mirrors", product)
     await product.start("service", **PATIENT)
-    await product.start("consumers")
+    consumers = await product.start("consumers")
     async with voice_of(product, prepared, "local") as (ada, made):
         await launchable(ada, made["attempt_id"])
         book.values["7d0c0e4b-52c1-4d8e-8a53-5a2f6a0b7c11"] = ada.reflection
@@ -255,6 +255,7 @@ async def test_repair_the_mirrors(product: Product, prepared: bytes) -> None:
             "select from public.reflections where id = %s and voice ->> 'previewStatus' = 'completed'",
             ada.reflection,
         )
+        await product.kill(consumers)  # a message that is still on its way would repair it
         past_the_guard(
             product,
             """update public.reflections set voice = voice || '{"cloneStatus": "failed"}' where id = %s""",
@@ -263,6 +264,7 @@ async def test_repair_the_mirrors(product: Product, prepared: bytes) -> None:
         past_the_guard(product, AGED.replace("2 minutes", "2 hours"), made["attempt_id"])
         await book.follow("1.", 1)
         await book.follow("2.", 1)
+        await product.start("consumers")
         await product.until(
             "select from public.reflections where id = %s and voice ->> 'cloneStatus' = 'ready'",
             ada.reflection,
