@@ -28,10 +28,11 @@ async def abandoned_create(product: Product, prepared: bytes, provider: str) -> 
     """The attempt's id: its create took effect, its worker was killed, and its consent is revoked."""
     service = await product.start("service", FINALIZE_WAIT_SECONDS="0")
     async with person(product) as ada:
+        count = len(product.providers.calls(provider, "create")) + 1
         product.providers.fault(provider, "create", "hang", after_commit=True)
         upload = await ada.upload(prepared, provider=provider)
         assert (await ada.finalize(upload)).status_code == 202
-        await asyncio.to_thread(product.providers.wait, provider, "create", phase="committed")
+        await asyncio.to_thread(product.providers.wait, provider, "create", count=count, phase="committed")
         await ada.client.service("DELETE", f"/v1/consents/{ada.consent}")
     await product.kill(service)
     product.providers.release()
