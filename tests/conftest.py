@@ -1,6 +1,7 @@
 """Fixtures for every test: a migrated cluster, a database cloned from it, and the fixture `given`."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ from tests.clusters import (
 from tests.fixture import Fixture
 
 os.environ["ENV_FILE"] = ""  # a developer's .env is not for the processes of the tests
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # `make test &` in a script ignores it, and each process that a test starts and interrupts would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
