@@ -1,5 +1,6 @@
 """What must hold of deliveries to webhooks after every step."""
 
+from datetime import datetime
 from itertools import groupby
 
 from tests.lifecycle.checks import BOOKKEEPING, Step, check, new_events
@@ -24,12 +25,19 @@ def check_deliveries(before: Snapshot, after: Snapshot, step: Step) -> None:
         check(4, grown >= 0, f"{step.name}: the epoch of a webhook shrank")
     if step.name == "replays an event":
         return
-    old = {(d["webhook_id"], d["event_id"]): d["status"] for d in before.deliveries}
+    old = {(d["webhook_id"], d["event_id"]): d for d in before.deliveries}
+    held = {w["id"]: w["leased_at"] for w in before.webhooks}
     own = sorted(after.deliveries, key=lambda d: (d["webhook_id"], d["attempt_id"], d["event_id"]))
     for _, deliveries in groupby(own, key=lambda d: (d["webhook_id"], d["attempt_id"])):
         waits = False  # whether an earlier event waited when this step began
         for d in deliveries:
-            was = old.get((d["webhook_id"], d["event_id"]), "pending")
-            overtakes = waits and was == "pending" and d["status"] == "delivered"
+            was = old.get((d["webhook_id"], d["event_id"]), d)
+            is_new = was is d or was["status"] == "pending"
+            overtakes = waits and is_new and d["status"] == "delivered"
             check(3, not overtakes, f"{step.name}: an event overtakes an earlier one of its attempt")
-            waits = waits or was == "pending"
+            waits = waits or (is_new and not is_later(was["queued_at"], held.get(d["webhook_id"])))
+
+
+def is_later(queued_at: str, leased_at: str | None) -> bool:
+    """Replayed after a worker had taken the webhook: what that worker sent meanwhile was sent before."""
+    return leased_at is not None and datetime.fromisoformat(queued_at) > datetime.fromisoformat(leased_at)
