@@ -126,6 +126,7 @@ declare
 begin
   select * into v from public.voices x where x.id = p_voice;
   if v.user_id is not null then
+    perform voice_clone.lock_user(v.user_id); -- a row that is updated twice has its foreign keys checked again
     perform voice_clone.lock_consents(v.user_id);
     perform voice_clone.silence(array[v.attempt_id], v.user_id, 'voice_deleted');
   end if;

@@ -13,7 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.database.operations import OPERATIONS, STATES, Operation, Situation, situation
+from tests.database.operation import Operation, Situation
+from tests.database.operation_situations import STATES, situation
+from tests.database.operations import OPERATIONS
 from tests.fixture import Fixture
 
 pytestmark = pytest.mark.one_postgres
