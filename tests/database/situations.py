@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.fixture import Fixture, Row
 
@@ -116,3 +117,16 @@ def superseded(given: Fixture) -> tuple[UUID, UUID, UUID, UUID]:
     newer = given.queued(user, reflection)
     fail(given, newer)
     return user, reflection, kept, newer
+
+
+COPY = """
+    insert into {table} select (jsonb_populate_record(null::{table}, to_jsonb(r) || %s::jsonb)).*
+    from {table} r where r.id = %s"""
+
+
+def copy(given: Fixture, table: str, id_: UUID, **changes: object) -> None:
+    """The superuser inserts this row once more, changed, with another id."""
+    made = {"id": str(uuid4())} | {
+        name: str(value) if isinstance(value, UUID) else value for name, value in changes.items()
+    }
+    given.superuser.execute(COPY.format(table=table).encode(), (Jsonb(made), id_))
