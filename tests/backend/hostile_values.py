@@ -2,7 +2,8 @@
 
 from typing import Any
 
-UUID_TEXT = "11111111-1111-4111-8111-111111111111"
+from tests.routes import UUID_TEXT
+
 TEXTS = [
     "",
     " ",

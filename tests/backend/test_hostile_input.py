@@ -1,4 +1,4 @@
-"""Hostile input: each path parameter, query, header and text field of every route of the route table.
+"""Hostile input: each path parameter, query, header and text field of every route that the app has.
 
 A new route is covered by itself. No answer is a 5xx. Meanwhile another client never waits long: no request
 holds up the loop of the service.
@@ -7,20 +7,15 @@ holds up the loop of the service.
 import asyncio
 import itertools
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing
-from typing import Any, get_args
+from typing import Any
 from uuid import uuid4
 
 import httpx
-import msgspec
 import pytest
-from litestar.routes import HTTPRoute
 
-from backend.app import create_app
-from backend.settings import load_settings
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import INTERNAL_TOKEN
 from tests.backend.hostile_values import (
@@ -29,12 +24,12 @@ from tests.backend.hostile_values import (
     HEADERS,
     RAW_BODIES,
     SEGMENTS,
-    UUID_TEXT,
     VALUES,
 )
-from tests.backend.test_request_bounds import SAMPLE_BYTES, SECRET, Service, running, token
+from tests.backend.test_request_bounds import SAMPLE_BYTES, Service, running, token
 from tests.clusters import cloned_database
 from tests.fixture import Fixture
+from tests.routes import UUID_TEXT, Route, fields, routes
 
 SLOWEST = 5.0  # seconds: generous, for a machine that runs other tests; what is quadratic here takes minutes
 AT_ONCE = 16
@@ -54,66 +49,6 @@ async def service(given: Fixture, tmp_path_factory: pytest.TempPathFactory) -> A
     logs = tmp_path_factory.mktemp("hostile")
     async with running(logs, given.database.service, REQUEST_TIMEOUT_SECONDS="30", **unlimited) as started:
         yield started
-
-
-class Route(msgspec.Struct, frozen=True):
-    method: str
-    path: str
-    body: Any  # the struct of its JSON, if it has one
-
-    def address(self, reflection: str, parameter: str | None = None) -> str:
-        """With an own reflection, or with the same hostile text for each parameter."""
-
-        def value(found: re.Match[str]) -> str:
-            if parameter is not None:
-                return parameter
-            return reflection if found[1] == "reflection_id" else UUID_TEXT
-
-        return re.sub(r"\{(\w+):\w+\}", value, self.path)
-
-
-def routes() -> list[Route]:
-    settings = load_settings({
-        "DATABASE_URL": "postgresql://voice_clone_service:secret@127.0.0.1/postgres",
-        "SUPABASE_URL": "https://project.supabase.co",
-        "SUPABASE_SECRET_KEY": "sb_secret_0123456789",
-        "SUPABASE_JWT_SECRET": SECRET,
-        "INTERNAL_TOKEN": INTERNAL_TOKEN,
-    })  # fmt: skip
-    found = []
-    for route in create_app(settings).routes:
-        if isinstance(route, HTTPRoute):
-            for handler in route.route_handlers:
-                field = handler.parsed_fn_signature.parameters.get("data")
-                body = field.annotation if field else None
-                found += [
-                    Route(method, route.path, body) for method in handler.http_methods if method != "OPTIONS"
-                ]
-    return found
-
-
-def fields(kind: Any) -> dict[str, Any]:
-    """A valid value for each field of a request's struct."""
-    kind = next((each for each in (kind, *get_args(kind)) if hasattr(each, "__struct_fields__")), None)
-    if kind is None:
-        return {}
-    return {field.encode_name: valid(field.encode_name, field.type) for field in msgspec.structs.fields(kind)}
-
-
-def valid(name: str, kind: Any) -> Any:
-    if name.endswith(("_id", "Id")):
-        return UUID_TEXT
-    known = {
-        "language": "en",
-        "content_type": "audio/wav",
-        "bytes": 9,
-        "format": "wav",
-        "locale": "en",
-        "provider": "local",
-    }
-    if name in known:
-        return known[name]
-    return {"kind": "self"} if name == "subject" else "x" if str in (kind, *get_args(kind)) else 1
 
 
 CLONE_FIELDS = {"sample_id": UUID_TEXT, "name": "x", "provider": "local"}
@@ -179,14 +114,14 @@ async def attack(attack: Attack, route: Route) -> None:
     calls = []
     if "{" in route.path:
         calls += [attack.send(route, f"path {text[:20]!r}", route.address("", text)) for text in SEGMENTS]
-    for name in ("limit", "x"):
+    for name in {*route.queries, "limit", "x"}:
         calls += [
             attack.send(route, f"query {name}={text[:20]!r}", f"{own}?{name}={text}")
             for text in some(SEGMENTS, 6)
         ]
-    for name in HEADERS:
+    for name in {*route.headers, *HEADERS}:
         calls += [
-            attack.send(route, f"header {name}: {value[:20]!r}", own, **{name: value})
+            attack.send(route, f"header {name}: {value[:20]!r}", own, **{name.lower(): value})
             for value in some(HEADER_VALUES, 2)
         ]
     if route.method not in {"GET", "HEAD"}:

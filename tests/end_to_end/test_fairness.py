@@ -1,11 +1,20 @@
-"""Fairness: one user's full queue does not delay another user's main job."""
+"""Fairness: neither one user's full queue nor their calls of every route delay another user's main job."""
 
+import asyncio
+import itertools
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import httpx
 
 from tests.end_to_end.conftest import Person, Product, person
+from tests.routes import Route, fields, routes
 
 FLOOD = 16  # attempts of one user
 TRIES = 3  # the best of so many jobs, alone and beside the flood
+AT_ONCE = 8  # calls of one user
+NEVER = {("DELETE", "/v1/me")}  # the flood would end with its user
 STORED: dict[str, str] = {"provider": "qwen"}
 
 
@@ -70,3 +79,39 @@ async def test_a_main_job_beside_a_flood_takes_at_most_twice_as_long_as_alone(
             [ada.reflection, bob.reflection],
             seconds=120,
         )
+
+
+async def call_in_turn(someone: Person, every: Iterator[Route], answers: Counter[tuple[str, str]]) -> None:
+    """One call after the other until it is cancelled; an event stream is left as soon as it is open."""
+    headers = someone.client.headers
+    async with httpx.AsyncClient(
+        base_url=someone.product.stack.api_url, headers=headers, trust_env=False, timeout=30
+    ) as http:
+        for route in every:
+            body = fields(route.body) if route.method in {"POST", "PATCH"} else None
+            async with http.stream(route.method, route.address(someone.reflection), json=body) as answer:
+                answers[route.method, route.path] += 1
+                assert answer.status_code < 500 or answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+                if "event-stream" not in answer.headers.get("content-type", ""):
+                    await answer.aread()
+
+
+async def test_a_main_job_beside_calls_of_every_route_takes_at_most_twice_as_long_as_alone(
+    product: Product, prepared: bytes
+) -> None:
+    """The routes are the app's: a new one is among them."""
+    await product.start("service", LEASE_SECONDS="30")
+    await product.start("consumers")
+    product.providers.fault("qwen", "create", "latency", seconds=1.0, times=1000)
+    flooded: Sequence[Route] = [each for each in routes() if (each.method, each.path) not in NEVER]
+    answers = Counter[tuple[str, str]]()
+    async with person(product) as ada, person(product) as bob:
+        alone = min([await job(bob, prepared) for _ in range(TRIES)])
+        async with asyncio.TaskGroup() as tasks:
+            every = itertools.cycle(flooded)  # of all callers together
+            calls = [tasks.create_task(call_in_turn(ada, every, answers)) for _ in range(AT_ONCE)]
+            beside = [await job(bob, prepared) for _ in range(TRIES)]
+            for each in calls:
+                each.cancel()
+        assert answers.keys() == {(each.method, each.path) for each in flooded}
+        assert min(beside) <= 2 * alone, (beside, alone)
