@@ -24,6 +24,7 @@ from backend.web.contract import BODY, CODES, EXAMPLE, json_body
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY
 from backend.web.requests import read_json
+from backend.web.timestamps import Answer
 
 queries = load_queries(__file__)
 
@@ -77,7 +78,7 @@ class EmployeeCloneController(Controller):
         """202 with the attempt, queued, from the employee's recorded call. The body may be left out."""
         body = await request.body()
         new = read_json(body, NewEmployeeClone) if body else NewEmployeeClone()
-        return Response(Attempt.of(await clone_employee(context, caller, employee_id, new)), status_code=202)
+        return Answer(Attempt.of(await clone_employee(context, caller, employee_id, new)), status_code=202)
 
 
 class EmployeeVoiceController(Controller):
@@ -142,7 +143,7 @@ class EmployeeVoiceController(Controller):
         row = await once(
             context.database, queries.request_preview, subject(employee_id, caller), row=AttemptRow
         )
-        return Response(Attempt.of(required(row)), status_code=202)
+        return Answer(Attempt.of(required(row)), status_code=202)
 
     @post(
         "/voice/preview/complete",
@@ -179,7 +180,7 @@ class EmployeeVoiceController(Controller):
         409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
         """
         row = await once(context.database, queries.retry, subject(employee_id, caller), row=AttemptRow)
-        return Response(Attempt.of(required(row)), status_code=202)
+        return Answer(Attempt.of(required(row)), status_code=202)
 
     @post(
         "/voice/reset",

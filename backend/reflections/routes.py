@@ -36,6 +36,7 @@ from backend.web.authentication import UserRequest, require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT, once
 from backend.web.rate_limits import POLICY
+from backend.web.timestamps import Answer
 
 PREVIEW_URL_SECONDS = 600
 ATTEMPTS_SHOWN = 50
@@ -166,7 +167,7 @@ class ReflectionsController(Controller):
     ) -> Response[Attempt]:
         """Renders the clip, or renders it again; `GET …/voice` has its URL once it is rendered."""
         attempt = await owner_step(context, caller, reflection_id, queries.request_preview)
-        return Response(Attempt.of(attempt), status_code=202)
+        return Answer(Attempt.of(attempt), status_code=202)
 
     @post(
         "/voice/preview/complete",

@@ -133,7 +133,7 @@ as $$
 begin
   perform voice_clone.require_employee(p_employee, p_user, false);
   return query
-    select coalesce(e.voice, '{}'), e.voice_id,
+    select voice_clone.shown_mirror(e.voice), e.voice_id,
       jsonb_build_object('launchable', b.blockers = '{}', 'blockers', b.blockers), a.preview_path,
       (select c from voice_clone.employee_consents(p_employee) c limit 1), voice_clone.last_recording_clone(p_employee)
     from public.employees e
