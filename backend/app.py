@@ -262,6 +262,7 @@ def cors(origins: list[str]) -> CORSConfig | None:
         ],
         expose_headers=[
             "idempotency-replayed",
+            "next-cursor",
             "ratelimit",
             "ratelimit-policy",
             "retry-after",

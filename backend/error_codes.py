@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
 
     MALFORMED_BODY = "malformed_body", 400
     INVALID_FORMAT = "invalid_format", 400, 422
+    INVALID_CURSOR = "invalid_cursor", 400
     TOKEN_MISSING = "token_missing", 401
     TOKEN_MALFORMED = "token_malformed", 401
     TOKEN_EXPIRED = "token_expired", 401

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from msgspec import Struct
 
 from backend.context import AppContext
@@ -22,6 +22,7 @@ from backend.storage.buckets import PREVIEW_BUCKET
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, json_body
 from backend.web.idempotency import IDEMPOTENT, once
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import POLICY
 from backend.web.requests import read_json
 from backend.web.timestamps import Answer
@@ -29,7 +30,6 @@ from backend.web.timestamps import Answer
 queries = load_queries(__file__)
 
 PREVIEW_URL_SECONDS = 600
-ATTEMPTS_SHOWN = 50
 
 
 class EmployeeVoice(Struct, frozen=True, kw_only=True):
@@ -207,13 +207,17 @@ class EmployeeVoiceController(Controller):
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = ATTEMPTS_SHOWN,
-    ) -> list[Attempt]:
-        """Newest first."""
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Attempt]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
         await read_voice(context, caller, employee_id)
         mine = context.database.as_caller(caller)
-        parameters = {"employee": employee_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
-        return [Attempt.of(row) for row in await mine.fetch_all(queries.attempts, parameters, row=AttemptRow)]
+        parameters = {"employee": employee_id, **page.parameters}
+        found = await mine.fetch_all(queries.attempts, parameters, row=AttemptRow)
+        rows, following = page.cut(found, by_time)
+        return listed([Attempt.of(row) for row in rows], following)
 
 
 def subject(employee_id: UUID, caller: Caller) -> dict[str, UUID]:

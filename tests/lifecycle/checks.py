@@ -32,7 +32,8 @@ MIRRORED = (
     "provider", "targetModel", "error", "version", "updatedAt",
 )  # fmt: skip
 FIRST_MIRROR: dict[str, Any] = dict.fromkeys(MIRRORED) | {
-    "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required", "previewRequired": False, "version": 0,
+    "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required",
+    "previewRequired": False, "version": 0,
 }  # fmt: skip
 BOOKKEEPING = {"verification_pending"}
 HEARD = ("not_required", "completed")

@@ -284,7 +284,10 @@ def test_the_voices_of_an_adopted_table_stay_until_the_lifecycle_writes_them(pro
 
 def test_the_rows_of_an_adopted_table_show_the_first_mirror_without_being_written(project: Database) -> None:
     apply(project, BARE)
-    where = "select id, xmin::text, ctid::text, pg_relation_filenode('public.reflections') from public.reflections"
+    where = (
+        "select id, xmin::text, ctid::text, pg_relation_filenode('public.reflections')"
+        " from public.reflections"
+    )
     with psycopg.connect(project.superuser, autocommit=True) as superuser:
         superuser.execute("insert into public.reflections default values")
         before = superuser.execute(where).fetchall()
@@ -294,7 +297,10 @@ def test_the_rows_of_an_adopted_table_show_the_first_mirror_without_being_writte
         assert given.voice(before[0][0]) == FIRST_MIRROR
         added = given.truth("insert into public.reflections default values returning voice")
         assert added["voice"] == FIRST_MIRROR
-        default = "select pg_get_expr(adbin, adrelid) as text from pg_attrdef where adrelid = 'public.reflections'::regclass"
+        default = (
+            "select pg_get_expr(adbin, adrelid) as text from pg_attrdef"
+            " where adrelid = 'public.reflections'::regclass"
+        )
         assert "'{}'::jsonb" in {
             row["text"] for row in given.superuser.execute(default.encode()).fetchall()
         }, "it does not need the schema that an uninstall removes"
