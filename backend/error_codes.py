@@ -157,7 +157,6 @@ class ErrorCode(StrEnum):
     INSPECTION_FAILED = "inspection_failed"
     FILE_MISSING = "file_missing"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    PROVIDER_OUTCOME_UNKNOWN = "provider_outcome_unknown"
     SLOT_AWAITED = "slot_awaited"
     ORIGINAL_REMOVED = "original_removed"
     PROVIDER_THROTTLED = "provider_throttled"

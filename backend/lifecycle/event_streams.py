@@ -146,6 +146,7 @@ class EventHub:
                 f"{STREAMS_PER_USER} event streams are open already.",
                 code="too_many_event_streams",
                 help="Close one of them; a stream that is not read is closed automatically.",
+                extra={"limit": STREAMS_PER_USER},
                 retry_after=5,
             )
         stream, attempt = EventStream(after), str(attempt_id)

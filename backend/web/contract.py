@@ -88,6 +88,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     help: str | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
     errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
+    limit: int | float | msgspec.UnsetType = msgspec.UNSET  # of an error that enforces one
+    window_seconds: int | float | msgspec.UnsetType = msgspec.UNSET  # where the limit is of a time
 
 
 class Contract(ReceiveRoutePlugin):

@@ -108,7 +108,7 @@ begin
   raise exception 'No voice slot is left at the voice provider %.', p_provider
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(
-        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', p_slots,
+        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'limit', p_slots,
         'free_at', voice_clone.utc_text(v_free_at)))::text,
       hint = case when v_free_at is null
         then 'None is about to become free: a voice must be removed there, or the plan extended.'
