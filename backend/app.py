@@ -72,6 +72,7 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.stopping import OpenRequests, end_stalled_connections
+from backend.web.timestamps import Answer
 from backend.web.upstreams import Upstreams
 from backend.webhooks.routes import WebhooksController
 
@@ -199,6 +200,7 @@ def create_app(
         exception_handlers={ProviderError: answer_provider_error, Exception: answer_problem},
         request_max_body_size=None,  # RequestBounds has the limits
         request_class=BoundedRequest,
+        response_class=Answer,
         cors_config=cors(settings.server.allowed_origins),
         openapi_config=openapi_config(settings),
         plugins=[Contract()],
@@ -260,6 +262,7 @@ def cors(origins: list[str]) -> CORSConfig | None:
         ],
         expose_headers=[
             "idempotency-replayed",
+            "next-cursor",
             "ratelimit",
             "ratelimit-policy",
             "retry-after",

@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
 
     MALFORMED_BODY = "malformed_body", 400
     INVALID_FORMAT = "invalid_format", 400, 422
+    INVALID_CURSOR = "invalid_cursor", 400
     TOKEN_MISSING = "token_missing", 401
     TOKEN_MALFORMED = "token_malformed", 401
     TOKEN_EXPIRED = "token_expired", 401
@@ -156,7 +157,6 @@ class ErrorCode(StrEnum):
     INSPECTION_FAILED = "inspection_failed"
     FILE_MISSING = "file_missing"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    PROVIDER_OUTCOME_UNKNOWN = "provider_outcome_unknown"
     SLOT_AWAITED = "slot_awaited"
     ORIGINAL_REMOVED = "original_removed"
     PROVIDER_THROTTLED = "provider_throttled"

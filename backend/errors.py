@@ -52,6 +52,14 @@ class MalformedBody(AppError):
     code = "malformed_body"
 
 
+class InvalidCursor(AppError):
+    """This is not a cursor of a page."""
+
+    status = 400
+    code = "invalid_cursor"
+    help = "Send the Next-Cursor of the page before, or leave it out for the first page."
+
+
 class InvalidFormat(AppError):
     """This is not audio that we can read."""
 

@@ -27,6 +27,7 @@ from backend.storage.buckets import (
     SPEECH_BUCKET,
 )
 from backend.storage.client import Storage
+from backend.web.timestamps import utc_text
 from backend.web.upstreams import Upstreams
 from scripts.operations import operations
 
@@ -77,7 +78,12 @@ def export(
         with ZipFile(part, "w", ZIP_DEFLATED) as archive:
             done = [write_table(archive, name, rows or []) for name, rows in sorted(tables.items())]
             done += asyncio.run(write_objects(archive, settings, kind, subject))
-            manifest = {"kind": kind, "subject": subject, "exported_at": datetime.now(UTC), "files": done}
+            manifest = {
+                "kind": kind,
+                "subject": subject,
+                "exported_at": utc_text(datetime.now(UTC)),
+                "files": done,
+            }
             archive.writestr("manifest.json", msgspec.json.format(msgspec.json.encode(manifest)))
         part.replace(target)
     except AppError as error:

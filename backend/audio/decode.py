@@ -122,7 +122,7 @@ class Source(Struct):
                 "too_many_samples",
                 f"{self.sample_rate} Hz × {self.channels} channels is too much to decode at this length; "
                 "save it with 48000 Hz and one channel",
-                {"sample_rate": self.sample_rate, "channels": self.channels, "max_samples": MAX_SAMPLES},
+                {"sample_rate": self.sample_rate, "channels": self.channels, "limit": MAX_SAMPLES},
             )
 
     def _decode(self) -> Iterator[np.ndarray]:

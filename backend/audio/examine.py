@@ -73,7 +73,7 @@ def too_long(seconds: float, most: float) -> InputRefused:
     return InputRefused(
         "sample_too_long",
         f"sample too long: {seconds:.1f} s, at most {most:g} s",
-        {"seconds": round(seconds, 3), "max_seconds": most},
+        {"seconds": round(seconds, 3), "limit": most},
     )
 
 

@@ -161,7 +161,7 @@ class AudioInspector:
             raise InputRefused(
                 "sample_too_large",
                 f"sample too large: {size} bytes, at most {self._max_bytes}",
-                {"bytes": size, "max_bytes": self._max_bytes},
+                {"bytes": size, "limit": self._max_bytes},
             )
         return msgspec.msgpack.decode(
             await self.pool.run(msgspec.msgpack.encode(job), files), type=Inspection

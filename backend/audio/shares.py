@@ -35,6 +35,7 @@ class Shares:
                 "Too many of your samples are being inspected.",
                 code="too_many_inspections",
                 help="Wait until one of them is done.",
+                extra={"limit": self._most},
                 retry_after=RETRY_SECONDS,
             )
         share.jobs += 1

@@ -68,13 +68,15 @@ select * from voice_clone.reset_employee_attempt(%(employee)s, %(user)s)
 select voice_clone.delete_employee_voice(%(employee)s, %(user)s)
 
 -- attempts --
--- newest first, under row level security; with the index on (employee_id, created_at)
+-- newest first, under row level security; with the index on (employee_id, created_at, id)
 select
   a.id, a.user_id, a.reflection_id, a.employee_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
   a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
   a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
   a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
-from public.voice_clone_attempts a where a.employee_id = %(employee)s order by a.created_at desc limit %(limit)s
+from public.voice_clone_attempts a
+where a.employee_id = %(employee)s and (a.created_at, a.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by a.created_at desc, a.id desc limit %(limit)s
 
 -- claim_file --
 -- the claim, the version and what it says, one round trip

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from msgspec import Struct
 
 from backend.context import AppContext
@@ -22,13 +22,14 @@ from backend.storage.buckets import PREVIEW_BUCKET
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, json_body
 from backend.web.idempotency import IDEMPOTENT, once
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import POLICY
 from backend.web.requests import read_json
+from backend.web.timestamps import Answer
 
 queries = load_queries(__file__)
 
 PREVIEW_URL_SECONDS = 600
-ATTEMPTS_SHOWN = 50
 
 
 class EmployeeVoice(Struct, frozen=True, kw_only=True):
@@ -77,7 +78,7 @@ class EmployeeCloneController(Controller):
         """202 with the attempt, queued, from the employee's recorded call. The body may be left out."""
         body = await request.body()
         new = read_json(body, NewEmployeeClone) if body else NewEmployeeClone()
-        return Response(Attempt.of(await clone_employee(context, caller, employee_id, new)), status_code=202)
+        return Answer(Attempt.of(await clone_employee(context, caller, employee_id, new)), status_code=202)
 
 
 class EmployeeVoiceController(Controller):
@@ -142,7 +143,7 @@ class EmployeeVoiceController(Controller):
         row = await once(
             context.database, queries.request_preview, subject(employee_id, caller), row=AttemptRow
         )
-        return Response(Attempt.of(required(row)), status_code=202)
+        return Answer(Attempt.of(required(row)), status_code=202)
 
     @post(
         "/voice/preview/complete",
@@ -179,7 +180,7 @@ class EmployeeVoiceController(Controller):
         409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
         """
         row = await once(context.database, queries.retry, subject(employee_id, caller), row=AttemptRow)
-        return Response(Attempt.of(required(row)), status_code=202)
+        return Answer(Attempt.of(required(row)), status_code=202)
 
     @post(
         "/voice/reset",
@@ -206,13 +207,17 @@ class EmployeeVoiceController(Controller):
         employee_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = ATTEMPTS_SHOWN,
-    ) -> list[Attempt]:
-        """Newest first."""
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Attempt]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
         await read_voice(context, caller, employee_id)
         mine = context.database.as_caller(caller)
-        parameters = {"employee": employee_id, "limit": max(1, min(limit, ATTEMPTS_SHOWN))}
-        return [Attempt.of(row) for row in await mine.fetch_all(queries.attempts, parameters, row=AttemptRow)]
+        parameters = {"employee": employee_id, **page.parameters}
+        found = await mine.fetch_all(queries.attempts, parameters, row=AttemptRow)
+        rows, following = page.cut(found, by_time)
+        return listed([Attempt.of(row) for row in rows], following)
 
 
 def subject(employee_id: UUID, caller: Caller) -> dict[str, UUID]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from backend.context import AppContext
@@ -18,6 +17,7 @@ from backend.errors import DatabaseUnavailable, NotFound, Unavailable
 from backend.provenance.jws import sign_jws
 from backend.provenance.signing import SigningFailed, SigningKey
 from backend.web.logs import log
+from backend.web.timestamps import plain
 
 queries = load_queries(__file__)
 
@@ -100,5 +100,5 @@ async def issue(context: AppContext, erasure: Erasure) -> Receipt:
 
 async def sign(key: SigningKey, erasure: Erasure) -> str:
     """Raises SigningFailed."""
-    payload = msgspec.to_builtins(erasure) | {"iat": int(datetime.now(UTC).timestamp())}
+    payload = plain(erasure) | {"iat": int(datetime.now(UTC).timestamp())}
     return await sign_jws(key, "likeness-erasure+jwt", payload)

@@ -12,6 +12,7 @@ from backend.database.queries import load_queries
 from backend.error_codes import ErrorCode
 from backend.errors import NotFound
 from backend.values import AttemptSource, CloneStatus, PreviewStatus, Provider, RuntimeStatus
+from backend.web.pages import Page
 
 queries = load_queries(__file__)
 
@@ -161,10 +162,10 @@ async def read_attempt(context: AppContext, caller: Caller, attempt_id: UUID) ->
 
 
 async def list_attempts(
-    context: AppContext, caller: Caller, reflection_id: UUID, limit: int
+    context: AppContext, caller: Caller, reflection_id: UUID, page: Page
 ) -> list[AttemptRow]:
     """The newest first, under row level security."""
-    parameters = {"reflection": reflection_id, "limit": limit}
+    parameters = {"reflection": reflection_id, **page.parameters}
     return await context.database.as_caller(caller).fetch_all(
         queries.of_reflection, parameters, row=AttemptRow
     )

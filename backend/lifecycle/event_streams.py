@@ -15,7 +15,6 @@ from itertools import groupby, islice
 from typing import Any, Never, Self
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from backend.database.backoff import Backoff
@@ -25,6 +24,7 @@ from backend.database.queries import load_queries
 from backend.errors import Throttled, Unavailable
 from backend.settings.database import DatabaseSettings
 from backend.web.logs import log
+from backend.web.timestamps import encode_json
 
 queries = load_queries(__file__)
 
@@ -62,7 +62,7 @@ class Chunk(Struct, frozen=True):
     @classmethod
     def of(cls, row: TransitionRow) -> "Chunk":
         shown = Transition(**{name: getattr(row, name) for name in Transition.__struct_fields__})
-        return cls(row.id, b"id: %d\ndata: %b\n\n" % (row.id, msgspec.json.encode(shown)), row.is_last)
+        return cls(row.id, b"id: %d\ndata: %b\n\n" % (row.id, encode_json(shown)), row.is_last)
 
 
 class EventStream:
@@ -146,6 +146,7 @@ class EventHub:
                 f"{STREAMS_PER_USER} event streams are open already.",
                 code="too_many_event_streams",
                 help="Close one of them; a stream that is not read is closed automatically.",
+                extra={"limit": STREAMS_PER_USER},
                 retry_after=5,
             )
         stream, attempt = EventStream(after), str(attempt_id)

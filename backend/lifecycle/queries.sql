@@ -159,15 +159,15 @@ order by requested.place
 select what, count from voice_clone.sweep(%(limit)s)
 
 -- of_reflection --
--- newest first, with the index on (reflection_id, created_at)
+-- newest first, with the index on (reflection_id, created_at, id)
 select
   a.id, a.user_id, a.reflection_id, a.employee_id, a.sample_id, a.voice_id, a.source, a.name, a.language, a.status, a.runtime_status,
   a.preview_status, a.is_active, a.version, a.not_before, a.provider, a.region, a.target_model, a.request_id,
   a.preview_path, a.error_code, a.error_message, a.cancel_reason, a.created_at, a.updated_at, a.queued_at, a.ready_at,
   a.failed_at, a.cancelled_at, a.synced_at, a.previewed_at
 from public.voice_clone_attempts a
-where a.reflection_id = %(reflection)s
-order by a.created_at desc
+where a.reflection_id = %(reflection)s and (a.created_at, a.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by a.created_at desc, a.id desc
 limit %(limit)s
 
 -- use_custom_voice --

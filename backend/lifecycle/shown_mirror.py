@@ -15,28 +15,27 @@ class MirrorError(Struct, frozen=True, kw_only=True):
 
     code: ErrorCode
     message: str
-    final: bool = True
+    final: bool
 
 
 class Mirror(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Lifecycle state as `reflections.voice` carries it. Without a clone `cloneStatus` is `none`."""
+    """Lifecycle state as `reflections.voice` carries it. Every key is there from the first moment; without a
+    clone `cloneStatus` is `none`, and before the first one `version` is 0."""
 
-    clone_status: MirroredStatus = MirroredStatus.NONE
-    runtime_status: RuntimeStatus = RuntimeStatus.PENDING
-    preview_status: PreviewStatus = PreviewStatus.NOT_REQUIRED
-    preview_required: bool = False
-    attempt_id: UUID | None = None
-    voice_id: UUID | None = None
-    provider: Provider | None = None
-    target_model: str | None = None
-    error: MirrorError | None = None
-    version: int = 0
-    updated_at: datetime | None = None
+    clone_status: MirroredStatus
+    runtime_status: RuntimeStatus
+    preview_status: PreviewStatus
+    preview_required: bool
+    attempt_id: UUID | None
+    voice_id: UUID | None
+    provider: Provider | None
+    target_model: str | None
+    error: MirrorError | None
+    version: int
+    updated_at: datetime | None
 
     @classmethod
     def of(cls, voice: dict[str, Any]) -> "Mirror":
-        """A column that was never mirrored may have keys of the application with these names."""
-        if voice.get("cloneStatus") not in list(MirroredStatus):
-            return cls()
+        """Of what `voice_clone.shown_mirror` returns, which has every key."""
         names = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
-        return cls(**{name: voice[key] for name, key in names if key in voice})
+        return cls(**{name: voice[key] for name, key in names})

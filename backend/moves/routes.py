@@ -18,6 +18,7 @@ from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
+from backend.web.timestamps import Answer
 
 
 class NewMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,4 +71,4 @@ class MovesController(Controller):
         attempt = await moves.move_voice(
             context, caller, voice_id, wanted.provider, switch_now=wanted.switch_now
         )
-        return Response(Attempt.of(attempt), status_code=202)
+        return Answer(Attempt.of(attempt), status_code=202)

@@ -39,7 +39,7 @@ UNAVAILABLE = Failure(
 )
 UNKNOWN = Failure(
     ErrorKind.UNKNOWN,
-    "provider_outcome_unknown",
+    "outcome_unknown",
     "The voice provider's answer was lost; it is being looked up.",
 )
 MISCONFIGURED = Failure(

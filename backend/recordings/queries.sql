@@ -5,7 +5,8 @@ select recording_id, status, is_new from voice_clone.receive_recording(
 
 -- list --
 -- of the organizations whose admin the user is, newest first
-select * from voice_clone.list_recordings(%(user)s, %(status)s, %(limit)s)
+select * from voice_clone.list_recordings(
+  %(user)s, %(status)s, %(before)s::timestamptz, %(before_id)s::uuid, %(limit)s)
 
 -- assign --
 -- by an admin of the organization of both

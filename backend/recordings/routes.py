@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
@@ -16,9 +16,9 @@ from backend.error_codes import ErrorCode as E
 from backend.recordings.callbacks import PATH, SignatureRefused, authentic_form, queries, receive
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, SECURITY, body_of
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import RateLimits
 
-PAGE = 100
 CALLBACK = {
     "type": "object",
     "description": "Twilio's parameters.",
@@ -96,11 +96,14 @@ class RecordingsController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
         status: FromQuery[Status | None] = None,
-        limit: FromQuery[int] = PAGE,
-    ) -> list[Recording]:
-        """Of the organizations whose admin the caller is, newest first."""
-        parameters = {"user": caller.user_id, "status": status, "limit": max(1, min(limit, PAGE))}
-        return await context.database.fetch_all(queries.list, parameters, row=Recording)
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Recording]]:
+        """Of the organizations whose admin the caller is, newest first, by pages."""
+        page = Page.of(cursor, limit)
+        parameters = {"user": caller.user_id, "status": status, **page.parameters}
+        rows = await context.database.fetch_all(queries.list, parameters, row=Recording)
+        return listed(*page.cut(rows, by_time))
 
     @post(
         "/{recording_id:uuid}/assign",

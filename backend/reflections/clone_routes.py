@@ -29,6 +29,7 @@ from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.requests import read_json
 from backend.web.strict_input import require_valid
+from backend.web.timestamps import Answer
 
 
 class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +87,7 @@ class VoiceCloneController(Controller):
             attempt = await self._clone_file(context, caller, reflection_id, request)
         else:
             raise MalformedBody("Send multipart/form-data with a sample, or JSON with a sample_id.")
-        return Response(Attempt.of(attempt), status_code=202)
+        return Answer(Attempt.of(attempt), status_code=202)
 
     async def _clone_file(
         self, context: AppContext, caller: Caller, reflection_id: UUID, request: Request[Any, Any, Any]

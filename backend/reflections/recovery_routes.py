@@ -19,6 +19,7 @@ from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
+from backend.web.timestamps import Answer
 
 
 class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +56,7 @@ class RecoveryController(Controller):
         409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
         """
         attempt = await retrying.retry(context, caller, reflection_id, data.provider if data else None)
-        return Response(Attempt.of(attempt), status_code=202)
+        return Answer(Attempt.of(attempt), status_code=202)
 
     @post(
         "/reset",

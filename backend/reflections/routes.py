@@ -6,7 +6,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from backend.audio.inspect import Inspection
@@ -35,10 +35,11 @@ from backend.values import AttemptSource, Provider
 from backend.web.authentication import UserRequest, require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT, once
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import POLICY
+from backend.web.timestamps import Answer
 
 PREVIEW_URL_SECONDS = 600
-ATTEMPTS_SHOWN = 50
 
 
 class ReflectionVoice(Struct, frozen=True, kw_only=True):
@@ -166,7 +167,7 @@ class ReflectionsController(Controller):
     ) -> Response[Attempt]:
         """Renders the clip, or renders it again; `GET …/voice` has its URL once it is rendered."""
         attempt = await owner_step(context, caller, reflection_id, queries.request_preview)
-        return Response(Attempt.of(attempt), status_code=202)
+        return Answer(Attempt.of(attempt), status_code=202)
 
     @post(
         "/voice/preview/complete",
@@ -213,12 +214,14 @@ class ReflectionsController(Controller):
         reflection_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = ATTEMPTS_SHOWN,
-    ) -> list[Attempt]:
-        """Newest first."""
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Attempt]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
         await require_reflection(context, caller, reflection_id)
-        rows = await list_attempts(context, caller, reflection_id, max(1, min(limit, ATTEMPTS_SHOWN)))
-        return await with_alternatives(context, caller, rows)
+        rows, following = page.cut(await list_attempts(context, caller, reflection_id, page), by_time)
+        return listed(await with_alternatives(context, caller, rows), following)
 
     @get("/voice-clone-attempts/{attempt_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_attempt(

@@ -87,7 +87,7 @@ def plain_content_type(content_type: str, field: str = "content_type") -> str:
 def require_size(size: int, most: int, field: str) -> None:
     if size > most:
         raise SampleTooLarge(
-            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"max_bytes": most}
+            f"The sample has {size} bytes, at most {most} are taken.", field=field, extra={"limit": most}
         )
 
 
@@ -152,12 +152,13 @@ def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # n
     findings = check(inspection, limits)
     if findings:
         first = findings[0]
+        limit = {} if first.required is None else {"limit": first.required}
         raise SampleRefused(
             first.message,
             code=first.code,
             field=first.field,
             help=f"{first.help} {help}",
-            extra={"findings": to_builtins(findings), "measures": to_builtins(inspection)},
+            extra={**limit, "findings": to_builtins(findings), "measures": to_builtins(inspection)},
         )
 
 

@@ -80,7 +80,9 @@ select voice_clone.delete_sample(%(sample)s, %(user)s)
 -- under row level security: the caller's own, newest first
 select s.id, s.name, s.language, s.status, s.file_url, s.content_type, s.bytes, s.measures, s.error_code, s.error_message,
   s.created_at, s.ready_at
-from public.voice_samples s where s.is_kept and s.status <> 'removed' order by s.created_at desc limit %(limit)s
+from public.voice_samples s where s.is_kept and s.status <> 'removed'
+  and (s.created_at, s.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by s.created_at desc, s.id desc limit %(limit)s
 
 -- stored_by_id --
 -- one of them, also one that belongs to an attempt

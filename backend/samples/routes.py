@@ -27,6 +27,7 @@ from backend.web.background import Background
 from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
+from backend.web.timestamps import Answer
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,7 +154,7 @@ class CloneController(Controller):
         refuse_ended(shown)
         is_ready = attempt.status == "ready"
         voice = await find_voice(context, caller, attempt.voice_id) if is_ready else None
-        return Response(FinalizedUpload(**asdict(shown), voice=voice), status_code=201 if is_ready else 202)
+        return Answer(FinalizedUpload(**asdict(shown), voice=voice), status_code=201 if is_ready else 202)
 
 
 def refuse_ended(attempt: Attempt) -> None:

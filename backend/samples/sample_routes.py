@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from msgspec import Struct
 
 from backend.context import AppContext
@@ -24,11 +24,10 @@ from backend.samples.voice_details import Language, clean_name, clean_transcript
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, form_body
 from backend.web.idempotency import IDEMPOTENT, new_id
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.strict_input import require_valid
-
-PAGE = 100
 
 
 class SampleForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -117,10 +116,14 @@ class VoiceSamplesController(Controller):
         self,
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = PAGE,
-    ) -> list[ListedSample]:
-        """Newest first."""
-        return await list_samples(context, caller, max(1, min(limit, PAGE)))
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[ListedSample]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
+        rows, following = page.cut(await list_samples(context, caller, page), by_time)
+        project = context.settings.supabase.url
+        return listed([ListedSample.of(row, project) for row in rows], following)
 
     @get("/{sample_id:uuid}/status", opt={CODES: [E.NOT_FOUND]})
     async def get_sample_status(

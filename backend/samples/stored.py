@@ -14,6 +14,7 @@ from backend.errors import Conflict, NotFound
 from backend.samples.findings import Finding, check, warnings
 from backend.samples.preflight import Report, preflights
 from backend.samples.preparation import ANY_PROVIDER
+from backend.web.pages import Page
 
 queries = load_queries(__file__)
 Status = Literal["pending", "processing", "ready", "failed"]
@@ -102,11 +103,10 @@ class ListedSample(Struct, frozen=True, kw_only=True, rename="camel"):
         )
 
 
-async def list_samples(context: AppContext, caller: Caller, limit: int) -> list[ListedSample]:
+async def list_samples(context: AppContext, caller: Caller, page: Page) -> list[StoredSample]:
     """Newest first: those that the user sent by themselves."""
     mine = context.database.as_caller(caller)
-    rows = await mine.fetch_all(queries.stored, {"limit": limit}, row=StoredSample)
-    return [ListedSample.of(row, context.settings.supabase.url) for row in rows]
+    return await mine.fetch_all(queries.stored, page.parameters, row=StoredSample)
 
 
 async def find_sample(context: AppContext, caller: Caller, sample_id: UUID) -> StoredSample:

@@ -3,9 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from backend.context import AppContext
@@ -19,9 +19,9 @@ from backend.values import Provider
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
 from backend.web.rate_limits import POLICY, RateLimits
 
-PAGE = 100
 VOICE_NAME = "Voice"  # of a voice that a job makes, where the request names none
 
 
@@ -67,11 +67,13 @@ class SpeechJobsController(Controller):
         self,
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = PAGE,
-    ) -> list[SpeechJob]:
-        """Newest first."""
-        rows = await jobs.list_jobs(context, caller, max(1, min(limit, PAGE)))
-        return [SpeechJob.of(row) for row in rows]
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[SpeechJob]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
+        rows, following = page.cut(await jobs.list_jobs(context, caller, page), by_time)
+        return listed([SpeechJob.of(row) for row in rows], following)
 
     @get("/{job_id:uuid}/status", opt={CODES: [E.NOT_FOUND]})
     async def get_speech_status(

@@ -19,6 +19,7 @@ from backend.samples.preparation import require_fit
 from backend.storage.buckets import SPEECH_BUCKET
 from backend.values import JobStatus, Provider
 from backend.web.idempotency import has_result, new_id, once
+from backend.web.pages import Page
 from backend.web.rate_limits import RateLimits
 from backend.web.text import clean_text
 
@@ -174,10 +175,10 @@ async def find_job(context: AppContext, caller: Caller, job_id: UUID) -> JobRow:
     return job
 
 
-async def list_jobs(context: AppContext, caller: Caller, limit: int) -> list[JobRow]:
+async def list_jobs(context: AppContext, caller: Caller, page: Page) -> list[JobRow]:
     """Newest first."""
     mine = context.database.as_caller(caller)
-    return await mine.fetch_all(queries.speech_jobs, {"limit": limit}, row=JobRow)
+    return await mine.fetch_all(queries.speech_jobs, page.parameters, row=JobRow)
 
 
 async def delete_job(context: AppContext, caller: Caller, job_id: UUID) -> None:

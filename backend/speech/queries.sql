@@ -15,7 +15,9 @@ select voice_clone.delete_speech_job(%(job)s, %(user)s) as deleted
 -- under row level security: the caller's own, newest first
 select j.id, j.sample_id, j.attempt_id, j.provider, j.status, j.characters, j.error_code, j.error_message, j.request_id,
   j.retry_count, j.path, j.bytes, j.created_at, j.updated_at, j.finished_at, j.expires_at, j.removed_at
-from public.speech_jobs j order by j.created_at desc limit %(limit)s
+from public.speech_jobs j
+where (j.created_at, j.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by j.created_at desc, j.id desc limit %(limit)s
 
 -- speech_job --
 -- under row level security: another's is not there

@@ -142,9 +142,7 @@ class Storage:
                 async for chunk in self.stream(bucket, path):
                     size += len(chunk)
                     if size > max_bytes:
-                        raise SampleTooLarge(
-                            help=f"At most {max_bytes} bytes.", extra={"max_bytes": max_bytes}
-                        )
+                        raise SampleTooLarge(help=f"At most {max_bytes} bytes.", extra={"limit": max_bytes})
                     await asyncio.to_thread(write_whole, target, chunk)
         except TimeoutError as error:
             raise unavailable(error) from error

@@ -1,5 +1,5 @@
 -- all --
--- under row level security: the caller's own, newest first
+-- under row level security: the caller's own, newest first, after a place in this order
 select v.id as voice_id, v.attempt_id, v.name, v.language, v.tts_provider, v.provider_voice_id, v.provider_target_model,
   v.provider_voice_kind, v.provider_region, v.provider_request_id, v.provider_metadata, v.created_at, v.lost_at,
   a.moved_from, m.id as moved_to, case when n.id is not null then jsonb_build_object(
@@ -8,7 +8,8 @@ from public.voices v
 join public.voice_clone_attempts a on a.id = v.attempt_id
 left join public.voice_clone_attempts n on n.voice_id = v.moved_to
 left join public.voices m on m.id = v.moved_to
-order by v.created_at desc limit %(limit)s
+where (v.created_at, v.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by v.created_at desc, v.id desc limit %(limit)s
 
 -- by_id --
 -- under row level security: another's, or a deleted one, is not there

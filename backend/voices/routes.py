@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from litestar import Controller, delete, get
+from litestar import Controller, Response, delete, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 
 from backend.context import AppContext
 from backend.database.caller import Caller
@@ -13,8 +13,7 @@ from backend.errors import NotFound
 from backend.voices.voices import Voice, find_voice, queries
 from backend.web.authentication import require_user
 from backend.web.contract import CODES
-
-PAGE = 100
+from backend.web.pages import PAGE, Cursor, Limit, Page, listed, time_place
 
 
 class VoicesController(Controller):
@@ -27,11 +26,13 @@ class VoicesController(Controller):
         self,
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        limit: FromQuery[int] = PAGE,
-    ) -> list[Voice]:
-        """Newest first."""
-        parameters = {"limit": max(1, min(limit, PAGE))}
-        return await context.database.as_caller(caller).fetch_all(queries.all, parameters, row=Voice)
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Voice]]:
+        """Newest first, by pages."""
+        page = Page.of(cursor, limit)
+        rows = await context.database.as_caller(caller).fetch_all(queries.all, page.parameters, row=Voice)
+        return listed(*page.cut(rows, lambda voice: time_place(voice.created_at, voice.voice_id)))
 
     @get("/{voice_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_voice(

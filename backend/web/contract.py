@@ -88,6 +88,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     help: str | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
     errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
+    limit: int | float | msgspec.UnsetType = msgspec.UNSET  # of an error that enforces one
+    window_seconds: int | float | msgspec.UnsetType = msgspec.UNSET  # where the limit is of a time
 
 
 class Contract(ReceiveRoutePlugin):
@@ -149,6 +151,8 @@ def route_codes(handler: HTTPRouteHandler, in_path: Collection[str]) -> Iterable
         yield ErrorCode.INVALID_INPUT
     if is_idempotent(handler):
         yield from KEYED
+    if has_pages(handler):
+        yield ErrorCode.INVALID_CURSOR
     if in_path:
         yield ErrorCode.ROUTE_NOT_FOUND
 
@@ -156,6 +160,10 @@ def route_codes(handler: HTTPRouteHandler, in_path: Collection[str]) -> Iterable
 def has_query(handler: HTTPRouteHandler, in_path: Collection[str]) -> bool:
     injected = {"self", "data", "request", *handler.resolve_dependencies(), *in_path}
     return any(name not in injected for name in handler.parsed_fn_signature.parameters)
+
+
+def has_pages(handler: HTTPRouteHandler) -> bool:
+    return "cursor" in handler.parsed_fn_signature.parameters
 
 
 def is_guarded(handler: HTTPRouteHandler) -> bool:
@@ -234,6 +242,8 @@ def response_headers(handler: HTTPRouteHandler, status: int) -> dict[str, OpenAP
         said.append("Retry-After")
     if is_idempotent(handler):
         said.append("Idempotency-Replayed")
+    if has_pages(handler) and status == handler.status_code:
+        said.append("Next-Cursor")
     if status == HTTPStatus.UNAUTHORIZED:
         said.append("WWW-Authenticate")
     return {name: Reference(f"#/components/headers/{name}") for name in said}
@@ -248,6 +258,7 @@ ANSWERED: dict[str, OpenAPIHeader | Reference] = {
     "RateLimit-Policy": answered('The limit: `"name";q=number;w=seconds`.'),
     "RateLimit": answered('What is left of it: `"name";r=number;t=seconds`.'),
     "Retry-After": answered("Seconds after which the same call may succeed.", OpenAPIType.INTEGER),
+    "Next-Cursor": answered("Send it as `cursor` to get the next page. Missing on the last page."),
     "Idempotency-Replayed": answered("`true`: the answer of an earlier call with this key."),
     "WWW-Authenticate": answered("`Bearer`, and why the token was refused."),
 }

@@ -170,6 +170,6 @@ def throttled(policy: Policy, use: Use, cost: int) -> Throttled:
         f"The limit of {policy.limit} {policy.name} is used; it is whole again {policy.window:.0f} seconds"
         " after the last use.",
         code="rate_limited",
-        extra={"policy": policy.name},
+        extra={"policy": policy.name, "limit": policy.limit, "window_seconds": policy.window},
         retry_after=max(1.0, (use.used + needed - 1) * policy.window),
     )

@@ -67,14 +67,14 @@ class RequestBounds:
         if method not in METHODS:
             return await refuse(send, MethodNotAllowed(), {b"allow": ", ".join(sorted(METHODS)).encode()})
         if len(scope["raw_path"]) + len(scope["query_string"]) > ADDRESS_BYTES:
-            return await refuse(send, AddressTooLong())
+            return await refuse(send, AddressTooLong(extra={"limit": ADDRESS_BYTES}))
         if method in BODILESS:
             if method == "OPTIONS" and (allowed := self._allowed(scope)):
                 return await answer(send, 204, {b"allow": allowed})
             return await self._app(scope, receive, send)
         headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
         if len(headers.get(b"content-type", b"")) > CONTENT_TYPE_BYTES:
-            return await refuse(send, UnsupportedMediaType())
+            return await refuse(send, UnsupportedMediaType(extra={"limit": CONTENT_TYPE_BYTES}))
         if b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0":
             return await self._app(scope, receive, send)
         body = BoundedBody(scope, receive, headers, self._deadlines, self._pause, self._form_bytes)
@@ -138,12 +138,12 @@ class BoundedBody:
         limit = self._limit()
         announced = self._headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced[:20]) > limit:
-            raise TooLarge(extra={"max_bytes": limit})
+            raise TooLarge(extra={"limit": limit})
         message = await self._next()
         if message["type"] == "http.disconnect":
             raise MalformedBody("The body ended before its end.")
         if self._received > limit:
-            raise TooLarge(extra={"max_bytes": limit})
+            raise TooLarge(extra={"limit": limit})
         return message
 
     async def _next(self) -> ReceiveMessage:

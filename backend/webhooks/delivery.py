@@ -23,6 +23,7 @@ from backend.web.addresses import AddressRefused
 from backend.web.http_client import FAILURES
 from backend.web.logs import log
 from backend.web.retry_after import retry_after
+from backend.web.timestamps import encode_json
 from backend.webhooks.signing import signed_headers
 
 queries = load_queries(__file__)
@@ -99,7 +100,7 @@ async def deliver_events(
 
 
 async def send(context: AppContext, work: WebhookWork, delivery: Delivery) -> Sent:
-    body = msgspec.json.encode(Body(type=EVENT_TYPE, timestamp=delivery.recorded_at, data=delivery))
+    body = encode_json(Body(type=EVENT_TYPE, timestamp=delivery.recorded_at, data=delivery))
     headers = {
         "content-type": "application/json",
         "user-agent": "likeness",

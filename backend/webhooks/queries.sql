@@ -8,7 +8,8 @@ from voice_clone.create_webhook(%(webhook)s, %(user)s, %(url)s, %(secret)s, %(or
 select w.id, w.org_id as organization_id, w.url, w.status, w.disabled_reason, w.disabled_at, w.failing_since, w.created_at
 from public.webhooks w
 where case when %(organization)s::uuid is null then w.user_id = %(user)s else w.org_id = %(organization)s::uuid end
-order by w.created_at desc limit %(limit)s
+  and (w.created_at, w.id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by w.created_at desc, w.id desc limit %(limit)s
 
 -- require_admin --
 -- raises for anyone else
@@ -34,11 +35,11 @@ select w.id, w.org_id as organization_id, w.url, w.status, w.disabled_reason, w.
 from voice_clone.enable_webhook(%(webhook)s, %(user)s) w
 
 -- deliveries --
--- under row level security: newest event first, before an event where that is given
+-- under row level security: newest event first, before an event
 select d.event_id, d.attempt_id, d.reflection_id, d.employee_id, d.voice_id, d.version, d.events, d.recorded_at, d.status, d.try_count,
   d.tried_at, d.response_status, d.error_code, d.finished_at, case d.status when 'pending' then d.due_at end as due_at
 from public.webhook_deliveries d
-where d.webhook_id = %(webhook)s and (%(before)s::bigint is null or d.event_id < %(before)s::bigint)
+where d.webhook_id = %(webhook)s and d.event_id < coalesce(%(before)s::bigint, 9223372036854775807)
 order by d.event_id desc limit %(limit)s
 
 -- replay --

@@ -7,7 +7,7 @@ may not change a webhook may not read it: its address may have a secret in it.
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
@@ -19,10 +19,10 @@ from backend.error_codes import ErrorCode as E
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
+from backend.web.pages import NO_ID, PAGE, Cursor, Limit, Page, by_time, listed
 from backend.webhooks import webhooks
 from backend.webhooks.webhooks import NewWebhook, Rotation, Webhook, WebhookDelivery
 
-PAGE = 100
 LARGEST_EVENT = 2**63 - 1
 
 EventId = Annotated[int, Meta(ge=1, le=LARGEST_EVENT)]
@@ -69,9 +69,13 @@ class WebhooksController(Controller):
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
         organization_id: FromQuery[UUID | None] = None,
-    ) -> list[Webhook]:
-        """The caller's own, or those of an organization for its admins; newest first."""
-        return await webhooks.list_webhooks(context, caller, organization_id, PAGE)
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[Webhook]]:
+        """The caller's own, or those of an organization for its admins; newest first, by pages."""
+        page = Page.of(cursor, limit)
+        rows = await webhooks.list_webhooks(context, caller, organization_id, page)
+        return listed(*page.cut(rows, by_time))
 
     @get("/{webhook_id:uuid}", opt={CODES: [E.NOT_FOUND]})
     async def get_webhook(
@@ -119,12 +123,13 @@ class WebhooksController(Controller):
         webhook_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         context: NamedDependency[AppContext],
-        before: FromQuery[EventId | None] = None,
-        limit: FromQuery[int] = PAGE,
-    ) -> list[WebhookDelivery]:
-        """Newest event first; `before` an event id, for the next page."""
-        most = max(1, min(limit, PAGE))
-        return await webhooks.list_deliveries(context, caller, webhook_id, before, most)
+        limit: Limit = PAGE,
+        cursor: Cursor = None,
+    ) -> Response[list[WebhookDelivery]]:
+        """Newest event first, by pages."""
+        page = Page.of(cursor, limit)
+        rows = await webhooks.list_deliveries(context, caller, webhook_id, page)
+        return listed(*page.cut(rows, lambda delivery: (delivery.event_id, NO_ID)))
 
     @post(
         "/{webhook_id:uuid}/replay",

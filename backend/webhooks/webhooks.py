@@ -13,6 +13,7 @@ from backend.errors import NotFound
 from backend.values import DeliveryStatus, WebhookStatus
 from backend.web.addresses import parse_url, require_allowed
 from backend.web.idempotency import new_id, once
+from backend.web.pages import Page
 from backend.webhooks.signing import new_secret
 
 queries = load_queries(__file__)
@@ -87,10 +88,10 @@ async def create_webhook(
 
 
 async def list_webhooks(
-    context: AppContext, caller: Caller, organization_id: UUID | None, limit: int
+    context: AppContext, caller: Caller, organization_id: UUID | None, page: Page
 ) -> list[Webhook]:
     """The caller's own, or those of an organization, for its admins."""
-    parameters = {"user": caller.user_id, "organization": organization_id, "limit": limit}
+    parameters = {"user": caller.user_id, "organization": organization_id, **page.parameters}
     if organization_id is not None:
         await context.database.execute(queries.require_admin, parameters)
     return await context.database.as_caller(caller).fetch_all(queries.all, parameters, row=Webhook)
@@ -121,10 +122,10 @@ async def enable_webhook(context: AppContext, caller: Caller, webhook_id: UUID) 
 
 
 async def list_deliveries(
-    context: AppContext, caller: Caller, webhook_id: UUID, before: int | None, limit: int
+    context: AppContext, caller: Caller, webhook_id: UUID, page: Page
 ) -> list[WebhookDelivery]:
     await find_webhook(context, caller, webhook_id)
-    parameters = {"webhook": webhook_id, "before": before, "limit": limit}
+    parameters = {"webhook": webhook_id, "before": page.number, "limit": page.limit + 1}
     mine = context.database.as_caller(caller)
     return await mine.fetch_all(queries.deliveries, parameters, row=WebhookDelivery)
 

@@ -199,14 +199,14 @@ $$
 -- clear_reflections --
 -- the mirror's keys, where the mirror wrote them; a version that stayed would stop the mirror of another installation
 update public.reflections r set voice = r.voice - %(keys)s::text[]
-where r.voice ? 'cloneStatus' and exists (
-  select from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null)
+where r.voice @> voice_clone.first_mirror() or (r.voice ? 'cloneStatus' and exists (
+  select from public.voice_clone_attempts a where a.reflection_id = r.id and a.activated_at is not null))
 
 -- clear_employees --
 -- the same, and the id of a voice that is gone
-update public.employees e set voice = e.voice - %(keys)s::text[], voice_id = null
-where e.voice ? 'cloneStatus' and exists (
-  select from public.voice_clone_attempts a where a.employee_id = e.id and a.activated_at is not null)
+update public.employees e set voice = e.voice - %(keys)s::text[], voice_id = case when e.voice @> voice_clone.first_mirror() then e.voice_id end
+where e.voice @> voice_clone.first_mirror() or (e.voice ? 'cloneStatus' and exists (
+  select from public.voice_clone_attempts a where a.employee_id = e.id and a.activated_at is not null))
 
 -- undo_adoptions --
 -- each change of a table of the application, in the opposite direction

@@ -6,6 +6,33 @@
 set local lock_timeout = '5s';
 select voice_clone.note_tables_before('{reflections}');
 
+-- The mirror before the first clone.
+create function voice_clone.first_mirror() returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return '{"cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required", "previewRequired": false,
+    "attemptId": null, "voiceId": null, "provider": null, "targetModel": null, "error": null, "version": 0, "updatedAt": null}';
+end
+$$;
+
+-- Adds the column of the mirror where the application has none of this name. The rows that exist show the first mirror without being
+-- written, as Postgres keeps the default that a column was added with. A trigger gives it to new rows
+-- (voice_clone.add_first_mirror), so that the default does not need this schema.
+create function voice_clone.add_mirror_column(p_table regclass) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (
+    select from pg_attribute a where a.attrelid = p_table and a.attname = 'voice' and not a.attisdropped
+  ) then
+    return;
+  end if;
+  execute format('alter table %s add column voice jsonb not null default voice_clone.first_mirror()', p_table);
+  execute format('alter table %s alter column voice set default ''{}''', p_table);
+end
+$$;
+
 do $$
 begin
   if to_regclass('public.reflections') is not null then
@@ -34,8 +61,8 @@ begin
 end
 $$;
 
+select voice_clone.add_mirror_column('public.reflections');
 alter table public.reflections
-  add column if not exists voice jsonb not null default '{}',
   add column if not exists created_at timestamptz not null default now(),
   add check (jsonb_typeof(voice) = 'object');
 

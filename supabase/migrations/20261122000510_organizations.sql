@@ -43,7 +43,7 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('organizations:' || v_user::text, 0));
   if (select count(*) from public.organization_members m where m.user_id = v_user and m.role::text = 'admin') >= c_limit then
     raise exception 'you are the admin of % organizations already', c_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_organizations"}';
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_organizations', 'limit', c_limit)::text;
   end if;
   insert into public.organization_members (org_id, user_id, role) values (new.id, v_user, 'admin');
   return null;

@@ -48,9 +48,9 @@ begin
 end
 $$;
 
+select voice_clone.add_mirror_column('public.employees');
 alter table public.employees
   add column if not exists voice_id text,
-  add column if not exists voice jsonb not null default '{}',
   add check (jsonb_typeof(voice) = 'object');
 
 do $$

@@ -27,16 +27,35 @@ end
 $$;
 revoke all on function voice_clone.mirror_pass(int) from public, anon, authenticated, service_role;
 
--- Refuses a change of the keys that only the mirror writes; every other key is the application's.
+-- A voice without a mirror gets the first one, and keeps the keys of the application. Of a mirror that shows an attempt these are other
+-- values, which the guard refuses.
+create function voice_clone.add_first_mirror() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  new.voice := voice_clone.first_mirror() || coalesce(new.voice, '{}');
+  return new;
+end
+$$;
+revoke all on function voice_clone.add_first_mirror() from public, anon, authenticated, service_role;
+create trigger voice_clone_add_first_mirror before insert or update of voice on public.reflections
+  for each row when (coalesce(new.voice, '{}') ? 'cloneStatus' is not true) execute function voice_clone.add_first_mirror();
+create trigger voice_clone_add_first_mirror before insert or update of voice on public.employees
+  for each row when (coalesce(new.voice, '{}') ? 'cloneStatus' is not true) execute function voice_clone.add_first_mirror();
+
+-- Refuses a change of the keys that only the mirror writes; every other key is the application's. A key that is missing counts as
+-- that of the first mirror: the voice may be of before these migrations.
 create function voice_clone.protect_mirror_keys() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_before jsonb := case tg_op when 'UPDATE' then old.voice else '{}' end;
+  v_first jsonb := voice_clone.first_mirror();
+  v_before jsonb := v_first || case tg_op when 'UPDATE' then coalesce(old.voice, '{}') else '{}' end;
+  v_after jsonb := v_first || coalesce(new.voice, '{}');
 begin
   if exists (
       select from unnest(tg_argv::text[]) k (key)
-      where v_before -> k.key is distinct from new.voice -> k.key
+      where v_before -> k.key is distinct from v_after -> k.key
     )
     and (current_setting('voice_clone.mirror_pass', true) = voice_clone.mirror_pass(pg_trigger_depth())) is not true
   then

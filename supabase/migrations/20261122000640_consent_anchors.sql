@@ -59,16 +59,11 @@ as $$
   select sha256(coalesce(string_agg(c.hash, ''::bytea order by c.hash), '')) from public.voice_consents c where c.id = any (p_consents)
 $$;
 
--- A time of an anchor, as it is hashed and signed.
-create function voice_clone.anchor_time(p_when timestamptz) returns text
-language sql stable set search_path = ''
-as $$ select to_char(p_when at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
-
 create function voice_clone.anchor_hash(a voice_clone.consent_anchors) returns bytea
 language sql stable set search_path = ''
 as $$
   select sha256(a.previous_hash || convert_to(concat_ws('|',
-    a.position, voice_clone.anchor_time(a.anchored_at), a.entries, a.total, encode(a.digest, 'hex')), 'utf8'))
+    a.position, voice_clone.utc_text(a.anchored_at), a.entries, a.total, encode(a.digest, 'hex')), 'utf8'))
 $$;
 
 -- Covers the entries that wait, the oldest first, at most p_limit. Returns the anchor's position; null where none waits, or another

@@ -69,7 +69,7 @@ comment on column public.voice_samples.timeout_count is 'how many inspections to
 comment on column public.voice_samples.waiting_since is 'when the step first met an outage: until the timeout outage its tries do not count';
 comment on column public.voice_samples.sweep_at is 'a renewal of the lease does not move it, the sweep does; null where nothing is awaited';
 -- No index has a column that changes with each transition of an upload, so that its updates write no index (HOT).
-create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc);
+create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc, id desc);
 create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
 create index voice_samples_employee_id_idx on public.voice_samples (employee_id) where employee_id is not null;

@@ -97,10 +97,10 @@ comment on column public.voice_clone_attempts.verify_count is 'how many polls fo
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
 create unique index voice_clone_attempts_active_employee_idx on public.voice_clone_attempts (employee_id)
   where is_active and employee_id is not null;
-create index voice_clone_attempts_employee_id_idx on public.voice_clone_attempts (employee_id, created_at desc) where employee_id is not null;
+create index voice_clone_attempts_employee_id_idx on public.voice_clone_attempts (employee_id, created_at desc, id desc) where employee_id is not null;
 create index voice_clone_attempts_org_id_idx on public.voice_clone_attempts (org_id, created_at desc) where org_id is not null;
 create index voice_clone_attempts_user_id_idx on public.voice_clone_attempts (user_id, created_at desc);
-create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attempts (reflection_id, created_at desc);
+create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attempts (reflection_id, created_at desc, id desc);
 create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (sample_id);
 -- No index has a column that changes with each transition, so that most updates of an attempt write no index (HOT).
 create index voice_clone_attempts_activated_at_idx on public.voice_clone_attempts (reflection_id, activated_at desc) where activated_at is not null;

@@ -41,13 +41,13 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
-      || jsonb_build_object('id', e.attempt_id, 'created_at', e.recorded_at) else '{}' end
+      || jsonb_build_object('id', e.attempt_id, 'created_at', voice_clone.utc_text(e.recorded_at)) else '{}' end
     || coalesce((
-      select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$' then to_jsonb(e.recorded_at)
-        else c.value end)
+      select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$'
+        then to_jsonb(voice_clone.utc_text(e.recorded_at)) else c.value end)
       from jsonb_each(e.changes) c), '{}')
     || case when e.events = '{verification_pending}' then '{}'
-      else jsonb_build_object('version', e.version, 'updated_at', e.recorded_at) end;
+      else jsonb_build_object('version', e.version, 'updated_at', voice_clone.utc_text(e.recorded_at)) end;
 end
 $$;
 
@@ -124,8 +124,10 @@ begin
         ('status', old.status, new.status), ('runtime', old.runtime_status, new.runtime_status),
         ('preview', old.preview_status, new.preview_status)));
   end if;
-  select coalesce(jsonb_object_agg(n.key, case when n.key ~ '_(at|before)$' and n.value = to_jsonb(now()) then 'true'
-    else n.value end), '{}')
+  select coalesce(jsonb_object_agg(n.key, case
+    when n.key !~ '_(at|before)$' or n.value = 'null' then n.value
+    when n.value = to_jsonb(now()) then 'true'
+    else to_jsonb(voice_clone.utc_text((n.value #>> '{}')::timestamptz)) end), '{}')
   into v_changes from jsonb_each(v_new) n
   where n.value is distinct from v_old -> n.key and n.key not in ('version', 'updated_at');
 

@@ -40,8 +40,8 @@ comment on column public.voices.lost_at is
 comment on column public.voices.moved_to is
   'the voice that its latest move makes at another provider, or made; it may have failed, or be deleted by now';
 create index voices_moved_to_idx on public.voices (moved_to) where moved_to is not null;
-create index voices_org_id_idx on public.voices (org_id, created_at desc) where org_id is not null;
-create index voices_user_id_idx on public.voices (user_id, created_at desc);
+create index voices_org_id_idx on public.voices (org_id, created_at desc, id desc) where org_id is not null;
+create index voices_user_id_idx on public.voices (user_id, created_at desc, id desc);
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
 create index voices_deleted_at_idx on public.voices (deleted_at)

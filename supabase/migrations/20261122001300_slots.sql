@@ -108,12 +108,12 @@ begin
   raise exception 'No voice slot is left at the voice provider %.', p_provider
     using errcode = 'VC007',
       detail = jsonb_strip_nulls(jsonb_build_object(
-        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'slots', p_slots,
-        'free_at', v_free_at))::text,
+        'code', 'provider_full', 'field', 'provider', 'provider', p_provider, 'limit', p_slots,
+        'free_at', voice_clone.utc_text(v_free_at)))::text,
       hint = case when v_free_at is null
         then 'None is about to become free: a voice must be removed there, or the plan extended.'
         else 'One becomes free when an upload expires unused or an orphan is removed, the next at '
-          || to_char(v_free_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z".') end;
+          || voice_clone.utc_text(v_free_at) || '.' end;
 end
 $$;
 

@@ -14,7 +14,7 @@ begin
   if p_per_day is not null and found then
     raise exception '% attempts were made in the last 24 hours', p_per_day
       using errcode = 'VC008', hint = 'Make the next one after the time in Retry-After.',
-        detail = jsonb_build_object('code', 'too_many_attempts', 'per_day', p_per_day,
+        detail = jsonb_build_object('code', 'too_many_attempts', 'limit', p_per_day, 'window_seconds', 86400,
           'retry_after', ceil(extract(epoch from v_oldest + interval '24 hours' - now())))::text;
   end if;
 end
@@ -52,7 +52,7 @@ begin
   if cardinality(v_free_at) >= c_open_limit then
     raise exception '% uploads are open already', c_open_limit
       using errcode = 'VC008', hint = 'Finalize one of them; the oldest one gives way after the time in Retry-After.',
-        detail = jsonb_build_object('code', 'too_many_open_uploads', 'retry_after', (
+        detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit, 'retry_after', (
           select greatest(1, ceil(extract(epoch from min(f) - now()))) from unnest(v_free_at) f))::text;
   end if;
   if p_provider is not null then -- in open_attempt the attempt itself takes the slot
@@ -81,7 +81,7 @@ begin
     order by a.created_at limit 1 for no key update skip locked);
   if not found then
     raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}', hint = 'Finalize one of them.';
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit)::text, hint = 'Finalize one of them.';
   end if;
 end
 $$;
@@ -169,7 +169,7 @@ begin
   if (select count(*) from public.voice_clone_attempts a
       where a.user_id = p_user and a.is_enrolling) >= c_limit then
     raise exception '% attempts are not finished yet', c_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_open_uploads"}',
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_limit)::text,
             hint = 'Wait until one of them has ended; an upload that is not used expires after 24 hours.';
   end if;
 end

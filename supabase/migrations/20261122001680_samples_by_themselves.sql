@@ -16,7 +16,7 @@ begin
           or s.status = 'awaiting_upload' and s.created_at > now() - c_storing)
         and not exists (select from public.voice_clone_attempts a where a.sample_id = s.id)) >= p_open then
     raise exception '% samples are not inspected yet', p_open
-      using errcode = 'VC008', detail = '{"code": "too_many_open_samples", "retry_after": 5}',
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_samples', 'limit', p_open, 'retry_after', 5)::text,
             hint = 'Wait until one of them is ready or failed.';
   end if;
   -- The sample that must become a day old before the next may be sent.
@@ -26,7 +26,7 @@ begin
   if p_per_day is not null and found then
     raise exception '% samples were sent in the last 24 hours', p_per_day
       using errcode = 'VC008', hint = 'Send the next one after the time in Retry-After.',
-        detail = jsonb_build_object('code', 'too_many_new_samples', 'per_day', p_per_day,
+        detail = jsonb_build_object('code', 'too_many_new_samples', 'limit', p_per_day, 'window_seconds', 86400,
           'retry_after', ceil(extract(epoch from v_oldest + interval '24 hours' - now())))::text;
   end if;
 end

@@ -26,7 +26,7 @@ begin
     'error', case when a.error_code is not null and 'failed' in (a.status, a.runtime_status, a.preview_status)
       then voice_clone.final_error(a) end,
     'version', a.version,
-    'updatedAt', a.updated_at);
+    'updatedAt', voice_clone.utc_text(a.updated_at));
 end
 $$;
 
@@ -45,12 +45,10 @@ create function voice_clone.empty_mirror(p_last public.voice_clone_attempts) ret
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return jsonb_build_object(
-    'cloneStatus', 'none', 'runtimeStatus', 'pending', 'previewStatus', 'not_required', 'previewRequired', false,
-    'attemptId', null, 'voiceId', null, 'provider', null, 'targetModel', null,
+  return voice_clone.first_mirror() || jsonb_build_object(
     'error', case when p_last.cancel_reason = 'original_removed'
       then voice_clone.final_error(p_last) end,
-    'version', p_last.version, 'updatedAt', p_last.updated_at);
+    'version', p_last.version, 'updatedAt', voice_clone.utc_text(p_last.updated_at));
 end
 $$;
 
@@ -63,8 +61,18 @@ begin
 end
 $$;
 
+-- The mirror in a voice, as a route shows it. A voice that was never mirrored may have keys of the application with these names.
+create function voice_clone.shown_mirror(p_voice jsonb) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return case when p_voice ?& array(select jsonb_object_keys(voice_clone.first_mirror())) then p_voice
+    else voice_clone.first_mirror() end;
+end
+$$;
+
 -- Whether a mirror is written: it is behind, or of the same version with other content, as after a change past the guard. The time is not
--- compared, because its text depends on the time zone of the session that wrote it.
+-- compared: it changes with the version.
 create function voice_clone.is_mirror_stale(p_voice jsonb, p_last public.voice_clone_attempts) returns boolean
 language plpgsql stable set search_path = ''
 as $$

@@ -12,7 +12,8 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_org::text, 0));
   if (select count(*) from public.voice_clone_attempts a where a.org_id = p_org and a.is_enrolling) >= c_unfinished then
     raise exception '% attempts of the organization are not finished yet', c_unfinished
-      using errcode = 'VC008', detail = '{"code": "too_many_attempts", "retry_after": 5}', hint = 'Wait until one of them has ended.';
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_attempts', 'limit', c_unfinished, 'retry_after', 5)::text,
+        hint = 'Wait until one of them has ended.';
   end if;
   select a.created_at into v_oldest from public.voice_clone_attempts a
   where a.org_id = p_org and a.created_at > now() - interval '24 hours' and a.source = 'recording'
@@ -20,7 +21,7 @@ begin
   if p_per_day is not null and found then
     raise exception '% attempts of the organization were made in the last 24 hours', p_per_day
       using errcode = 'VC008', hint = 'Make the next one after the time in Retry-After.',
-        detail = jsonb_build_object('code', 'too_many_attempts', 'per_day', p_per_day,
+        detail = jsonb_build_object('code', 'too_many_attempts', 'limit', p_per_day, 'window_seconds', 86400,
           'retry_after', ceil(extract(epoch from v_oldest + interval '24 hours' - now())))::text;
   end if;
 end
@@ -133,7 +134,7 @@ as $$
 begin
   perform voice_clone.require_employee(p_employee, p_user, false);
   return query
-    select coalesce(e.voice, '{}'), e.voice_id,
+    select voice_clone.shown_mirror(e.voice), e.voice_id,
       jsonb_build_object('launchable', b.blockers = '{}', 'blockers', b.blockers), a.preview_path,
       (select c from voice_clone.employee_consents(p_employee) c limit 1), voice_clone.last_recording_clone(p_employee)
     from public.employees e

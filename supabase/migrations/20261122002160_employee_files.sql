@@ -37,7 +37,7 @@ begin
     'voice_id', v_voice,
     'provider', v_mirror -> 'provider',
     'target_model', v_mirror -> 'targetModel',
-    'created_at', a.ready_at,
+    'created_at', voice_clone.utc_text(a.ready_at),
     'attempt_id', v_mirror -> 'attemptId',
     'consent_id', (select s.consent_id from public.voice_samples s where s.id = a.sample_id),
     'organization_id', a.org_id) end;

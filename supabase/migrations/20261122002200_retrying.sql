@@ -35,7 +35,7 @@ begin
       using errcode = 'VC007', detail = voice_clone.refusal_detail('nothing_to_retry', a);
   elsif a.user_retry_count >= a.user_retry_budget then
     raise exception 'this sample was retried % times, as often as is allowed', a.user_retry_count
-      using errcode = 'VC007', detail = voice_clone.refusal_detail('retry_budget_used', a),
+      using errcode = 'VC007', detail = (voice_clone.refusal_detail('retry_budget_used', a)::jsonb || jsonb_build_object('limit', a.user_retry_budget))::text,
             hint = 'Clone the voice from another sample; it has retries of its own.';
   elsif a.status = 'failed' and exists (select from public.voice_samples s where s.id = a.sample_id and s.status = 'removed') then
     raise exception 'the sample of this voice was removed'

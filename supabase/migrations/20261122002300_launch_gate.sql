@@ -84,7 +84,7 @@ language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
   return query
-    select coalesce(r.voice, '{}'), jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers),
+    select voice_clone.shown_mirror(r.voice), jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers),
       a.source, a.preview_path, case when a.error_code is not null then to_jsonb(a) end, s.measures
     from public.reflections r
     cross join voice_clone.launch_gate(r.id, p_user) g

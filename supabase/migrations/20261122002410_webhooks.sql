@@ -31,9 +31,9 @@ comment on column public.webhooks.disabled_reason is
 comment on column public.webhooks.failing_since is 'of the first delivery that failed with no other that succeeded since';
 comment on column public.webhooks.not_before is 'the backoff of the whole webhook: its server was away or could not answer';
 comment on column public.webhooks.lease_epoch is 'one worker at a time delivers to a webhook';
-create index webhooks_user_id_idx on public.webhooks (user_id, created_at desc);
+create index webhooks_user_id_idx on public.webhooks (user_id, created_at desc, id desc);
 create index webhooks_enabled_idx on public.webhooks (user_id, id) where status = 'enabled';
-create index webhooks_org_id_idx on public.webhooks (org_id, created_at desc) where org_id is not null;
+create index webhooks_org_id_idx on public.webhooks (org_id, created_at desc, id desc) where org_id is not null;
 create index webhooks_org_enabled_idx on public.webhooks (org_id, id) where status = 'enabled' and org_id is not null;
 
 alter table public.webhooks enable row level security;

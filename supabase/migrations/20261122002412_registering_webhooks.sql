@@ -63,7 +63,7 @@ begin
   end if;
   if (select count(*) from public.webhooks w where w.user_id = v_user or w.org_id = p_org) >= c_limit then
     raise exception 'there are % webhooks already', c_limit using errcode = 'VC007',
-      detail = '{"code": "too_many_webhooks"}', hint = 'Delete one of them first.';
+      detail = jsonb_build_object('code', 'too_many_webhooks', 'limit', c_limit)::text, hint = 'Delete one of them first.';
   end if;
   return query insert into public.webhooks (id, user_id, org_id, url) values (p_webhook, v_user, p_org, p_url) returning *;
   insert into voice_clone.webhook_secrets (webhook_id, secret) values (p_webhook, p_secret);

@@ -52,7 +52,7 @@ comment on column public.speech_jobs.waiting_since is 'when it first met an outa
 comment on column public.speech_jobs.expires_at is 'when the speech and the text of a job that has ended are removed';
 comment on column public.speech_jobs.removed_at is 'since then neither its text nor its speech is stored';
 comment on column public.speech_jobs.sweep_at is 'when the sweep next looks at it; null where nothing is to be done';
-create index speech_jobs_user_id_idx on public.speech_jobs (user_id, created_at desc);
+create index speech_jobs_user_id_idx on public.speech_jobs (user_id, created_at desc, id desc);
 create index speech_jobs_sample_id_idx on public.speech_jobs (sample_id);
 create index speech_jobs_attempt_id_idx on public.speech_jobs (attempt_id);
 create index speech_jobs_open_idx on public.speech_jobs (user_id) where status in ('queued', 'processing');

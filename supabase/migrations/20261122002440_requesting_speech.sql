@@ -11,7 +11,7 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
   if (select count(*) from public.speech_jobs j where j.user_id = p_user and j.status in ('queued', 'processing')) >= c_limit then
     raise exception '% speech jobs are not finished yet', c_limit
-      using errcode = 'VC008', detail = '{"code": "too_many_speech_jobs"}',
+      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_speech_jobs', 'limit', c_limit)::text,
             hint = 'Wait until one of them has ended, or delete one.';
   end if;
 end
@@ -105,7 +105,8 @@ begin
       using errcode = 'VC007', detail = '{"code": "speech_removed"}', hint = 'Send it again with POST /api/v1/clone.';
   elsif j.retry_count >= j.retry_budget then
     raise exception 'this job was retried % times, as often as is allowed', j.retry_count
-      using errcode = 'VC007', detail = '{"code": "retry_budget_used"}', hint = 'Send the text again with POST /api/v1/clone.';
+      using errcode = 'VC007', detail = jsonb_build_object('code', 'retry_budget_used', 'limit', j.retry_budget)::text,
+        hint = 'Send the text again with POST /api/v1/clone.';
   end if;
   v_attempt := voice_clone.speech_attempt(p_user, j.sample_id, j.provider, j.region, p_name, p_per_day);
   return query

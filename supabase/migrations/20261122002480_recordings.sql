@@ -63,7 +63,7 @@ comment on column voice_clone.recordings.sweep_at is 'a renewal of the lease doe
 create unique index recordings_one_worker_idx on voice_clone.recordings (employee_id) where status = 'processing';
 create unique index recordings_one_stored_idx on voice_clone.recordings (employee_id) where status = 'stored';
 create index recordings_employee_id_idx on voice_clone.recordings (employee_id);
-create index recordings_org_id_idx on voice_clone.recordings (org_id, created_at desc);
+create index recordings_org_id_idx on voice_clone.recordings (org_id, created_at desc, id desc);
 create index recordings_call_sid_idx on voice_clone.recordings (call_sid) where status = 'unmatched';
 create index recordings_stored_at_idx on voice_clone.recordings (stored_at) where status = 'stored';
 create index recordings_sweep_at_idx on voice_clone.recordings (sweep_at) where sweep_at is not null;

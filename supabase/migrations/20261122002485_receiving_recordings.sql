@@ -79,7 +79,7 @@ language sql stable security definer set search_path = '' rows 10
 as $$ select m.org_id from public.organization_members m where m.user_id = p_user and m.role::text = 'admin' $$;
 
 -- For an admin: the recordings of their organizations, newest first.
-create function voice_clone.list_recordings(p_user uuid, p_status text, p_limit int)
+create function voice_clone.list_recordings(p_user uuid, p_status text, p_before timestamptz, p_before_id uuid, p_limit int)
 returns table (
   id uuid, recording_sid text, call_sid text, org_id uuid, employee_id uuid, status text, recorded_at timestamptz, seconds int,
   channels int, bytes bigint, error_code text, error_message text, created_at timestamptz, stored_at timestamptz)
@@ -89,9 +89,13 @@ begin
   return query
     select r.id, r.recording_sid, r.call_sid, r.org_id, r.employee_id, r.status, r.recorded_at, r.seconds, r.channels, r.bytes,
       r.error_code, r.error_message, r.created_at, r.stored_at
-    from voice_clone.recordings r
-    where r.org_id = any (array(select voice_clone.administered_organizations(p_user))) and (p_status is null or r.status = p_status)
-    order by r.created_at desc, r.id limit p_limit;
+    from voice_clone.administered_organizations(p_user) administered (id)
+    cross join lateral ( -- of each in the order of its index
+      select x.* from voice_clone.recordings x
+      where x.org_id = administered.id and (p_status is null or x.status = p_status) and (x.created_at, x.id) < (p_before, p_before_id)
+      order by x.created_at desc, x.id desc limit p_limit
+    ) r
+    order by r.created_at desc, r.id desc limit p_limit;
 end
 $$;
 
@@ -163,6 +167,6 @@ grant execute on function operations.unmatched_recordings(), operations.assign_r
 
 grant execute on function
   voice_clone.receive_recording(text, text, text, timestamptz, int, int, uuid),
-  voice_clone.list_recordings(uuid, text, int),
+  voice_clone.list_recordings(uuid, text, timestamptz, uuid, int),
   voice_clone.assign_recording(uuid, uuid, uuid)
 to voice_clone_backend;

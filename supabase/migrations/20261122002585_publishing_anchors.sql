@@ -78,7 +78,7 @@ create function voice_clone.anchor_contents(a voice_clone.consent_anchors) retur
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
-    'position', a.position, 'anchored_at', voice_clone.anchor_time(a.anchored_at), 'entries', a.entries, 'total', a.total,
+    'position', a.position, 'anchored_at', voice_clone.utc_text(a.anchored_at), 'entries', a.entries, 'total', a.total,
     'digest', encode(a.digest, 'hex'), 'previous_hash', encode(a.previous_hash, 'hex'), 'hash', encode(a.hash, 'hex'))
 $$;
 

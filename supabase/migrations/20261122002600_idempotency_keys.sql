@@ -56,7 +56,8 @@ begin
   if found and k.epoch = 1 and (select count(*) from (
     select from voice_clone.idempotency_keys x where x.user_id = p_user limit c_limit + 1) kept) > c_limit then
     raise exception 'this user has used % keys within a day', c_limit using errcode = 'VC008',
-      detail = '{"code": "too_many_idempotency_keys", "field": "Idempotency-Key", "retry_after": 600}',
+      detail = jsonb_build_object('code', 'too_many_idempotency_keys', 'field', 'Idempotency-Key', 'limit', c_limit,
+        'window_seconds', 86400, 'retry_after', 600)::text,
       hint = 'A key is free a day after its first use. Calls without a key are not refused.';
   end if;
   if not found then

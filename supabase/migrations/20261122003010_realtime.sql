@@ -32,7 +32,7 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_build_object('event_id', e.id, 'attempt_id', e.attempt_id, 'version', e.version, 'events', e.events,
-    'changes', voice_clone.public_changes(e), 'recorded_at', e.recorded_at);
+    'changes', voice_clone.public_changes(e), 'recorded_at', voice_clone.utc_text(e.recorded_at));
 end
 $$;
 

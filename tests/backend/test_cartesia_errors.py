@@ -41,14 +41,14 @@ REFUSALS = [
     (402, "", ErrorKind.MISCONFIGURED, "provider_quota_exceeded"),
     (403, "", ErrorKind.MISCONFIGURED, "provider_plan_insufficient"),
     (404, "", ErrorKind.MISCONFIGURED, "provider_misconfigured"),
-    (408, "", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
+    (408, "", ErrorKind.UNKNOWN, "outcome_unknown"),
     (413, "", ErrorKind.REJECTED, "sample_too_large"),
     (422, "", ErrorKind.REJECTED, "sample_rejected"),
     (429, "concurrency_limited", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "", ErrorKind.THROTTLED, "provider_throttled"),
-    (500, "", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (500, "concurrency_limited", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (503, "", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
+    (500, "", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (500, "concurrency_limited", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (503, "", ErrorKind.UNKNOWN, "outcome_unknown"),
 ]
 
 
@@ -156,7 +156,7 @@ async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
     adapter, label = Cartesia(providers.cartesia(create_seconds=patience), client), new_label()
     providers.fault("cartesia", "create", fault, match=label, **how)
     error = await failure_of_create(adapter, label)
-    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "provider_outcome_unknown")
+    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "outcome_unknown")
     assert len(providers.calls("cartesia", "create", label)) == 1
     assert (await adapter.find(label) is not None) == bool(voices)
     assert len(providers.voices("cartesia", label)) == voices

@@ -60,15 +60,15 @@ REFUSALS = [
     (403, "voice_access_denied", ErrorKind.REJECTED, "voice_access_denied"),
     (404, "voice_not_found", ErrorKind.REJECTED, "voice_not_found"),
     (404, "model_not_found", ErrorKind.MISCONFIGURED, "provider_misconfigured"),
-    (409, "voice_already_exists", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
+    (409, "voice_already_exists", ErrorKind.UNKNOWN, "outcome_unknown"),
     (409, "already_running", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "rate_limit_exceeded", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "concurrent_limit_exceeded", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "too_many_concurrent_requests", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "system_busy", ErrorKind.THROTTLED, "provider_throttled"),
-    (500, "internal_error", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (503, "service_unavailable", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (503, "maintenance", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
+    (500, "internal_error", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (503, "service_unavailable", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (503, "maintenance", ErrorKind.UNKNOWN, "outcome_unknown"),
     (400, "never_heard_of", ErrorKind.REJECTED, "provider_rejected"),
     (403, "never_heard_of", ErrorKind.MISCONFIGURED, "provider_misconfigured"),
     (413, "never_heard_of", ErrorKind.REJECTED, "sample_too_large"),
@@ -151,7 +151,7 @@ async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
     adapter, label = ElevenLabs(providers.elevenlabs(create_seconds=patience), client), new_label()
     providers.fault("elevenlabs", "create", fault, match=label, **how)
     error = await failure_of_create(adapter, label)
-    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "provider_outcome_unknown")
+    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "outcome_unknown")
     assert len(providers.calls("elevenlabs", "create", label)) == 1
     assert (await adapter.find(label) is not None) == bool(voices)
     assert len(providers.voices("elevenlabs", label)) == voices

@@ -41,8 +41,8 @@ async def process(worker: Workers) -> None:
     ("fault", "code"),
     [
         ("throttled", "provider_throttled"),
-        ("unavailable", "provider_outcome_unknown"),
-        ("bad_gateway", "provider_outcome_unknown"),
+        ("unavailable", "outcome_unknown"),
+        ("bad_gateway", "outcome_unknown"),
         ("slots_full", "provider_full"),
         ("wrong_key", "provider_misconfigured"),
     ],

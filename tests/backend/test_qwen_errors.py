@@ -56,10 +56,10 @@ CREATE_ERRORS = [
     (429, "Throttling.RateQuota", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "Throttling.BurstRate", ErrorKind.THROTTLED, "provider_throttled"),
     (429, "Throttling.AllocationQuota", ErrorKind.THROTTLED, "provider_throttled"),
-    (500, "InternalError", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (500, "InternalError.Algo", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (500, "RequestTimeOut", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
-    (503, "ModelUnavailable", ErrorKind.UNKNOWN, "provider_outcome_unknown"),
+    (500, "InternalError", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (500, "InternalError.Algo", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (500, "RequestTimeOut", ErrorKind.UNKNOWN, "outcome_unknown"),
+    (503, "ModelUnavailable", ErrorKind.UNKNOWN, "outcome_unknown"),
     (400, "NeverHeardOf", ErrorKind.REJECTED, "provider_rejected"),
     (403, "NeverHeardOf", ErrorKind.MISCONFIGURED, "provider_misconfigured"),
     (413, "NeverHeardOf", ErrorKind.REJECTED, "sample_too_large"),
@@ -109,7 +109,7 @@ async def test_a_lost_answer_is_unknown_and_the_label_tells_what_happened(
     qwen, label = Qwen(providers.qwen(**STREAMED, create_seconds=patience), client), new_label()
     providers.fault("qwen", "create", fault, match=label, **how)
     error = await failure_of_create(qwen, label)
-    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "provider_outcome_unknown")
+    assert (error.kind, error.code) == (ErrorKind.UNKNOWN, "outcome_unknown")
     assert len(providers.calls("qwen", "create", label)) == 1
     found = await qwen.find(label)
     assert (found is not None) == bool(voices)

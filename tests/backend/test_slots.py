@@ -119,7 +119,7 @@ async def test_a_full_provider_is_said_before_the_upload_with_what_frees_a_place
         assert (await ours.open("local")).status_code == 201
     body: dict[str, Any] = refused.json()
     assert (refused.status_code, body["code"], body["field"]) == (409, "provider_full", "provider")
-    assert (body["provider"], body["slots"], body["alternatives"]) == ("elevenlabs", 2, ["local", "qwen"])
+    assert (body["provider"], body["limit"], body["alternatives"]) == ("elevenlabs", 2, ["local", "qwen"])
     assert body["free_at"]
     assert "expires unused" in body["help"]
     assert "qwen" in body["help"]

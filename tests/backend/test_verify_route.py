@@ -65,7 +65,7 @@ async def test_anybody_learns_what_a_file_says(service: Service) -> None:
 async def test_a_file_that_is_too_large_is_refused_before_it_is_read(service: Service) -> None:
     answer = await sent(service, bytes(MOST_BYTES + 1))
     assert answer.status_code == 413
-    assert answer.json()["max_bytes"] == MOST_BYTES
+    assert answer.json()["limit"] == MOST_BYTES
 
 
 @pytest.mark.parametrize("service", [LIMIT], indirect=True)

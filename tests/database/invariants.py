@@ -15,6 +15,11 @@ from psycopg.rows import dict_row
 
 from tests.fixture import Fixture, Row
 
+FIRST_MIRROR: dict[str, object] = {
+    "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required",
+    "previewRequired": False, "attemptId": None, "voiceId": None, "provider": None, "targetModel": None, "error": None, "version": 0,
+    "updatedAt": None,
+}  # fmt: skip
 Check = Callable[[Fixture], None]
 Mutant = Callable[[Fixture], None]
 
@@ -122,6 +127,9 @@ def the_mirror_converges(given: Fixture) -> None:
     reflection = given.reflection(user)
     given.superuser.execute(
         """update public.reflections set voice = '{"theme": "dark"}' where id = %s""", (reflection,)
+    )
+    assert given.voice(reflection) == FIRST_MIRROR | {"theme": "dark"}, (
+        "every key is there before the first clone"
     )
     attempt = given.launchable(user, reflection)
     mirror = given.mirror(reflection)
@@ -456,6 +464,10 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
             "pg_try_advisory_xact_lock_shared(voice_clone.mirror_lock(p_subject))",
             "true",
         ),
+    ),
+    "a row that begins without a mirror": (
+        6,
+        run("drop trigger voice_clone_add_first_mirror on public.reflections"),
     ),
     "a mirror that is never compared": (
         6,

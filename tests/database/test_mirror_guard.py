@@ -1,12 +1,14 @@
 """Only the mirror writes its keys: not with a setting, not with its pass, not from its triggers."""
 
-from typing import LiteralString
+import json
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import errors
 
+from tests.database.invariants import FIRST_MIRROR
 from tests.fixture import Fixture, Row
 
 FORGE: LiteralString = (
@@ -112,7 +114,7 @@ def test_a_trigger_that_the_mirror_fires_writes_no_other_mirror(given: Fixture, 
     given.superuser.execute(OTHERS)
     with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
         given.mirror(reflection)
-    assert (given.voice(reflection), given.voice(other)) == ({}, {})
+    assert given.voice(reflection) == given.voice(other) == FIRST_MIRROR
 
 
 CHANGES: LiteralString = """
@@ -130,7 +132,7 @@ def test_a_trigger_that_the_mirror_fires_changes_no_key_of_it(given: Fixture, re
     given.superuser.execute(CHANGES)
     with pytest.raises(errors.InsufficientPrivilege, match="changes keys of voice"):
         given.mirror(reflection)
-    assert given.voice(reflection) == {}
+    assert given.voice(reflection) == FIRST_MIRROR
 
 
 def test_without_a_key_nothing_is_written(given: Fixture, reflection: UUID) -> None:
@@ -138,3 +140,59 @@ def test_without_a_key_nothing_is_written(given: Fixture, reflection: UUID) -> N
     with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
         given.mirror(reflection)
     forged(given.superuser, reflection)
+
+
+INSERT = "insert into public.reflections (user_id, name, voice) values (%s, 'Ada', %s) returning id, voice"
+
+
+@pytest.mark.parametrize(
+    "own", [{}, {"theme": "dark", "sizes": [1, 2]}, {"theme": None}, FIRST_MIRROR | {"theme": "dark"}]
+)
+def test_a_new_row_has_every_key_and_those_of_the_application(given: Fixture, own: dict[str, Any]) -> None:
+    row = given.truth(INSERT, given.user(), json.dumps(own))
+    assert row["voice"] == FIRST_MIRROR | own
+
+
+def test_a_new_row_of_a_client_and_a_new_employee_have_every_key(given: Fixture) -> None:
+    user = given.user()
+    claims = json.dumps({"sub": str(user), "role": "authenticated"})
+    with given.superuser.transaction():
+        given.superuser.execute(
+            "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
+            (claims,),
+        )
+        added = "insert into public.reflections (name) values ('Ada') returning voice"
+        assert given.truth(added)["voice"] == FIRST_MIRROR
+    employee = given.employee(given.organization(user))
+    assert given.truth("select voice from public.employees where id = %s", employee)["voice"] == FIRST_MIRROR
+
+
+def test_an_application_that_writes_its_voice_before_the_first_clone_loses_no_key(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    for own in ({"theme": "dark"}, {"theme": "light", "size": 2}, {}):
+        given.superuser.execute(
+            "update public.reflections set voice = %s where id = %s", (json.dumps(own), reflection)
+        )
+        assert given.voice(reflection) == FIRST_MIRROR | own
+    upsert: LiteralString = (
+        "insert into public.reflections (id, user_id, name, voice) values (%s, %s, 'Ada', %s)"
+        " on conflict (id) do update set voice = excluded.voice returning voice"
+    )
+    assert given.truth(upsert, reflection, user, '{"size": 3}')["voice"] == FIRST_MIRROR | {"size": 3}
+    given.queued(user, reflection)
+    shown = given.mirror(reflection)
+    with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
+        given.superuser.execute(
+            "update public.reflections set voice = %s where id = %s", ('{"size": 4}', reflection)
+        )
+    assert given.voice(reflection) == shown
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"cloneStatus": "ready"}, {"version": 1}, {"error": {}}, {"updatedAt": "2026-11-22T10:00:00.000000Z"}],
+)
+def test_a_new_row_has_no_other_mirror_than_the_first(given: Fixture, forged: dict[str, Any]) -> None:
+    with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
+        given.superuser.execute(INSERT, (given.user(), json.dumps(forged)))

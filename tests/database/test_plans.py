@@ -51,8 +51,8 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "voice_clone_attempts_activated_at_idx",
     ),
     "a reflection's attempts": (
-        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s order by"
-        " a.created_at desc limit 50",
+        "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s"
+        " and (a.created_at, a.id) < (now(), %(id)s) order by a.created_at desc, a.id desc limit 101",
         "voice_clone_attempts_reflection_id_idx",
     ),
     "an upload by its voice": (
@@ -223,8 +223,33 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
-        " order by v.created_at desc limit 100",
+        " and (v.created_at, v.id) < (now(), %(id)s) order by v.created_at desc, v.id desc limit 101",
         "voices_user_id_idx",
+    ),
+    "an employee's attempts": (
+        "select * from public.voice_clone_attempts a where a.employee_id = %(id)s"
+        " and (a.created_at, a.id) < (now(), %(id)s) order by a.created_at desc, a.id desc limit 101",
+        "voice_clone_attempts_employee_id_idx",
+    ),
+    "the speech jobs of a person": (
+        "select * from public.speech_jobs j where j.user_id = %(id)s"
+        " and (j.created_at, j.id) < (now(), %(id)s) order by j.created_at desc, j.id desc limit 101",
+        "speech_jobs_user_id_idx",
+    ),
+    "the samples of a person": (
+        "select * from public.voice_samples s where s.user_id = %(id)s and s.is_kept"
+        " and (s.created_at, s.id) < (now(), %(id)s) order by s.created_at desc, s.id desc limit 101",
+        "voice_samples_user_id_idx",
+    ),
+    "the webhooks of a person": (
+        "select * from public.webhooks w where w.user_id = %(id)s"
+        " and (w.created_at, w.id) < (now(), %(id)s) order by w.created_at desc, w.id desc limit 101",
+        "webhooks_user_id_idx",
+    ),
+    "the recordings of an organization": (
+        "select * from voice_clone.recordings r where r.org_id = %(id)s"
+        " and (r.created_at, r.id) < (now(), %(id)s) order by r.created_at desc, r.id desc limit 101",
+        "recordings_org_id_idx",
     ),
 }
 

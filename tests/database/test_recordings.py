@@ -19,7 +19,7 @@ FAIL = "select voice_clone.fail_recording(%s, %s, 'code', 'No.', %s)"
 REQUEUE = "select voice_clone.requeue_recording(%s, %s, 0, 'code', 'No.', %s, %s) as what"
 ASSIGN = "select voice_clone.assign_recording(%s, %s, %s) as status"
 ADMINISTERED = "and x.org_id = any (array(select voice_clone.administered_organizations(p_user)))"
-LIST = "select id from voice_clone.list_recordings(%s, %s, 100)"
+LIST = "select id from voice_clone.list_recordings(%s, %s, 'infinity', gen_random_uuid(), 100)"
 
 
 def sid(prefix: str) -> str:
@@ -404,7 +404,11 @@ MUTANTS: dict[str, tuple[Check, Mutant]] = {
     ),
     "a list of every organization": (
         an_admin_sees_and_assigns_what_is_of_their_organization,
-        patch("voice_clone.list_recordings", ADMINISTERED[4:].replace("x.", "r."), "true"),
+        patch(
+            "voice_clone.list_recordings",
+            "voice_clone.administered_organizations(p_user) administered",
+            "public.organizations administered",
+        ),
     ),
     "a recording that changes its employee": (
         an_admin_sees_and_assigns_what_is_of_their_organization,

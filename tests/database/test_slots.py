@@ -64,7 +64,7 @@ def test_an_opened_upload_takes_a_place_and_the_next_is_refused(given: Fixture) 
     given.open(user, None)
     diagnostic = refusal(given, user)
     detail = said(diagnostic)
-    assert (detail["code"], detail["provider"], detail["slots"]) == ("provider_full", "local", 1)
+    assert (detail["code"], detail["provider"], detail["limit"]) == ("provider_full", "local", 1)
     assert "expires" in (diagnostic.message_hint or "")
     assert detail["free_at"]
     assert given.truth("select count(*) from public.voice_samples")["count"] == 1, (

@@ -44,7 +44,7 @@ begin
     where a.attrelid = 'public.voice_clone_attempts'::regclass and a.atttypid = 'timestamptz'::regtype
   ) times;
   update public.reflections r
-  set voice = r.voice || jsonb_build_object('updatedAt', (r.voice ->> 'updatedAt')::timestamptz - v_ago)
+  set voice = r.voice || jsonb_build_object('updatedAt', voice_clone.utc_text((r.voice ->> 'updatedAt')::timestamptz - v_ago))
   where r.voice ->> 'updatedAt' is not null;
 end
 $$;

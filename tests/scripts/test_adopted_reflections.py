@@ -15,8 +15,9 @@ from scripts.local.supabase.postgres import Cluster
 from tests.clusters import Database, cloned_database
 from tests.database.access import grants, mutants, rows
 from tests.database.access.scene import People
+from tests.database.invariants import FIRST_MIRROR
 from tests.fixture import Fixture
-from tests.scripts.existing_projects import PROJECTS, VOICED, adopted, apply
+from tests.scripts.existing_projects import BARE, PROJECTS, VOICED, adopted, apply
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +280,30 @@ def test_the_voices_of_an_adopted_table_stay_until_the_lifecycle_writes_them(pro
                 assert mirror.get("theme") == (voice or {}).get("theme")
         imported = given.superuser.execute("select error from voice_clone.import_legacy_voices(null, 10)")
         assert [row["error"] for row in imported] == ["the reflection has no owner (VC004)"]
+
+
+def test_the_rows_of_an_adopted_table_show_the_first_mirror_without_being_written(project: Database) -> None:
+    apply(project, BARE)
+    where = (
+        "select id, xmin::text, ctid::text, pg_relation_filenode('public.reflections')"
+        " from public.reflections"
+    )
+    with psycopg.connect(project.superuser, autocommit=True) as superuser:
+        superuser.execute("insert into public.reflections default values")
+        before = superuser.execute(where).fetchall()
+    with adopted(project) as given:
+        after = given.superuser.execute(where.encode()).fetchall()
+        assert [tuple(row.values()) for row in after] == before
+        assert given.voice(before[0][0]) == FIRST_MIRROR
+        added = given.truth("insert into public.reflections default values returning voice")
+        assert added["voice"] == FIRST_MIRROR
+        default = (
+            "select pg_get_expr(adbin, adrelid) as text from pg_attrdef"
+            " where adrelid = 'public.reflections'::regclass"
+        )
+        assert "'{}'::jsonb" in {
+            row["text"] for row in given.superuser.execute(default.encode()).fetchall()
+        }, "it does not need the schema that an uninstall removes"
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,12 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.invite_employee", "%(consenting)s, %(user)s, sha256('x'), 60", "rows", "VC004"),
     ("voice_clone.invite_employee", "%(consenting)s, %(member)s, sha256('x'), 60", "VC009", "VC009"),
     ("voice_clone.launch_gate", "%(reflection)s, %(user)s", "rows", "nothing"),
-    ("voice_clone.list_recordings", "%(user)s, 'unmatched', 100", "rows", "other rows"),
+    (
+        "voice_clone.list_recordings",
+        "%(user)s, 'unmatched', 'infinity', gen_random_uuid(), 100",
+        "rows",
+        "other rows",
+    ),
     ("voice_clone.move_voice",
      "gen_random_uuid(), %(voice)s, %(user)s, 'modal', '', '{here}', false, true", "rows", "VC004"),
     ("voice_clone.move_voice",
