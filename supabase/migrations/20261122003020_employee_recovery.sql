@@ -126,7 +126,8 @@ begin
     where a.employee_id = p_employee and a.activated_at is not null
       and (a.is_active or a.ready_at is not null or a.activated_at = (
         select max(x.activated_at) from public.voice_clone_attempts x where x.employee_id = p_employee))));
-  select * into v_newer from public.voice_clone_attempts a
+  select a.* into v_newer from public.voice_clone_attempts a
+  join public.employees e on e.id = a.employee_id and e.org_id = a.org_id -- not one of an organization that they left
   where a.employee_id = p_employee and a.activated_at is not null order by a.activated_at desc, a.version desc limit 1;
   if v_newer.id is not null and not voice_clone.has_ended_without_voice(v_newer) then
     raise exception 'the latest attempt has not failed: it is %', v_newer.status
@@ -156,7 +157,9 @@ begin
   perform voice_clone.cancel_attempts('reset', p_attempts => array(
     select a.id from public.voice_clone_attempts a where a.employee_id = p_employee and a.is_active));
   return query
-    select * from public.voice_clone_attempts a where a.employee_id = p_employee and a.activated_at is not null
+    select a.* from public.voice_clone_attempts a
+    join public.employees e on e.id = a.employee_id and e.org_id = a.org_id -- not one of an organization that they left
+    where a.employee_id = p_employee and a.activated_at is not null
     order by a.activated_at desc, a.version desc limit 1;
   if not found then
     raise exception 'this employee never had a voice' using errcode = 'VC007', detail = '{"code": "nothing_to_reset"}';

@@ -229,7 +229,7 @@ class Cluster:
 
 
 def script_for(version: int, script: str) -> str:
-    """Before 16 a role inherits the rights of every role that it is granted, or of none: here of every one."""
+    """Before 16 a role inherits the rights of all roles that it is granted, or of none: here of all."""
     return script if version >= SINCE else GRANT_OPTIONS.sub("", script)
 
 
