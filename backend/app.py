@@ -21,6 +21,7 @@ from backend.context import AppContext
 from backend.database.pool import Database
 from backend.database.probes import probe_consumers, probe_database
 from backend.employees.consent_routes import EmployeeConsentsController, InvitationsController
+from backend.employees.recovery_routes import EmployeeRecoveryController
 from backend.employees.voice_routes import EmployeeCloneController, EmployeeVoiceController
 from backend.erasures.routes import ErasuresController
 from backend.lifecycle.event_routes import EventsController
@@ -82,6 +83,7 @@ ROUTES: list[ControllerRouterHandler] = [
     EmployeeCloneController,
     EmployeeConsentsController,
     EmployeeVoiceController,
+    EmployeeRecoveryController,
     ErasuresController,
     InvitationsController,
     EventsController,

@@ -65,6 +65,7 @@ class ErrorCode(StrEnum):
     ALREADY_THERE = "already_there", 409
     ALREADY_MOVED = "already_moved", 409
     MOVE_IN_PROGRESS = "move_in_progress", 409
+    SWITCH_REQUIRED = "switch_required", 409
     VOICE_WITHOUT_SAMPLE = "voice_without_sample", 409
     VOICE_REMOVED = "voice_removed", 409
     VOICE_LOST = "voice_lost", 409

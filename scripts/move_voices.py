@@ -13,8 +13,9 @@ from backend.audio.inspect import Inspection
 from backend.database.queries import load_queries
 from backend.errors import InvalidInput
 from backend.lifecycle.slots import place
-from backend.moves.moves import is_here, require_movable
 from backend.providers.base import VoiceProvider
+from backend.providers.places import is_here
+from backend.samples.preparation import require_movable
 
 queries = load_queries(__file__)
 PAGE = 50
@@ -28,7 +29,8 @@ class MovedVoice(Struct, frozen=True, kw_only=True):
     """A voice at the old provider, and its outcome; `code` is why it was refused, or waits."""
 
     voice_id: UUID
-    user_id: UUID
+    user_id: UUID | None  # null of the voice of an employee
+    employee_id: UUID | None
     region: str
     outcome: str
     code: str | None = None
@@ -38,7 +40,8 @@ class MovedVoice(Struct, frozen=True, kw_only=True):
 
 class Candidate(Struct, frozen=True, kw_only=True):
     voice_id: UUID
-    user_id: UUID
+    user_id: UUID | None
+    employee_id: UUID | None
     region: str
     account: str
     language: str
@@ -120,8 +123,8 @@ def standing(run: Moving, voice: Candidate, *, switch: bool) -> MovedVoice | Non
 
 
 def outcome(voice: Candidate, name: str, **more: Any) -> MovedVoice:
-    told = {"voice_id": voice.voice_id, "user_id": voice.user_id, "region": voice.region, "outcome": name}
-    return MovedVoice(**told, **{"moved_to": voice.moved_to, **more})
+    told = {name: getattr(voice, name) for name in ("voice_id", "user_id", "employee_id", "region")}
+    return MovedVoice(**told, outcome=name, **{"moved_to": voice.moved_to, **more})
 
 
 def move(connection: psycopg.Connection, run: Moving, voice: Candidate, *, switch: bool) -> dict[str, Any]:
@@ -129,12 +132,14 @@ def move(connection: psycopg.Connection, run: Moving, voice: Candidate, *, switc
         "attempt": uuid4(),
         "voice": voice.voice_id,
         "user": voice.user_id,
+        "employee": voice.employee_id,
         **place(run.target),
         "switch": switch,
         "preview_required": run.preview_required,
     }
     with connection.cursor(row_factory=dict_row) as cursor:
-        made = cursor.execute(queries.move, parameters).fetchone()
+        statement = queries.move_of_employee if voice.employee_id else queries.move
+        made = cursor.execute(statement, parameters).fetchone()
     assert made is not None  # noqa: S101 - the function returns the attempt, or raises
     return made
 

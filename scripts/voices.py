@@ -30,7 +30,7 @@ MEANINGS = {
     "later": "waits for a limit: run the command again",
     "refused": "cannot be moved: see code",
 }
-COLUMNS = ("voice_id", "user_id", "region", "outcome", "code", "moved_to")
+COLUMNS = ("voice_id", "user_id", "employee_id", "region", "outcome", "code", "moved_to")
 REFUSED, AGAIN, INTERRUPTED = 1, 3, 130  # exit codes
 
 
@@ -47,8 +47,8 @@ def voices(
         bool,
         typer.Option(
             "--switch-now",
-            help="Reflections change over at once, although they can speak; they are silent until the new "
-            "voice was heard.",
+            help="Reflections and employees change over at once, although they can speak; they are silent "
+            "until the new voice was heard.",
         ),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="The largest number that one run moves.")] = 500,

@@ -59,6 +59,24 @@ select * from voice_clone.complete_employee_preview(%(employee)s, %(user)s)
 -- what failed, again
 select * from voice_clone.retry_employee_attempt(%(employee)s, %(user)s)
 
+-- sample --
+-- of the active attempt, with where its voice is; for an admin
+select attempt_id, provider, region, account, language, measures from voice_clone.sample_of_employee(%(employee)s, %(user)s)
+
+-- retry_elsewhere --
+-- the same sample at another provider
+select * from voice_clone.retry_employee_elsewhere(
+  %(attempt)s, %(employee)s, %(user)s, %(failed)s, %(provider)s, %(region)s, %(preview_required)s)
+
+-- restore --
+-- back to the voice that worked
+select * from voice_clone.restore_employee_attempt(%(employee)s, %(user)s)
+
+-- move --
+-- a new attempt of the same sample at another provider, which supersedes
+select * from voice_clone.move_employee_voice(
+  %(attempt)s, %(employee)s, %(user)s, %(provider)s, %(region)s, %(accounts)s, %(switch)s, %(preview_required)s, %(per_day)s)
+
 -- reset --
 -- no voice from now on; the recording stays
 select * from voice_clone.reset_employee_attempt(%(employee)s, %(user)s)

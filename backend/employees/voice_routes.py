@@ -13,7 +13,7 @@ from backend.database.caller import Caller
 from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.employees.clone import NewEmployeeClone, clone_employee
-from backend.error_codes import ADMIN, CLONING, INSPECTION, RETRYING, STORAGE
+from backend.error_codes import ADMIN, CLONING, INSPECTION, STORAGE
 from backend.error_codes import ErrorCode as E
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.launch_gate import LaunchGate
@@ -161,44 +161,6 @@ class EmployeeVoiceController(Controller):
         row = await once(
             context.database, queries.complete_preview, subject(employee_id, caller), row=AttemptRow
         )
-        return Attempt.of(required(row))
-
-    @post(
-        "/voice/retry",
-        status_code=202,
-        middleware=IDEMPOTENT,
-        opt={POLICY: "uploads", CODES: [*ADMIN, *RETRYING]},
-    )
-    async def retry_employee_voice(
-        self,
-        employee_id: FromPath[UUID],
-        caller: NamedDependency[Caller],
-        context: NamedDependency[AppContext],
-    ) -> Response[Attempt]:
-        """By an admin. 202: the step that failed (enrollment, runtime or preview) starts again.
-
-        409 `nothing_to_retry` where nothing failed, `retry_budget_used` where it was retried too often.
-        """
-        row = await once(context.database, queries.retry, subject(employee_id, caller), row=AttemptRow)
-        return Answer(Attempt.of(required(row)), status_code=202)
-
-    @post(
-        "/voice/reset",
-        status_code=200,
-        middleware=IDEMPOTENT,
-        opt={CODES: [*ADMIN, E.NOTHING_TO_RESET, E.ILLEGAL_TRANSITION]},
-    )
-    async def reset_employee_voice(
-        self,
-        employee_id: FromPath[UUID],
-        caller: NamedDependency[Caller],
-        context: NamedDependency[AppContext],
-    ) -> Attempt:
-        """By an admin. The employee has no voice from now on; consent and recording stay. Idempotent.
-
-        Returns the attempt that was active last. 409 `nothing_to_reset` where there never was one.
-        """
-        row = await once(context.database, queries.reset, subject(employee_id, caller), row=AttemptRow)
         return Attempt.of(required(row))
 
     @get("/voice-clone-attempts", opt={CODES: [E.NOT_FOUND]})

@@ -3,7 +3,6 @@
 docs/decisions/0046-a-working-voice-is-moved-beside.md
 """
 
-from collections.abc import Mapping
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,9 +15,8 @@ from backend.database.queries import load_queries
 from backend.errors import Conflict, NotFound
 from backend.lifecycle.attempts import AttemptRow
 from backend.lifecycle.slots import name_alternatives, place
-from backend.providers.base import Limits, ProviderError, VoiceProvider
-from backend.providers.places import find_provider
-from backend.samples.preparation import require_fit
+from backend.providers.places import is_here
+from backend.samples.preparation import require_movable
 from backend.web.idempotency import new_id, once
 
 queries = load_queries(__file__)
@@ -57,19 +55,3 @@ async def move_voice(
         return required(await once(context.database, queries.move, parameters, row=AttemptRow))
     except Conflict as error:
         raise name_alternatives(context, error, provider.name) from error
-
-
-def require_movable(language: str, measures: Inspection | None, limits: Limits) -> None:
-    """Raises InvalidInput where the provider would not take the sample. Null where there is none."""
-    if measures is not None:
-        limits.require_language(language)
-        require_fit(measures, limits, "Name another provider, or record a new sample.")
-
-
-def is_here(providers: Mapping[str, VoiceProvider], name: str, region: str, account: str) -> bool:
-    """Whether this service can speak with a voice that is there."""
-    try:
-        find_provider(providers, name, region, account)
-    except ProviderError:
-        return False
-    return True

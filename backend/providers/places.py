@@ -41,6 +41,15 @@ def find_provider(
     return provider
 
 
+def is_here(providers: Mapping[str, VoiceProvider], name: str, region: str, account: str) -> bool:
+    """Whether this service can speak with a voice that is there."""
+    try:
+        find_provider(providers, name, region, account)
+    except ProviderError:
+        return False
+    return True
+
+
 def misplaced(name: str, what: tuple[str, str]) -> ProviderError:
     code, message = what
     return ProviderError(ErrorKind.MISPLACED, code, message, provider=name)

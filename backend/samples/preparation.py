@@ -162,6 +162,13 @@ def require_fit(inspection: Inspection, limits: Limits, help: str) -> None:  # n
         )
 
 
+def require_movable(language: str, measures: Inspection | None, limits: Limits) -> None:
+    """Raises InvalidInput where the provider would not take the sample. Null where there is none."""
+    if measures is not None:
+        limits.require_language(language)
+        require_fit(measures, limits, "Name another provider, or record a new sample.")
+
+
 def from_audio(error: InputRefused) -> AppError:
     """Unreadable audio is 400, readable but unusable audio is 422."""
     kind = {"invalid_format": InvalidFormat, "sample_too_large": SampleTooLarge}.get(

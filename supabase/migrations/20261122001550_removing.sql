@@ -83,20 +83,32 @@ create trigger voice_consents_apply_revocation after insert on public.voice_cons
   for each row when (new.revokes is not null) execute function voice_clone.apply_revocation();
 
 -- Soft: the voice stays at its provider until its retention ends, and nothing speaks with it. Its reflections have no voice
--- from now on. A custom voice that is deleted leaves the voice that it is a use of as it is.
+-- from now on. A custom voice that is deleted leaves the voice that it is a use of as it is. An admin may delete the voice of an
+-- employee: that which speaks for them, or one that a newer one superseded.
 create function voice_clone.delete_voice(p_voice uuid, p_user uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt uuid;
+  v_employee uuid;
 begin
   perform voice_clone.lock_consents(p_user);
   select v.attempt_id into v_attempt from public.voices v
   where v.id = p_voice and v.user_id = p_user and v.deleted_at is null;
+  if found then
+    perform voice_clone.silence(array[v_attempt], p_user, 'voice_deleted');
+    return true;
+  end if;
+  select a.id, a.employee_id into v_attempt, v_employee
+  from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id
+  join public.organization_members m on m.org_id = v.org_id and m.user_id = p_user and m.role::text = 'admin'
+  where v.id = p_voice and v.deleted_at is null;
   if not found then
     return false;
   end if;
-  perform voice_clone.silence(array[v_attempt], p_user, 'voice_deleted');
+  perform voice_clone.lock_consents(v_employee);
+  perform from public.employees e where e.id = v_employee for no key update;
+  perform voice_clone.silence(array[v_attempt], null, 'voice_deleted');
   return true;
 end
 $$;

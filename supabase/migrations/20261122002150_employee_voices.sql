@@ -91,7 +91,27 @@ begin
 end
 $$;
 
--- An attempt with an inspected recording, queued at once; supersedes the one before. Its name says nothing of the person.
+-- An attempt of an employee with a sample that is ready, just inserted, is queued; it supersedes the one before. Its name says nothing
+-- of the person. The caller has locked the employee.
+create function voice_clone.queue_employee_attempt(p_attempt uuid, s public.voice_samples) returns setof public.voice_clone_attempts
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_former uuid[] := array(
+    select a.id from public.voice_clone_attempts a where a.employee_id = s.employee_id and a.is_active);
+begin
+  perform voice_clone.lock_attempts(v_former || p_attempt);
+  perform voice_clone.lock_samples(array[s.id]);
+  perform voice_clone.cancel_attempts('superseded', p_attempts => v_former);
+  return query
+    update public.voice_clone_attempts a
+    set status = 'queued', is_active = true, name = 'Employee voice', language = s.language, not_before = now()
+    where a.id = p_attempt
+    returning *;
+end
+$$;
+
+-- An attempt with an inspected recording, queued at once.
 create function voice_clone.clone_recording(
   p_attempt uuid, p_sample uuid, p_employee uuid, p_user uuid, p_provider text, p_region text, p_preview_required boolean,
   p_per_day int default null
@@ -100,7 +120,6 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_org uuid := voice_clone.require_cloner(p_employee, p_user);
-  v_former uuid[];
   s public.voice_samples;
 begin
   perform voice_clone.lock_consents_shared(p_employee);
@@ -114,15 +133,7 @@ begin
   insert into public.voice_clone_attempts (id, employee_id, org_id, sample_id, source, provider, region, preview_status)
   values (p_attempt, p_employee, v_org, p_sample, 'recording', p_provider, p_region,
           case when p_preview_required then 'required' else 'not_required' end);
-  v_former := array(select a.id from public.voice_clone_attempts a where a.employee_id = p_employee and a.is_active);
-  perform voice_clone.lock_attempts(v_former || p_attempt);
-  perform voice_clone.lock_samples(array[p_sample]);
-  perform voice_clone.cancel_attempts('superseded', p_attempts => v_former);
-  return query
-    update public.voice_clone_attempts a
-    set status = 'queued', is_active = true, name = 'Employee voice', language = s.language, not_before = now()
-    where a.id = p_attempt
-    returning *;
+  return query select * from voice_clone.queue_employee_attempt(p_attempt, s);
 end
 $$;
 
@@ -143,30 +154,6 @@ begin
     where e.id = p_employee;
 end
 $$;
-
-create function voice_clone.active_attempt_of_employee(p_employee uuid, p_user uuid) returns public.voice_clone_attempts
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_org uuid := voice_clone.require_employee(p_employee, p_user, true);
-  a public.voice_clone_attempts;
-begin
-  select x.* into a from public.voice_clone_attempts x
-  where x.employee_id = p_employee and x.org_id = v_org and x.is_active for no key update;
-  if a.id is null then
-    raise exception 'this employee has no active attempt' using errcode = 'VC004';
-  end if;
-  return a;
-end
-$$;
-
-create function voice_clone.request_employee_preview(p_employee uuid, p_user uuid) returns setof public.voice_clone_attempts
-language sql security definer set search_path = ''
-as $$ select * from voice_clone.request_preview_of(voice_clone.active_attempt_of_employee(p_employee, p_user)) $$;
-
-create function voice_clone.complete_employee_preview(p_employee uuid, p_user uuid) returns setof public.voice_clone_attempts
-language sql security definer set search_path = ''
-as $$ select * from voice_clone.complete_preview_of(voice_clone.active_attempt_of_employee(p_employee, p_user)) $$;
 
 -- Everything of an employee is silent at once, and removed: at the provider, in Storage. The caller has locked the consents or
 -- the employee.
@@ -242,7 +229,5 @@ grant execute on function
   voice_clone.drop_recording(uuid, uuid),
   voice_clone.clone_recording(uuid, uuid, uuid, uuid, text, text, boolean, int),
   voice_clone.employee_voice(uuid, uuid),
-  voice_clone.request_employee_preview(uuid, uuid),
-  voice_clone.complete_employee_preview(uuid, uuid),
   voice_clone.delete_employee_voice(uuid, uuid)
 to voice_clone_backend;

@@ -122,6 +122,22 @@ begin
 end
 $$;
 
+-- Whether the consent for the sample of an attempt covers now whom the attempt is for. Null for no sample.
+create function voice_clone.is_covered(a public.voice_clone_attempts) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_consent uuid;
+begin
+  select s.consent_id into v_consent from public.voice_samples s where s.id = a.sample_id;
+  return case
+    when v_consent is null then null
+    when a.employee_id is null then voice_clone.is_consent_valid(v_consent, a.user_id, a.reflection_id)
+    else exists (select from voice_clone.employee_consents(a.employee_id) c where c = v_consent)
+  end;
+end
+$$;
+
 -- Superseded while it was ready, its voice is neither deleted nor lost, and its consent is valid. An attempt that its user reset or
 -- deleted does not come back.
 create function voice_clone.is_restorable(a public.voice_clone_attempts) returns boolean
@@ -130,9 +146,7 @@ as $$
 begin
   return a.status = 'cancelled' and a.cancel_reason = 'superseded' and a.ready_at is not null
     and exists (select from public.voices v where v.attempt_id = a.id and v.deleted_at is null and v.lost_at is null)
-    and not exists (
-      select from public.voice_samples s
-      where s.id = a.sample_id and not voice_clone.is_consent_valid(s.consent_id, a.user_id, a.reflection_id));
+    and voice_clone.is_covered(a) is not false;
 end
 $$;
 

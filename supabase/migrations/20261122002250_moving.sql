@@ -35,7 +35,8 @@ begin
       then case when a.is_active and a.reflection_id is not null then 'ready_beside' else 'already_moved' end
     when a.sample_id is null then 'voice_without_sample'
     when s.status <> 'ready' then 'sample_missing'
-    when not voice_clone.is_consent_valid(s.consent_id, v.user_id, a.reflection_id) then 'consent_required'
+    when not voice_clone.is_covered(a) then 'consent_required'
+    when a.employee_id is not null and not a.is_active then 'voice_superseded'
     else 'movable' end;
 end
 $$;
@@ -157,12 +158,12 @@ $$;
 create function voice_clone.voices_to_move(
   p_from text, p_provider text, p_region text, p_accounts text[], p_after uuid, p_limit int
 ) returns table (
-  voice_id uuid, user_id uuid, region text, account text, language text, measures jsonb, standing text, moved_to uuid,
-  error_code text
+  voice_id uuid, user_id uuid, employee_id uuid, region text, account text, language text, measures jsonb, standing text,
+  moved_to uuid, error_code text
 )
 language sql stable security definer set search_path = ''
 as $$
-  select v.id, v.user_id, v.provider_region, v.provider_account, v.language, s.measures,
+  select v.id, v.user_id, a.employee_id, v.provider_region, v.provider_account, v.language, s.measures,
     voice_clone.move_standing(v, p_provider, p_region, p_accounts), v.moved_to, n.error_code
   from public.voices v
   join public.voice_clone_attempts a on a.id = v.attempt_id

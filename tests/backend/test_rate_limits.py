@@ -180,6 +180,7 @@ def test_each_route_that_costs_money_has_a_shared_policy() -> None:
     }
     assert {name for name, policy in policies.items() if policy} == {
         "open_upload", "finalize_upload", "clone_reflection_voice", "clone_employee_voice", "move_voice",
-        "retry_reflection_voice", "retry_employee_voice", "use_custom_voice", "request_preview",
-        "request_employee_preview", "generate_speech", "request_speech", "retry_speech", "send_sample",
+        "retry_reflection_voice", "retry_employee_voice", "move_employee_voice", "use_custom_voice",
+        "request_preview", "request_employee_preview", "generate_speech", "request_speech", "retry_speech",
+        "send_sample",
     }  # fmt: skip

@@ -60,7 +60,7 @@ GUARDS: dict[str, tuple[str, str, str, Check]] = {
     ),
     "without a consent": (
         STANDING,
-        "when not voice_clone.is_consent_valid(s.consent_id, v.user_id, a.reflection_id)",
+        "when not voice_clone.is_covered(a)",
         "when false",
         moving.test_a_consent_that_does_not_cover_the_voice_any_more_forbids_the_move,
     ),

