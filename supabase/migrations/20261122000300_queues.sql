@@ -34,7 +34,7 @@ begin
   -- read uses, and with room in the page, that update writes no index (HOT).
   execute format('drop index if exists pgmq.%I', 'q_' || p_name || '_vt_idx');
   execute format('alter table pgmq.%I set (fillfactor = 40, autovacuum_vacuum_scale_factor = 0,'
-    ' autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1)', 'q_' || p_name);
+    ' autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000)', 'q_' || p_name);
 end
 $$;
 

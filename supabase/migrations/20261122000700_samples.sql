@@ -53,7 +53,7 @@ create table public.voice_samples (
     num_nulls(lease_owner, leased_at, lease_expires_at) = case status when 'processing' then 0 else 3 end),
   constraint voice_samples_budgets check (process_count <= process_budget and timeout_count <= timeout_budget),
   constraint voice_samples_upload check (not (is_kept and is_upload))
-) with (fillfactor = 85);
+) with (fillfactor = 85, autovacuum_analyze_threshold = 1000);
 comment on column public.voice_samples.employee_id is 'whose recording it is; then it is of no user';
 comment on column public.voice_samples.is_kept is
   'its user sent it by itself and keeps it until they delete it, or its retention ends; any other goes with the last attempt that uses it';

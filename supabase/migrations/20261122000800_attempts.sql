@@ -1,7 +1,8 @@
 -- Attempts: one row for each try at a clone; the lifecycle authority.
 
 -- The columns that a transition changes come last and beside each other, because Postgres logs of an update what lies
--- between the first and the last byte that changed.
+-- between the first and the last byte that changed. Here and in the other tables that grow with each attempt, statistics are
+-- collected again after 1,000 changes and not after 50: in a young table that is a good part of what an attempt writes.
 create table public.voice_clone_attempts (
   id uuid primary key,
   user_id uuid references auth.users (id),
@@ -33,7 +34,6 @@ create table public.voice_clone_attempts (
   preview_status text not null check (preview_status in (
     'not_required', 'required', 'rendering', 'rendered', 'completed', 'failed')),
   is_active boolean not null default false,
-  is_enrolling boolean not null default false,
   version bigint not null default 1,
 
   lease_epoch int not null default 0,
@@ -79,11 +79,10 @@ create table public.voice_clone_attempts (
   constraint voice_clone_attempts_ready check (status <> 'ready' or (provider_voice_id is not null and target_model is not null)),
   constraint voice_clone_attempts_failed check (status <> 'failed' or (error_code is not null and error_message is not null)),
   constraint voice_clone_attempts_sample check (source not in ('sample', 'recording', 'operator_move') or sample_id is not null)
-) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
+  autovacuum_analyze_threshold = 1000);
 comment on column public.voice_clone_attempts.employee_id is 'whose voice it is; then it is of the organization org_id, and of no user';
 comment on column public.voice_clone_attempts.org_id is 'without a reference: the record stays';
-comment on column public.voice_clone_attempts.is_enrolling is
-  'awaits its upload, is queued or processing: follows from the status, and the indexes use it so that they need not';
 comment on column public.voice_clone_attempts.lease_seconds is
   'for how long the lease was taken; voice_clone.deadlines has when it ends, which a renewal moves';
 comment on column public.voice_clone_attempts.leased_at is 'when the step under the lease began; a renewal does not change it';
@@ -104,7 +103,6 @@ create index voice_clone_attempts_reflection_id_idx on public.voice_clone_attemp
 create index voice_clone_attempts_sample_id_idx on public.voice_clone_attempts (sample_id);
 -- No index has a column that changes with each transition, so that most updates of an attempt write no index (HOT).
 create index voice_clone_attempts_activated_at_idx on public.voice_clone_attempts (reflection_id, activated_at desc) where activated_at is not null;
-create index voice_clone_attempts_enrolling_idx on public.voice_clone_attempts (user_id) where is_enrolling;
 
 alter table public.voice_clone_attempts enable row level security;
 revoke all on public.voice_clone_attempts from public, anon, authenticated, service_role;

@@ -197,7 +197,6 @@ as $$
 declare
   v_last record;
 begin
-  new.is_enrolling := new.status in ('awaiting_upload', 'queued', 'processing');
   if tg_op = 'INSERT' then
     perform voice_clone.require_edge('status', '', new.status, new.id);
     new.updated_at := now();

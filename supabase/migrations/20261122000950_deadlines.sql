@@ -8,7 +8,7 @@ create table voice_clone.deadlines (
   lease_epoch int,
   lease_expires_at timestamptz,
   constraint deadlines_lease check ((lease_epoch is null) = (lease_expires_at is null))
-) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 comment on column voice_clone.deadlines.sweep_at is
   'not after the end of a lease as it was taken; a renewal does not move it, the sweep does';
 create index deadlines_sweep_at_idx on voice_clone.deadlines (sweep_at);

@@ -16,7 +16,8 @@ declare
   v_from timestamptz := p_month at time zone 'utc';
   v_to timestamptz := (p_month + interval '1 month') at time zone 'utc';
 begin
-  execute format('create table voice_clone.%I (like voice_clone.events including defaults)', v_name);
+  execute format('create table voice_clone.%I (like voice_clone.events including defaults)'
+    ' with (autovacuum_analyze_threshold = 1000)', v_name);
   execute format('alter table voice_clone.%I enable row level security', v_name);
   execute format('revoke all on voice_clone.%I from public, anon, authenticated, service_role', v_name);
   if exists (select from voice_clone.events_default d where d.recorded_at >= v_from and d.recorded_at < v_to) then

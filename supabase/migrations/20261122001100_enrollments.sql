@@ -28,7 +28,7 @@ create table voice_clone.enrollments (
   constraint enrollments_voice check (
     status not in ('attached', 'orphaned', 'removing', 'removed') or provider_voice_id is not null),
   constraint enrollments_closed check (status <> 'closed' or provider_voice_id is null)
-);
+) with (autovacuum_analyze_threshold = 1000);
 comment on column voice_clone.enrollments.account is
   'where the create call was made: a name of the operator, or a fingerprint of the key; empty for an imported voice';
 comment on column voice_clone.enrollments.lease_epoch is 'of the worker that makes the create call';

@@ -24,7 +24,7 @@ create table public.voices (
   constraint voices_owner check (num_nonnulls(user_id, org_id) = 1 or (user_id is null and deleted_at is not null)),
   constraint voices_removal check (removal_requested_at is null or deleted_at is not null),
   constraint voices_lost check (lost_at is null or enrollment_id is null)
-);
+) with (autovacuum_analyze_threshold = 1000);
 comment on column public.voices.org_id is 'of whose employee the voice is; then it is of no user';
 comment on column public.voices.provider_voice_kind is
   'vc, ivc, instant: a clone, in the words of Qwen, ElevenLabs and Cartesia; reference: the sample itself, sent with each text; '

@@ -18,8 +18,6 @@ revoke all on voice_clone.slots from public, anon, authenticated, service_role;
 -- What takes a slot: a voice that is at the provider or may be, and an attempt that is going to make one.
 create index enrollments_slots_idx on voice_clone.enrollments (provider, region, account)
   where status in ('intended', 'unknown', 'attached', 'orphaned', 'removing');
-create index voice_clone_attempts_slots_idx on public.voice_clone_attempts (provider, region)
-  where is_enrolling and source <> 'custom_voice';
 
 -- Counts at most p_limit, by the two indexes alone: of the account with these names, or of all.
 create function voice_clone.slots_taken(p_provider text, p_region text, p_limit int, p_accounts text[] default null)
@@ -34,10 +32,9 @@ begin
     where e.provider = p_provider and e.region = p_region
       and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
-    select from public.voice_clone_attempts a
-    where a.provider = p_provider and a.region = p_region
-      and a.is_enrolling and a.source <> 'custom_voice'
-      and a.provider_voice_id is null
+    select from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+    where n.provider = p_provider and n.region = p_region
+      and a.source <> 'custom_voice' and a.provider_voice_id is null
       and case when a.status = 'awaiting_upload' then voice_clone.has_slot_reservation(a.id)
         else not exists (
           select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')) end
@@ -52,8 +49,9 @@ create function voice_clone.slot_free_at(p_provider text, p_region text, p_accou
 language sql stable set search_path = ''
 as $$
   select greatest(now(), min(soon.free_at)) from (
-    select voice_clone.slot_reserved_until(a.id) as free_at from public.voice_clone_attempts a
-    where a.provider = p_provider and a.region = p_region and a.is_enrolling and a.status = 'awaiting_upload'
+    select voice_clone.slot_reserved_until(a.id) as free_at from voice_clone.enrolling_attempts n
+    join public.voice_clone_attempts a on a.id = n.attempt_id
+    where n.provider = p_provider and n.region = p_region and a.status = 'awaiting_upload'
       and a.source <> 'custom_voice' and a.provider_voice_id is null
     union all
     select e.sweep_at from voice_clone.enrollments e
@@ -64,29 +62,33 @@ $$;
 
 -- The voices that are being removed at an account of a provider, each about to leave its slot; counts at most p_limit.
 create function voice_clone.slots_leaving(p_provider text, p_region text, p_limit int, p_accounts text[]) returns int
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select count(*)::int from (
+begin
+  return (select count(*) from (
     select from voice_clone.enrollments e
     where e.provider = p_provider and e.region = p_region
       and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('orphaned', 'removing')
       and (e.status = 'removing' or e.removal_due_at <= now())
     limit p_limit
-  ) leaving
+  ) leaving);
+end
 $$;
 
 -- The deleted voices that release_deleted_voices would release at once in an account; counts at most p_limit.
 create function voice_clone.deleted_voices(p_provider text, p_region text, p_limit int, p_accounts text[]) returns int
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select count(*)::int from (
+begin
+  return (select count(*) from (
     select from public.voices x
     where x.deleted_at <= now() and x.removal_requested_at is null and x.enrollment_id is not null
       and x.tts_provider = p_provider and x.provider_region = p_region
       and (p_accounts is null or x.provider_account = '' or x.provider_account = any (p_accounts))
       and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
     limit greatest(p_limit, 0)
-  ) deleted
+  ) deleted);
+end
 $$;
 
 -- How many voices must leave their slots before one more has one; none where it is not positive.

@@ -47,8 +47,9 @@ begin
   end if;
   perform voice_clone.check_consent(p_consent, p_user, p_reflection);
   perform voice_clone.require_daily_allowance(p_user, p_per_day);
-  select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at from public.voice_clone_attempts a
-  where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id);
+  select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at
+  from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+  where n.user_id = p_user and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id);
   if cardinality(v_free_at) >= c_open_limit then
     raise exception '% uploads are open already', c_open_limit
       using errcode = 'VC008', hint = 'Finalize one of them; the oldest one gives way after the time in Retry-After.',
@@ -69,16 +70,16 @@ as $$
 declare
   c_open_limit constant int := voice_clone.open_upload_limit();
 begin
-  if (select count(*) from public.voice_clone_attempts a
-      where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload') < c_open_limit then
+  if (select count(*) from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+      where n.user_id = p_user and a.status = 'awaiting_upload') < c_open_limit then
     return;
   end if;
   update public.voice_clone_attempts x set status = 'expired'
   where x.id = (
-    select a.id from public.voice_clone_attempts a
-    where a.user_id = p_user and a.is_enrolling and a.status = 'awaiting_upload'
+    select a.id from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+    where n.user_id = p_user and a.status = 'awaiting_upload'
       and not voice_clone.has_slot_reservation(a.id)
-    order by a.created_at limit 1 for no key update skip locked);
+    order by a.created_at limit 1 for no key update of a skip locked);
   if not found then
     raise exception '% uploads are open already', c_open_limit
       using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit)::text, hint = 'Finalize one of them.';
@@ -166,8 +167,7 @@ declare
   c_limit constant int := 20;
 begin
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  if (select count(*) from public.voice_clone_attempts a
-      where a.user_id = p_user and a.is_enrolling) >= c_limit then
+  if (select count(*) from voice_clone.enrolling_attempts n where n.user_id = p_user) >= c_limit then
     raise exception '% attempts are not finished yet', c_limit
       using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_limit)::text,
             hint = 'Wait until one of them has ended; an upload that is not used expires after 24 hours.';

@@ -10,7 +10,7 @@ declare
   v_oldest timestamptz;
 begin
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_org::text, 0));
-  if (select count(*) from public.voice_clone_attempts a where a.org_id = p_org and a.is_enrolling) >= c_unfinished then
+  if (select count(*) from voice_clone.enrolling_attempts n where n.org_id = p_org) >= c_unfinished then
     raise exception '% attempts of the organization are not finished yet', c_unfinished
       using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_attempts', 'limit', c_unfinished, 'retry_after', 5)::text,
         hint = 'Wait until one of them has ended.';

@@ -6,7 +6,7 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return voice_clone.with_utc_texts((select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(p_row) c
-    where c.key !~ '^(lease|leased)_|^leased_at$|_(count|budget)$|^(is_enrolling|sweep_at|not_before|waiting_since)$'));
+    where c.key !~ '^(lease|leased)_|^leased_at$|_(count|budget)$|^(sweep_at|not_before|waiting_since)$'));
 end
 $$;
 

@@ -115,7 +115,7 @@ create function operations.attempt(p_attempt uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'attempt', to_jsonb(a) - '{name,preview_path,is_enrolling}'::text[],
+    'attempt', to_jsonb(a) - '{name,preview_path}'::text[],
     'finding', (select to_jsonb(f) from voice_clone.diagnose(a) f),
     'deadline', (select to_jsonb(d) - 'attempt_id' from voice_clone.deadlines d where d.attempt_id = a.id),
     'sample', (

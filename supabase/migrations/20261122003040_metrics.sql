@@ -15,7 +15,8 @@ as $$
   union all
   select 'likeness_unfinished_attempts', jsonb_build_object('status', s.status), count(a.status)
   from unnest('{awaiting_upload,queued,processing}'::text[]) s (status)
-  left join (select x.status from public.voice_clone_attempts x where x.is_enrolling) a using (status)
+  left join (
+    select x.status from voice_clone.enrolling_attempts n join public.voice_clone_attempts x on x.id = n.attempt_id) a using (status)
   group by s.status
   union all
   select 'likeness_transitions_recent', jsonb_build_object('event', n.name), count(*)

@@ -13,12 +13,15 @@ with r as (
 )
 insert into public.voice_clone_attempts (
   id, user_id, reflection_id, source, name, language, status, runtime_status, preview_status, is_active,
-  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_seconds,
-  is_enrolling)
+  version, provider, provider_voice_id, target_model, activated_at, lease_owner, lease_seconds)
 select gen_random_uuid(), %(user)s, r.id, 'custom_voice', 'old', 'en',
   (array['cancelled', 'cancelled', 'ready', 'processing'])[n], 'synced', 'completed', n = 3, n,
-  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then 60 end, n = 4
+  'local', gen_random_uuid(), 'm', now(), case n when 4 then 'w' end, case n when 4 then 60 end
 from r, generate_series(1, 4) n
+"""
+ENROLLING: LiteralString = """
+insert into voice_clone.enrolling_attempts (attempt_id, user_id, org_id, provider, region)
+select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'local', '' from generate_series(1, 2000)
 """
 HOT: dict[str, tuple[LiteralString, str]] = {
     "the launch gate": (
@@ -32,17 +35,15 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select * from public.voice_clone_attempts a where a.id = %(id)s",
         "voice_clone_attempts_pkey",
     ),
-    "the owner's running attempts": (
-        "select count(*) from public.voice_clone_attempts a"
-        " join voice_clone.deadlines d on d.attempt_id = a.id"
-        " where a.user_id = %(id)s and a.is_enrolling and a.status = 'processing'"
-        " and d.lease_expires_at > now()",
-        "voice_clone_attempts_enrolling_idx",
-    ),
     "the owner's open uploads": (
-        "select count(*) from public.voice_clone_attempts a where a.user_id = %(id)s"
-        " and a.is_enrolling and a.status = 'awaiting_upload'",
-        "voice_clone_attempts_enrolling_idx",
+        "select count(*) from voice_clone.enrolling_attempts n"
+        " join public.voice_clone_attempts a on a.id = n.attempt_id"
+        " where n.user_id = %(id)s and a.status = 'awaiting_upload'",
+        "enrolling_attempts_user_id_idx",
+    ),
+    "an organization's unfinished attempts": (
+        "select count(*) from voice_clone.enrolling_attempts n where n.org_id = %(id)s",
+        "enrolling_attempts_org_id_idx",
     ),
     "the mirror's attempt": (
         "select * from public.voice_clone_attempts a where a.reflection_id = %(id)s and"
@@ -83,10 +84,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "enrollments_slots_idx",
     ),
     "the attempts that take a slot": (
-        "select from public.voice_clone_attempts a where a.provider = 'qwen' and a.region = 'beijing'"
-        " and a.is_enrolling and a.source <> 'custom_voice'"
+        "select from voice_clone.enrolling_attempts n"
+        " join public.voice_clone_attempts a on a.id = n.attempt_id"
+        " where n.provider = 'qwen' and n.region = 'beijing' and a.source <> 'custom_voice'"
         " and a.provider_voice_id is null limit 1000",
-        "voice_clone_attempts_slots_idx",
+        "enrolling_attempts_provider_idx",
     ),
     "the sweep of enrollments": (
         "select * from voice_clone.enrollments e where e.sweep_at <= now() order by e.sweep_at limit 100"
@@ -260,6 +262,7 @@ def filled(given: Fixture) -> Fixture:
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute(FILL, {"user": user})
+        given.superuser.execute(ENROLLING)
     given.superuser.execute("analyze")
     given.superuser.execute("set enable_seqscan = off")  # tables that stay empty here are not in production
     return given

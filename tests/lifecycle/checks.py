@@ -138,6 +138,7 @@ def new_events(before: Snapshot, after: Snapshot) -> Iterator[tuple[Row, Row, Ro
 
 
 def edges(before: Snapshot, after: Snapshot, step: Step) -> None:
+    check(2, not after.misfiled, f"{step.name}: an attempt is wrongly counted among those that enroll")
     was = {a["id"]: a["status"] for a in before.attempts}
     for event, old, new in new_events(before, after):
         a, b = old.get("status", "nothing"), new["status"]

@@ -64,6 +64,7 @@ begin
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
   delete from voice_clone.deadlines;
+  delete from voice_clone.enrolling_attempts;
   delete from voice_clone.previews;
   delete from voice_clone.uploads;
   delete from voice_clone.job_slots;
@@ -141,6 +142,11 @@ begin
     'attempts', (select coalesce(jsonb_agg(to_jsonb(a) order by a.created_at, a.id), '[]') from public.voice_clone_attempts a),
     'deadlines', (select coalesce(jsonb_agg(to_jsonb(d)), '[]') from voice_clone.deadlines d),
     'due', (select coalesce(jsonb_agg(d.attempt_id order by d.sweep_at), '[]') from voice_clone.deadlines d where d.sweep_at <= now()),
+    'misfiled', (select coalesce(jsonb_agg(coalesce(a.id, n.attempt_id)), '[]')
+                 from public.voice_clone_attempts a full join voice_clone.enrolling_attempts n on n.attempt_id = a.id
+                 where (a.status in ('awaiting_upload', 'queued', 'processing')) is distinct from (n.attempt_id is not null)
+                   or (n.attempt_id is not null and (a.user_id, a.org_id, a.provider, a.region)
+                     is distinct from (n.user_id, n.org_id, n.provider, n.region))),
     'misreplayed', (select coalesce(jsonb_agg(a.id), '[]') from public.voice_clone_attempts a
                     where exists (select from voice_clone.events e where e.attempt_id = a.id and e.id > p_after)
                       and voice_clone.replay(a.id) is distinct from a),

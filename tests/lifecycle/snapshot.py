@@ -24,6 +24,7 @@ class Snapshot(Struct):
     attempts: list[Row] = []
     deadlines: list[Row] = []
     due: list[str] = []
+    misfiled: list[str] = []
     misreplayed: list[str] = []
     events: list[Row] = []
     enrollments: list[Row] = []

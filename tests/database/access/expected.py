@@ -79,6 +79,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.consent_invitations": {},
     "voice_clone.consumers": {},
     "voice_clone.deadlines": {},
+    "voice_clone.enrolling_attempts": {},
     "voice_clone.dead_letters": {},
     "voice_clone.dead_letters_id_seq": {},
     "voice_clone.deferred_messages": {},
