@@ -404,8 +404,8 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
         the_events_rebuild_the_row,
         patch(
             "voice_clone.append_event",
-            "jsonb_each(v_new)",
-            "jsonb_each(v_new - 'target_model')",
+            "voice_clone.changed_columns(v_old, new)",
+            "voice_clone.changed_columns(v_old, new) - 'target_model'",
         ),
     ),
     12: (
@@ -517,6 +517,6 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     ),
     "a first event that leaves out too much": (
         11,
-        patch("voice_clone.append_event", "v_new := v_new - 'created_at'", "v_new := v_new - 'sample_id'"),
+        patch("voice_clone.append_event", "v_changes - 'created_at'", "v_changes - 'sample_id'"),
     ),
 }
