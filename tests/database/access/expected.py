@@ -72,6 +72,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.adoptions": {},
     "voice_clone.anchor_publications": {},
+    "voice_clone.voice_checks": {},
     "voice_clone.anchored_consents": {},
     "voice_clone.consent_anchors": {},
     "voice_clone.consent_chains": {},
@@ -124,7 +125,7 @@ FUNCTIONS: dict[str, str] = {
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
         operations.consent_anchors  operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
-        operations.sweep
+        operations.sweep  operations.voice_checks_state
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
@@ -156,6 +157,12 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_speech_job
         voice_clone.check_sample
         voice_clone.claim_anchor
+        voice_clone.claim_voice_check
+        voice_clone.claimed_voice_check
+        voice_clone.lose_checked_voice
+        voice_clone.record_voice_check
+        voice_clone.voice_checks_state
+        voice_clone.voices_to_check
         voice_clone.claim_attempt
         voice_clone.claimed_anchor
         voice_clone.consent_anchors_state
