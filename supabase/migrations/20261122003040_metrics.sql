@@ -50,6 +50,8 @@ as $$
     ('likeness_consent_anchor_age_seconds', s.waiting_seconds), ('likeness_broken_consents', s.broken)) n (metric, value)
   where n.value is not null
   union all
+  select 'likeness_takedowns', '{}', count(*) from voice_clone.takedowns t where t.lifted_at is null
+  union all
   select 'likeness_voice_check_age_seconds', jsonb_build_object('provider', c.provider, 'region', c.region), max(c.age_seconds)
   from voice_clone.voice_checks_state() c group by c.provider, c.region
   union all

@@ -381,3 +381,25 @@ async def test_answer_a_lost_voice(product: Product, prepared: bytes) -> None:
         await book.follow("3.", settings={})
         assert product.row("select lost_at from public.voices where id = %s", voices[1]["id"])["lost_at"]
     book.assert_followed()
+
+
+async def test_answer_a_takedown_notice(product: Product, prepared: bytes) -> None:
+    book = Runbook("answer-a-takedown-notice", product)
+    await product.start("service", **PATIENT)
+    await product.start("consumers")
+    async with voice_of(product, prepared, "local") as (ada, made):
+        await launchable(ada, made["attempt_id"])
+        book.values["<voice_id>"] = made["voice_id"]
+        await book.follow("1.")
+        assert (await speak(ada, made["voice_id"])).status_code == 200
+        await book.follow("2.")
+        refused = await speak(ada, made["voice_id"])
+        assert (refused.status_code, refused.json()["code"]) == (409, "voice_taken_down")
+        assert (await gate(ada))["blockers"] == ["voice_taken_down"]
+        shown = await answer(ada, "GET", f"/v1/reflections/{ada.reflection}/voice")
+        assert shown.json()["preview_url"] is None
+        printed = await book.follow("3.")
+        assert "taken_down" in "".join(printed)
+        await book.follow("4.")
+        assert (await speak(ada, made["voice_id"])).status_code == 200
+    book.assert_followed()

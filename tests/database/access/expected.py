@@ -73,6 +73,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.adoptions": {},
     "voice_clone.anchor_publications": {},
     "voice_clone.voice_checks": {},
+    "voice_clone.takedowns": {},
     "voice_clone.anchored_consents": {},
     "voice_clone.consent_anchors": {},
     "voice_clone.consent_chains": {},
@@ -132,6 +133,7 @@ FUNCTIONS: dict[str, str] = {
         operations.anchor_consents
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
+        operations.lift_takedown  operations.take_down
         operations.place_hold  operations.release_hold  operations.set_retention
         operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics

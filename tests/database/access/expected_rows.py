@@ -101,6 +101,7 @@ storage.objects/speeches          select  none    own       none      none      
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
     storage.objects/consent-anchors  voice_clone.voice_checks
+    voice_clone.takedowns
     voice_clone.anchor_publications  voice_clone.anchored_consents
     voice_clone.consent_anchors
     storage.objects/recordings  storage.objects/deep-fakes  voice_clone.recordings
