@@ -18,7 +18,7 @@ ATTEMPT = columns("""
     not_before
     user_retry_count user_retry_budget error_code error_message cancel_reason
     created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
-    cancelled_at synced_at previewed_at
+    cancelled_at synced_at previewed_at taken_down_at
 """)
 SAMPLE = columns("""
     id user_id consent_id reflection_id is_kept name path file_url content_type bytes language transcript
@@ -119,6 +119,7 @@ RELATIONS: dict[str, dict[str, str]] = {
 FUNCTIONS: dict[str, str] = {
     "authenticated, voice_clone_service": """
         public.voice_launch_gate  voice_clone.admin_organizations  voice_clone.is_being_removed
+        voice_clone.is_taken_down
         voice_clone.member_employees  voice_clone.member_organizations
         voice_clone.received_topics
     """,
