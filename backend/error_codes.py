@@ -69,6 +69,7 @@ class ErrorCode(StrEnum):
     VOICE_WITHOUT_SAMPLE = "voice_without_sample", 409
     VOICE_REMOVED = "voice_removed", 409
     VOICE_LOST = "voice_lost", 409
+    VOICE_TAKEN_DOWN = "voice_taken_down", 409
     ENROLLMENT_HAS_VOICE = "enrollment_has_voice", 409
     ENROLLMENT_NOT_SETTLED = "enrollment_not_settled", 409
     VOICE_SUPERSEDED = "voice_superseded", 409

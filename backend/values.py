@@ -82,6 +82,7 @@ class Blocker(StrEnum):
     CLONE_VERIFYING = "clone_verifying"
     CLONE_FAILED = "clone_failed"
     VOICE_LOST = "voice_lost"
+    VOICE_TAKEN_DOWN = "voice_taken_down"
     CLONE_EXPIRED = "clone_expired"
     CLONE_CANCELLED = "clone_cancelled"
     RUNTIME_PENDING = "runtime_pending"

@@ -30,6 +30,7 @@ COMMANDS = {  # name → the module that has a function of this name, with _ for
     "slots": "scripts.stats",
     "stats": "scripts.stats",
     "sweep": "scripts.sweep",
+    "takedown": "scripts.takedown",
     "schema": "scripts.local.schema",
     "serve": "scripts.processes",
     "simulator": "scripts.local.simulator.command",

@@ -22,6 +22,7 @@ MEANINGS = {
     "released": "deleted voices whose retention has ended; their removal is requested",
     "object_removals": "removals of recordings and previews that are due",
     "erasures": "erasures of which every place is confirmed by now",
+    "voice_checks": "accounts whose voices are looked up at their provider; a message was sent for each",
     "consent_anchors": "signed heads of the consents that are not published yet; a message was sent for each",
     "broken_consents": "entries that are not as they were written: see `likeness consents verify`",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",

@@ -176,6 +176,7 @@ class VoiceProvider(Protocol):
     voice_kind: (
         str  # of the voices that `enroll` makes, in the vendor's word: vc, ivc, instant, reference, match
     )
+    lists_only: bool  # there is no call for one voice: `describe` reads the list
     target_model: str  # what voices are made for and spoken with; a voice of another is not served
 
     @property

@@ -19,6 +19,9 @@ class AttemptSettings(Section, frozen=True, kw_only=True):
     max_jobs: Count = field(name="MAX_JOBS", default=50)
     max_jobs_per_user: Count = field(name="MAX_JOBS_PER_USER", default=4)
 
+    # lookups of voices at their provider, in one account; a list is read once a round
+    voice_checks_per_minute: Count = field(name="VOICE_CHECKS_PER_MINUTE", default=60)
+
     def problems(self) -> Iterator[str]:
         if self.max_jobs_per_user > self.max_jobs:
             yield "MAX_JOBS_PER_USER is more than MAX_JOBS"

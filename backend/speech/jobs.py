@@ -18,6 +18,7 @@ from backend.samples.inspected import read_inspected
 from backend.samples.preparation import require_fit
 from backend.storage.buckets import SPEECH_BUCKET
 from backend.values import JobStatus, Provider
+from backend.voices.voices import taken_down
 from backend.web.idempotency import has_result, new_id, once
 from backend.web.pages import Page
 from backend.web.rate_limits import RateLimits
@@ -49,6 +50,7 @@ class JobRow(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     expires_at: datetime | None
     removed_at: datetime | None
+    is_taken_down: bool = False
 
 
 class JobError(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -190,6 +192,8 @@ async def delete_job(context: AppContext, caller: Caller, job_id: UUID) -> None:
 async def sign_result(context: AppContext, caller: Caller, job_id: UUID) -> SpeechResult:
     """Raises why there is no speech: not ready, failed, or not stored any more."""
     job = await find_job(context, caller, job_id)
+    if job.is_taken_down:
+        raise taken_down()
     if job.status == "failed":
         raise InferenceFailed(
             job.error_message,

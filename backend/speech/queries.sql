@@ -22,5 +22,6 @@ order by j.created_at desc, j.id desc limit %(limit)s
 -- speech_job --
 -- under row level security: another's is not there
 select j.id, j.sample_id, j.attempt_id, j.provider, j.status, j.characters, j.error_code, j.error_message, j.request_id,
-  j.retry_count, j.path, j.bytes, j.created_at, j.updated_at, j.finished_at, j.expires_at, j.removed_at
-from public.speech_jobs j where j.id = %(job)s
+  j.retry_count, j.path, j.bytes, j.created_at, j.updated_at, j.finished_at, j.expires_at, j.removed_at,
+  a.taken_down_at is not null as is_taken_down
+from public.speech_jobs j left join public.voice_clone_attempts a on a.id = j.attempt_id where j.id = %(job)s

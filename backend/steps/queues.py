@@ -22,6 +22,7 @@ from backend.lifecycle.preview import render_preview
 from backend.lifecycle.runtime_sync import sync_runtime
 from backend.lifecycle.speech_jobs import speak_job
 from backend.lifecycle.verification import verify_attempt
+from backend.lifecycle.voice_checks import check_voices
 from backend.queues.outcomes import Outcome
 from backend.queues.queue import Handle, HandleBatch, Message, Queue
 from backend.recordings.recording_step import fetch_recording
@@ -146,6 +147,12 @@ ALL_QUEUES = [
         name="consent_anchors",
         step=publish_anchor,
         address="/internal/consent-anchors/{row_id}/publish",
+        concurrency=2,
+    ),
+    LifecycleQueue(
+        name="voice_checks",
+        step=check_voices,
+        address="/internal/voice-checks/{row_id}/check",
         concurrency=2,
     ),
     LifecycleQueue(

@@ -26,8 +26,8 @@ where v.id = %(voice)s
 -- to_speak --
 -- under row level security: another's, or a deleted one, is not there
 select v.language, v.tts_provider, v.provider_region, v.provider_account, v.provider_voice_id, v.provider_target_model,
-  v.lost_at is not null as is_lost
-from public.voices v where v.id = %(voice)s
+  v.lost_at is not null as is_lost, a.taken_down_at is not null as is_taken_down
+from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id where v.id = %(voice)s
 
 -- remove --
 -- soft; the reflections that used it have no voice from now on

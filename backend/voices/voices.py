@@ -55,14 +55,17 @@ class SpeakingVoice(Struct, frozen=True, kw_only=True):
     provider_voice_id: str
     provider_target_model: str
     is_lost: bool
+    is_taken_down: bool
 
 
 async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUID) -> SpeakingVoice:
-    """Raises NotFound, or Conflict where the voice is lost at its provider."""
+    """Raises NotFound, or Conflict where the voice was taken down, or is lost at its provider."""
     mine = context.database.as_caller(caller)
     voice = await mine.fetch_one(queries.to_speak, {"voice": voice_id}, row=SpeakingVoice)
     if voice is None:
         raise NotFound("There is no such voice.")
+    if voice.is_taken_down:
+        raise taken_down()
     if voice.is_lost:
         raise Conflict(
             "The voice provider does not have this voice any more.",
@@ -70,6 +73,14 @@ async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUI
             help="Retry its attempt to make it again from its sample, or clone another.",
         )
     return voice
+
+
+def taken_down() -> Conflict:
+    return Conflict(
+        "This voice was taken down after a notice.",
+        code="voice_taken_down",
+        help="Ask the operator of this service.",
+    )
 
 
 async def find_voice(context: AppContext, caller: Caller, voice_id: UUID) -> Voice:

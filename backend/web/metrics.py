@@ -45,6 +45,9 @@ HELP = {
         "How long the oldest consent waits that no published anchor covers."
     ),
     "likeness_broken_consents": "Consents and anchors that are not as they were written.",
+    "likeness_takedowns": "Takedown notices that are in force.",
+    "likeness_voice_check_age_seconds": "How long ago the last complete round of checks of voices began.",
+    "likeness_voice_checks_stopped": "Accounts whose last check of voices stopped, by the reason.",
     "likeness_object_removals": "Folders of Storage that are to be emptied.",
 }
 

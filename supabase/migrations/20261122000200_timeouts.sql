@@ -9,7 +9,7 @@ create table voice_clone.timeouts (
   name text primary key,
   value interval check (value >= interval '0'),
   purpose text not null,
-  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording', 'consent_anchor'))
+  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording', 'consent_anchor', 'voice_check'))
 );
 comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
@@ -49,6 +49,10 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('consent_anchor', '1 hour', 'a consent is anchored so long after it was recorded; null: never'),
   ('anchor_lease', '3 minutes', 'an anchor whose worker has not recorded what it published by then may be taken over; longer than a signature and its requests'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
+  ('new_voice', '1 hour', 'a voice that is younger is not lost where its provider does not show it: it may be late'),
+  ('voice_check', '1 day', 'each voice is looked up at its provider once in so long; null: never'),
+  ('voice_check_pause', '1 minute', 'the shortest wait between two groups of such lookups in an account'),
+  ('voice_check_lease', '5 minutes', 'a check whose worker has not recorded it by then may be taken over; longer than MOST_SECONDS and one call'),
   ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
   ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),

@@ -93,6 +93,7 @@ from (values
   ('recording_clones', 'clone an employee whose recording was stored, where the organization asked for it'),
   ('webhooks', 'deliver the transitions of attempts to the webhooks of their owner'),
   ('consent_anchors', 'sign an anchor of the consents and publish it'),
+  ('voice_checks', 'look up at their provider whether voices are still there'),
   ('object_removal', 'remove the recordings, previews and speeches of removed voices from Storage')
 ) queue (name, purpose);
 

@@ -64,6 +64,7 @@ create table public.voice_clone_attempts (
   cancelled_at timestamptz,
   synced_at timestamptz,
   previewed_at timestamptz,
+  taken_down_at timestamptz,
 
   constraint voice_clone_attempts_active_status check (
     not is_active or status in ('queued', 'processing', 'verifying', 'ready', 'failed')),
@@ -91,6 +92,8 @@ comment on column public.voice_clone_attempts.account is
 comment on column public.voice_clone_attempts.moved_from is 'the voice whose sample this attempt clones at another provider (moving.sql)';
 comment on column public.voice_clone_attempts.waiting_since is
   'when the present step first met an outage: until the timeout outage its tries do not count';
+comment on column public.voice_clone_attempts.taken_down_at is
+  'since then it is frozen after a notice: no gate, no speech, no preview, whatever its status (takedowns.sql)';
 comment on column public.voice_clone_attempts.verify_count is 'how many polls found that the speaker is not verified yet';
 
 create unique index voice_clone_attempts_active_reflection_idx on public.voice_clone_attempts (reflection_id) where is_active;
@@ -116,7 +119,7 @@ as $$
   select '{id, user_id, reflection_id, employee_id, org_id, sample_id, voice_id, created_at, source, provider, region, name, language, provider_voice_id,
     moved_from, target_model, request_id, preview_path, status, runtime_status, preview_status, is_active, version, not_before,
     user_retry_count, user_retry_budget, error_code, error_message, cancel_reason, updated_at, activated_at, queued_at,
-    processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at}'::text[]
+    processing_at, verifying_at, ready_at, failed_at, expired_at, cancelled_at, synced_at, previewed_at, taken_down_at}'::text[]
 $$;
 do $$
 begin

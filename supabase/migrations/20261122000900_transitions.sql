@@ -135,7 +135,7 @@ language plpgsql immutable set search_path = ''
 as $$
 begin
   return case
-    when a.lease_owner is not null or not a.is_active then null
+    when a.lease_owner is not null or not a.is_active or a.taken_down_at is not null then null
     when a.status = 'queued' then 'voice_clone_process'
     when a.status = 'verifying' then 'voice_clone_verify'
     when a.status <> 'ready' or num_nonnulls(a.reflection_id, a.employee_id) = 0 then null

@@ -13,7 +13,7 @@ create table voice_clone.events (
   recorded_at timestamptz not null default now(),
   primary key (attempt_id, id, recorded_at)
 ) partition by range (recorded_at);
-comment on column voice_clone.events.events is 'the names of the edges taken; verification_pending or updated where none was';
+comment on column voice_clone.events.events is 'the names of the edges taken; taken_down, takedown_lifted, verification_pending or updated where none was';
 comment on column voice_clone.events.changes is
   'the columns that changed, without those that follow from the other columns of the event; see voice_clone.event_changes';
 comment on column voice_clone.events.recorded_at is 'the time of the transaction, which is updated_at of a transition';
@@ -155,8 +155,11 @@ begin
 
   insert into voice_clone.events (attempt_id, version, events, changes)
   values (new.id, new.version,
-    coalesce(v_events, case when tg_op = 'UPDATE' and new.version = old.version then '{verification_pending}'
-      else '{updated}' end::text[]),
+    coalesce(v_events, case
+      when tg_op = 'UPDATE' and new.taken_down_at is distinct from old.taken_down_at
+      then array[case when new.taken_down_at is null then 'takedown_lifted' else 'taken_down' end]
+      when tg_op = 'UPDATE' and new.version = old.version then '{verification_pending}'
+      else '{updated}' end),
     v_changes)
   returning * into v_event;
   if tg_op = 'UPDATE' and new.version = old.version then -- bookkeeping sends no message

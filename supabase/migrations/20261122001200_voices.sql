@@ -126,7 +126,9 @@ create function voice_clone.undeleted_voices(p_provider text, p_region text, p_a
 returns table (voice_id uuid, attempt_id uuid, provider_voice_id text, is_new boolean)
 language sql stable security definer set search_path = ''
 as $$
-  select v.id, v.attempt_id, v.provider_voice_id, v.created_at > now() - interval '1 hour' from public.voices v
+  select v.id, v.attempt_id, v.provider_voice_id, coalesce(a.ready_at, v.created_at) > now() - voice_clone.timeout('new_voice')
+  from public.voices v
+  join public.voice_clone_attempts a on a.id = v.attempt_id
   where v.tts_provider = p_provider and v.provider_region = p_region and v.deleted_at is null and v.lost_at is null
     and (p_accounts is null or v.provider_account = '' or v.provider_account = any (p_accounts))
   order by v.created_at desc

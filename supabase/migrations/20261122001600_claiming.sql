@@ -94,7 +94,7 @@ begin
   v_lease := voice_clone.lease_expires_at(p_attempt);
   if a.id is null or not a.is_active then
     return ('inactive', null, null)::voice_clone.claim;
-  elsif a.status not in ('queued', 'processing') then
+  elsif a.status not in ('queued', 'processing') or a.taken_down_at is not null then
     return ('nothing_to_do', null, null)::voice_clone.claim;
   elsif a.status = 'processing' and v_lease > now() then
     return ('busy', voice_clone.seconds_until(v_lease), null)::voice_clone.claim;

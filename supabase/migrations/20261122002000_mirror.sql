@@ -15,15 +15,17 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_build_object(
-    'cloneStatus', a.status,
+    'cloneStatus', case when a.taken_down_at is null then a.status else 'failed' end,
     'runtimeStatus', a.runtime_status,
     'previewStatus', a.preview_status,
     'previewRequired', a.preview_status not in ('not_required', 'completed'),
     'attemptId', a.id,
-    'voiceId', case when a.status = 'ready' then a.voice_id end,
+    'voiceId', case when a.status = 'ready' and a.taken_down_at is null then a.voice_id end,
     'provider', a.provider,
     'targetModel', a.target_model,
-    'error', case when a.error_code is not null and 'failed' in (a.status, a.runtime_status, a.preview_status)
+    'error', case when a.taken_down_at is not null then jsonb_build_object(
+        'code', 'voice_taken_down', 'message', 'This voice was taken down after a notice.', 'final', true)
+      when a.error_code is not null and 'failed' in (a.status, a.runtime_status, a.preview_status)
       then voice_clone.final_error(a) end,
     'version', a.version,
     'updatedAt', voice_clone.utc_text(a.updated_at));
@@ -35,7 +37,7 @@ create function voice_clone.employee_voice_id(a public.voice_clone_attempts) ret
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return case when a.is_active and a.status = 'ready' then a.provider_voice_id end;
+  return case when a.is_active and a.status = 'ready' and a.taken_down_at is null then a.provider_voice_id end;
 end
 $$;
 

@@ -21,7 +21,7 @@ begin
   end if;
   v_waiting := case p_step when 'runtime' then a.runtime_status = 'pending' else a.preview_status = 'required' end;
   v_lost := case p_step when 'runtime' then a.runtime_status = 'syncing' else a.preview_status = 'rendering' end;
-  if not v_waiting and not v_lost then
+  if (not v_waiting and not v_lost) or a.taken_down_at is not null then
     return ('nothing_to_do', null, null)::voice_clone.claim;
   elsif v_lease > now() then
     return ('busy', voice_clone.seconds_until(v_lease), null)::voice_clone.claim;

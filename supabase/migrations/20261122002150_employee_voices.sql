@@ -146,11 +146,11 @@ begin
   perform voice_clone.require_employee(p_employee, p_user, false);
   return query
     select voice_clone.shown_mirror(e.voice), e.voice_id,
-      jsonb_build_object('launchable', b.blockers = '{}', 'blockers', b.blockers), a.preview_path,
+      jsonb_build_object('launchable', b.blockers = '{}', 'blockers', b.blockers), case when a.taken_down_at is null then a.preview_path end,
       (select c from voice_clone.employee_consents(p_employee) c limit 1), voice_clone.last_recording_clone(p_employee)
     from public.employees e
     left join public.voice_clone_attempts a on a.employee_id = e.id and a.is_active and a.org_id = e.org_id
-    cross join lateral voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code) b (blockers)
+    cross join lateral voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code, a.taken_down_at) b (blockers)
     where e.id = p_employee;
 end
 $$;

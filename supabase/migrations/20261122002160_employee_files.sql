@@ -83,9 +83,10 @@ begin
   return null;
 end
 $$;
-create trigger voice_clone_attempts_want_file after update of status, is_active on public.voice_clone_attempts
+create trigger voice_clone_attempts_want_file after update of status, is_active, taken_down_at on public.voice_clone_attempts
   for each row when (
-    old.employee_id is not null and (old.is_active and old.status = 'ready') <> (new.is_active and new.status = 'ready'))
+    old.employee_id is not null and (old.is_active and old.status = 'ready' and old.taken_down_at is null)
+      <> (new.is_active and new.status = 'ready' and new.taken_down_at is null))
   execute function voice_clone.follow_employee_voice();
 
 -- After the deletion of an employee: the row goes with the file, also where the file was gone before.

@@ -20,15 +20,18 @@ grant select on public.voice_sessions to authenticated, service_role;
 create policy "Owners read their sessions" on public.voice_sessions
   for select to authenticated using (user_id = (select auth.uid()));
 
--- Why this attempt may not be launched; empty when it may. A voice that was lost is named, because a retry makes it again.
+-- Why this attempt may not be launched; empty when it may. A voice that was lost is named, because a retry makes it again; one that was
+-- taken down is, whatever else it waits for.
 create function voice_clone.launch_blockers(
-  p_status text, p_runtime_status text, p_preview_status text, p_error_code text default null
+  p_status text, p_runtime_status text, p_preview_status text, p_error_code text default null,
+  p_taken_down_at timestamptz default null
 ) returns text[]
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return case
     when p_status is null then '{no_voice}'
+    when p_taken_down_at is not null then '{voice_taken_down}'
     when p_status = 'failed' and p_error_code = 'voice_lost' then '{clone_failed,voice_lost}'
     when p_status <> 'ready' then array['clone_' || p_status]
     else array_remove(array[
@@ -61,7 +64,7 @@ returns table (launchable boolean, blockers text[])
 language plpgsql stable security definer set search_path = '' rows 1
 as $$
 begin
-  select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code) into blockers
+  select voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code, a.taken_down_at) into blockers
   from public.reflections r
   left join public.voice_clone_attempts a
     on a.reflection_id = r.id and a.is_active and a.user_id is not distinct from r.user_id
@@ -85,7 +88,7 @@ as $$
 begin
   return query
     select voice_clone.shown_mirror(r.voice), jsonb_build_object('launchable', g.launchable, 'blockers', g.blockers),
-      a.source, a.preview_path, case when a.error_code is not null then to_jsonb(a) end, s.measures
+      a.source, case when a.taken_down_at is null then a.preview_path end, case when a.error_code is not null then to_jsonb(a) end, s.measures
     from public.reflections r
     cross join voice_clone.launch_gate(r.id, p_user) g
     left join public.voice_clone_attempts a
@@ -107,7 +110,7 @@ begin
   perform voice_clone.keep_reflection(p_reflection, p_user);
   select * into a from public.voice_clone_attempts x
   where x.reflection_id = p_reflection and x.user_id = p_user and x.is_active for share;
-  v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code);
+  v_blockers := voice_clone.launch_blockers(a.status, a.runtime_status, a.preview_status, a.error_code, a.taken_down_at);
   if v_blockers = '{no_voice}' then
     v_blockers := voice_clone.no_voice_blockers(p_reflection, p_user);
   end if;

@@ -39,9 +39,10 @@ end
 $$;
 
 -- The provider does not have this voice, in the account with these names: it is lost, with each use of it as a custom voice, by whatever user. Returns how many
--- voices were lost; none where all were lost or deleted before. An attempt that waits for the verification of such a voice is
+-- voices were lost; none where all were lost or deleted before, or one became ready after p_before: then the answer is older than the voice. An attempt that waits for the verification of such a voice is
 -- ended by its polls. The enrollment is removed, so its slot is free; should the voice turn up again, reconcile reports it.
-create function voice_clone.lose_voice(p_provider text, p_region text, p_accounts text[], p_provider_voice_id text) returns int
+create function voice_clone.lose_voice(
+  p_provider text, p_region text, p_accounts text[], p_provider_voice_id text, p_before timestamptz default 'infinity') returns int
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -51,6 +52,12 @@ declare
     where v.provider_voice_id = p_provider_voice_id and v.tts_provider = p_provider and v.provider_region = p_region
       and (v.provider_account = '' or v.provider_account = any (p_accounts)) and v.deleted_at is null and v.lost_at is null));
 begin
+  if exists (
+    select from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id
+    where a.id = any (v_attempts) and a.ready_at > p_before and v.deleted_at is null and v.lost_at is null)
+  then
+    return 0; -- its provider had it then
+  end if;
   with lost as (
     update public.voices v set lost_at = now(), enrollment_id = null
     where v.attempt_id = any (v_attempts) and v.provider_voice_id = p_provider_voice_id
@@ -71,4 +78,4 @@ begin
   return cardinality(v_attempts);
 end
 $$;
-grant execute on function voice_clone.lose_voice(text, text, text[], text) to voice_clone_backend;
+grant execute on function voice_clone.lose_voice(text, text, text[], text, timestamptz) to voice_clone_backend;

@@ -79,8 +79,8 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and
--- idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors, checks of voices
+-- and idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
@@ -95,6 +95,7 @@ declare
   v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_erasures int := 0;
   v_anchors int := 0;
+  v_checks int := 0;
   v_what text;
   v_is_behind boolean;
   r record;
@@ -182,6 +183,12 @@ begin
     v_done := v_done || 'errors'::text;
   end;
   begin
+    v_checks := voice_clone.sweep_voice_checks(v_limit);
+  exception when others then
+    raise warning 'voices cannot be checked: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
     v_keys := voice_clone.delete_expired_idempotency_keys(v_limit);
   exception when others then
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
@@ -202,6 +209,7 @@ begin
     union all select 'job_slots', v_slots where v_slots > 0
     union all select 'erasures', v_erasures where v_erasures > 0
     union all select 'consent_anchors', v_anchors where v_anchors > 0
+    union all select 'voice_checks', v_checks where v_checks > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

@@ -50,5 +50,13 @@ as $$
   cross join lateral (values
     ('likeness_consent_anchor_age_seconds', s.waiting_seconds), ('likeness_broken_consents', s.broken)) n (metric, value)
   where n.value is not null
+  union all
+  select 'likeness_takedowns', '{}', count(*) from voice_clone.takedowns t where t.lifted_at is null
+  union all
+  select 'likeness_voice_check_age_seconds', jsonb_build_object('provider', c.provider, 'region', c.region), max(c.age_seconds)
+  from voice_clone.voice_checks_state() c group by c.provider, c.region
+  union all
+  select 'likeness_voice_checks_stopped', jsonb_build_object('provider', c.provider, 'region', c.region, 'code', c.error_code), count(*)
+  from voice_clone.voice_checks_state() c where c.error_code is not null group by c.provider, c.region, c.error_code
 $$;
 grant execute on function voice_clone.metric_samples() to voice_clone_backend;

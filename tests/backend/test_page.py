@@ -131,7 +131,7 @@ def test_every_blocker_of_the_gate_has_a_sentence_on_the_page() -> None:
     }
     text = (FOLDER / "texts.en.js").read_text()
     blockers = [f"{part}_{state}" for part, each in states.items() for state in each.split()]
-    for blocker in [*blockers, "no_voice", "original_removed", "voice_lost"]:
+    for blocker in [*blockers, "no_voice", "original_removed", "voice_lost", "voice_taken_down"]:
         assert f"{blocker}: " in text, blocker
 
 

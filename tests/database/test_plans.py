@@ -253,6 +253,17 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " and (r.created_at, r.id) < (now(), %(id)s) order by r.created_at desc, r.id desc limit 101",
         "recordings_org_id_idx",
     ),
+    "the voices of an account to check": (
+        "select v.id from public.voices v where v.tts_provider = 'local' and v.provider_region = ''"
+        " and v.provider_account = '' and v.id > %(id)s and v.deleted_at is null and v.lost_at is null"
+        " order by v.id limit 60",
+        "voices_checked_idx",
+    ),
+    "the accounts to check": (
+        "select * from voice_clone.voice_checks x where x.sweep_at <= now()"
+        " order by x.sweep_at limit 100 for no key update skip locked",
+        "voice_checks_sweep_at_idx",
+    ),
 }
 
 

@@ -49,7 +49,7 @@ def test_a_mirror_and_a_gate_have_the_values_of_the_document(given: Fixture) -> 
             "select voice_clone.launch_blockers(%s, %s, %s) as blockers", status, runtime, preview
         )["blockers"]
     }
-    assert blockers | {"no_voice", "original_removed", "voice_lost"} == {*values.Blocker}
+    assert blockers | {"no_voice", "original_removed", "voice_lost", "voice_taken_down"} == {*values.Blocker}
 
 
 def test_the_providers_are_those_of_the_settings() -> None:

@@ -47,6 +47,7 @@ class Model:
             self.remove_samples([a.sample])
         if a.status != was:
             a.was_ready = a.was_ready or a.status == "ready"
+            a.ready_at = self.changes if a.status == "ready" else a.ready_at
             a.queued_at = self.changes if a.status == "queued" else a.queued_at
             a.failed_at = self.changes if a.status == "failed" else a.failed_at
             if was == "processing" or (was, a.status) == ("queued", "cancelled"):

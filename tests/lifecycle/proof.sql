@@ -29,6 +29,7 @@ begin
   loop
     execute format('update %s set %s', v_table, v_sets) using v_ago;
   end loop;
+  update voice_clone.voice_checks set claimed_at = claimed_at - v_ago; -- when it is due, the test says
   for v_table in select format('pgmq.q_%s', q.name)::regclass from voice_clone.queues q loop
     execute format('update %s set vt = vt - $1', v_table) using v_ago;
   end loop;
@@ -61,6 +62,7 @@ begin
   delete from voice_clone.webhook_secrets;
   delete from public.webhooks;
   delete from public.voices;
+  delete from voice_clone.voice_checks;
   delete from voice_clone.enrollments;
   delete from voice_clone.events;
   delete from voice_clone.deadlines;

@@ -29,6 +29,8 @@ TIMES = {
     "preview": 8_500,
     "object_removal": 5500,
     "speech_result": 20_500,
+    "new_voice": 0,
+    "voice_check_pause": 10**8,  # no sweep sends a check: the test claims it
     "webhook": 12_500,
     "webhook_lease": LEASE,
     "webhook_backoff": SHORT,
@@ -79,6 +81,7 @@ class Attempt:
     waiting_since: float | None = None
     verifying_since: float = 0.0
     verified_once: bool = False  # it is this processing's voice that was verified, or not
+    ready_at: int = 0  # in the order of all changes
     activated: bool = False
     activated_at: int = 0  # in the order of all changes
     was_ready: bool = False

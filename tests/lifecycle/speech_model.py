@@ -1,5 +1,6 @@
 """The part of the model that speaks: jobs, their leases, and what ends them."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from tests.lifecycle.removals import RemovalModel
@@ -120,13 +121,20 @@ class SpeechModel(UploadModel):
                     self.end_speech(j, "failed", code)
                 j.is_removed = True
 
-    def lose(self, provider: str, voice: str | None) -> int:
-        """Its provider does not have the voice: each row of it is lost, by whatever user."""
+    def lose(
+        self, provider: str, voice: str | None, among: Container[str] | None = None, begun: int | None = None
+    ) -> int:
+        """Its provider does not have the voice: each row of it is lost, by whatever user.
+
+        None is, where one became ready after the check of the provider began.
+        """
         ids = {
             id_ for id_ in self.voices
-            if self.speaks_with(id_)
+            if self.speaks_with(id_) and (among is None or id_ in among)
             and (self.attempts[id_].provider, self.attempts[id_].provider_voice_id) == (provider, voice)
         }  # fmt: skip
+        if begun is not None and any(self.attempts[id_].ready_at > begun for id_ in ids):
+            return 0
         self.lost |= ids
         for j in self.speeches.values():
             if j.attempt_id in ids and j.status in ("queued", "processing"):
@@ -140,7 +148,7 @@ class SpeechModel(UploadModel):
                 waiting_since=None,
             )  # fmt: skip
         for e in self.enrollments.values():
-            if e.voice == voice and e.status == "attached":
+            if e.voice == voice and e.status == "attached" and e.attempt in ids:
                 e.status = "removed"
         return len(ids)
 

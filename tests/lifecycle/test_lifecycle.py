@@ -61,7 +61,8 @@ EFFECTS = {
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
     "refuses a sample", "gives a sample back",
     "registers a webhook", "claims a webhook", "delivers", "replays an event", "enables a webhook",
-    "loses a voice", "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
+    "loses a voice", "finds a voice gone",
+    "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
 
@@ -90,6 +91,14 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "an event overtakes an earlier one of its attempt": (
         3,
         patch("voice_clone.due_events", "and e.event_id < d.event_id", "and false"),
+    ),
+    "an old answer closes what was made again": (
+        14,
+        patch("voice_clone.lose_voice", "and a.ready_at > p_before", "and false"),
+    ),
+    "a check by a worker that lost its lease": (
+        4,
+        patch("voice_clone.require_voice_check", "and x.lease_epoch = p_epoch", ""),
     ),
     "a late delivery is recorded": (
         4,
@@ -174,6 +183,7 @@ def test_the_loss_of_an_invariant_is_found(bench: Bench, database: Database, num
 
 
 RARE = {  # found after many orders: the hunt is slow
+    "an old answer closes what was made again",
     "two calls inspect one upload",
     "a late delivery is recorded",
     "more jobs than there are slots",

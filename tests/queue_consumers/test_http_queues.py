@@ -44,6 +44,7 @@ ADDRESSES = {
     "recording_clones": "recording-clones/{}/clone",
     "employee_files": "employees/{}/write-file",
     "consent_anchors": "consent-anchors/{}/publish",
+    "voice_checks": "voice-checks/{}/check",
     "webhooks": "webhooks/{}/deliver",
 }
 STEPS = [name for name, queue in QUEUES.items() if queue.step]

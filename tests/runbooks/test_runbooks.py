@@ -191,8 +191,8 @@ async def test_list_and_remove_orphans(product: Product, prepared: bytes) -> Non
         await remove_at_provider(product, voice["provider_voice_id"])
         past_the_guard(
             product,
-            "update public.voices set created_at = created_at - interval '2 hours' where id = %s",
-            voice["id"],
+            "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours' where id = %s",
+            made["attempt_id"],
         )
         past_the_guard(
             product,
@@ -339,4 +339,67 @@ async def test_replace_a_leaked_key(product: Product, prepared: bytes) -> None:
     finally:
         await product.stop()
         stack.cluster.set_passwords()
+    book.assert_followed()
+
+
+async def test_answer_a_lost_voice(product: Product, prepared: bytes) -> None:
+    book = Runbook("answer-a-lost-voice", product)
+    await product.start("service", **PATIENT)
+    await product.start("consumers")
+    old = "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours' where id = %s"
+    async with (
+        voice_of(product, prepared, "elevenlabs") as (_, first),
+        voice_of(product, prepared, "elevenlabs") as (_, second),
+        voice_of(product, prepared, "elevenlabs") as (_, third),
+    ):
+        for made in (first, second, third):
+            past_the_guard(product, old, made["attempt_id"])
+        voices = [
+            product.row("select * from public.voices where id = %s", made["voice_id"])
+            for made in (first, second, third)
+        ]
+        await remove_at_provider(product, voices[0]["provider_voice_id"])
+        past_the_guard(product, "update voice_clone.timeouts set value = '1 s' where name = 'voice_check'")
+        past_the_guard(
+            product, "update voice_clone.timeouts set value = '1 s' where name = 'voice_check_pause'"
+        )
+        await book.follow("4.")
+        await product.until(
+            "select from public.voices where id = %s and lost_at is not null", voices[0]["id"]
+        )
+        (lost,) = await book.follow("1.")
+        assert voices[0]["provider_voice_id"] in lost
+        for voice in voices[1:]:
+            await remove_at_provider(product, voice["provider_voice_id"])
+        await book.follow("2.")
+        for name, value in (
+            ("<provider>", "elevenlabs"), ("<region>", voices[1]["provider_region"]),
+            ("<account>", voices[1]["provider_account"]),
+            ("<provider_voice_id>", voices[1]["provider_voice_id"]),
+        ):  # fmt: skip
+            book.values[name] = value
+        await book.follow("3.", settings={})
+        assert product.row("select lost_at from public.voices where id = %s", voices[1]["id"])["lost_at"]
+    book.assert_followed()
+
+
+async def test_answer_a_takedown_notice(product: Product, prepared: bytes) -> None:
+    book = Runbook("answer-a-takedown-notice", product)
+    await product.start("service", **PATIENT)
+    await product.start("consumers")
+    async with voice_of(product, prepared, "local") as (ada, made):
+        await launchable(ada, made["attempt_id"])
+        book.values["<voice_id>"] = made["voice_id"]
+        await book.follow("1.")
+        assert (await speak(ada, made["voice_id"])).status_code == 200
+        await book.follow("2.")
+        refused = await speak(ada, made["voice_id"])
+        assert (refused.status_code, refused.json()["code"]) == (409, "voice_taken_down")
+        assert (await gate(ada))["blockers"] == ["voice_taken_down"]
+        shown = await answer(ada, "GET", f"/v1/reflections/{ada.reflection}/voice")
+        assert shown.json()["preview_url"] is None
+        printed = await book.follow("3.")
+        assert "taken_down" in "".join(printed)
+        await book.follow("4.")
+        assert (await speak(ada, made["voice_id"])).status_code == 200
     book.assert_followed()

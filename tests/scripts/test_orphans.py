@@ -45,7 +45,9 @@ def make_old(given: Fixture) -> None:
     """As if each voice had been made two hours ago."""
     with given.superuser.transaction():
         given.superuser.execute("set local session_replication_role = replica")
-        given.superuser.execute("update public.voices set created_at = created_at - interval '2 hours'")
+        given.superuser.execute(
+            "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours'"
+        )
 
 
 async def reconcile(

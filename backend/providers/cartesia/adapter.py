@@ -69,6 +69,7 @@ class _CartesiaError(Struct):
 class Cartesia:
     name = "cartesia"
     voice_kind = "instant"
+    lists_only = False
     region: str | None = None
 
     def __init__(

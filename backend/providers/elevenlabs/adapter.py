@@ -85,6 +85,7 @@ class _Subscription(Struct):
 class ElevenLabs:
     name = "elevenlabs"
     voice_kind = "ivc"
+    lists_only = False
 
     def __init__(
         self, config: ElevenLabsConfig, client: HttpClient, decoder: SpeechDecoder | None = None

@@ -64,6 +64,7 @@ class LocalProvider:
 
     name = "local"
     voice_kind = "match"
+    lists_only = False
     region: str | None = None
     accounts: tuple[str, ...] = ("local",)
     target_model = TARGET_MODEL

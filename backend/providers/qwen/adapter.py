@@ -59,6 +59,7 @@ _RESULT_HOST = re.compile(r"dashscope-[a-z0-9-]+\.oss-[a-z0-9-]+\.aliyuncs\.com"
 class Qwen:
     name = "qwen"
     voice_kind = "vc"
+    lists_only = True
 
     def __init__(self, config: QwenConfig, client: HttpClient, decoder: SpeechDecoder | None = None) -> None:
         self._config = config

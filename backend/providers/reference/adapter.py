@@ -75,6 +75,7 @@ class _Problem(Struct):
 
 class Reference:
     voice_kind = "reference"
+    lists_only = False
     accounts: tuple[str, ...] = ("reference",)
     region: str | None = None  # the voices are in Storage, wherever the model runs
     target_model = TARGET_MODEL

@@ -18,7 +18,7 @@ ATTEMPT = columns("""
     not_before
     user_retry_count user_retry_budget error_code error_message cancel_reason
     created_at updated_at activated_at queued_at processing_at verifying_at ready_at failed_at expired_at
-    cancelled_at synced_at previewed_at
+    cancelled_at synced_at previewed_at taken_down_at
 """)
 SAMPLE = columns("""
     id user_id consent_id reflection_id is_kept name path file_url content_type bytes language transcript
@@ -72,6 +72,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.webhooks": {CLIENT: f"select ({WEBHOOK})", "service_role": "select"},
     "voice_clone.adoptions": {},
     "voice_clone.anchor_publications": {},
+    "voice_clone.voice_checks": {},
+    "voice_clone.takedowns": {},
     "voice_clone.anchored_consents": {},
     "voice_clone.consent_anchors": {},
     "voice_clone.consent_chains": {},
@@ -118,6 +120,7 @@ RELATIONS: dict[str, dict[str, str]] = {
 FUNCTIONS: dict[str, str] = {
     "authenticated, voice_clone_service": """
         public.voice_launch_gate  voice_clone.admin_organizations  voice_clone.is_being_removed
+        voice_clone.is_taken_down
         voice_clone.member_employees  voice_clone.member_organizations
         voice_clone.received_topics
     """,
@@ -125,13 +128,14 @@ FUNCTIONS: dict[str, str] = {
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
         operations.consent_anchors  operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
-        operations.sweep
+        operations.sweep  operations.voice_checks_state
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """
         operations.anchor_consents
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
+        operations.lift_takedown  operations.take_down
         operations.place_hold  operations.release_hold  operations.set_retention
         operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics
@@ -157,6 +161,12 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claim_speech_job
         voice_clone.check_sample
         voice_clone.claim_anchor
+        voice_clone.claim_voice_check
+        voice_clone.claimed_voice_check
+        voice_clone.lose_checked_voice
+        voice_clone.record_voice_check
+        voice_clone.voice_checks_state
+        voice_clone.voices_to_check
         voice_clone.claim_attempt
         voice_clone.claimed_anchor
         voice_clone.consent_anchors_state

@@ -100,7 +100,9 @@ storage.objects/speeches          select  none    own       none      none      
 # The tables of queues (pgmq.q_… and pgmq.a_…) belong to these.
 CLOSED = """
     storage.buckets  storage.objects/local-voices  storage.objects/reference-voices
-    storage.objects/consent-anchors  voice_clone.anchor_publications  voice_clone.anchored_consents
+    storage.objects/consent-anchors  voice_clone.voice_checks
+    voice_clone.takedowns
+    voice_clone.anchor_publications  voice_clone.anchored_consents
     voice_clone.consent_anchors
     storage.objects/recordings  storage.objects/deep-fakes  voice_clone.recordings
     voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations

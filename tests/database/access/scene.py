@@ -90,6 +90,10 @@ class Scene(People):
             given.one("select * from voice_clone.claim_attempt(%s, 'worker', 60, 1, true)", attempt)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
         given.superuser.execute("select operations.anchor_consents()")
+        given.superuser.execute(
+            "insert into voice_clone.takedowns (subject_id, attempts, reason) values (%s, '{}', 'a claim')",
+            (reflection,),
+        )
         given.one("select * from voice_clone.use_rate_limit(%s, 'speech', 1, 60, 1)", user)
         given.one("select voice_clone.report_consumer(%s, 'host', '{q}', false)", uuid4())
         given.one("select voice_clone.request_erasure(%s)", given.user())
