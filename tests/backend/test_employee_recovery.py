@@ -87,7 +87,8 @@ async def test_an_admin_moves_the_voice_to_another_provider_and_back(given: Fixt
             return status, str(answer["code"])
 
         wanted: dict[str, object] = {"provider": "modal", "switch_now": True}
-        for move, body in (("move", wanted), ("retry", {"provider": "modal"}), ("restore", None)):
+        elsewhere: dict[str, object] = {"provider": "modal"}
+        for move, body in (("move", wanted), ("retry", elsewhere), ("restore", None)):
             assert await codes(move, body, acme.member) == (403, "admin_required")
             assert await codes(move, body, stranger) == (404, "not_found")
         assert await codes("move", {"provider": "qwen"}) == (422, "provider_not_configured")
