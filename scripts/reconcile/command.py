@@ -11,7 +11,7 @@ import typer
 from backend.settings.providers import ProviderName
 from backend.settings.sections import SettingsError
 from scripts.operations import Operations, end, operations
-from scripts.reconcile import mirror, voices
+from scripts.reconcile import mirror, storage, voices
 from scripts.reconcile.providers import read_keys
 from scripts.reconcile.report import Report
 from scripts.retention import parse
@@ -21,14 +21,16 @@ FOUND, FAULT, INTERRUPTED = 1, 2, 130  # exit codes
 
 class Action(StrEnum):
     mirror = "mirror"
+    storage = "storage"
     voices = "voices"
 
 
 SHOWS: Mapping[Action, tuple[Sequence[str], Mapping[str, str]]] = {
     Action.mirror: (mirror.COLUMNS, mirror.MEANINGS),
+    Action.storage: (storage.COLUMNS, storage.MEANINGS),
     Action.voices: (voices.COLUMNS, voices.MEANINGS),
 }
-QUIET = "1m"  # what changed since may still be on its way
+QUIET = {Action.storage: "1d"}  # or 1m: what changed since may still be on its way
 
 
 def reconcile(
@@ -36,7 +38,7 @@ def reconcile(
         Action,
         typer.Argument(
             help="mirror: reflections and employees against their attempts; voices: what each provider lists "
-            "against our rows."
+            "against our rows; storage: the objects of our buckets against the rows that name them."
         ),
     ],
     *,
@@ -46,7 +48,8 @@ def reconcile(
         bool, typer.Option("--restart", help="Of voices: read the list from its beginning.")
     ] = False,
     older_than: Annotated[
-        str | None, typer.Option(help="Of mirrors: only what has not changed for this time, 1m.")
+        str | None,
+        typer.Option(help="Only what has not changed for this time: 1m for mirrors, 1d for storage."),
     ] = None,
     page: Annotated[int, typer.Option(min=1, max=1000, help="Rows that one call compares.")] = 500,
     json: Annotated[
@@ -67,11 +70,13 @@ def reconcile(
     """
     if provider is not None and provider not in get_args(ProviderName):
         raise typer.BadParameter(f"one of {', '.join(get_args(ProviderName))}", param_hint="--provider")
-    quiet = parse(older_than or QUIET)
+    quiet = parse(older_than or QUIET.get(action, "1m"))
     report = Report(as_json=json, named=voices.NAMED)
     try:
         with operations(FAULT) as project:
-            if action is Action.mirror:
+            if action is Action.storage:
+                storage.compare_storage(project, report, apply=apply, quiet_seconds=quiet, page=page)
+            elif action is Action.mirror:
                 mirror.compare_mirrors(project, report, apply=apply, quiet_seconds=quiet, page=page)
             else:
                 compare_voices(project, report, only=provider, apply=apply, restart=restart, page=page)

@@ -22,7 +22,7 @@ from scripts.reconcile.report import Report
 T = TypeVar("T")
 TRIES = 6  # of one call that a provider puts off, about a minute in all where it does not say how long
 BASE_SECONDS, CAP_SECONDS = 1.0, 30.0
-LONGEST_WAIT = 300.0  # a provider that says more is left to a later run
+LONGEST_WAIT = 120.0  # a provider that says more is left to a later run
 LOOKED_UP = 100  # voices that one call of the database tells
 PASSING = (ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE)
 COLUMNS = ("provider", "region", "provider_voice_id", "label", "attempt_id")
@@ -123,7 +123,7 @@ async def reconcile(run: Run, *, apply: bool, restart: bool, page: int) -> None:
 
 async def read(run: Run) -> None:
     """One page of the list."""
-    if run.phase == "confirm" and not run.cursor and not run.project.rows("unlisted_voices", run=run.id):
+    if run.phase == "confirm" and not run.cursor and not run.project.value("unlisted_voices", run=run.id):
         run.project.value("add_looked_up_voices", run=run.id, there=[], gone=[], is_last=True)
         run.phase = "compare"
         return
@@ -145,9 +145,7 @@ async def read(run: Run) -> None:
 
 async def look_up(run: Run) -> None:
     """By their ids: lists lag, and leave out the voices that a provider offers to everyone."""
-    unlisted = [
-        row["provider_voice_id"] for row in run.project.rows("unlisted_voices", run=run.id, limit=LOOKED_UP)
-    ]
+    unlisted: list[str] = run.project.value("unlisted_voices", run=run.id, limit=LOOKED_UP)
     there, gone = list[str](), list[str]()
     for voice in unlisted:
         found = await patiently(run, lambda wanted=voice: run.provider.describe(wanted))

@@ -71,26 +71,25 @@ begin
 end
 $$;
 
--- The voices in use that the run does not know to be there or gone, after the voice p_after. New ones may not be listed yet.
-create function voice_clone.unlisted_voices(r voice_clone.reconciliations, p_after text, p_limit int)
+-- The voices in use that the run does not know to be there or gone. New ones may not be listed yet.
+create function voice_clone.unlisted_voices(r voice_clone.reconciliations, p_limit int)
 returns table (provider_voice_id text)
 language sql stable security definer set search_path = ''
 as $$
   select distinct v.provider_voice_id
   from public.voices v
-  where v.tts_provider = r.provider and v.provider_region = r.region and v.provider_voice_id > p_after
+  where v.tts_provider = r.provider and v.provider_region = r.region
     and v.deleted_at is null and v.lost_at is null and v.created_at <= r.started_at - interval '1 hour'
     and (v.provider_account = '' or v.provider_account = any (r.accounts))
     and not exists (select from voice_clone.listed_voices l where l.run = r.id and l.provider_voice_id = v.provider_voice_id)
   order by v.provider_voice_id limit p_limit
 $$;
 
-create function operations.unlisted_voices(p_run uuid, p_after text default '', p_limit int default 100)
-returns table (provider_voice_id text)
+create function operations.unlisted_voices(p_run uuid, p_limit int default 100) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select u.provider_voice_id from voice_clone.reconciliations r
-  cross join lateral voice_clone.unlisted_voices(r, p_after, least(greatest(p_limit, 1), 1000)) u where r.id = p_run
+  select coalesce(jsonb_agg(u.provider_voice_id), '[]') from voice_clone.reconciliations r
+  cross join lateral voice_clone.unlisted_voices(r, least(greatest(p_limit, 1), 1000)) u where r.id = p_run
 $$;
 
 -- A page of the list, which began at p_cursor: in four arrays of one length. p_next is null on the last one. Where a provider has no other way to look a voice up, the list is read a second time to confirm: what neither reading had is gone.
@@ -109,7 +108,7 @@ begin
   on conflict (run, provider_voice_id) do nothing;
   if p_phase = 'confirm' and p_next is null then
     insert into voice_clone.listed_voices (run, provider_voice_id, is_there)
-    select r.id, u.provider_voice_id, false from voice_clone.unlisted_voices(r, '', null) u;
+    select r.id, u.provider_voice_id, false from voice_clone.unlisted_voices(r, null) u;
   end if;
   update voice_clone.reconciliations x
   set cursor = p_next, updated_at = now(),
@@ -153,7 +152,7 @@ $$;
 revoke all on function
   operations.begin_reconciliation(text, text, text[], boolean),
   operations.add_listed_voices(uuid, text, text, text[], text[], text[], boolean[], text),
-  operations.unlisted_voices(uuid, text, int),
+  operations.unlisted_voices(uuid, int),
   operations.add_looked_up_voices(uuid, text[], text[], boolean),
   operations.end_reconciliation(uuid),
   operations.places()
@@ -161,7 +160,7 @@ from public, anon, authenticated;
 grant execute on function
   operations.begin_reconciliation(text, text, text[], boolean),
   operations.add_listed_voices(uuid, text, text, text[], text[], text[], boolean[], text),
-  operations.unlisted_voices(uuid, text, int),
+  operations.unlisted_voices(uuid, int),
   operations.add_looked_up_voices(uuid, text[], text[], boolean),
   operations.end_reconciliation(uuid),
   operations.places()

@@ -58,6 +58,7 @@ async def run(given: Fixture, providers: Simulator, *arguments: str) -> tuple[in
 async def found(given: Fixture, providers: Simulator, *arguments: str) -> tuple[dict[str, str], Any]:
     """The findings by the provider's id of the voice, or that of the enrollment; and the last line."""
     code, output, errors = await run(given, providers, "--json", *arguments)
+    assert output, errors
     *findings, end = (json.loads(line) for line in output.splitlines())
     ours = [each for each in findings if each["finding"] not in ("foreign", "elsewhere")]
     assert code == (2 if end["faults"] else 1 if ours else 0), errors
