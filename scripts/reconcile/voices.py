@@ -25,7 +25,7 @@ BASE_SECONDS, CAP_SECONDS = 1.0, 30.0
 LONGEST_WAIT = 120.0  # a provider that says more is left to a later run
 LOOKED_UP = 100  # voices that one call of the database tells
 PASSING = (ErrorKind.THROTTLED, ErrorKind.UNAVAILABLE)
-COLUMNS = ("provider", "region", "provider_voice_id", "label", "attempt_id")
+COLUMNS = ("provider", "region", "account", "provider_voice_id", "label", "attempt_id", "reason")
 MEANINGS = {
     "late": "Made after its enrollment was closed as never made. --apply makes it an orphan, which goes "
     "after its grace.",
