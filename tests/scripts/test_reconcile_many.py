@@ -57,8 +57,11 @@ def account(path: Path, voices: int) -> Path:
     """What the simulator remembers."""
     with path.open("w") as file:
         for number in range(1, voices + 1):
-            kept = {"provider": "elevenlabs", "voice_id": f"voice-{number}", "label": f"label_{number}"}
-            file.write(json.dumps({"kept": {**kept, "account": "default"}}) + "\n")
+            label = f"label_{number}"
+            kept = {"provider": "elevenlabs", "voice_id": f"voice-{number}", "label": label}
+            file.write(
+                json.dumps({"kept": {**kept, "account": "default", "labels": {"likeness": label}}}) + "\n"
+            )
     return path
 
 
@@ -94,7 +97,9 @@ async def test_a_whole_account_is_read_once_in_the_memory_of_a_page(
     async with failing_storage(saying(200, b"[]")) as storage:
         with simulator("--instant", "--state", str(account(tmp_path / "many", voices))) as providers:
             process = await start(given, providers, storage)
-            await asyncio.to_thread(providers.wait, "elevenlabs", "list", count=3, phase="finished")
+            await asyncio.to_thread(
+                providers.wait, "elevenlabs", "list", count=3, phase="finished", timeout=90
+            )
             os.kill(process.pid, signal.SIGKILL)
             await asyncio.to_thread(process.communicate)
             providers.fault("elevenlabs", "list", "throttled", retry_after=1)
