@@ -131,7 +131,7 @@ begin
     left(replace(gen_random_uuid()::text, '-', ''), 16), now())
   returning id into v_id;
   update voice_clone.enrollments x
-  set status = 'orphaned', provider_voice_id = p_provider_voice_id, target_model = p_target_model, error_code = 'duplicate'
+  set status = 'orphaned', provider_voice_id = p_provider_voice_id, target_model = p_target_model
   where x.id = v_id;
 exception when unique_violation then
   raise exception 'the outcome of another enrollment of attempt % is open', e.attempt_id using errcode = 'VC007';
