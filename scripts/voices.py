@@ -17,7 +17,7 @@ from backend.settings import load_settings
 from backend.settings.sections import SettingsError
 from backend.web.upstreams import Upstreams
 from scripts.move_voices import MovedVoice, Moving, move_voices
-from scripts.reconcile.voices import configured_providers
+from scripts.reconcile.providers import configured_providers
 
 MEANINGS = {
     "movable": "would be moved",
@@ -74,7 +74,7 @@ def voices(
         settings = load_settings()
     except SettingsError as error:
         sys.exit(str(error))
-    local, remote = configured_providers(settings, Upstreams())
+    local, remote = configured_providers(settings.supabase, settings.providers, Upstreams())
     providers = {local.name: local, **remote}
     if target not in providers:
         raise typer.BadParameter(f"{target!r} is not set up here: one of {', '.join(sorted(providers))}")

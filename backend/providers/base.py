@@ -6,7 +6,7 @@ transaction and never retries a create (an unknown outcome is the caller's to re
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -160,6 +160,13 @@ class ProviderVoice(Struct, frozen=True, kw_only=True):
     verification_refused: bool = False  # the provider refused the verification
 
 
+class VoicePage(Struct, frozen=True, kw_only=True):
+    """A part of what a provider lists. `next` is where the next part begins; None: there is none."""
+
+    voices: list[ProviderVoice]
+    next: str | None
+
+
 class SpeechRequest(Struct, frozen=True, kw_only=True):
     provider_voice_id: str
     target_model: str
@@ -196,6 +203,10 @@ class VoiceProvider(Protocol):
 
     async def describe(self, provider_voice_id: str) -> ProviderVoice | None: ...
 
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        """From the beginning, or from the `next` of a page, which another process may have read before."""
+        ...
+
     def list(self) -> AsyncIterator[ProviderVoice]: ...
 
     async def delete(self, provider_voice_id: str) -> None:
@@ -205,3 +216,15 @@ class VoiceProvider(Protocol):
     async def synthesize(self, request: SpeechRequest) -> bytes:
         """One utterance as a WAV file: 16-bit PCM, mono."""
         ...
+
+
+async def every_page(list_page: Callable[[str | None], Awaitable[VoicePage]]) -> AsyncIterator[ProviderVoice]:
+    """The voices of all pages."""
+    cursor = None
+    while True:
+        page = await list_page(cursor)
+        for voice in page.voices:
+            yield voice
+        if page.next is None:
+            return
+        cursor = page.next

@@ -1,15 +1,17 @@
 """Voices that no vendor keeps: a small JSON each, in a store of the service's, named by its label."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from backend.providers.base import ProviderVoice, VoicePage
 from backend.providers.http import UNAVAILABLE, UNKNOWN, Call
 
 P = TypeVar("P", bound=Struct)
+PAGE = 500  # keys of one listing
 
 
 class ProfileStore(Protocol):
@@ -22,6 +24,10 @@ class ProfileStore(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def list(self, prefix: str = "") -> list[str]: ...
+
+    async def list_page(self, offset: int, limit: int) -> Sequence[str]:
+        """Of all keys, in the order of their names."""
+        ...
 
     async def delete(self, key: str) -> None:
         """Idempotent."""
@@ -67,6 +73,24 @@ class Profiles(Generic[P]):
             raise self._call.error(UNAVAILABLE) from error
         for key in keys:
             yield key.removesuffix(".json")
+
+    async def list_page(self, cursor: str | None, target_model: str) -> VoicePage:
+        """By the keys alone; a cursor is how many were read before, those of other providers included."""
+        start = int(cursor or 0)
+        try:
+            keys = await self._store.list_page(start, PAGE)
+        except Exception as error:
+            raise self._call.error(UNAVAILABLE) from error
+        ids = [key.removesuffix(".json") for key in keys if key.startswith(self._prefix)]
+        voices = [
+            ProviderVoice(
+                provider_voice_id=voice_id,
+                label=voice_id.removeprefix(self._prefix),
+                target_model=target_model,
+            )
+            for voice_id in ids
+        ]
+        return VoicePage(voices=voices, next=str(start + PAGE) if len(keys) == PAGE else None)
 
     async def delete(self, voice_id: str) -> None:
         if not self._voice_id.fullmatch(voice_id):

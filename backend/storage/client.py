@@ -186,19 +186,24 @@ class Storage:
     async def _entries(self, bucket: str, folder: str) -> Sequence[Listed]:
         """The objects of a folder, and the folders in it."""
         entries: list[Listed] = []
-        offset = 0
         while True:
-            body = {
-                "prefix": folder,
-                "limit": PAGE,
-                "offset": offset,
-                "sortBy": {"column": "name", "order": "asc"},
-            }
-            page = decode(await self._call("POST", f"/object/list/{quote(bucket)}", json=body), list[Listed])
+            page = await self._page(bucket, folder, len(entries), PAGE)
             entries += page
-            offset += len(page)
             if len(page) < PAGE:
                 return entries
+
+    async def list_page(self, bucket: str, offset: int, limit: int) -> Sequence[str]:
+        """The names of objects and folders at the top of a bucket, in the order of their names."""
+        return [each.name for each in await self._page(bucket, "", offset, limit)]
+
+    async def _page(self, bucket: str, folder: str, offset: int, limit: int) -> Sequence[Listed]:
+        body = {
+            "prefix": folder,
+            "limit": limit,
+            "offset": offset,
+            "sortBy": {"column": "name", "order": "asc"},
+        }
+        return decode(await self._call("POST", f"/object/list/{quote(bucket)}", json=body), list[Listed])
 
     async def walk(self, bucket: str, folder: str) -> AsyncIterator[str]:
         """The paths of all objects in a folder and below it; of the whole bucket where it is empty."""
@@ -277,6 +282,9 @@ class StorageProfiles:
         names = await self._storage.list(self._bucket, folder)
         keys = [f"{folder}/{name}" if folder else name for name in names]
         return [key for key in keys if key.startswith(prefix)]
+
+    async def list_page(self, offset: int, limit: int) -> Sequence[str]:
+        return await self._storage.list_page(self._bucket, offset, limit)
 
     async def delete(self, key: str) -> None:
         await self._storage.remove(self._bucket, [key])

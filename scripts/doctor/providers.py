@@ -7,14 +7,14 @@ from backend.providers.base import ErrorKind, ProviderError, VoiceProvider
 from backend.providers.reference.adapter import Reference
 from backend.settings import Settings
 from backend.web.upstreams import Upstreams
-from scripts.reconcile.voices import configured_providers
+from scripts.reconcile.providers import configured_providers
 
 MISCONFIGURED = "Compare key, region and address with the account: .env.example names the settings {name}_…"
 
 
 async def check_providers(settings: Settings) -> list[Finding]:
     upstreams = Upstreams()
-    local, remote = configured_providers(settings, upstreams)
+    local, remote = configured_providers(settings.supabase, settings.providers, upstreams)
     default = settings.providers.voice_provider
     async with upstreams:
         try:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from rich.console import Console
@@ -15,12 +15,20 @@ SHOWN = 1000  # findings in the tables; --json prints all
 class Report:
     """`add` prints a finding as it comes (JSON) or keeps the first thousand for the tables."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, named: Collection[str] = ()) -> None:
+        """`named`: kinds of findings that are no fault of ours, and are only named."""
+        self._named = named
         self.counts: Counter[str] = Counter()  # findings, by their kind
         self.compared = 0
+        self.repaired = 0
         self.faults: dict[str, str] = {}  # what could not be compared, and why
         self._as_json = as_json
         self._kept: list[Row] = []
+
+    @property
+    def found(self) -> int:
+        """How many findings are a fault of ours."""
+        return sum(count for finding, count in self.counts.items() if finding not in self._named)
 
     def add(self, findings: Sequence[Row]) -> None:
         self.counts.update(each["finding"] for each in findings)

@@ -81,7 +81,7 @@ insert into voice_clone.edges (machine, from_status, to_status, event, follow_up
   ('enrollment', 'attached', 'removed', 'lost', '{}'),
   ('enrollment', 'orphaned', 'removing', 'removing', '{}'),
   ('enrollment', 'removing', 'removed', 'removed', '{}'),
-
+  ('enrollment', 'removed', 'orphaned', 'returned', '{}'),
   ('sample', '', 'awaiting_upload', 'opened', '{}'),
   ('sample', 'awaiting_upload', 'pending', 'received', '{voice_samples}'),
   ('sample', 'awaiting_upload', 'processing', 'claimed', '{}'),

@@ -1,6 +1,7 @@
 """Voices of the embedded provider as files of a directory, for tests without Storage."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -27,6 +28,9 @@ class DirectoryProfiles:
         return await asyncio.to_thread(
             lambda: sorted(path.name for path in self._directory.glob(f"{prefix}*"))
         )
+
+    async def list_page(self, offset: int, limit: int) -> Sequence[str]:
+        return (await self.list())[offset : offset + limit]
 
     async def delete(self, key: str) -> None:
         await asyncio.to_thread(lambda: (self._directory / key).unlink(missing_ok=True))

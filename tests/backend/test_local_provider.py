@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +290,9 @@ class MemoryProfiles:
 
     async def list(self, prefix: str = "") -> list[str]:
         return [key for key in self._kept if key.startswith(prefix)]
+
+    async def list_page(self, offset: int, limit: int) -> Sequence[str]:
+        return sorted(self._kept)[offset : offset + limit]
 
     async def delete(self, key: str) -> None:
         self._kept.pop(key, None)

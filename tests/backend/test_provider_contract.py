@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -99,6 +100,26 @@ async def test_a_voice_lives_from_its_enrollment_to_its_deletion(provider: Voice
     assert [voice async for voice in provider.list()] == []
     error = await failure(provider.synthesize(said))
     assert (error.kind, error.code) == (ErrorKind.REJECTED, "voice_not_found")
+
+
+async def test_pages_have_each_voice_once_wherever_the_reading_goes_on(
+    name: str, providers: Simulator, client: HttpClient
+) -> None:
+    """The cursor is all that a process needs that goes on after another was killed."""
+    make = ADAPTERS[name] if name in SELF_HOSTED else partial(ADAPTERS[name], page_size=2)
+    first = make(providers, client)
+    made = [await first.enroll(enrolling(new_label())) for _ in range(5)]
+    read: list[str] = []
+    cursor, pages = None, 0
+    while True:
+        other = first if name in SELF_HOSTED else make(providers, client)  # their voices are in its folder
+        page = await other.list_page(cursor)
+        read += [voice.provider_voice_id for voice in page.voices]
+        pages, cursor = pages + 1, page.next
+        if cursor is None:
+            break
+    assert sorted(read) == sorted(voice.provider_voice_id for voice in made)
+    assert pages == 1 if name in SELF_HOSTED else pages >= 3
 
 
 async def test_no_voice_is_found_under_a_part_of_its_label(provider: VoiceProvider) -> None:

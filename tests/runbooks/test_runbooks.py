@@ -199,11 +199,8 @@ async def test_list_and_remove_orphans(product: Product, prepared: bytes) -> Non
             "update voice_clone.enrollments set status = 'closed', sweep_at = null where attempt_id = %s",
             attempt,
         )
-        book.values["<enrollment_id>"] = str(
-            product.row("select id from voice_clone.enrollments where attempt_id = %s", attempt)["id"]
-        )
-        book.values["<provider_voice_id>"] = product.providers.voices("elevenlabs")[0]["voice_id"]
-        await book.follow("4.", settings={})
+        await book.follow("4.", 1, 1, settings={})
+        await book.follow("5.", settings={})
         assert product.row("select lost_at from public.voices where id = %s", voice["id"])["lost_at"]
     status = product.row("select status from voice_clone.enrollments where attempt_id = %s", attempt)
     assert status["status"] == "orphaned"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module
+from inspect import signature
 
 import pytest
 
@@ -75,6 +76,47 @@ def test_the_help_of_a_command_tells_its_needs_its_exit_codes_and_an_example(com
     function = getattr(import_module(COMMANDS[command]), command.replace("-", "_"))
     for part in ("Needs: ", "Exit codes: 0 ", f"likeness {command}"):
         assert part in (function.__doc__ or ""), part
+
+
+# What prints no table and no finding, so that a program has nothing to read.
+WITHOUT_JSON = {
+    "export": "its output is the ZIP, whose manifest.json is for programs",
+    "health": "its exit code is the answer",
+    "install": "it prints SQL",
+    "migrate": "its output is that of the Supabase CLI",
+    "serve": "a process",
+    "uninstall": "its plan is for a person to read",
+    "work": "a process",
+}
+# What writes, or may, without being asked twice.
+WITHOUT_APPLY = {
+    "attempts": "reads",
+    "consents": "anchor opens what the sweep opens within its hour",
+    "doctor": "reads",
+    "export": "reads",
+    "health": "reads",
+    "install": "prints what to run",
+    "migrate": "is deployed by programs",
+    "orphans": "reads",
+    "serve": "a process",
+    "slots": "reads",
+    "stats": "reads",
+    "sweep": "does what the consumers do by timer",
+    "verify": "reads",
+    "work": "a process",
+}
+
+
+def options(command: str) -> set[str]:
+    return {*signature(getattr(import_module(COMMANDS[command]), command.replace("-", "_"))).parameters}
+
+
+def test_each_operator_command_prints_json_or_says_here_why_not() -> None:
+    assert {each for each in OPERATOR_COMMANDS if "json" not in options(each)} == {*WITHOUT_JSON}
+
+
+def test_each_operator_command_that_writes_does_so_with_apply_or_says_here_why_not() -> None:
+    assert {each for each in OPERATOR_COMMANDS if "apply" not in options(each)} == {*WITHOUT_APPLY}
 
 
 def test_migrate_needs_no_extra(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Cartesia instant clones. The bytes are streamed; a voice is found by its name, our label."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,9 @@ from backend.providers.base import (
     ProviderError,
     ProviderVoice,
     SpeechRequest,
+    VoicePage,
     create_metadata,
+    every_page,
 )
 from backend.providers.cartesia.errors import BY_STATUS, OF_CREATE, OF_SPEECH, known
 from backend.providers.cartesia.languages import LANGUAGES
@@ -139,9 +141,13 @@ class Cartesia:
             raise
         return _described(parse(call, answer, _Voice))
 
-    async def list(self) -> AsyncIterator[ProviderVoice]:
-        async for voice in self._voices():
-            yield _described(voice)
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        page = await self._page(cursor)
+        voices = [_described(voice) for voice in page]
+        return VoicePage(voices=voices, next=page[-1].id if page else None)
+
+    def list(self) -> AsyncIterator[ProviderVoice]:
+        return every_page(self.list_page)
 
     async def delete(self, provider_voice_id: str) -> None:
         call = self._call(self._config.call_seconds)
@@ -170,22 +176,26 @@ class Cartesia:
         return await spoken(call, answer, self._decoder.mono_wav, _request_id(answer))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
-        """The account's own voices. A page says nothing of what follows it, so an empty one is the last."""
-        call = self._call(self._config.call_seconds)
-        last = ""
+        last = None
         for _ in range(MAX_PAGES):
-            params = {"limit": str(self._config.page_size), "is_owner": "true", **query}
-            if last:
-                params["starting_after"] = last
-            page = parse(call, await self._ask(call, "GET", "/voices", params=params), _Page).data
+            page = await self._page(last, **query)
             for voice in page:
                 yield voice
             if not page:
                 return
-            if page[-1].id == last:
-                break
             last = page[-1].id
-        raise call.error(UNAVAILABLE, provider_code="PagingStuck")
+        raise self._call(0).error(UNAVAILABLE, provider_code="PagingStuck")
+
+    async def _page(self, last: str | None, **query: str) -> Sequence[_Voice]:
+        """Of the account's own voices. A page says nothing of what follows: an empty one is the last."""
+        call = self._call(self._config.call_seconds)
+        params = {"limit": str(self._config.page_size), "is_owner": "true", **query}
+        if last:
+            params["starting_after"] = last
+        page = parse(call, await self._ask(call, "GET", "/voices", params=params), _Page).data
+        if page and page[-1].id == last:
+            raise call.error(UNAVAILABLE, provider_code="PagingStuck")
+        return page
 
     async def _ask(
         self, call: Call, method: str, path: str, *, failures: dict[int, Failure] = BY_STATUS, **parts: Any

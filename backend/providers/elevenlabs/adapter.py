@@ -18,7 +18,9 @@ from backend.providers.base import (
     ProviderVoice,
     Slots,
     SpeechRequest,
+    VoicePage,
     create_metadata,
+    every_page,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
 from backend.providers.decoding import SpeechDecoder
@@ -153,9 +155,13 @@ class ElevenLabs:
             raise
         return _described(parse(call, answer, _Voice))
 
-    async def list(self) -> AsyncIterator[ProviderVoice]:
-        async for voice in self._voices(category="cloned"):
-            yield _described(voice)
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        page = await self._page(cursor, category="cloned")
+        voices = [_described(voice) for voice in page.voices]
+        return VoicePage(voices=voices, next=page.next_page_token if page.has_more else None)
+
+    def list(self) -> AsyncIterator[ProviderVoice]:
+        return every_page(self.list_page)
 
     async def delete(self, provider_voice_id: str) -> None:
         call = self._call(self._config.call_seconds)
@@ -201,21 +207,26 @@ class ElevenLabs:
         return await asyncio.to_thread(pcm_wav, audio, int(asked[2]))
 
     async def _voices(self, **query: str) -> AsyncIterator[_Voice]:
-        call = self._call(self._config.call_seconds)
         token = None
         for _ in range(MAX_PAGES):
-            params = {"page_size": str(self._config.page_size), "include_total_count": "false", **query}
-            if token:
-                params["next_page_token"] = token
-            page = parse(call, await self._ask(call, "GET", "/v2/voices", params=params), _Page)
+            page = await self._page(token, **query)
             for voice in page.voices:
                 yield voice
             if not page.has_more:
                 return
-            if not page.next_page_token or page.next_page_token == token:
-                break
             token = page.next_page_token
-        raise call.error(UNAVAILABLE, provider_code="PagingStuck")
+        raise self._call(0).error(UNAVAILABLE, provider_code="PagingStuck")
+
+    async def _page(self, token: str | None, **query: str) -> _Page:
+        """Where more follows, it says where."""
+        call = self._call(self._config.call_seconds)
+        params = {"page_size": str(self._config.page_size), "include_total_count": "false", **query}
+        if token:
+            params["next_page_token"] = token
+        page = parse(call, await self._ask(call, "GET", "/v2/voices", params=params), _Page)
+        if page.has_more and (not page.next_page_token or page.next_page_token == token):
+            raise call.error(UNAVAILABLE, provider_code="PagingStuck")
+        return page
 
     async def _ask(self, call: Call, method: str, path: str, **parts: Any) -> ProviderResponse:
         headers = {**self._headers, **parts.pop("headers", {})}

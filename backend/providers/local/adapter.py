@@ -21,6 +21,7 @@ from backend.providers.base import (
     ProviderVoice,
     Sample,
     SpeechRequest,
+    VoicePage,
     create_metadata,
 )
 from backend.providers.checks import primary
@@ -117,6 +118,9 @@ class LocalProvider:
             target_model=profile.target_model,
             created_at=profile.created_at,
         )
+
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        return await self._profiles.list_page(cursor, TARGET_MODEL)
 
     async def list(self) -> AsyncIterator[ProviderVoice]:
         async for voice_id in self._profiles.list():

@@ -16,7 +16,9 @@ from backend.providers.base import (
     ProviderError,
     ProviderVoice,
     SpeechRequest,
+    VoicePage,
     create_metadata,
+    every_page,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
 from backend.providers.decoding import SpeechDecoder
@@ -108,10 +110,18 @@ class Qwen:
         """There is no query action: a voice is described by finding it in the list."""
         return await self._search(lambda voice: voice.provider_voice_id == provider_voice_id)
 
-    async def list(self) -> AsyncIterator[ProviderVoice]:
-        async for page in self._pages():
-            for voice in page.voice_list:
-                yield _voice(voice)
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        """A cursor is the page, how many voices came before it, and the last of them."""
+        index, before, last = cursor.split(" ", 2) if cursor else ("0", "0", "")
+        page = await self._page(int(index))
+        names = [listed.voice for listed in page.voice_list]
+        count = int(before) + len(names)
+        is_last = not names or names[-1] == last or count >= (page.total_count or count + 1)
+        voices = [_voice(listed) for listed in page.voice_list]
+        return VoicePage(voices=voices, next=None if is_last else f"{int(index) + 1} {count} {names[-1]}")
+
+    def list(self) -> AsyncIterator[ProviderVoice]:
+        return every_page(self.list_page)
 
     async def delete(self, provider_voice_id: str) -> None:
         call = self._call(self._config.call_seconds)
@@ -187,9 +197,7 @@ class Qwen:
         """Pages until nothing new comes: older answers hold no total, and pages may be smaller than asked."""
         seen: set[str] = set()
         for index in range(MAX_PAGES):
-            body = {"action": "list", "page_size": self._config.page_size, "page_index": index}
-            call = self._call(self._config.call_seconds)
-            page = (await self._customize(call, body, Page)).output
+            page = await self._page(index)
             fresh = {listed.voice for listed in page.voice_list} - seen
             if not fresh:
                 return
@@ -197,6 +205,10 @@ class Qwen:
             yield page
             if page.total_count is not None and len(seen) >= page.total_count:
                 return
+
+    async def _page(self, index: int) -> Page:
+        body = {"action": "list", "page_size": self._config.page_size, "page_index": index}
+        return (await self._customize(self._call(self._config.call_seconds), body, Page)).output
 
     async def _customize(self, call: Call, body: dict[str, Any], shape: type[T]) -> Envelope[T]:
         return await self._post(call, CUSTOMIZATION, {"model": "qwen-voice-enrollment", "input": body}, shape)

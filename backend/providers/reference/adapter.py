@@ -20,6 +20,7 @@ from backend.providers.base import (
     ProviderVoice,
     Sample,
     SpeechRequest,
+    VoicePage,
 )
 from backend.providers.checks import primary, require_enrollable, require_text, spoken
 from backend.providers.decoding import SpeechDecoder
@@ -140,6 +141,9 @@ class Reference:
             created_at=profile.created_at,
             language=profile.language,
         )
+
+    async def list_page(self, cursor: str | None) -> VoicePage:
+        return await self._profiles.list_page(cursor, TARGET_MODEL)
 
     async def list(self) -> AsyncIterator[ProviderVoice]:
         async for voice_id in self._profiles.list():

@@ -101,10 +101,12 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.mirror_key": {},
     "voice_clone.employee_files": {},
     "voice_clone.legal_holds": {},
+    "voice_clone.listed_voices": {},
     "voice_clone.object_removals": {},
     "voice_clone.previews": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
+    "voice_clone.reconciliations": {},
     "voice_clone.recording_clones": {},
     "voice_clone.recordings": {},
     "voice_clone.slots": {},
@@ -128,7 +130,10 @@ FUNCTIONS: dict[str, str] = {
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
         operations.consent_anchors  operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
-        operations.sweep  operations.voice_checks_state
+        operations.add_listed_voices  operations.add_looked_up_voices  operations.begin_reconciliation
+        operations.compare_storage  operations.compare_voices  operations.end_reconciliation
+        operations.gone_voices  operations.places  operations.repair_storage  operations.repair_voice
+        operations.sweep  operations.unlisted_voices  operations.voice_checks_state
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
     """,
     "service_role": """

@@ -132,6 +132,11 @@ class Scene(People):
                 f"insert into pgmq.a_{queue} (msg_id, vt, message) values (0, now(), '{{}}')".encode()
             )
         given.superuser.execute(
+            "with run as (insert into voice_clone.reconciliations (provider, region, accounts)"
+            " values ('qwen', '', '{a}') returning id)"
+            " insert into voice_clone.listed_voices (run, provider_voice_id) select id, 'v' from run"
+        )
+        given.superuser.execute(
             "insert into voice_clone.dead_letters (queue, message_id, message, reads, reason)"
             " values ('voice_mirror', 1, '{}', 5, 'budget_used')"
         )
