@@ -48,6 +48,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_anchor', '1 hour', 'a consent is anchored so long after it was recorded; null: never'),
   ('anchor_lease', '3 minutes', 'an anchor whose worker has not recorded what it published by then may be taken over; longer than a signature and its requests'),
+  ('consent_challenge', '15 minutes', 'a sentence that is to be read for a spoken consent is void after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
   ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),

@@ -79,7 +79,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and challenges, and
 -- idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -179,6 +179,12 @@ begin
     v_anchors := voice_clone.sweep_consent_anchors(v_limit);
   exception when others then
     raise warning 'consents cannot be anchored: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array_fill('challenges'::text, array[voice_clone.expire_challenges(v_limit)]);
+  exception when others then
+    raise warning 'challenges of consents cannot be deleted: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   begin
