@@ -11,8 +11,7 @@ import msgspec
 
 from backend.audio.inspect import kind_of, temporary
 from backend.audio.shares import Shares
-from backend.audio.spoken_frames import SpokenFindings, SpokenJob
-from backend.audio.words import LOCALES
+from backend.audio.spoken_frames import LOCALES, SpokenFindings, SpokenJob
 from backend.errors import InspectionUnavailable, Throttled
 from backend.sandbox.pool import WorkerFailure, WorkerPool
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+LOCALES = frozenset({"en"})  # of the model that pocketsphinx has inside
 LONGEST_SENTENCE = 20.0  # seconds
 LONGEST_SAMPLE = 180.0
 

@@ -15,7 +15,6 @@ from backend.audio.clean import Cut
 from backend.audio.pcm import pcm16
 from backend.audio.tracks import SAMPLE_RATE, read_track
 
-LOCALES = frozenset({"en"})  # whose model is installed
 DECODER_RATE = 16_000
 
 _decoders: list[Any] = []

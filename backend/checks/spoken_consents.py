@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 
 from backend.audio.spoken import missing_modules
-from backend.audio.words import LOCALES
+from backend.audio.spoken_frames import LOCALES
 from backend.checks.database import connect
 from backend.checks.findings import Finding, good
 from backend.settings.database import DatabaseSettings

@@ -12,8 +12,7 @@ from backend.audio.spoken import (
     SpokenExaminer,
     missing_modules,
 )
-from backend.audio.spoken_frames import SpokenFindings
-from backend.audio.words import LOCALES
+from backend.audio.spoken_frames import LOCALES, SpokenFindings
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
