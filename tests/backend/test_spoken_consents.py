@@ -9,6 +9,9 @@ from uuid import UUID
 import httpx
 import pytest
 
+from backend.checks.spoken_consents import check_spoken_consents
+from backend.settings.database import DatabaseSettings
+from backend.settings.sections import read_section
 from tests.audio_samples import RECORDING, speech, spoken, wav
 from tests.backend.following import headers, serving
 from tests.fixture import Fixture
@@ -106,3 +109,13 @@ async def test_the_statements_say_which_can_be_spoken(given: Fixture, tmp_path: 
     shown = {each["locale"]: each["spoken"] for each in statements if each["statement"] == "voice_clone"}
     assert shown == {"en": "required", "de": "unavailable", "zh": "unavailable"}
     assert {each["spoken"] for each in statements if each["statement"] != "voice_clone"} == {"no"}
+
+
+def test_the_start_says_that_they_are_required_and_in_which_languages(given: Fixture) -> None:
+    problems: list[str] = []
+    settings = read_section(DatabaseSettings, {"DATABASE_URL": given.database.service}, problems)
+    assert problems == []
+    assert list(check_spoken_consents(settings)) == []
+    given.superuser.execute("select operations.require_spoken_consent(true)")
+    (found,) = check_spoken_consents(settings)
+    assert (found.state, found.found) == ("ok", "required; only statements in en can be spoken")
