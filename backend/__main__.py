@@ -18,6 +18,7 @@ from granian.server.common import AbstractServer
 from backend.checks.database import check_database
 from backend.checks.findings import Check, Finding
 from backend.checks.listening import check_port, resolve_host
+from backend.checks.spoken_consents import check_spoken_consents
 from backend.checks.starting import found_parts, report_faults, require_no_fault
 from backend.checks.storage import check_storage
 from backend.env_file import read_env_file
@@ -97,6 +98,7 @@ def check_start(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
     checks: list[Check] = []
     if database := sound_section(DatabaseSettings, environ):
         checks.append(partial(check_database, database))
+        checks.append(partial(check_spoken_consents, database))
     if supabase := sound_section(SupabaseSettings, environ):
         checks.append(partial(check_storage, supabase))
     if server := read_section(ServerSettings, environ, []):  # whatever its other faults

@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from backend.audio.inspect import AudioInspector
+from backend.audio.spoken import SpokenExaminer
 from backend.consents.routes import ConsentsController
 from backend.context import AppContext
 from backend.database.pool import Database
@@ -53,6 +54,7 @@ from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
 from backend.speech.job_routes import SpeechJobsController, UnversionedSpeechJobsController
 from backend.speech.routes import SpeechController
+from backend.spoken_consents.routes import SpokenConsentsController
 from backend.steps.internal_routes import STEP_ROUTES, InternalController
 from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
@@ -95,6 +97,7 @@ ROUTES: list[ControllerRouterHandler] = [
     ReflectionsController,
     SpeechController,
     SpeechJobsController,
+    SpokenConsentsController,
     UnversionedSpeechJobsController,
     UnversionedVoiceSamplesController,
     VoiceSamplesController,
@@ -142,6 +145,7 @@ def create_app(
         recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
+    spoken_examiner = SpokenExaminer()
     mark_reader = MarkReader(f"{context.marker.key.chain}\n{settings.provenance.anchors}")
     drainer = Drainer(
         local_queues(context), settings.queues, database.pool, settings.attempts.max_jobs, background.start
@@ -165,6 +169,7 @@ def create_app(
             drainer.stop()
             await background.drain()
             await context.inspector.aclose()
+            await spoken_examiner.aclose()
             await context.marker.aclose()
             await mark_reader.aclose()
             await local.aclose()
@@ -194,6 +199,7 @@ def create_app(
             "limits": Provide(lambda: limits, sync_to_thread=False),
             "drainer": Provide(lambda: drainer, sync_to_thread=False),
             "launch_gates": Provide(lambda: gates, sync_to_thread=False),
+            "spoken_examiner": Provide(lambda: spoken_examiner, sync_to_thread=False),
             "mark_reader": Provide(lambda: mark_reader, sync_to_thread=False),
             "database_metrics": Provide(lambda: measured, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),

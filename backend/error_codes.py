@@ -53,6 +53,7 @@ class ErrorCode(StrEnum):
     SAMPLE_IN_USE = "sample_in_use", 409
     TOO_MANY_WEBHOOKS = "too_many_webhooks", 409
     WEBHOOK_DISABLED = "webhook_disabled", 409
+    CHALLENGE_INVALID = "challenge_invalid", 409
     UPLOAD_MISSING = "upload_missing", 409
     RECORDING_REPLACED = "recording_replaced", 409
     RECORDING_NOT_STORED = "recording_not_stored", 409
@@ -92,6 +93,12 @@ class ErrorCode(StrEnum):
     INVALID_TRANSCRIPT = "invalid_transcript", 422
     LANGUAGE_UNSUPPORTED = "language_unsupported", 422
     CONSENT_REQUIRED = "consent_required", 422
+    CONSENT_NOT_SPOKEN = "consent_not_spoken", 422
+    SPOKEN_SAMPLE_DIFFERS = "spoken_sample_differs", 422
+    SPOKEN_LOCALE_UNSUPPORTED = "spoken_locale_unsupported", 422
+    SPOKEN_WORDS_DIFFER = "spoken_words_differ", 422
+    SPOKEN_BY_ANOTHER = "spoken_by_another", 422
+    SPOKEN_TOO_SHORT = "spoken_too_short", 422
     STATEMENT_OUTDATED = "statement_outdated", 409
     STATEMENT_NOT_FOUND = "statement_not_found", 422
     IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", 422
@@ -149,6 +156,7 @@ class ErrorCode(StrEnum):
     MARKING_UNAVAILABLE = "marking_unavailable", 503
     STORAGE_UNAVAILABLE = "storage_unavailable", 503
     VERIFICATION_UNAVAILABLE = "verification_unavailable", 503
+    SPOKEN_CONSENT_UNAVAILABLE = "spoken_consent_unavailable", 503
     INSPECTION_UNAVAILABLE = "inspection_unavailable", 503
     KEYS_UNAVAILABLE = "keys_unavailable", 503
     CONSENT_REVOKED = "consent_revoked"

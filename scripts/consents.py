@@ -21,6 +21,8 @@ COLUMNS = ("person_id", "position", "consent_id", "problem")
 class Action(StrEnum):
     verify = "verify"
     anchor = "anchor"
+    spoken = "spoken"
+    not_spoken = "not-spoken"
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -35,7 +37,8 @@ def consents(
     action: Annotated[
         Action,
         typer.Argument(
-            help="verify: compute each hash again; anchor: open an anchor now, and not after its hour."
+            help="verify: compute each hash again; anchor: open an anchor now, and not after its hour; "
+            "spoken: take samples only under a spoken consent; not-spoken: end that."
         ),
     ],
     anchors: Annotated[
@@ -73,6 +76,11 @@ def consents(
         if action is Action.anchor:
             print_opened(open_anchors(project), as_json=json)
             return
+        if action in (Action.spoken, Action.not_spoken):
+            print_spoken(
+                project.value("require_spoken_consent", required=action is Action.spoken), as_json=json
+            )
+            return
         report = verify(project, anchors, trust)
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -87,6 +95,18 @@ def open_anchors(project: Operations) -> list[int]:
     while position := project.value("anchor_consents"):
         opened.append(position)
     return opened
+
+
+def print_spoken(required: bool, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"spoken": required}).decode() + "\n")
+    elif required:
+        sys.stdout.write(
+            "A new sample needs a consent that its user has spoken. Services need the extras"
+            " `speakers` and `words`; only statements in English can be spoken.\n"
+        )
+    else:
+        sys.stdout.write("A consent need not be spoken.\n")
 
 
 def print_opened(opened: list[int], *, as_json: bool) -> None:

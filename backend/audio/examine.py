@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from backend.audio import denoise, speakers, voice_activity
 from backend.audio.channels import ChannelMixer
@@ -33,6 +34,23 @@ def load() -> None:
     speakers.load()
 
 
+class Heard(Struct, frozen=True, kw_only=True):
+    """A decoded file: its tracks are written, and measured."""
+
+    source: Source
+    levels: LevelMeter
+    mixer: ChannelMixer
+    splitter: TrackSplitter
+    measured: Measured
+    noise: Noise | None
+    cut: Cut
+    track: int  # of what a provider gets
+
+    @property
+    def is_suppressed(self) -> bool:
+        return self.track == CLEAN
+
+
 def handle(request: bytes, files: Sequence[BinaryIO]) -> bytes:
     job = msgspec.msgpack.decode(request, type=InspectionJob)
     return msgspec.msgpack.encode(examine(*files, max_seconds=job.max_seconds))
@@ -42,6 +60,19 @@ def examine(
     original: BinaryIO, tracks: BinaryIO, prepared: BinaryIO | None = None, *, max_seconds: float
 ) -> Inspection:
     """`tracks` is an empty temporary file."""
+    heard = hear(original, tracks, max_seconds=max_seconds)
+    noise, measured, cut = heard.noise, heard.measured, heard.cut
+    cleaned = write_clean(tracks, heard.track, cut, prepared)
+    similarity = speakers.speaker_similarity(tracks, heard.track, cut, measured.speech.frames)
+    snr_after = noise.snr_db if noise else None
+    if noise is not None and heard.is_suppressed:
+        snr_after = remaining_snr(heard.splitter, tracks, measured.speech.frames, noise)
+    cleaning = _cleaning(heard.mixer, cut, cleaned, heard.is_suppressed, snr_after)
+    return _inspection(heard.source, heard.levels, measured, noise, cut, cleaning, similarity)
+
+
+def hear(original: BinaryIO, tracks: BinaryIO, *, max_seconds: float) -> Heard:
+    """Decode once. What is longer than `max_seconds` is refused where its header says so, and else cut."""
     with open_source(original) as source:
         if (source.expected_seconds or 0.0) > max_seconds + TOLERATED_SECONDS:
             raise too_long(source.expected_seconds or 0.0, max_seconds)
@@ -59,14 +90,16 @@ def examine(
     noise = measured.noise(denoised=splitter.can_denoise)
     suppress = noise is not None and splitter.can_denoise and noise.snr_db < SUPPRESSED_BELOW_DB
     cut = without_silence(measured.speech.sounds, rows, round(max_seconds * PREPARED_RATE))
-    track = CLEAN if suppress else RECORDED
-    cleaned = write_clean(tracks, track, cut, prepared)
-    similarity = speakers.speaker_similarity(tracks, track, cut, measured.speech.frames)
-    snr_after = noise.snr_db if noise else None
-    if noise is not None and suppress:
-        snr_after = remaining_snr(splitter, tracks, measured.speech.frames, noise)
-    cleaning = _cleaning(mixer, cut, cleaned, suppress, snr_after)
-    return _inspection(source, levels, measured, noise, cut, cleaning, similarity)
+    return Heard(
+        source=source,
+        levels=levels,
+        mixer=mixer,
+        splitter=splitter,
+        measured=measured,
+        noise=noise,
+        cut=cut,
+        track=CLEAN if suppress else RECORDED,
+    )
 
 
 def too_long(seconds: float, most: float) -> InputRefused:

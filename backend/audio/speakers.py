@@ -64,6 +64,15 @@ def speaker_similarity(tracks: BinaryIO, track: int, cut: Cut, speech: np.ndarra
     return float(centres[0] @ centres[1])
 
 
+def voice_of(tracks: BinaryIO, track: int, cut: Cut, speech: np.ndarray) -> np.ndarray | None:
+    """Of all that is said, a unit vector; it stays in the worker. None where too little is said."""
+    load()
+    if not _sessions:
+        return None
+    voices = [_embedding(each) for each in _windows(tracks, track, cut, speech)]
+    return _unit(np.sum(voices, axis=0, keepdims=True))[0] if len(voices) >= FEWEST else None
+
+
 def _embedding(window: np.ndarray) -> np.ndarray:
     return _unit(_sessions[0].run(None, {"mel_window": window[np.newaxis]})[0])[0]
 

@@ -1,6 +1,7 @@
 -- statements --
 -- the latest version of each, every locale
-select distinct on (s.statement, s.locale) s.statement, s.version, s.locale, s.body
+select distinct on (s.statement, s.locale) s.statement, s.version, s.locale, s.body,
+  s.statement = 'voice_clone' and voice_clone.is_spoken_consent_required() as spoken
 from public.voice_consent_statements s
 order by s.statement, s.locale, s.version desc
 

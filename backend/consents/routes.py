@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
+from backend.audio.spoken import can_hear
 from backend.consents.revocation import Revocation, revoke
 from backend.context import AppContext
 from backend.database.caller import Caller
@@ -27,12 +28,35 @@ StatementVersion = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class ConsentStatement(Struct, frozen=True, kw_only=True):
-    """What is signed, word for word."""
+    """What is signed, word for word.
+
+    `spoken`: whether a sample needs that it is signed by reading a sentence aloud, with
+    `POST /v1/consents/spoken`, and whether this service can hear that language.
+    """
 
     statement: str
     version: int
     locale: str
     body: str
+    spoken: Literal["no", "required", "unavailable"]
+
+
+class StoredStatement(Struct, frozen=True, kw_only=True):
+    statement: str
+    version: int
+    locale: str
+    body: str
+    spoken: bool
+
+    def shown(self) -> ConsentStatement:
+        spoken = "no" if not self.spoken else "required" if can_hear(self.locale) else "unavailable"
+        return ConsentStatement(
+            statement=self.statement,
+            version=self.version,
+            locale=self.locale,
+            body=self.body,
+            spoken=spoken,
+        )
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -70,7 +94,8 @@ class ConsentsController(Controller):
     @get("/consent-statements")
     async def list_statements(self, context: NamedDependency[AppContext]) -> list[ConsentStatement]:
         """The latest version of each, in every locale."""
-        return await context.database.reads.fetch_all(queries.statements, row=ConsentStatement)
+        stored = await context.database.reads.fetch_all(queries.statements, row=StoredStatement)
+        return [each.shown() for each in stored]
 
     @post(
         "/consents",

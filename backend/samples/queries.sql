@@ -47,7 +47,8 @@ select voice_clone.renew_sample(%(sample)s, %(epoch)s)
 -- complete --
 -- ready, with its prepared WAV
 select voice_clone.complete_sample(
-  %(sample)s, %(epoch)s, %(content_type)s, %(bytes)s, %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(message)s)
+  %(sample)s, %(epoch)s, %(content_type)s, %(bytes)s, %(measures)s, %(prepared_path)s, %(prepared_bytes)s, %(message)s,
+  %(content_hash)s)
 
 -- refuse --
 -- the sample is at fault

@@ -32,6 +32,9 @@ class SampleWork(Struct, frozen=True, kw_only=True):
     is_kept: bool
     waiting_seconds: float
     declared_bytes: int | None  # of an upload, until a file was refused for its content
+    spoken_sample: str | None = (
+        None  # the hash of the file that a spoken consent is for; None where any may be
+    )
 
 
 class SampleStep(Struct, frozen=True, kw_only=True):

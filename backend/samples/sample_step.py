@@ -5,6 +5,7 @@ There is no other way in which a sample becomes ready.
 """
 
 import asyncio
+import hashlib
 import math
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -106,6 +107,8 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
         found = await find_object(step)
         try:
             await download(step, found, original)
+            content_hash = await asyncio.to_thread(hash_of, original)
+            require_spoken_sample(content_hash, work.spoken_sample)
             user = work.owner_id if step.is_inline else None  # from the queue it has its turn
             prepared = await prepare(context, original, wav, limits, user, advice)
         except FAULTS_OF_THE_SAMPLE:
@@ -114,7 +117,7 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
             raise
         path = prepared_path(work.path)
         await store(context, wav, path, "audio/wav")
-        await complete(step, prepared, path)
+        await complete(step, prepared, path, content_hash)
 
 
 async def find_object(step: SampleStep) -> ObjectInfo:
@@ -151,6 +154,26 @@ def require_declared_size(size: int, declared: int | None) -> None:
         )
 
 
+def hash_of(file: BinaryIO) -> bytes:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while part := file.read(1 << 18):
+        digest.update(part)
+    file.seek(0)
+    return digest.digest()
+
+
+def require_spoken_sample(content_hash: bytes, needed: str | None) -> None:
+    """A spoken consent is for one file: the one whose speaker was compared."""
+    if needed is not None and content_hash.hex() != needed:
+        raise SampleRefused(
+            "This is not the sample that the consent was spoken for.",
+            code="spoken_sample_differs",
+            field="consent_id",
+            help="Sign another spoken consent, with this sample.",
+        )
+
+
 async def remove_inspected(step: SampleStep, inspected: ObjectInfo) -> None:
     """Remove the object that was inspected, and no other: its user may have uploaded another meanwhile.
 
@@ -166,7 +189,7 @@ async def remove_inspected(step: SampleStep, inspected: ObjectInfo) -> None:
         raise StorageUnavailable(internal="the refused object was not removed in time") from error
 
 
-async def complete(step: SampleStep, prepared: PreparedSample, path: str) -> None:
+async def complete(step: SampleStep, prepared: PreparedSample, path: str, content_hash: bytes) -> None:
     await step.write(
         queries.complete,
         content_type=prepared.content_type,
@@ -174,6 +197,7 @@ async def complete(step: SampleStep, prepared: PreparedSample, path: str) -> Non
         measures=Jsonb(to_builtins(prepared.inspection)),
         prepared_path=path,
         prepared_bytes=prepared.wav_bytes,
+        content_hash=content_hash,
     )
 
 

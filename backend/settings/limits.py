@@ -19,6 +19,8 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     speech: Limit = field(name="RATE_LIMIT_SPEECH", default=60)
     characters: Limit = field(name="SPEECH_CHARACTERS_PER_DAY", default=100_000)
     verifications: Limit = field(name="RATE_LIMIT_VERIFICATIONS", default=120)  # of one address
+    # sentences, and recordings of them
+    spoken_consents: Limit = field(name="RATE_LIMIT_SPOKEN_CONSENTS", default=10)
     refusals: Limit = field(
         name="RATE_LIMIT_REFUSALS", default=60
     )  # requests of an address with a refused token

@@ -86,6 +86,7 @@ class RateLimits:
             Policy("finalizations", settings.finalizations),
             Policy("previews", settings.previews),
             Policy("speech", settings.speech),
+            Policy("spoken_consents", settings.spoken_consents),
             Policy("characters", settings.characters, DAY),
             Policy("verifications", settings.verifications, is_shared=False),
             Policy("refusals", settings.refusals, is_shared=False),

@@ -42,6 +42,7 @@ UNREAD_BYTES = 32 * 1024 * 1024  # of a refused body, which is read on so that t
 UNREAD_SECONDS = 5.0
 
 BODY_BYTES = "body_bytes"  # in a route's `opt`: the limit of a body that is a file
+MORE_BYTES = "more_bytes"  # in a route's `opt`: of a second file in its form
 TAKES_SAMPLE = "takes_sample"  # in a route's `opt`: its form has a sample in it
 
 ReceiveMessage = HTTPReceiveMessage | WebSocketReceiveMessage
@@ -129,7 +130,9 @@ class BoundedBody:
             return handler.opt[BODY_BYTES]
         takes_sample = handler is not None and handler.opt.get(TAKES_SAMPLE)
         is_form = self._headers.get(b"content-type", b"").lower().startswith(MULTIPART)
-        return self._form_bytes if takes_sample and is_form else JSON_BYTES
+        if not takes_sample or not is_form:
+            return JSON_BYTES
+        return self._form_bytes + handler.opt.get(MORE_BYTES, 0)
 
     async def receive(self) -> ReceiveMessage:
         """Raises TooLarge, RequestTimeout, or MalformedBody where the client left."""

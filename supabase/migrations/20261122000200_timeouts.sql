@@ -48,6 +48,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('slot_wait', '10 seconds', 'an attempt that waits for a slot tries again after so long'),
   ('consent_anchor', '1 hour', 'a consent is anchored so long after it was recorded; null: never'),
   ('anchor_lease', '3 minutes', 'an anchor whose worker has not recorded what it published by then may be taken over; longer than a signature and its requests'),
+  ('consent_challenge', '15 minutes', 'a sentence that is to be read for a spoken consent is void after so long'),
   ('consent_check', '1 day', 'between two checks of all chains of consents'),
   ('new_voice', '1 hour', 'a voice that is younger is not lost where its provider does not show it: it may be late'),
   ('voice_check', '1 day', 'each voice is looked up at its provider once in so long; null: never'),

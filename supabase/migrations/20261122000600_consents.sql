@@ -40,6 +40,16 @@ comment on column voice_clone.consent_chains.employee_id is 'who signed without 
 alter table voice_clone.consent_chains enable row level security;
 revoke all on voice_clone.consent_chains from public, anon, authenticated, service_role;
 
+-- What a spoken signature holds: scores that reach their thresholds, and the hash of one sample. No recording and no measure of a voice.
+create function voice_clone.is_spoken_proof(p_spoken jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_spoken ?& '{sentence,words,words_needed,words_by,speaker,speaker_needed,speaker_by,sample}'
+    and (p_spoken ->> 'words')::float8 >= (p_spoken ->> 'words_needed')::float8
+    and (p_spoken ->> 'speaker')::float8 >= (p_spoken ->> 'speaker_needed')::float8
+    and p_spoken ->> 'sample' ~ '^[0-9a-f]{64}$'
+$$;
+
 create table public.voice_consents (
   id uuid primary key default gen_random_uuid(),
   user_id uuid references auth.users (id),
@@ -51,6 +61,7 @@ create table public.voice_consents (
   org_id uuid check ((subject_kind = 'employee') = (org_id is not null)),
   method text not null default 'account' check (method = 'account' or (method = 'invitation' and subject_kind = 'employee')),
   revokes uuid unique references public.voice_consents (id),
+  spoken jsonb check (spoken is null or (revokes is null and voice_clone.is_spoken_proof(spoken))),
   recorded_at timestamptz not null,
   previous_hash bytea not null,
   hash bytea not null,
@@ -64,6 +75,8 @@ comment on column public.voice_consents.user_id is 'null once the user is delete
 comment on column public.voice_consents.person_id is 'the person in the chain: an id that is used for nothing else';
 comment on column public.voice_consents.org_id is 'for which organization an employee signs; without a reference, because the entry stays as proof';
 comment on column public.voice_consents.method is 'how it was signed or revoked: as a user of Auth, or with the link of an invitation alone';
+comment on column public.voice_consents.spoken is
+  'of a signature that was spoken: the sentence, both scores with their thresholds, and the SHA-256 of the sample whose speaker it is';
 comment on column public.voice_consents.recorded_at is 'taken under the lock of the chain, so it grows with the position';
 comment on column public.voice_consents.revokes is 'the signature that this entry revokes; null for a signature';
 
@@ -81,7 +94,7 @@ as $$
   select sha256(p_entry.previous_hash || convert_to(concat_ws('|',
     p_entry.id, p_entry.person_id, p_entry.position, s.statement, s.version, s.locale, encode(sha256(convert_to(s.body, 'utf8')), 'hex'),
     p_entry.subject_kind, coalesce(p_entry.subject_id::text, '-'), coalesce(p_entry.org_id::text, '-'), p_entry.method,
-    coalesce(p_entry.revokes::text, '-'),
+    coalesce(p_entry.revokes::text, '-'), coalesce(p_entry.spoken::text, '-'),
     to_char(p_entry.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US')), 'utf8'))
   from public.voice_consent_statements s where s.id = p_entry.statement_id
 $$;
@@ -149,9 +162,9 @@ create trigger voice_consents_append_only before delete or truncate on public.vo
 create trigger voice_consents_keep_entry before update on public.voice_consents
   for each row when (
     new.user_id is not null or (new.id, new.person_id, new.position, new.statement_id, new.subject_kind, new.subject_id,
-      new.org_id, new.method, new.revokes, new.recorded_at, new.previous_hash, new.hash)
+      new.org_id, new.method, new.revokes, new.spoken, new.recorded_at, new.previous_hash, new.hash)
     is distinct from (old.id, old.person_id, old.position, old.statement_id, old.subject_kind, old.subject_id,
-      old.org_id, old.method, old.revokes, old.recorded_at, old.previous_hash, old.hash))
+      old.org_id, old.method, old.revokes, old.spoken, old.recorded_at, old.previous_hash, old.hash))
   execute function voice_clone.refuse_append_only_change();
 create trigger voice_consent_statements_append_only before update or delete or truncate on public.voice_consent_statements
   for each statement execute function voice_clone.refuse_append_only_change();

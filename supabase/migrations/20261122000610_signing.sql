@@ -17,6 +17,26 @@ end
 $$;
 revoke all on function voice_clone.require_current_statement(uuid, int) from public, anon, authenticated, service_role;
 
+-- For sign_consent, and for sign_spoken_consent with what was found.
+create function voice_clone.record_signature(
+  p_user uuid, p_statement uuid, p_subject_kind text, p_subject_id uuid, p_spoken jsonb
+) returns setof public.voice_consents
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_subject_kind = 'reflection' and not exists (
+    select from public.reflections r where r.id = p_subject_id and r.user_id = p_user
+  ) then
+    raise exception 'there is no such reflection'
+      using errcode = 'VC004', detail = '{"field": "subject"}';
+  end if;
+  return query
+    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id, spoken)
+    values (p_user, p_statement, p_subject_kind, p_subject_id, p_spoken)
+    returning *;
+end
+$$;
+
 -- Raises where the version that the person read is not the latest one, or is not named.
 create function voice_clone.sign_consent(
   p_user uuid, p_statement text, p_locale text, p_subject_kind text, p_subject_id uuid, p_version int
@@ -35,16 +55,7 @@ begin
       using errcode = 'VC006', detail = '{"code": "statement_not_found", "field": "statement"}';
   end if;
   perform voice_clone.require_current_statement(v_statement, p_version);
-  if p_subject_kind = 'reflection' and not exists (
-    select from public.reflections r where r.id = p_subject_id and r.user_id = p_user
-  ) then
-    raise exception 'there is no such reflection'
-      using errcode = 'VC004', detail = '{"field": "subject"}';
-  end if;
-  return query
-    insert into public.voice_consents (user_id, statement_id, subject_kind, subject_id)
-    values (p_user, v_statement, p_subject_kind, p_subject_id)
-    returning *;
+  return query select * from voice_clone.record_signature(p_user, v_statement, p_subject_kind, p_subject_id, null);
 end
 $$;
 

@@ -20,6 +20,7 @@ create table public.voice_samples (
   status text not null default 'awaiting_upload' check (status in (
     'awaiting_upload', 'pending', 'processing', 'ready', 'failed', 'removed')),
   measures jsonb,
+  content_hash bytea check (octet_length(content_hash) = 32),
   prepared_path text,
   prepared_bytes bigint,
   error_code text,
@@ -62,6 +63,7 @@ comment on column public.voice_samples.is_upload is
 comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
 comment on column public.voice_samples.file_url is 'of the uploaded file, below the address of the project; its user reads it with their token';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
+comment on column public.voice_samples.content_hash is 'SHA-256 of the file as it was inspected; in the spoken consent of this sample too';
 comment on column public.voice_samples.user_id is 'null once the user is deleted, here and in attempts, voices and sessions';
 comment on column public.voice_samples.removed_at is 'since then it cannot be used or read; its objects are removed from Storage';
 comment on column public.voice_samples.prepared_path is 'the same audio as 24 kHz mono 16-bit WAV: what a provider gets';
@@ -94,7 +96,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   if new.employee_id is null then
-    perform voice_clone.check_consent(new.consent_id, new.user_id, new.reflection_id);
+    perform voice_clone.check_sample_consent(new.consent_id, new.user_id, new.reflection_id);
   else
     perform voice_clone.check_employee_consent(new.consent_id, new.employee_id);
   end if;
@@ -105,3 +107,19 @@ create trigger voice_samples_require_consent before insert on public.voice_sampl
   for each row execute function voice_clone.require_consent();
 create trigger voice_samples_require_consent_again before update of consent_id, user_id, employee_id on public.voice_samples
   for each row when (new.user_id is not null or new.employee_id is not null) execute function voice_clone.require_consent();
+
+-- A sample becomes usable only as the file that its spoken consent was compared with.
+create function voice_clone.require_spoken_sample() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if encode(new.content_hash, 'hex') is distinct from coalesce(voice_clone.spoken_sample(new.consent_id), encode(new.content_hash, 'hex')) then
+    raise exception 'this is not the sample that the consent was spoken for' using errcode = 'VC003',
+      detail = '{"code": "spoken_sample_differs", "field": "consent_id"}', hint = 'Sign another consent for this sample.';
+  end if;
+  return new;
+end
+$$;
+create trigger voice_samples_require_spoken_sample before update of status on public.voice_samples
+  for each row when (new.status = 'ready' and old.status <> 'ready' and new.user_id is not null)
+  execute function voice_clone.require_spoken_sample();

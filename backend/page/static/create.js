@@ -2,15 +2,17 @@
 import { announce, button, card, el, field } from "./dom.js";
 import { problemBox } from "./problems.js";
 import { sampleInput } from "./recorder.js";
-import { call, data, newId, upload } from "./service.js";
+import { Problem, call, data, newId, upload } from "./service.js";
 import { languageName, languages, texts } from "./texts.en.js";
 
 const here = navigator.language.slice(0, 2);
 
 // `given` is null, or the voice that gets another sample. `made` is called with what was begun; `back` may be null.
 export async function newVoiceView(given, made, back, signal) {
-  const statements = (await call("/v1/consent-statements", { signal })).filter((each) => each.statement === "voice_clone");
-  const state = { sample: null, reflection: given?.id, name: given?.name, consent: null, opened: null };
+  const every = (await call("/v1/consent-statements", { signal })).filter((each) => each.statement === "voice_clone");
+  const statements = every.filter(({ spoken }) => spoken !== "unavailable");
+  if (every.length && !statements.length) throw new Problem({ code: "spoken_consent_unavailable" });
+  const state = { sample: null, reflection: given?.id, name: given?.name, consent: null, opened: null, challenge: null, spoken: null };
   const agreed = el("input", { type: "checkbox", id: "agreed", onchange: () => ready() });
   const name = el("input", { maxlength: "120", required: true, value: given?.name ?? texts.my_voice });
   const language = el("select", {}, languages.map((each) =>
@@ -19,15 +21,17 @@ export async function newVoiceView(given, made, back, signal) {
   const status = el("div", { class: "sending" });
   const sample = sampleInput((file) => { state.sample = file; ready(); }, signal);
   const ready = () => {
-    const missing = !agreed.checked ? texts.consent_missing : !state.sample ? texts.sample_missing : "";
+    const missing = !agreed.checked ? texts.consent_missing : !state.sample ? texts.sample_missing
+      : mustSpeak() && !state.spoken ? texts.spoken_missing : "";
     send.disabled = Boolean(missing);
     hint.textContent = missing;
   };
+  const mustSpeak = () => statementChosen()?.spoken === "required";
   const hint = el("p", { class: "hint", id: "create-hint" });
   send.setAttribute("aria-describedby", "create-hint");
 
   async function begin() {
-    const form = [agreed, name, language, send, ...sample.querySelectorAll("button, input")];
+    const form = [agreed, name, language, send, ...sample.querySelectorAll("button, input"), ...speaking.querySelectorAll("button")];
     form.forEach((each) => { each.disabled = true; });
     const cancelling = new AbortController();
     signal.addEventListener("abort", () => cancelling.abort(), { once: true });
@@ -44,19 +48,41 @@ export async function newVoiceView(given, made, back, signal) {
       } else if (error.code === "session_ended") {
         throw error;
       } else {
-        status.replaceChildren(problemBox(error, { again: begin, voices: back }));
+        const isAnother = mustSpeak() && (!state.consent || error.code === "spoken_sample_differs");
+        const again = isAnother ? () => { status.replaceChildren(); readSentence(); } : begin;
+        status.replaceChildren(problemBox(error, { again, voices: back }));
       }
     }
   }
 
+  // Each sentence is for one try.
+  async function readSentence() {
+    Object.assign(state, { challenge: null, spoken: null, consent: null });
+    ready();
+    if (!mustSpeak()) { speaking.replaceChildren(); return; }
+    try {
+      const { locale, version } = statementChosen();
+      state.challenge = await call("/v1/consent-challenges", { method: "POST", signal, body: { locale, version } });
+      speaking.replaceChildren(el("p", {}, texts.spoken_text),
+        sampleInput((file) => { state.spoken = file; ready(); }, signal, state.challenge.sentence));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.code === "session_ended") throw error;
+      speaking.replaceChildren(problemBox(error, { again: readSentence }));
+    }
+  }
+
+  const speaking = el("div");
   const { box, statementChosen } = consentBox(statements, agreed);
+  if (mustSpeak()) await readSentence();
   ready();
   return el("div", { class: "stack" },
     el("h1", { tabindex: "-1" }, given ? texts.new_sample_title(given.name) : texts.new_voice_title),
     el("ol", { class: "stack plain" },
       el("li", {}, card(texts.consent_title, box)),
       el("li", {}, card(texts.sample_title, sample)),
-      el("li", {}, card(texts.name_title,
+      mustSpeak() && el("li", {}, card(texts.spoken_title, speaking)),
+      el("li", {}, card(texts.name_title(mustSpeak() ? 4 : 3),
         el("div", { class: "pair" }, field(texts.voice_name, name), field(texts.language, language)),
         status, hint,
         el("div", { class: "actions" }, send, back && button(texts.back, back, "quiet"))))));
@@ -84,7 +110,14 @@ function consentBox(statements, agreed) {
 // Each part that succeeded is kept, so that another try does not repeat it.
 async function sendSample(state, statement, details, progress, signal) {
   const { sample } = state;
-  if (state.consent?.locale !== statement.locale) {
+  if (statement.spoken === "required" && state.consent?.sample !== sample) {
+    const body = new FormData();
+    body.set("challenge_id", state.challenge.challenge_id);
+    body.set("recording", state.spoken);
+    body.set("sample", sample);
+    state.consent = { ...await call("/v1/consents/spoken", { method: "POST", signal, body }), sample };
+    state.opened = null;
+  } else if (state.consent?.locale !== statement.locale) {
     state.consent = await call("/v1/consents", {
       method: "POST", signal, body: { statement: statement.statement, locale: statement.locale, version: statement.version },
     });

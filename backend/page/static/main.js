@@ -4,7 +4,7 @@ import { newVoiceView } from "./create.js";
 import { announce, button, el, showView } from "./dom.js";
 import { erasureView, lastReceipt } from "./erasure.js";
 import { problemBox } from "./problems.js";
-import { currentSession, onOtherTab, readSession, signOut, takeSessionFromAddress } from "./session.js";
+import { currentSession, onOtherTab, readSession, signOut, isSessionInAddress, takeSessionFromAddress } from "./session.js";
 import { signInView } from "./sign_in.js";
 import { authProblem, texts } from "./texts.en.js";
 import { voiceView } from "./voice.js";
@@ -73,4 +73,6 @@ addEventListener("unhandledrejection", (event) => {
 addEventListener("play", ({ target }) => { // one at a time
   document.querySelectorAll("audio").forEach((each) => { if (each !== target) each.pause(); });
 }, true);
-await takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));
+const arrive = () => takeSessionFromAddress().then(() => start(), (error) => start(authProblem(error.code)));
+addEventListener("hashchange", () => { if (isSessionInAddress()) arrive(); }); // a link that is opened in this tab
+await arrive();

@@ -6,6 +6,7 @@ import { waveform } from "./waveform.js";
 
 const ENOUGH_SECONDS = 8;
 const LONGEST_SECONDS = 30;
+const LONGEST_SENTENCE = 18;
 const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"];
 const BY_NAME = {
   wav: "audio/wav", mp3: "audio/mpeg", m4a: "audio/mp4", mp4: "audio/mp4", flac: "audio/flac", ogg: "audio/ogg",
@@ -18,23 +19,26 @@ function typed(file) {
   return new File([file], file.name, { type });
 }
 
-export function sampleInput(onsample, signal) {
+// `sentence`: what must be read; then no file is taken.
+export function sampleInput(onsample, signal, sentence) {
   const place = el("div", { class: "sample" });
   const chosen = (sample) => { onsample(sample); if (sample) show(played(sample)); else show(...choices()); };
   const show = (...parts) => place.replaceChildren(...parts);
-  const fail = (code) => show(problemBox({ code }, { again: () => show(...choices()) }), zone());
+  const fail = (code) => show(...[problemBox({ code }, { again: () => show(...choices()) }), zone()].filter(Boolean));
+
+  const script = () => el("blockquote", {}, el("p", { class: "hint" }, sentence ? texts.read_this : texts.read_aloud), sentence ?? texts.script);
 
   function choices() {
     return [
-      el("blockquote", {}, el("p", { class: "hint" }, texts.read_aloud), texts.script),
+      script(),
       el("div", { class: "ways" },
         el("button", { type: "button", class: "record", onclick: () => record().catch(({ name }) => fail(name)) },
-          el("span", { class: "dot", "aria-hidden": "true" }), texts.record),
+          el("span", { class: "dot", "aria-hidden": "true" }), sentence ? texts.record_sentence : texts.record),
         zone()),
     ];
   }
 
-  const zone = () => dropZone((file) => chosen(typed(file)), texts.drop, texts.formats);
+  const zone = () => sentence ? null : dropZone((file) => chosen(typed(file)), texts.drop, texts.formats);
 
   async function record(deviceId) {
     if (!navigator.mediaDevices) throw new DOMException("", "InsecureError");
@@ -55,10 +59,10 @@ export function sampleInput(onsample, signal) {
     const drop = () => { kept = false; if (recorder.state !== "inactive") recorder.stop(); };
     const level = el("div", { class: "level" }, el("div"));
     const clock = el("p", { class: "clock", role: "timer" });
-    const hint = el("p", { class: "hint", role: "status" }, texts.keep_speaking);
+    const hint = el("p", { class: "hint", role: "status" }, sentence ? texts.whole_sentence : texts.keep_speaking);
     const stop = button(texts.stop, () => recorder.stop());
     show(
-      el("blockquote", {}, el("p", { class: "hint" }, texts.read_aloud), texts.script),
+      script(),
       el("div", { class: "recording" }, clock, level, hint,
         el("div", { class: "actions" }, stop,
           button(texts.discard, () => { drop(); chosen(null); }, "quiet"))),
@@ -66,9 +70,9 @@ export function sampleInput(onsample, signal) {
     stop.focus();
     recorder.start(250);
     meter(stream, level.firstChild, recorder, (past) => {
-      clock.textContent = texts.of_seconds(Math.floor(past), ENOUGH_SECONDS);
-      if (past >= ENOUGH_SECONDS && hint.textContent !== texts.enough) hint.textContent = texts.enough;
-      if (past >= LONGEST_SECONDS) recorder.stop();
+      clock.textContent = sentence ? seconds(Math.floor(past)) : texts.of_seconds(Math.floor(past), ENOUGH_SECONDS);
+      if (!sentence && past >= ENOUGH_SECONDS && hint.textContent !== texts.enough) hint.textContent = texts.enough;
+      if (past >= (sentence ? LONGEST_SENTENCE : LONGEST_SECONDS)) recorder.stop();
     });
   }
 
@@ -78,8 +82,8 @@ export function sampleInput(onsample, signal) {
     const facts = el("p", { class: "hint" }, texts.sample_facts(sample.name, sample.size));
     const picture = waveform(sample, (length) => { facts.textContent += ` · ${seconds(length)}`; });
     return el("div", { class: "chosen" }, picture,
-      el("audio", { controls: true, src: address, "aria-label": texts.your_sample }), facts,
-      button(texts.another_sample, () => chosen(null), "quiet small"));
+      el("audio", { controls: true, src: address, "aria-label": sentence ? texts.your_sentence : texts.your_sample }), facts,
+      button(sentence ? texts.another_try : texts.another_sample, () => chosen(null), "quiet small"));
   }
 
   show(...choices());

@@ -73,6 +73,7 @@ async function content(answer) {
 export async function call(path, { method = "GET", body, signal } = {}) {
   const headers = {};
   if (method === "POST") headers["idempotency-key"] = newId();
+  if (body instanceof FormData) return content(await request(path, { method, signal, headers, body }));
   if (body !== undefined) headers["content-type"] = "application/json";
   return content(await request(path, { method, signal, headers, body: body && JSON.stringify(body) }));
 }

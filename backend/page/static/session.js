@@ -61,9 +61,12 @@ export function currentSession(refused = null) {
 }
 
 // The tokens leave the address before anything else happens.
+const addressValues = () => new URLSearchParams(location.hash.slice(1));
+export const isSessionInAddress = () => ["access_token", "error"].some((name) => addressValues().has(name));
+
 export async function takeSessionFromAddress() {
-  const values = new URLSearchParams(location.hash.slice(1));
-  if (!values.has("access_token") && !values.has("error")) return;
+  const values = addressValues();
+  if (!isSessionInAddress()) return;
   history.replaceState(null, "", location.pathname);
   if (values.has("error")) throw new AuthError("link_refused");
   const user = await callAuth("user", undefined, values.get("access_token"));

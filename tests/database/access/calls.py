@@ -25,6 +25,8 @@ REQUEST = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'He
 OLD_SECRET = "'whsec_" + "B" * 43 + "='"
 SECRET = "'whsec_" + "A" * 43 + "='"
 LAST_EVENT = "select max(id) as id from voice_clone.events where attempt_id = %s"
+CHALLENGE = "select * from voice_clone.open_challenge(%s, 'en', 1, 'Say this.')"
+PROOF = "'{}'::jsonb"
 ADD = "null, true, 'Ada', 'en', 'hello', gen_random_uuid()::text, 'audio/wav', 1000"
 
 # (function, arguments, what the owner gets, what the stranger gets): rows, nothing, a flag, an SQLSTATE
@@ -144,6 +146,9 @@ CALLS: list[tuple[str, str, str, str]] = [
     ("voice_clone.retry_speech", "%(failed_job)s, %(user)s, 'Ada'", "rows", "VC004"),
     ("voice_clone.revoke_consent", "%(consent)s, %(user)s", "rows", "VC004"),
     ("voice_clone.revoke_consent", "%(revoked)s, %(user)s", "rows", "VC004"),
+    ("voice_clone.open_challenge", "%(user)s, 'en', 1, 'Say this.'", "rows", "other rows"),
+    ("voice_clone.take_challenge", "%(user)s, %(challenge)s", "rows", "VC007"),
+    ("voice_clone.sign_spoken_consent", f"%(user)s, %(challenge)s, 'self', null, {PROOF}", "VC007", "VC007"),
     ("voice_clone.sign_consent",
      "%(user)s, 'voice_clone', 'en', 'reflection', %(reflection)s, 1", "rows", "VC004"),
     ("voice_clone.request_erasure", "%(user)s", "rows", "other rows"),
@@ -223,6 +228,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.claim_idempotency_key, 1": "the deletion that follows compares the caller as well",
     "voice_clone.claim_idempotency_key, 2": "another's key that it would delete is expired as well",
     "voice_clone.reflection_voice, 1": "the launch gate, which it joins, compares the caller",
+    "voice_clone.sign_spoken_consent, 1": "of one that was taken: test_spoken_consents.py",
     "voice_clone.revoke_consent, 3": "reached only after an insert that has compared the caller",
 }
 
@@ -321,6 +327,7 @@ class Objects:
         return {
             "prepared": prepared, "sent": given.add_sample(user),
             "bound_consent": given.consent(user, failed),
+            "challenge": given.one(CHALLENGE, user)["id"],
             "failed": failed, "failed_attempt": failed_attempt, "unheard": unheard, "revoked": revoked,
             **self.speech_jobs(given),
             "event": given.truth(LAST_EVENT, failed_attempt)["id"],

@@ -77,6 +77,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.anchored_consents": {},
     "voice_clone.consent_anchors": {},
     "voice_clone.consent_chains": {},
+    "voice_clone.consent_challenges": {},
     "voice_clone.consent_checks": {},
     "voice_clone.consent_invitations": {},
     "voice_clone.consumers": {},
@@ -110,6 +111,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.recording_clones": {},
     "voice_clone.recordings": {},
     "voice_clone.slots": {},
+    "voice_clone.spoken_consents": {},
     "voice_clone.sweep_errors": {},
     "voice_clone.timeouts": {},
     "voice_clone.uploads": {},
@@ -141,7 +143,8 @@ FUNCTIONS: dict[str, str] = {
         operations.assign_recording  operations.consumers  operations.drop_events  operations.erase
         operations.erasure  operations.erasures  operations.held
         operations.lift_takedown  operations.take_down
-        operations.place_hold  operations.release_hold  operations.set_retention
+        operations.place_hold  operations.require_spoken_consent  operations.release_hold
+        operations.set_retention
         operations.subjects_of_erasures  operations.owners_of_voices  operations.withdraw_voices
         operations.legacy_events  operations.missing_parts  operations.queue_metrics
         operations.schema_version  operations.sweep_errors
@@ -303,6 +306,10 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.send_notifications
         voice_clone.set_slots
         voice_clone.sign_consent
+        voice_clone.sign_spoken_consent
+        voice_clone.is_spoken_consent_required
+        voice_clone.open_challenge
+        voice_clone.take_challenge
         voice_clone.sign_invitation
         voice_clone.start_session
         voice_clone.sweep

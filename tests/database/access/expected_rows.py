@@ -106,6 +106,7 @@ CLOSED = """
     voice_clone.consent_anchors
     storage.objects/recordings  storage.objects/deep-fakes  voice_clone.recordings
     voice_clone.consent_chains  voice_clone.consent_checks  voice_clone.consent_invitations
+    voice_clone.consent_challenges  voice_clone.spoken_consents
     voice_clone.consumers  voice_clone.adoptions
     voice_clone.object_removals  voice_clone.employee_files  voice_clone.recording_clones
     voice_clone.dead_letters  voice_clone.erasures  voice_clone.erasure_places

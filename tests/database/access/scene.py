@@ -71,6 +71,7 @@ class Scene(People):
     def settle(self, user: UUID) -> UUID:
         """A launched voice, whose reflection is returned, a deleted one, an upload, and internal rows."""
         given = self.given
+        given.one("select * from voice_clone.open_challenge(%s, 'en', 1, 'Say this.')", user)
         given.one(
             "select * from voice_clone.create_webhook(gen_random_uuid(), %s, 'u', %s)",
             user, SECRET,

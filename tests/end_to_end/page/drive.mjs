@@ -3,8 +3,10 @@
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { identity } from "./identity.mjs";
 import { outages } from "./outages.mjs";
 import { scenarios } from "./scenarios.mjs";
+import { spoken } from "./spoken.mjs";
 import { Visitor } from "./visitor.mjs";
 
 const settings = JSON.parse(process.argv[2]);
@@ -28,7 +30,7 @@ settings.ask = async (what) => {
   process.stdout.write(`${what}\n`);
   await answers.next();
 };
-const wanted = Object.entries({ scenarios, outages }[settings.which]);
+const wanted = Object.entries({ scenarios, outages, spoken, identity }[settings.which]);
 
 async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);
