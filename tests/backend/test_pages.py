@@ -11,7 +11,8 @@ from backend.web.pages import LAST_ID, Page, decode, encode, time_place
 from tests.documented import operations
 
 HOSTILE = [
-    "", " ", "null", "0", "-1", "A" * 31, "A" * 33, "A" * 36, "A" * 2000, "é" * 32, "\x00" * 32, "A" * 31 + "=",
+    "", " ", "null", "0", "-1", "A" * 31, "A" * 33, "A" * 36, "A" * 2000, "é" * 32, "\x00" * 32,
+    "A" * 31 + "=",
     "' or true --", "%00" * 10, "/" * 32, "+" * 32,
     encode(-1, UUID(int=0)), encode(2**63 - 1, LAST_ID), encode(1, LAST_ID)[:-1] + "\n",
     urlsafe_b64encode(b"2026-11-22T10:00:00Z").decode(),

@@ -39,7 +39,7 @@ def test_every_time_of_an_answer_is_in_its_form_however_deep() -> None:
 
 
 def test_mirror_events_and_realtime_are_independent_of_the_session(given: Fixture) -> None:
-    given.superuser.execute(f"alter database \"{given.database.name}\" set timezone = 'Asia/Tokyo'")
+    given.superuser.execute("set timezone = 'Asia/Tokyo'")
     given.service.execute("set timezone = 'Asia/Tokyo'")
     user = given.user()
     reflection = given.reflection(user)
@@ -57,7 +57,8 @@ def test_mirror_events_and_realtime_are_independent_of_the_session(given: Fixtur
     assert len(times) > len(events)
     assert [time for time in times if not FORM.fullmatch(time)] == []
     sent = given.truth(
-        "select voice_clone.public_event(e) as event from voice_clone.events e where e.attempt_id = %s limit 1",
+        "select voice_clone.public_event(e) as event from voice_clone.events e where e.attempt_id = %s"
+        " limit 1",
         attempt,
     )["event"]
     assert FORM.fullmatch(sent["recorded_at"])

@@ -17,7 +17,8 @@ from tests.fixture import Fixture, Row
 
 FIRST_MIRROR: dict[str, object] = {
     "cloneStatus": "none", "runtimeStatus": "pending", "previewStatus": "not_required",
-    "previewRequired": False, "attemptId": None, "voiceId": None, "provider": None, "targetModel": None, "error": None, "version": 0,
+    "previewRequired": False,
+    "attemptId": None, "voiceId": None, "provider": None, "targetModel": None, "error": None, "version": 0,
     "updatedAt": None,
 }  # fmt: skip
 Check = Callable[[Fixture], None]

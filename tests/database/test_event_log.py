@@ -205,7 +205,8 @@ def test_the_events_and_their_stream_show_only_columns_that_the_owner_may_read(g
 def test_a_timestamp_that_is_the_events_own_is_stored_once(given: Fixture) -> None:
     attempt = given.queued(given.user(), None)
     event = given.truth(
-        "select e.changes, voice_clone.event_changes(e) ->> 'queued_at' = voice_clone.utc_text(e.recorded_at) as same"
+        "select e.changes, voice_clone.event_changes(e) ->> 'queued_at' = voice_clone.utc_text(e.recorded_at)"
+        " as same"
         " from voice_clone.events e where e.attempt_id = %s order by e.id desc limit 1", attempt,
     )  # fmt: skip
     assert (event["changes"]["queued_at"], event["same"]) == (True, True)
