@@ -61,6 +61,7 @@ from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
 from backend.voices.routes import VoicesController
+from backend.web.answers import Answer
 from backend.web.authentication import TokenVerifier, provide_caller
 from backend.web.background import Background
 from backend.web.contract import Contract
@@ -75,7 +76,6 @@ from backend.web.request_log import RequestLog
 from backend.web.requests import BoundedRequest
 from backend.web.sandbox_report import report_sandbox
 from backend.web.stopping import OpenRequests, end_stalled_connections
-from backend.web.timestamps import Answer
 from backend.web.upstreams import Upstreams
 from backend.webhooks.routes import WebhooksController
 

@@ -19,13 +19,13 @@ from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.launch_gate import LaunchGate
 from backend.lifecycle.shown_mirror import Mirror
 from backend.storage.buckets import PREVIEW_BUCKET
+from backend.web.answers import Answer, Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, json_body
 from backend.web.idempotency import IDEMPOTENT, once
-from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import PAGE, Page, by_time
 from backend.web.rate_limits import POLICY
 from backend.web.requests import read_json
-from backend.web.timestamps import Answer
 
 queries = load_queries(__file__)
 

@@ -14,11 +14,11 @@ from backend.error_codes import ErrorCode as E
 from backend.lifecycle.attempts import Attempt
 from backend.moves import moves
 from backend.values import Provider
+from backend.web.answers import Answer
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
-from backend.web.timestamps import Answer
 
 
 class NewMove(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

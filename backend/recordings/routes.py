@@ -14,9 +14,10 @@ from backend.database.caller import Caller
 from backend.error_codes import ADMIN
 from backend.error_codes import ErrorCode as E
 from backend.recordings.callbacks import PATH, SignatureRefused, authentic_form, queries, receive
+from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, SECURITY, body_of
-from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import PAGE, Page, by_time
 from backend.web.rate_limits import RateLimits
 
 CALLBACK = {

@@ -22,6 +22,7 @@ from backend.samples.preparation import temporary_file
 from backend.samples.uploads import NewAttempt
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.values import Provider
+from backend.web.answers import Answer
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, form_body
 from backend.web.idempotency import IDEMPOTENT
@@ -29,7 +30,6 @@ from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.requests import read_json
 from backend.web.strict_input import require_valid
-from backend.web.timestamps import Answer
 
 
 class CloneSample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,11 +15,11 @@ from backend.lifecycle.attempts import Attempt
 from backend.reflections import retry as retrying
 from backend.reflections.reflections import owner_step, queries
 from backend.values import Provider
+from backend.web.answers import Answer
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
-from backend.web.timestamps import Answer
 
 
 class RetryVoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,12 +32,12 @@ from backend.samples.alternatives import alternatives, with_alternatives
 from backend.samples.voice_details import Language, clean_name
 from backend.storage.buckets import PREVIEW_BUCKET
 from backend.values import AttemptSource, Provider
+from backend.web.answers import Answer, Cursor, Limit, listed
 from backend.web.authentication import UserRequest, require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT, once
-from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import PAGE, Page, by_time
 from backend.web.rate_limits import POLICY
-from backend.web.timestamps import Answer
 
 PREVIEW_URL_SECONDS = 600
 

@@ -22,12 +22,12 @@ from backend.samples.uploads import NewAttempt, OpenUpload
 from backend.samples.voice_details import Language, VoiceDetails, clean_name, clean_transcript
 from backend.values import Provider
 from backend.voices.voices import Voice, find_voice
+from backend.web.answers import Answer
 from backend.web.authentication import UserRequest, require_user
 from backend.web.background import Background
 from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
 from backend.web.rate_limits import POLICY
-from backend.web.timestamps import Answer
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

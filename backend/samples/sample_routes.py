@@ -21,10 +21,11 @@ from backend.samples.preflight import Report
 from backend.samples.preparation import temporary_file
 from backend.samples.stored import ListedSample, SampleStatus, find_sample, list_samples, report
 from backend.samples.voice_details import Language, clean_name, clean_transcript
+from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, form_body
 from backend.web.idempotency import IDEMPOTENT, new_id
-from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import PAGE, Page, by_time
 from backend.web.rate_limits import POLICY
 from backend.web.request_bounds import TAKES_SAMPLE
 from backend.web.strict_input import require_valid

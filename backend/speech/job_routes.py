@@ -16,10 +16,11 @@ from backend.samples.voice_details import clean_name
 from backend.speech import jobs
 from backend.speech.jobs import LONGEST_TEXT, Requested, SpeechJob, SpeechResult
 from backend.values import Provider
+from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE, OF_ATTEMPT
 from backend.web.idempotency import IDEMPOTENT
-from backend.web.pages import PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import PAGE, Page, by_time
 from backend.web.rate_limits import POLICY, RateLimits
 
 VOICE_NAME = "Voice"  # of a voice that a job makes, where the request names none

@@ -11,9 +11,10 @@ from backend.database.caller import Caller
 from backend.error_codes import ErrorCode as E
 from backend.errors import NotFound
 from backend.voices.voices import Voice, find_voice, queries
+from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import CODES
-from backend.web.pages import PAGE, Cursor, Limit, Page, listed, time_place
+from backend.web.pages import PAGE, Page, time_place
 
 
 class VoicesController(Controller):

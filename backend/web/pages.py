@@ -9,29 +9,22 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from litestar.params import FromQuery
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from backend.errors import InvalidCursor
-from backend.web.timestamps import Answer, utc_text
+from backend.errors import InvalidCursor, InvalidInput
+from backend.web.timestamps import utc_text
 
 T = TypeVar("T")
 PAGE = 100
-NEXT_CURSOR = "Next-Cursor"
 NO_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - EPOCH) // MICROSECOND
 FORM = struct.Struct(">q16s")
-
-Limit = FromQuery[Annotated[int, Meta(ge=1, le=PAGE, description="At most so many rows.")]]
-Cursor = FromQuery[
-    Annotated[str, Meta(description="The Next-Cursor of the page before; without it, the first page.")] | None
-]
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -43,7 +36,9 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, cursor: str | None, limit: int) -> "Page":
-        """Raises InvalidCursor."""
+        """Raises InvalidCursor, or InvalidInput for a limit that is out of range."""
+        if not 1 <= limit <= PAGE:
+            raise InvalidInput(f"A page has 1 to {PAGE} rows.", field="limit", extra={"limit": PAGE})
         if cursor is None:
             return cls(limit=limit, number=None, id=LAST_ID)
         number, id_ = decode(cursor)
@@ -68,10 +63,6 @@ def by_time(row: Any) -> tuple[int, UUID]:
 
 def time_place(moment: datetime, id_: UUID) -> tuple[int, UUID]:
     return (moment - EPOCH) // MICROSECOND, id_
-
-
-def listed(rows: list[T], cursor: str | None) -> Answer[list[T]]:
-    return Answer(rows, headers={NEXT_CURSOR: cursor} if cursor else {})
 
 
 def encode(number: int, id_: UUID) -> str:

@@ -128,9 +128,8 @@ class BoundedBody:
         handler: Any = self._scope.get("route_handler")
         if handler is not None and BODY_BYTES in handler.opt:
             return handler.opt[BODY_BYTES]
-        takes_sample = handler is not None and handler.opt.get(TAKES_SAMPLE)
         is_form = self._headers.get(b"content-type", b"").lower().startswith(MULTIPART)
-        if not takes_sample or not is_form:
+        if handler is None or not handler.opt.get(TAKES_SAMPLE) or not is_form:
             return JSON_BYTES
         return self._form_bytes + handler.opt.get(MORE_BYTES, 0)
 

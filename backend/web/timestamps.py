@@ -6,19 +6,14 @@ msgspec's own has no digits where a time has whole seconds, and the offset of th
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from litestar.enums import MediaType
-from litestar.response import Response
-from litestar.serialization import default_serializer
-
-T = TypeVar("T")
 
 
 def utc_text(moment: datetime) -> str:
     """The moment must have a time zone."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def plain(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> Any:
@@ -36,14 +31,3 @@ def _with_texts(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_texts(each) for each in value]
     return utc_text(value) if isinstance(value, datetime) else value
-
-
-class Answer(Response[T]):
-    """The response of every route: JSON with timestamps in their one form."""
-
-    def render(
-        self, content: Any, media_type: str, enc_hook: Callable[[Any], Any] = default_serializer
-    ) -> bytes:
-        if media_type == MediaType.JSON and not isinstance(content, str | bytes):
-            return encode_json(content, enc_hook)
-        return super().render(content, media_type, enc_hook)

@@ -16,10 +16,11 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.error_codes import ADMIN
 from backend.error_codes import ErrorCode as E
+from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import CODES, EXAMPLE
 from backend.web.idempotency import IDEMPOTENT
-from backend.web.pages import NO_ID, PAGE, Cursor, Limit, Page, by_time, listed
+from backend.web.pages import NO_ID, PAGE, Page, by_time
 from backend.webhooks import webhooks
 from backend.webhooks.webhooks import NewWebhook, Rotation, Webhook, WebhookDelivery
 

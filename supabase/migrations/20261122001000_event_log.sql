@@ -100,7 +100,7 @@ as $$
   select a from jsonb_populate_record(null::public.voice_clone_attempts, voice_clone.new_attempt_columns()) a
 $$;
 
--- The columns that a write changed, with their new values; true for a timestamp that is the transaction's own. Its statement is
+-- The columns that a write changed, with their new values; true for a time (…_at, …_before) that is the transaction's own. Its statement is
 -- made from the columns of the table: comparing them one by one costs a tenth of comparing two rows as jsonb.
 do $outer$
 declare
@@ -108,8 +108,8 @@ declare
 begin
   select string_agg(format(
       'case when p_new.%1$I is distinct from p_old.%1$I then jsonb_build_object(%1$L, %2$s) else %3$L end',
-      c.attname, case c.atttypid
-        when 'timestamptz'::regtype then format('case p_new.%1$I when now() then jsonb %2$L else to_jsonb(voice_clone.utc_text(p_new.%1$I)) end', c.attname, 'true')
+      c.attname, case when c.atttypid = 'timestamptz'::regtype and c.attname ~ '_(at|before)$'
+        then format('case p_new.%1$I when now() then jsonb %2$L else to_jsonb(voice_clone.utc_text(p_new.%1$I)) end', c.attname, 'true')
         else format('p_new.%I', c.attname) end, '{}'), E'\n    || ' order by c.attnum)
   into v_comparisons
   from pg_catalog.pg_attribute c

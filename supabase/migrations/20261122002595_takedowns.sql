@@ -115,8 +115,8 @@ as $$
         and w.provider_region = v.provider_region
       where v.attempt_id = a.id
       union all -- a use whose voice has no row yet
-      select b.id from public.voice_clone_attempts b
-      where b.is_enrolling and b.provider_voice_id = a.provider_voice_id and b.provider = a.provider and b.region = a.region
+      select b.id from voice_clone.enrolling_attempts n join public.voice_clone_attempts b on b.id = n.attempt_id
+      where n.provider = a.provider and n.region = a.region and b.provider_voice_id = a.provider_voice_id
     ) near
   )
   select coalesce(array_agg(f.id order by f.id), '{}') from family f
