@@ -61,6 +61,7 @@ class VoiceSamplesController(Controller):
                 *DETAILS,
                 *STORAGE,
                 E.CONSENT_REQUIRED,
+                E.CONSENT_NOT_SPOKEN,
                 E.INVALID_FORMAT,
                 E.SAMPLE_TOO_LARGE,
                 E.SAMPLE_MISSING,

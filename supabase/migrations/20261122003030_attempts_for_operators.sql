@@ -16,8 +16,10 @@ begin
     where d.message ->> 'id' = a.id::text and d.queue = p_queue and d.dead_at >= a.updated_at)
   then
     return query select 'dead_letter', null::timestamptz;
+    return;
   elsif voice_clone.is_waiting_job(a.id) then
     return query select 'waits_for_slot', null::timestamptz;
+    return;
   end if;
   select e.settles_at into v_settles from voice_clone.enrollments e
   where e.attempt_id = a.id and e.status in ('intended', 'unknown');

@@ -17,6 +17,7 @@ CODES = {
     "AppError": (500, "internal_error"),
     "MalformedBody": (400, "malformed_body"),
     "InvalidFormat": (400, "invalid_format"),
+    "InvalidCursor": (400, "invalid_cursor"),
     "Unauthenticated": (401, "token_invalid"),
     "UserGone": (401, "user_gone"),
     "Forbidden": (403, "admin_required"),

@@ -182,5 +182,5 @@ def test_each_route_that_costs_money_has_a_shared_policy() -> None:
         "open_upload", "finalize_upload", "clone_reflection_voice", "clone_employee_voice", "move_voice",
         "retry_reflection_voice", "retry_employee_voice", "move_employee_voice", "use_custom_voice",
         "request_preview", "request_employee_preview", "generate_speech", "request_speech", "retry_speech",
-        "send_sample",
+        "send_sample", "open_challenge", "sign_spoken_consent",
     }  # fmt: skip

@@ -269,7 +269,7 @@ def a_user_has_few_samples_at_once(given: Fixture) -> None:
     detail = refused(given, "VC008", check, user, given.consents[user], 3, None)
     assert detail["code"] == "too_many_open_samples"
     detail = refused(given, "VC008", check, user, given.consents[user], 10, 3)
-    assert (detail["code"], detail["per_day"]) == ("too_many_new_samples", 3)
+    assert (detail["code"], detail["limit"]) == ("too_many_new_samples", 3)
     assert 86_000 < detail["retry_after"] <= 86_400
     given.one(check, user, given.consents[user], 4, 4)
 

@@ -59,7 +59,7 @@ def test_these_are_the_commands_of_an_operator() -> None:
     assert set(OPERATOR_COMMANDS) == {
         "attempts", "consents", "dead-letters", "doctor", "erase", "export", "health",
         "import-legacy-voices", "install", "migrate", "orphans", "reconcile", "recordings", "retention",
-        "serve", "slots", "stats", "sweep", "uninstall", "verify", "voices", "work",
+        "serve", "slots", "stats", "sweep", "takedown", "uninstall", "verify", "voices", "work",
     }  # fmt: skip
 
 

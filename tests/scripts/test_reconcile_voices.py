@@ -88,6 +88,9 @@ def make_old(given: Fixture) -> None:
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute("update public.voices set created_at = created_at - interval '2 hours'")
         given.superuser.execute(
+            "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours'"
+        )
+        given.superuser.execute(
             "update voice_clone.enrollments set settles_at = settles_at - interval '2 hours',"
             " updated_at = updated_at - interval '2 hours'"
         )
