@@ -9,6 +9,7 @@ from psycopg import errors
 
 from scripts.migrations import MigrationError, push_migrations
 from tests.clusters import Database
+from tests.database.invariants import FIRST_MIRROR
 from tests.scripts.advisors import warnings
 from tests.scripts.existing_projects import adopted, apply
 from tests.scripts.test_existing_projects import catalog
@@ -46,7 +47,7 @@ def test_tables_of_the_application_are_adopted_with_their_rows(project: Database
     push_migrations(project.postgres)
     with adopted(project) as given:
         row = given.truth("select * from public.employees")
-        assert (row["voice_id"], row["voice"]) == ("made-before", {})
+        assert (row["voice_id"], row["voice"]) == ("made-before", FIRST_MIRROR)
         organization = row["org_id"]
         with pytest.raises(errors.InsufficientPrivilege, match="only the mirror writes"):
             given.superuser.execute("update public.employees set voice_id = 'new'")
