@@ -91,6 +91,7 @@ async def test_requests_refusals_and_what_the_database_knows_are_counted(
         "insert into voice_clone.erasures (kind, subject_hash, requested_by, requested_at)"
         " values ('user', sha256('someone'), 'user', now() - interval '2 days')"
     )
+    given.superuser.execute("update voice_clone.voice_checks set error_code = 'all_voices_missing'")
     async with (
         serving(tmp_path, given.database.service, METRICS_TOKEN=TOKEN) as service,
         client(service.url) as http,

@@ -134,7 +134,7 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     The first has a kept voice, the newest attempt in the given state, and an open upload; the other one a
     launched voice. Every deadline is due.
     """
-    user = given.user()
+    user, other_user = given.user(), given.user()
     reflection, other = given.reflection(user), given.reflection(user)
     given.consents[user] = given.consent(user)
     kept = given.launchable(user, reflection)
@@ -149,7 +149,7 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
     made = {
         "user": user,
         **speech_jobs(given, user, given.attempt(kept)["sample_id"]),
-        "other_user": given.user(),
+        "other_user": other_user,
         "reflection": reflection,
         "other_reflection": other,
         "consent": given.consents[user],
@@ -166,7 +166,7 @@ def situation(given: Fixture, state: Callable[[Fixture, UUID, UUID], UUID]) -> S
         "event": f"other-{event}",
         "legacy_event": legacy["id"],
         "payload": '{"recording": {}}',
-        **service_situation(given, user, kept),
+        **service_situation(given, user, other_user, kept),
     }
     given.superuser.execute("update voice_clone.deadlines set sweep_at = now() - interval '1 second'")
     given.superuser.execute("update voice_clone.enrollments set sweep_at = now() - interval '1 second'")

@@ -12,6 +12,10 @@ SECRET = "'whsec_' || repeat('A', 43) || '='"
 OTHER_SECRET = "'whsec_' || repeat('B', 43) || '='"
 LEASE = "%(active)s, %(epoch)s"
 OF_KEY = "%(key)s, 1"
+PROOF = {
+    "words": 0.9, "words_needed": 0.45, "words_by": "a",
+    "speaker": 0.8, "speaker_needed": 0.65, "speaker_by": "b", "sample": "00" * 32,
+}  # fmt: skip
 ONE = "launched"  # the state of the attempt does not matter
 
 
@@ -34,6 +38,9 @@ SERVICE_OPERATIONS = [
     call("keep_idempotent_answer", f"{OF_KEY}, 200, '{{}}'::jsonb, 'x'", ONE),
     call("use_rate_limit", "%(user)s, 'requests', 100, 60, 1", ONE),
     call("erasure_of_user", "%(erasure)s, %(user)s", ONE),
+    call("open_challenge", "%(user)s, 'en', 1, 'Say this.'", ONE),
+    call("take_challenge", "%(other_user)s, %(untaken_challenge)s", ONE),
+    call("sign_spoken_consent", "%(user)s, %(challenge)s, 'self', null, %(proof)s", ONE),
     # a worker's
     call("claim_webhook", "%(webhook)s, 'other', 4, 10"),
     call("record_deliveries", "%(delivering)s, 1, %(results)s, 0"),
@@ -41,6 +48,9 @@ SERVICE_OPERATIONS = [
     call("refuse_legacy_event", "%(legacy_event)s, 'x', 'No.'", ONE),
     call("wait_for_slot", f"{LEASE}, null", "processing", "claimed"),
     call("lose_voice", "'local', '', array['']::text[], %(kept_provider_voice)s", "launched", "failed"),
+    call("claim_voice_check", "%(check)s", ONE),
+    call("lose_checked_voice", "%(check)s, 1, %(kept_provider_voice)s", "launched", "failed"),
+    call("record_voice_check", "%(check)s, 1, null, null, null, null", ONE),
     call("end_object_removal", "%(removal)s, true, null", ONE),
     call("note_failed_cleanup", "%(enrollment)s, 'x'", "failed"),
     call("claim_anchor", "%(publication)s", ONE),
@@ -72,10 +82,23 @@ SERVICE_OPERATIONS = [
     operate("redrive_dead_letters", "array[%(letter)s]", ONE),
     operate("drop_dead_letters", "array[%(letter)s]", ONE),
     operate("drop_events", "interval '90 days'", ONE),
+    operate("require_spoken_consent", "false", ONE),
+    operate("take_down", "%(active)s, 'x', true"),
+    operate("lift_takedown", "%(active)s, 'x', true"),
+    operate("begin_reconciliation", "'local', '', array['']", ONE),
+    operate(
+        "add_listed_voices",
+        "%(list)s, 'list', null, array['v'], array['l'], array['m'], array[false], 'x'",
+        ONE,
+    ),
+    operate("add_looked_up_voices", "%(confirm)s, array['v'], array['w']", ONE),
+    operate("repair_voice", "%(compare)s, 'gone', %(kept_provider_voice)s", "launched", "failed"),
+    operate("end_reconciliation", "%(compare)s", ONE),
+    operate("repair_storage", "'voice-samples', 'missing', 'x', %(sample)s, 0"),
 ]
 
 
-def service_situation(given: Fixture, user: UUID, attempt: UUID) -> Situation:
+def service_situation(given: Fixture, user: UUID, other_user: UUID, attempt: UUID) -> Situation:
     """A webhook that waits and one that a worker has, a key in use, and what operators look at."""
     webhook, delivering = (register(given, user) for _ in range(2))
     transition = given.truth(
@@ -112,6 +135,11 @@ def service_situation(given: Fixture, user: UUID, attempt: UUID) -> Situation:
         "reasons": ["x"] * len(messages),
         "erasure": erasure(given),
         "letter": dead_letter(given),
+        "challenge": challenge(given, user, is_taken=True),
+        "untaken_challenge": challenge(given, other_user, is_taken=False),
+        "proof": Jsonb(PROOF),
+        "check": claimed_check(given),
+        **reconciliations(given, given.attempt(attempt)["provider_voice_id"]),
     }
 
 
@@ -134,3 +162,38 @@ def dead_letter(given: Fixture) -> Any:
         "insert into voice_clone.dead_letters (queue, message_id, message, reads, reason)"
         " values ('voice_mirror', 1, '{}', 5, 'x') returning id"
     )["id"]
+
+
+def challenge(given: Fixture, user: UUID, *, is_taken: bool) -> UUID:
+    made = given.one("select id from voice_clone.open_challenge(%s, 'en', 1, 'Say this.')", user)["id"]
+    if is_taken:
+        given.one("select voice_clone.take_challenge(%s, %s)", user, made)
+    return made
+
+
+def claimed_check(given: Fixture) -> UUID:
+    """Of the account that has the voices."""
+    check = given.truth(
+        "update voice_clone.voice_checks set due_at = now(), sweep_at = now(), lease_expires_at = null,"
+        " lease_epoch = 0 where provider = 'local' returning id"
+    )["id"]
+    given.one("select * from voice_clone.claim_voice_check(%s)", check)
+    return check
+
+
+def reconciliations(given: Fixture, voice: str) -> Situation:
+    """A run in each phase; the one that compares did not find the voice."""
+    places = {"list": "qwen", "confirm": "elevenlabs", "compare": "local"}
+    given.superuser.execute("delete from voice_clone.reconciliations")
+    runs = {
+        phase: given.truth(
+            "insert into voice_clone.reconciliations (provider, region, accounts, phase, started_at)"
+            " values (%s, '', array[''], %s, now() + interval '2 hours') returning id", provider, phase,
+        )["id"]
+        for phase, provider in places.items()
+    }  # fmt: skip
+    given.superuser.execute(
+        "insert into voice_clone.listed_voices (run, provider_voice_id, is_there) values (%s, %s, false)",
+        (runs["compare"], voice),
+    )
+    return runs

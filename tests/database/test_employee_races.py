@@ -67,6 +67,11 @@ OPERATIONS = {
     "request the preview": "select * from voice_clone.request_employee_preview(%(employee)s, %(admin)s)",
     "reset": "select * from voice_clone.reset_employee_attempt(%(employee)s, %(admin)s)",
     "retry": "select * from voice_clone.retry_employee_attempt(%(employee)s, %(admin)s)",
+    "restore": "select * from voice_clone.restore_employee_attempt(%(employee)s, %(admin)s)",
+    "retry elsewhere": "select * from voice_clone.retry_employee_elsewhere"
+    "(gen_random_uuid(), %(employee)s, %(admin)s, %(attempt)s, 'elsewhere', '', true)",
+    "move": "select * from voice_clone.move_employee_voice"
+    "(gen_random_uuid(), %(employee)s, %(admin)s, 'elsewhere', '', '{x}', true, true)",
     "erase the employee": "select operations.erase('employee', %(employee)s)",
     "hold the employee": "select * from operations.place_hold(%(employee)s, 'x')",
     "rename the employee": "update public.employees set full_name = 'Di' where id = %(employee)s",

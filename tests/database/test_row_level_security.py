@@ -107,9 +107,9 @@ TRIES = {
     "select status from public.voice_clone_attempts where reflection_id = %(reflection)s and is_active":
                                 (DENIED, 1,       0,        0,       1),
     "select lease_owner, lease_epoch from public.voice_clone_attempts":
-                                (DENIED, DENIED,  DENIED,   DENIED,  12),
+                                (DENIED, DENIED,  DENIED,   DENIED,  14),
     "select * from public.voice_clone_attempts":
-                                (DENIED, DENIED,  DENIED,   DENIED,  12),
+                                (DENIED, DENIED,  DENIED,   DENIED,  14),
     "select from voice_clone.sweep(10)":
                                 (DENIED, DENIED,  DENIED,   0,       DENIED),
     "select from operations.sweep(10)":

@@ -96,7 +96,7 @@ class Lifecycle(Quiescence):
         if self.choose(0, "awaiting_upload"):
             actions += [self.is_inspected_by_another]
         if any(self.model.speaks_with(id_) for id_ in self.model.voices):
-            actions += [self.loses_a_voice, self.begins_a_check]
+            actions += [self.loses_a_voice, self.begins_a_check, self.answers_a_check_that_was_taken_over]
         actions += [self.finds_a_voice_gone] * 3 * bool(self.checking)
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]

@@ -47,6 +47,14 @@ class VoiceChecks(Deliveries):
         self.epochs[begun.id] = begun.epoch
         self.checking = [*self.checking, begun][-HELD:]
 
+    def answers_a_check_that_was_taken_over(self, pick: int) -> None:
+        """The lease of a check ran out, another worker has it, and the first one answers all the same."""
+        for _ in range(2):
+            self.begins_a_check(pick)
+            self.verify_invariants()
+        if self.checking:
+            self.finds_a_voice_gone(pick // HELD * HELD)  # of the older one
+
     def finds_a_voice_gone(self, pick: int) -> None:
         done = self.checking[pick % len(self.checking)]
         accounts = {v["attempt_id"]: v["provider_account"] for v in self.snapshot.voices}

@@ -101,6 +101,8 @@ async def test_a_table_that_gets_a_column_of_a_user_is_exported(given: Fixture) 
         "job_slots": "ids of the jobs at work", "waiting_jobs": "ids of the jobs that wait",
         "rate_limits": "how much of a limit is used", "consent_invitations": "by an organization",
         "organization_members": "the application's",
+        "enrolling_attempts": "which of the attempts enroll",
+        "consent_challenges": "a sentence to read aloud, for some minutes",
     }  # fmt: skip
     rows = given.superuser.execute(
         "select distinct c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid"

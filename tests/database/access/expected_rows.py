@@ -89,7 +89,7 @@ storage.objects/voice-previews    select  none    some      none      none      
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all
                                   delete  none    none      none      none      none      all
-storage.objects/speeches          select  none    own       none      none      none      all
+storage.objects/speeches          select  none    some      none      none      none      all
                                   insert  none    none      none      none      none      all
                                   update  none    none      none      none      none      all
                                   give    none    none      none      none      none      all

@@ -44,6 +44,7 @@ class People:
 class Scene(People):
     def __init__(self, given: Fixture) -> None:
         super().__init__(given)
+        self.take_down_a_voice()
         self.reflection, _ = (self.settle(user) for user in (self.owner, self.other))
         given.one("select voice_clone.set_slots('local', '', 100)")
         for bucket in BUCKETS:
@@ -119,6 +120,20 @@ class Scene(People):
                 " values ('voice-previews', %s, now() + interval '1 day', now() + interval '1 day')",
                 (folder,),
             )
+
+    def take_down_a_voice(self) -> None:
+        """What it has said, for each user: nobody reads it while the notice is in force."""
+        given = self.given
+        for user in (self.owner, self.other):
+            attempt, job = given.launchable(user, given.reflection(user)), uuid4()
+            sample = given.attempt(attempt)["sample_id"]
+            request = "select * from voice_clone.request_speech(%s, %s, %s, 'local', '', 'Hello.', 'Ada')"
+            given.one(request, job, user, sample)
+            given.superuser.execute(
+                "insert into storage.objects (bucket_id, name) values ('speeches', %s)",
+                (f"{user}/{job}/a.wav",),
+            )
+            given.superuser.execute("select operations.take_down(%s, 'a claim', true)", (attempt,))
 
     def fill_queues(self) -> None:
         given = self.given
