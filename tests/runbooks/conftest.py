@@ -31,7 +31,9 @@ def nothing_left(product: Product) -> None:
         superuser.execute(
             "update voice_clone.enrollments set sweep_at = null,"
             " status = case when provider_voice_id is null then 'closed' else 'removed' end"
-            " where status not in ('closed', 'removed')"
+            " where status not in ('closed', 'removed') and provider <> 'local'"
         )
-        superuser.execute("update public.voices set deleted_at = now() where deleted_at is null")
+        superuser.execute(
+            "update public.voices set deleted_at = now() where deleted_at is null and tts_provider <> 'local'"
+        )
         superuser.execute("delete from voice_clone.voice_checks")

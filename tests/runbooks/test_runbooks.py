@@ -42,6 +42,14 @@ def past_the_guard(product: Product, statement: str, *parameters: Any) -> None:
         superuser.execute(statement.encode(), parameters)
 
 
+def make_older(product: Product, attempt_id: str) -> None:
+    """A new voice is not missed: a provider's list may be late."""
+    ready = "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours' where id = %s"
+    made = "update public.voices set created_at = created_at - interval '2 hours' where attempt_id = %s"
+    for statement in (ready, made):
+        past_the_guard(product, statement, attempt_id)
+
+
 async def remove_at_provider(product: Product, voice: str) -> None:
     async with HttpClient() as http:
         await ElevenLabs(product.providers.elevenlabs(), http).delete(voice)
@@ -189,11 +197,7 @@ async def test_list_and_remove_orphans(product: Product, prepared: bytes) -> Non
     async with voice_of(product, prepared, "elevenlabs") as (_, made):
         voice = product.row("select * from public.voices where id = %s", made["voice_id"])
         await remove_at_provider(product, voice["provider_voice_id"])
-        past_the_guard(
-            product,
-            "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours' where id = %s",
-            made["attempt_id"],
-        )
+        make_older(product, made["attempt_id"])
         past_the_guard(
             product,
             "update voice_clone.enrollments set status = 'closed', sweep_at = null where attempt_id = %s",
@@ -343,14 +347,13 @@ async def test_answer_a_lost_voice(product: Product, prepared: bytes) -> None:
     book = Runbook("answer-a-lost-voice", product)
     await product.start("service", **PATIENT)
     await product.start("consumers")
-    old = "update public.voice_clone_attempts set ready_at = ready_at - interval '2 hours' where id = %s"
     async with (
         voice_of(product, prepared, "elevenlabs") as (_, first),
         voice_of(product, prepared, "elevenlabs") as (_, second),
         voice_of(product, prepared, "elevenlabs") as (_, third),
     ):
         for made in (first, second, third):
-            past_the_guard(product, old, made["attempt_id"])
+            make_older(product, made["attempt_id"])
         voices = [
             product.row("select * from public.voices where id = %s", made["voice_id"])
             for made in (first, second, third)
@@ -375,7 +378,7 @@ async def test_answer_a_lost_voice(product: Product, prepared: bytes) -> None:
             ("<provider_voice_id>", voices[1]["provider_voice_id"]),
         ):  # fmt: skip
             book.values[name] = value
-        await book.follow("3.", settings={})
+        await book.follow("3.", 1, settings={})
         assert product.row("select lost_at from public.voices where id = %s", voices[1]["id"])["lost_at"]
     book.assert_followed()
 
