@@ -151,6 +151,25 @@ end
 $$;
 grant execute on function voice_clone.is_taken_down(text, text) to authenticated;
 
+create function voice_clone.lock_taken_down_family(p_id uuid) returns uuid[]
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('takedowns', 0));
+  return voice_clone.lock_attempts(voice_clone.taken_down_family(voice_clone.takedown_subject(p_id)));
+end
+$$;
+
+-- What a notice about this voice or attempt covers, as it stands.
+create function voice_clone.taken_down_attempts(p_id uuid)
+returns table (attempt_id uuid, voice_id uuid, provider text, status text, user_id uuid, reflection_id uuid, taken_down_at timestamptz)
+language sql stable security definer set search_path = ''
+as $$
+  select a.id, a.voice_id, a.provider, a.status, a.user_id, a.reflection_id, a.taken_down_at
+  from public.voice_clone_attempts a
+  where a.id = any (voice_clone.taken_down_family(voice_clone.takedown_subject(p_id))) order by a.created_at, a.id
+$$;
+
 -- What a takedown freezes, or did. Without p_apply nothing changes.
 create function operations.take_down(p_id uuid, p_reason text, p_apply boolean default false)
 returns table (attempt_id uuid, voice_id uuid, provider text, status text, user_id uuid, reflection_id uuid, taken_down_at timestamptz)
@@ -160,8 +179,7 @@ declare
   v_family uuid[];
 begin
   if p_apply then
-    perform pg_advisory_xact_lock(hashtextextended('takedowns', 0));
-    v_family := voice_clone.lock_attempts(voice_clone.taken_down_family(voice_clone.takedown_subject(p_id)));
+    v_family := voice_clone.lock_taken_down_family(p_id);
     perform from public.speech_jobs j
     where j.attempt_id = any (v_family) and j.status in ('queued', 'processing') order by j.id for no key update;
     update public.speech_jobs j
@@ -172,12 +190,8 @@ begin
       insert into voice_clone.takedowns (subject_id, attempts, reason) values (p_id, v_family, p_reason);
     end if;
     update public.voice_clone_attempts a set taken_down_at = now() where a.id = any (v_family) and a.taken_down_at is null;
-  else
-    v_family := voice_clone.taken_down_family(voice_clone.takedown_subject(p_id));
   end if;
-  return query
-    select a.id, a.voice_id, a.provider, a.status, a.user_id, a.reflection_id, a.taken_down_at
-    from public.voice_clone_attempts a where a.id = any (v_family) order by a.created_at, a.id;
+  return query select * from voice_clone.taken_down_attempts(p_id);
 end
 $$;
 
@@ -190,16 +204,11 @@ declare
   v_family uuid[];
 begin
   if p_apply then
-    perform pg_advisory_xact_lock(hashtextextended('takedowns', 0));
-    v_family := voice_clone.lock_attempts(voice_clone.taken_down_family(voice_clone.takedown_subject(p_id)));
+    v_family := voice_clone.lock_taken_down_family(p_id);
     update public.voice_clone_attempts a set taken_down_at = null where a.id = any (v_family) and a.taken_down_at is not null;
     update voice_clone.takedowns t set lifted_at = now(), lift_reason = p_reason where t.lifted_at is null and t.attempts && v_family;
-  else
-    v_family := voice_clone.taken_down_family(voice_clone.takedown_subject(p_id));
   end if;
-  return query
-    select a.id, a.voice_id, a.provider, a.status, a.user_id, a.reflection_id, a.taken_down_at
-    from public.voice_clone_attempts a where a.id = any (v_family) order by a.created_at, a.id;
+  return query select * from voice_clone.taken_down_attempts(p_id);
 end
 $$;
 revoke all on function operations.take_down(uuid, text, boolean), operations.lift_takedown(uuid, text, boolean) from public, anon, authenticated;
