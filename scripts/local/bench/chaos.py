@@ -8,6 +8,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -122,6 +123,7 @@ SCENARIOS: dict[str, Callable[[Storm], Coroutine[None, None, None]]] = {
     "consumer-frozen": freeze,
     DISK_FULL: fill_disk,
     "provider-down": stop_provider,
+    "provider-down-ten-minutes": partial(stop_provider, seconds=600),
 }
 
 
