@@ -65,7 +65,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 )
 DISRUPTIONS = ["service", "consumers 1", "consumers 2", "postgres", "postgres", "release", "region"]
 OTHER_REGION = "beijing"
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600  # after an outage of ten minutes, a step may wait five more until it tries again
 BENCH_ATTEMPTS, BENCH_DISRUPTIONS = 200, 20
 SAMPLES_AT_ONCE = 2  # by themselves, after each disruption
 
