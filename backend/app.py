@@ -60,6 +60,7 @@ from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
+from backend.voices.notice_routes import take_voice_notice
 from backend.voices.routes import VoicesController
 from backend.web.answers import Answer
 from backend.web.authentication import TokenVerifier, provide_caller
@@ -106,6 +107,7 @@ ROUTES: list[ControllerRouterHandler] = [
     VoicesController,
     show_metrics,
     take_recording,
+    take_voice_notice,
     verify_audio,
     WebhooksController,
     *STEP_ROUTES,

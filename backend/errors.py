@@ -92,6 +92,13 @@ class Forbidden(AppError):
     code = "admin_required"
 
 
+class SignatureRefused(AppError):
+    """The signature is not of this account and for this address."""
+
+    status = 403
+    code = "signature_refused"
+
+
 class NotFound(AppError):
     """This does not exist, or it is not yours."""
 

@@ -70,6 +70,9 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
                 "invitation": SecurityScheme(
                     type="apiKey", name="Invitation-Token", security_scheme_in="header"
                 ),
+                "elevenlabs": SecurityScheme(
+                    type="apiKey", name="ElevenLabs-Signature", security_scheme_in="header"
+                ),
                 "twilio": SecurityScheme(
                     type="apiKey", name="X-Twilio-Signature", security_scheme_in="header"
                 ),

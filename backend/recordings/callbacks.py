@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
-from backend.errors import AppError, InvalidInput, MalformedBody, RouteNotFound
+from backend.errors import InvalidInput, MalformedBody, RouteNotFound, SignatureRefused
 from backend.recordings.signatures import Form, is_signed
 from backend.settings.twilio import TwilioSettings
 from backend.web.logs import log
@@ -21,14 +21,7 @@ queries = load_queries(__file__)
 PATH = "/twilio/voice/recording"
 MOST_FIELDS = 100
 EARLIEST = datetime(2008, 1, 1, tzinfo=UTC)
-
-
-class SignatureRefused(AppError):  # noqa: N818 - as the other errors
-    """The signature is not of this account at Twilio and for this address."""
-
-    status = 403
-    code = "signature_refused"
-    help = "The callback's address must begin with PUBLIC_URL, and TWILIO_AUTH_TOKEN must be the account's."
+HELP = "The callback's address must begin with PUBLIC_URL, and TWILIO_AUTH_TOKEN must be the account's."
 
 
 class RecordingCallback(Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -60,7 +53,7 @@ def authentic_form(settings: TwilioSettings, body: bytes, query: str, signature:
         raise MalformedBody("The body is not a form, or has too many fields.") from None
     url = f"{settings.public_url}{PATH}" + (f"?{query}" if query else "")
     if not is_signed(signature, settings.auth_token, url, form):
-        raise SignatureRefused
+        raise SignatureRefused(help=HELP)
     return form
 
 
@@ -96,7 +89,7 @@ def read_callback(settings: TwilioSettings, form: Form) -> RecordingCallback:
     except msgspec.ValidationError as error:
         raise InvalidInput(str(error)) from error
     if callback.account_sid != settings.account_sid:
-        raise SignatureRefused
+        raise SignatureRefused(help=HELP)
     if callback.recording_url and callback.recording_url not in media_urls(settings, callback.recording_sid):
         raise InvalidInput(
             "The recording is not at the account's own media host.",

@@ -13,7 +13,8 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.error_codes import ADMIN
 from backend.error_codes import ErrorCode as E
-from backend.recordings.callbacks import PATH, SignatureRefused, authentic_form, queries, receive
+from backend.errors import SignatureRefused
+from backend.recordings.callbacks import PATH, authentic_form, queries, receive
 from backend.web.answers import Cursor, Limit, listed
 from backend.web.authentication import require_user
 from backend.web.contract import BODY, CODES, EXAMPLE, SECURITY, body_of

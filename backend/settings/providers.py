@@ -32,6 +32,7 @@ class ProviderSettings(EnrollmentSettings, frozen=True, kw_only=True):
     elevenlabs_base_url: str = field(name="ELEVENLABS_BASE_URL", default="https://api.elevenlabs.io")
     elevenlabs_account: str = field(name="ELEVENLABS_ACCOUNT", default="")
     elevenlabs_model_id: str = field(name="ELEVENLABS_MODEL_ID", default="eleven_multilingual_v2")
+    elevenlabs_webhook_secret: str = field(name="ELEVENLABS_WEBHOOK_SECRET", default="")
     elevenlabs_voice_slots: Slots | None = field(name="ELEVENLABS_VOICE_SLOTS", default=None)
 
     cartesia_api_key: str = field(name="CARTESIA_API_KEY", default="")

@@ -224,7 +224,7 @@ export const problems = {
   not_the_employee: ["This invitation is for somebody else.", "sign_in"],
   invitation_invalid: ["This invitation is not valid any more. Ask for a new one.", "none"],
   not_found: ["This is not there any more.", "voices"],
-  signature_refused: ["A call from the telephone service was refused.", "operator"],
+  signature_refused: ["A call from another service was refused.", "operator"],
   route_not_found: ["The service does not know this request.", "reload"],
   method_not_allowed: ["The service does not know this request.", "reload"],
   request_timeout: ["Sending took too long.", "again"],
