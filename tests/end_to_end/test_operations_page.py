@@ -1,0 +1,58 @@
+"""The operator's page in a real browser: tests/end_to_end/page/operations.mjs."""
+
+import os
+import shutil
+from pathlib import Path
+
+import psycopg
+
+from tests.clusters import Database
+from tests.database.situations import fail
+from tests.end_to_end.conftest import Product
+from tests.end_to_end.test_page import pytestmark, visit  # noqa: F401 - skips without a browser
+from tests.fixture import Fixture
+
+DEAD = """
+select voice_clone.dead_letter_messages('voice_clone_process', array_agg(q.msg_id), array_agg(q.message),
+  '{16}', '{<img src=x onerror=alert(1)>}')
+from pgmq.q_voice_clone_process q where q.message ->> 'id' = %s
+"""
+SCREENSHOTS = os.environ.get("LIKENESS_SCREENSHOTS")  # a folder that gets them
+
+
+async def test_every_scenario_of_the_operators_page(product: Product, sample: Path, tmp_path: Path) -> None:
+    await product.start("service", RATE_LIMIT_SIGN_INS="30")
+    folder = Path(SCREENSHOTS or tmp_path)
+    asked = {
+        "plant": lambda: plant(product),
+        "make everybody a viewer": lambda: make_viewers(product),
+    }
+    key = product.stack.secrets.secret_key
+    files = {"sample": str(sample), "directory": str(tmp_path)}
+    await visit(product, "operations", asked, side=1, secretKey=key, **files)
+    if SCREENSHOTS:
+        for picture in tmp_path.glob("operations-*.png"):
+            shutil.copy(picture, folder)
+
+
+def plant(product: Product) -> None:
+    """Attempts that worked, one that failed, and one whose message is a dead letter."""
+    cluster = product.stack.cluster
+    database = Database(cluster, "postgres", cluster.dsn(), cluster.dsn(), product.stack.database_url)
+    given = Fixture(database)
+    try:
+        user = given.user()
+        for _ in range(6):
+            given.launchable(user, given.reflection(user))
+        fail(given, given.queued(user, given.reflection(user)))
+        given.truth(DEAD, str(given.queued(user, given.reflection(user))))
+    finally:
+        given.close()
+
+
+def make_viewers(product: Product) -> None:
+    with psycopg.connect(product.stack.cluster.dsn(), autocommit=True) as connection:
+        connection.execute(
+            "update auth.users set raw_app_meta_data = coalesce(raw_app_meta_data, '{}')"
+            """ || '{"likeness_role": "viewer"}'"""
+        )
