@@ -201,6 +201,10 @@ async def test_what_stands_still_is_explained_and_commands_help(given: Fixture, 
         (letter,) = state["dead_letters"]
         assert (letter["subject"], letter["reason"]) == (str(dead), HOSTILE)
         assert "message" not in letter
+        shown = await http.get(f"/operations/attempts/{dead}")
+        assert shown.status_code == 200, shown.text + service.child.output()[-3000:]
+        assert shown.json()["finding"]["finding"] == "dead_letter"
+        assert HOSTILE in shown.text
         series = (await http.get("/operations/series")).json()
         assert [each["id"] for each in series["failed"]] == [str(failed)]
         reached = {(status, count) for _, _, status, _, _, count in series["reached"]}

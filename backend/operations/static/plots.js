@@ -130,7 +130,7 @@ export function legend(entries) {
 
 export function table(caption, columns, rows, kind = "") {
   const id = newId("caption");
-  return el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-labelledby": id },
+  return el("div", { class: "scrolls", tabindex: "0", role: "group", "aria-labelledby": id },
     el("table", { class: kind }, el("caption", { id, class: "unseen" }, caption),
       el("thead", {}, el("tr", {}, columns.map((each) => el("th", { scope: "col" }, each)))),
       el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, at) => (at ? el("td", {}, cell) : el("th", { scope: "row" }, cell))))))));
