@@ -47,6 +47,59 @@ def test_the_mirror_of_an_employee_is_counted_too(given: Fixture, user: UUID) ->
     assert overview(given)["mirror"]["behind"] == 0
 
 
+def test_attempts_of_employees_are_counted_apart(given: Fixture, user: UUID) -> None:
+    given.queued(user, None)
+    employee = given.employee(given.organization(user))
+    given.employee_consent(employee, user)
+    given.clone_recording(employee, user)
+    none = {"attempts": 0, "for_employees": 0}
+    queued = {"attempts": 2, "for_employees": 1}
+    assert overview(given)["unfinished"] == {"awaiting_upload": none, "queued": queued, "processing": none}
+
+
+def test_takedowns_are_counted_while_they_are_in_force(given: Fixture, user: UUID) -> None:
+    assert overview(given)["takedowns"] == {"open": 0, "attempts": 0, "oldest": None}
+    attempt = given.queued(user, None)
+    given.truth("select operations.take_down(%s, 'Notice 17', true)", attempt)
+    found = overview(given)["takedowns"]
+    assert (found["open"], found["attempts"], found["oldest"] is None) == (1, 1, False)
+    given.truth("select operations.lift_takedown(%s, 'Withdrawn', true)", attempt)
+    assert overview(given)["takedowns"]["open"] == 0
+
+
+def test_an_erasure_is_counted_until_each_place_is_confirmed(given: Fixture, user: UUID) -> None:
+    assert overview(given)["erasures"] == {"open": 0, "oldest_seconds": 0}
+    given.launchable(user, given.reflection(user))
+    given.one("select voice_clone.request_erasure(%s)", user)
+    assert overview(given)["erasures"]["open"] == 1
+
+
+def test_checks_of_voices_are_late_after_three_intervals(given: Fixture, user: UUID) -> None:
+    given.launchable(user, given.reflection(user))
+    aged = (
+        "update voice_clone.voice_checks set voices = 1, complete_at = now() - %s::interval, error_code = %s"
+    )
+    for age, code, is_late in (("2 days", None, False), ("73 hours", "provider_unavailable", True)):
+        given.superuser.execute(aged.encode(), (age, code))
+        (check,) = overview(given)["voice_checks"]
+        assert (check["provider"], check["error_code"], check["is_late"]) == ("local", code, is_late)
+
+
+def test_an_account_whose_first_round_never_ended_is_late_too(given: Fixture, user: UUID) -> None:
+    given.launchable(user, given.reflection(user))
+    (check,) = overview(given)["voice_checks"]
+    assert not check["is_late"]
+    given.superuser.execute("update voice_clone.voice_checks set created_at = now() - interval '4 days'")
+    (check,) = overview(given)["voice_checks"]
+    assert check["is_late"]
+
+
+def test_consents_are_counted_as_the_last_check_found_them(given: Fixture) -> None:
+    assert overview(given)["consents"]["broken"] == 0
+    given.superuser.execute("update voice_clone.consent_checks set broken = 2")
+    assert overview(given)["consents"]["broken"] == 2
+
+
 def test_the_series_counts_what_was_reached_with_its_provider_error_and_time(
     given: Fixture, user: UUID
 ) -> None:

@@ -18,6 +18,10 @@ select voice_clone.dead_letter_messages('voice_clone_process', array_agg(q.msg_i
   '{16}', '{<img src=x onerror=alert(1)>}')
 from pgmq.q_voice_clone_process q where q.message ->> 'id' = %s
 """
+STOPPED = """
+insert into voice_clone.voice_checks (provider, region, account, voices, error_code, due_at, sweep_at)
+values ('elevenlabs', '', 'a1b2c3', 812, 'all_voices_missing', now() + '1 hour', now() + '1 hour')
+"""
 SCREENSHOTS = os.environ.get("LIKENESS_SCREENSHOTS")  # a folder that gets them
 
 
@@ -32,7 +36,7 @@ async def test_every_scenario_of_the_operators_page(product: Product, sample: Pa
 
 
 def plant(product: Product) -> None:
-    """Attempts that worked, one that failed, and one whose message is a dead letter."""
+    """Attempts that work, failed, are frozen, or have a dead letter; a check of voices that stopped."""
     cluster = product.stack.cluster
     database = Database(cluster, "postgres", cluster.dsn(), cluster.dsn(), product.stack.database_url)
     given = Fixture(database)
@@ -41,6 +45,9 @@ def plant(product: Product) -> None:
         for _ in range(6):
             given.launchable(user, given.reflection(user))
         fail(given, given.queued(user, given.reflection(user)))
+        frozen = given.queued(user, given.reflection(user))
+        given.truth("select operations.take_down(%s, 'Notice 17', true)", frozen)
+        given.superuser.execute(STOPPED)
         given.truth(DEAD, str(given.queued(user, given.reflection(user))))
     finally:
         given.close()

@@ -3,12 +3,13 @@ import { button, card, el } from "./dom.js";
 import { count, duration, moment, texts } from "./operations_texts.en.js";
 import { table } from "./plots.js";
 
-const OVERDUE_MIRROR = 60; // seconds after which a mirror needs attention
+const [OVERDUE_MIRROR, OVERDUE_ERASURE, OVERDUE_ANCHOR] = [60, 86_400, 10_800]; // seconds after which it needs attention, as in the alerts
 export const isFull = ({ slots, taken }) => slots !== null && taken >= slots;
 const placeOf = ({ provider, region }) => (region ? `${provider} (${region})` : provider);
 const short = (id) => el("code", { title: id }, id.slice(0, 8));
 const stateOf = ({ status, runtime_status: runtime, preview_status: preview }) =>
   (status === "ready" ? [status, runtime, preview].join(" · ") : status);
+const unseen = (name) => el("span", { class: "unseen" }, name);
 const act = (name, label, key, onclick) =>
   el("button", { type: "button", class: "quiet small", "aria-label": label, "data-focus": key, onclick }, name);
 
@@ -21,6 +22,11 @@ export function attention(state) {
     state.sweep.overdue && ["#sweep", texts.overdue_count(state.sweep.overdue)],
     state.sweep.errors && ["#sweep", texts.sweep_errors(state.sweep.errors)],
     state.mirror.oldest_seconds > OVERDUE_MIRROR && ["#queues", texts.mirrors_count(state.mirror.behind, duration(state.mirror.oldest_seconds))],
+    state.consents.broken && ["#checks", texts.broken_consents(state.consents.broken)],
+    state.consents.waiting_seconds > OVERDUE_ANCHOR && ["#checks", texts.late_anchors(duration(state.consents.waiting_seconds))],
+    state.erasures.oldest_seconds > OVERDUE_ERASURE && ["#tiles", texts.late_erasures(state.erasures.open, duration(state.erasures.oldest_seconds))],
+    ...state.voice_checks.filter((each) => each.error_code).map((each) => ["#checks", texts.checks_stopped(placeOf(each), each.error_code)]),
+    ...state.voice_checks.filter((each) => each.is_late && !each.error_code).map((each) => ["#checks", texts.checks_late(placeOf(each), duration(each.age_seconds))]),
     ...state.slots.filter(isFull).map((each) => ["#slots", texts.full(placeOf(each))]),
   ].filter(Boolean);
   if (!found.length) return el("section", { class: "card verdict valid", "aria-label": texts.attention }, el("h2", { tabindex: "-1" }, texts.all_well));
@@ -31,13 +37,15 @@ export function attention(state) {
 
 const sumOf = (rows, name) => rows.reduce((all, each) => all + each[name], 0);
 
-export function tiles({ unfinished, job_slots: jobs, consumers, mirror }) {
+export function tiles({ unfinished, job_slots: jobs, consumers, mirror, takedowns, erasures }) {
   const tile = (name, value, more) => el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value, more ? el("span", { class: "hint" }, ` ${more}`) : null));
   return el("dl", { class: "tiles" },
-    Object.entries(unfinished).sort().map(([status, value]) => tile(texts.tile[status], count(value))),
+    Object.entries(unfinished).sort().map(([status, { attempts, for_employees: employees }]) => tile(texts.tile[status], count(attempts), employees ? texts.for_employees(employees) : "")),
     tile(texts.tile.job_slots, texts.of(jobs.taken, jobs.all), jobs.waiting ? texts.waiting_jobs(jobs.waiting) : ""),
     tile(texts.tile.consumers, count(consumers.alive)),
-    tile(texts.tile.mirror, count(mirror.behind), mirror.behind ? texts.for_up_to(duration(mirror.oldest_seconds)) : ""));
+    tile(texts.tile.mirror, count(mirror.behind), mirror.behind ? texts.for_up_to(duration(mirror.oldest_seconds)) : ""),
+    tile(texts.tile.takedowns, count(takedowns.open), takedowns.open ? texts.frozen(takedowns.attempts) : ""),
+    tile(texts.tile.erasures, count(erasures.open), erasures.open ? texts.for_up_to(duration(erasures.oldest_seconds)) : ""));
 }
 
 function meter(part, all, label) {
@@ -60,17 +68,17 @@ export function queues({ queues: rows, consumers }) {
 
 export function stuck({ stuck: rows }, commands) {
   return card(texts.stuck_title, rows.length ? table(texts.stuck_title,
-    [texts.attempt, texts.provider, texts.state, texts.since, texts.why, texts.show],
+    [texts.attempt, texts.provider, texts.state, texts.since, texts.why, unseen(texts.show)],
     rows.map((each) => [short(each.id), placeOf(each), stateOf(each), moment(each.updated_at), el("span", { class: "sentence" }, each.explanation),
-      act(texts.show, texts.show_named(each.id), `show-${each.id}`, () => commands.show(each.id))])) : el("p", { class: "empty" }, texts.none_stuck));
+      act(texts.show, texts.show_named(each.id), `show-${each.id}`, () => commands.show(each.id))]), "cards") : el("p", { class: "empty" }, texts.none_stuck));
 }
 
 export function failed({ failed: rows }, commands) {
   return card(texts.failed_title, rows.length ? table(texts.failed_title,
-    [texts.attempt, texts.provider, texts.when, texts.error, texts.state, texts.show, ...(commands.mayAct ? [texts.retry] : [])],
+    [texts.attempt, texts.provider, texts.when, texts.error, texts.state, unseen(texts.show), ...(commands.mayAct ? [unseen(texts.retry)] : [])],
     rows.map((each) => [short(each.id), placeOf(each), moment(each.failed_at), el("code", {}, each.error_code ?? ""), stateOf(each),
       act(texts.show, texts.show_named(each.id), `look-${each.id}`, () => commands.show(each.id)),
-      ...(commands.mayAct ? [act(texts.retry, texts.retry_named(each.id), `retry-${each.id}`, () => commands.retry(each.id))] : [])])) : el("p", { class: "empty" }, texts.none_failed));
+      ...(commands.mayAct ? [act(texts.retry, texts.retry_named(each.id), `retry-${each.id}`, () => commands.retry(each.id))] : [])]), "cards") : el("p", { class: "empty" }, texts.none_failed));
 }
 
 export function letters({ dead_letters: rows }, commands, chosen) {
@@ -94,7 +102,7 @@ export function letters({ dead_letters: rows }, commands, chosen) {
     commands.mayAct ? el("div", { class: "row" }, el("div", { class: "check" }, every, el("label", { for: "every-letter" }, texts.choose_all)), send) : "",
     table(texts.letters_title, [texts.letter, texts.queue, texts.when, texts.subject, texts.reason],
       rows.map((each, at) => [el("span", { class: "check" }, commands.mayAct ? boxes[at] : null, String(each.id)), el("code", {}, each.queue), moment(each.dead_at),
-        each.subject ? short(each.subject) : "", el("span", { class: "sentence" }, each.reason)])),
+        each.subject ? short(each.subject) : "", el("span", { class: "sentence" }, each.reason)]), "cards"),
     rows.length === 100 ? el("p", { class: "hint" }, texts.more_letters) : "",
   ] : [el("p", { class: "empty" }, texts.none_dead)]));
 }
@@ -106,6 +114,17 @@ export function slots({ slots: rows }) {
       each.slots === null ? texts.unlimited(each.taken)
         : el("span", { class: `metered ${isFull(each) ? "bad" : ""}` }, texts.of(each.taken, each.slots), meter(each.taken, each.slots, texts.taken)),
       each.orphans ? count(each.orphans) : "", each.deleted ? count(each.deleted) : ""]), "wide") : el("p", { class: "empty" }, texts.no_places));
+}
+
+// Is each voice still at its provider, and are the consents as they were written?
+export function checks({ voice_checks: rows, consents }) {
+  const stateOfCheck = (each) => (each.error_code ? el("code", { class: "bad" }, each.error_code) : each.is_late ? el("span", { class: "bad" }, texts.late) : each.voices ? texts.answered : texts.not_yet);
+  return card(texts.checks_title,
+    rows.length ? table(texts.checks_title, [texts.provider, texts.account, texts.voices, texts.unchecked_for, texts.last_answer],
+      rows.map((each) => [placeOf(each), el("code", {}, each.account), count(each.voices), duration(each.age_seconds), stateOfCheck(each)]), "cards")
+      : el("p", { class: "empty" }, texts.no_checks),
+    el("p", {}, consents.broken ? el("strong", { class: "bad" }, texts.broken_consents(consents.broken)) : texts.sound_consents,
+      ` ${consents.waiting_seconds === null ? texts.no_anchors : texts.anchors(consents.anchors, consents.unpublished)}`));
 }
 
 // All that is known of one attempt.
@@ -122,7 +141,7 @@ export function attemptView(found, commands) {
       enrollments.map((each) => [el("code", {}, each.label), each.status, placeOf(each), each.request_id ?? "", each.error_code ?? ""]))] : null,
     el("h3", {}, texts.timeline),
     table(texts.timeline, [texts.when, texts.state, texts.changes],
-      events.map((each) => [moment(each.recorded_at), each.events.join(", "), el("span", { class: "sentence" }, changes(each))])),
+      events.map((each) => [moment(each.recorded_at), each.events.join(", "), el("span", { class: "sentence" }, changes(each))]), "cards"),
     el("p", { class: "hint" }, texts.later_times),
   ].flat().filter(Boolean);
 }

@@ -1,6 +1,6 @@
 // The operator's page: a sign-in, then what is at work, read again every few seconds while the page is seen.
 import { Problem, call, forget, signedInUser, useSecretKey, useSession } from "./api.js";
-import { attemptView, attention, failed, letters, queues, slots, stuck, tiles } from "./board.js";
+import { attemptView, attention, checks, failed, letters, queues, slots, stuck, tiles } from "./board.js";
 import { charts } from "./charts.js";
 import { announce, ask, button, card, el, field, showView } from "./dom.js";
 import { clock, texts } from "./operations_texts.en.js";
@@ -95,6 +95,7 @@ async function begin({ name, may_act: mayAct }) {
 
 function board(mayAct, signal) {
   const freshness = el("p", { class: "hint freshness" });
+  const outage = el("div", { role: "status" }); // of the reads that repeat; what a command did stays until the next one
   const place = el("div", { role: "status" });
   const found = el("div", { id: "found" });
   const chosen = new Set();
@@ -105,47 +106,44 @@ function board(mayAct, signal) {
   const parts = {
     attention: part("now", attention), tiles: part("tiles", tiles), charts: part("charts", () => charts(series, hours, (each) => { hours = each; parts.charts.show(series, true); })),
     queues: part("queues", queues), stuck: part("stuck", (data) => stuck(data, commands)), failed: part("failed", (data) => failed(data, commands)),
-    letters: part("letters", (data) => letters(data, commands, chosen)), slots: part("slots", slots),
+    letters: part("letters", (data) => letters(data, commands, chosen)), slots: part("slots", slots), checks: part("checks", checks),
   };
 
-  async function attempted(work) {
+  async function attempted(work, told) {
     try {
       await work();
-      place.replaceChildren();
+      told.replaceChildren();
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return false;
       if (error.status === 401) leave(new Problem({ detail: texts.session_ended }));
-      else if (error instanceof Problem) throw error;
-      else throw error;
+      else if (!(error instanceof Problem)) throw error;
+      else told.replaceChildren(problemBox(error));
+      return false;
     }
+    return true;
   }
   const quietly = (work) => async () => {
-    try {
-      await attempted(work);
-    } catch (error) {
-      freshness.textContent = last ? texts.stale(clock(last.now, true)) : "";
-      freshness.classList.add("stale");
-      place.replaceChildren(problemBox(error));
-    }
+    if (await attempted(work, outage) || signal.aborted) return;
+    freshness.textContent = last ? texts.stale(clock(last.now, true)) : "";
+    freshness.classList.add("stale");
   };
+  // `work` returns the sentence that tells what was done.
   const loudly = async (work) => {
-    try {
-      await attempted(work);
-    } catch (error) {
-      place.replaceChildren(problemBox(error));
-      place.scrollIntoView({ block: "nearest" });
-    }
+    let done;
+    if (await attempted(async () => { done = await work(); }, place) && done) place.replaceChildren(el("p", { class: "note" }, done));
+    if (place.firstChild) place.scrollIntoView({ block: "nearest" });
   };
 
   const readState = quietly(async () => {
     last = await call("state", { signal });
     const { queues: rows, consumers } = last;
     parts.attention.show(last);
-    parts.tiles.show({ unfinished: last.unfinished, job_slots: last.job_slots, consumers: { alive: consumers.alive }, mirror: last.mirror });
+    parts.tiles.show({ unfinished: last.unfinished, job_slots: last.job_slots, consumers: { alive: consumers.alive }, mirror: last.mirror, takedowns: last.takedowns, erasures: last.erasures });
     parts.queues.show({ queues: rows, consumers: { unread_queues: consumers.unread_queues } });
     parts.stuck.show({ stuck: last.stuck });
     parts.letters.show({ dead_letters: last.dead_letters });
     parts.slots.show({ slots: last.slots });
+    parts.checks.show({ voice_checks: last.voice_checks, consents: last.consents });
     freshness.textContent = texts.as_of(clock(last.now, true));
     freshness.classList.remove("stale");
   });
@@ -172,10 +170,9 @@ function board(mayAct, signal) {
     if (!await ask(texts.retry_question, texts.retry, texts.no, [texts.retry_text, id])) return;
     await loudly(async () => {
       const { status } = await call(`attempts/${id}/retry`, { method: "POST" });
-      announce(texts.retried(status));
       found.replaceChildren();
       await readNow();
-      place.replaceChildren(el("p", { class: "note" }, texts.retried(status)));
+      return texts.retried(status);
     });
   }
 
@@ -185,7 +182,7 @@ function board(mayAct, signal) {
       const sent = await call("dead-letters/redrive", { method: "POST", body: { ids } });
       chosen.clear();
       await readNow();
-      place.replaceChildren(el("p", { class: "note" }, texts.redriven(sent.length)));
+      return texts.redriven(sent.length);
     });
   }
 
@@ -194,7 +191,7 @@ function board(mayAct, signal) {
     await loudly(async () => {
       const done = await call("sweep", { method: "POST" });
       await readNow();
-      place.replaceChildren(el("p", { class: "note" }, texts.swept(done)));
+      return texts.swept(done);
     });
   }
 
@@ -207,8 +204,8 @@ function board(mayAct, signal) {
   const node = el("div", { class: "board" },
     el("div", { class: "row top" }, el("div", {}, el("h1", { tabindex: "-1" }, texts.sign_in_title), freshness),
       mayAct ? el("div", { class: "actions", id: "sweep" }, button(texts.sweep, sweep, "quiet")) : null),
-    place, parts.attention.node, parts.tiles.node, parts.charts.node, found,
-    parts.stuck.node, parts.letters.node, parts.failed.node, parts.queues.node, parts.slots.node, card(texts.find_title, find));
+    outage, place, parts.attention.node, parts.tiles.node, parts.charts.node, found,
+    parts.stuck.node, parts.letters.node, parts.failed.node, parts.queues.node, parts.slots.node, parts.checks.node, card(texts.find_title, find));
   return { node, read: readNow };
 }
 

@@ -12,12 +12,18 @@ export const texts = {
   all_well: "Nothing needs you.", attention: "This needs attention",
   stuck_count: (count) => plural(count, "attempt stands still", "attempts stand still"),
   letter_count: (count) => plural(count, "dead letter", "dead letters"),
-  unread: (queues) => `No consumer reads ${queues.join(", ")}`,
+  unread: (queues) => `No consumer reads ${queues.length > 4 ? `${number.format(queues.length)} queues` : queues.join(", ")}`,
   overdue_count: (count) => `The sweep is late for ${plural(count, "attempt", "attempts")}`,
   sweep_errors: (count) => `The sweep cannot process ${plural(count, "row", "rows")}`,
   mirrors_count: (count, age) => `${plural(count, "mirror shows", "mirrors show")} an older version, for up to ${age}`,
   full: (provider) => `Every voice slot at ${provider} is taken`,
-  tile: { awaiting_upload: "Await their upload", queued: "Queued", processing: "Processing", job_slots: "Jobs that run", consumers: "Consumers", mirror: "Mirrors behind" },
+  late_erasures: (count, age) => `${plural(count, "erasure is", "erasures are")} not confirmed, for up to ${age}`,
+  broken_consents: (count) => `${plural(count, "consent or anchor is", "consents or anchors are")} not as written.`,
+  late_anchors: (age) => `A consent waits for its anchor, for ${age}`,
+  checks_stopped: (provider, code) => `The check of the voices at ${provider} stopped: ${code}`,
+  checks_late: (provider, age) => `The voices at ${provider} have not all been checked for ${age}`,
+  tile: { awaiting_upload: "Await their upload", queued: "Queued", processing: "Processing", job_slots: "Jobs that run", consumers: "Consumers", mirror: "Mirrors behind", takedowns: "Takedowns", erasures: "Open erasures" },
+  for_employees: (count) => plural(count, "for an employee", "for employees"), frozen: (count) => plural(count, "attempt frozen", "attempts frozen"),
   of: (part, all) => `${number.format(part)} of ${number.format(all)}`, waiting_jobs: (count) => `${number.format(count)} wait`, for_up_to: (age) => `for up to ${age}`,
   reached_title: "Attempts", reached_lead: "How many ended how. The line: how many were queued.", window: "Time shown", hours: { 3: "3 hours", 24: "24 hours" },
   incomplete: "Older parts are still being read.",
@@ -36,6 +42,10 @@ export const texts = {
   redrive_question: (count) => `Send ${plural(count, "letter", "letters")} again?`, redrive_text: "Remove the reason first, or they come back. A letter is sent once, also if someone else does the same.",
   redriven: (count) => `${plural(count, "letter was", "letters were")} sent again.`, choose_all: "Choose all", more_letters: "The newest 100 are listed.",
   slots_title: "Voices at providers", region: "Region", slots: "Slots", taken: "taken", orphans: "Orphans", deleted: "Deleted, still there", unlimited: (taken) => `${number.format(taken)}, no limit known`, no_places: "No provider has been used.",
+  checks_title: "Checks of voices and consents", account: "Account", voices: "Voices", unchecked_for: "Not all checked for", last_answer: "Last answer",
+  late: "late", answered: "ok", not_yet: "none yet", no_checks: "There is no voice to check, or the checks are switched off.",
+  sound_consents: "Consents are as they were written.", no_anchors: "Anchors are switched off.",
+  anchors: (all, open) => `${plural(all, "anchor", "anchors")}, ${number.format(open)} on the way.`,
   sweep: "Run the sweep", sweep_question: "Run the sweep now?", sweep_text: "It recovers what is overdue, as the consumers do by themselves. Running it often does no harm.",
   swept: (done) => (Object.keys(done).length ? `Swept: ${Object.entries(done).map(([what, count]) => `${what} ${count}`).join(", ")}.` : "Nothing was overdue."),
   find_title: "Look an attempt up", attempt_id: "Id of the attempt", find: "Look it up", not_an_id: "This is not the id of an attempt.",
@@ -47,12 +57,12 @@ export const count = (value) => number.format(value);
 
 export const percent = (part) => new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: part < 0.1 ? 1 : 0 }).format(part);
 
-// 0.4 s, 12 s, 3 min, 5 h, 2 d
+// 0.04 s, 0.4 s, 2.5 s, 12 s, 3 min, 5 h, 2 d
 export function duration(seconds) {
   for (const [unit, size] of [["d", 86_400], ["h", 3600], ["min", 60]]) {
     if (seconds >= size) return `${number.format(Math.floor(seconds / size))}\u00a0${unit}`;
   }
-  return `${number.format(seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds))}\u00a0s`;
+  return `${number.format(Number(seconds.toFixed(seconds < 1 ? 2 : seconds < 10 ? 1 : 0)))}\u00a0s`;
 }
 
 export const clock = (time, withSeconds = false) =>

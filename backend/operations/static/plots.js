@@ -26,16 +26,16 @@ export function ticks(highest, isWhole = true) {
   return found.length > 1 ? found : [0, size];
 }
 
-// Of a logarithmic axis: 1, 2, 5, 10, … around the values; fewer where they span much.
+// Of a logarithmic axis: 1, 2, 5, 10, … around the values; every second or third of them where they span much.
 export function logTicks(lowest, highest) {
   const all = [];
-  for (let power = -2; power <= 6; power += 1) for (const each of [1, 2, 5]) all.push(each * 10 ** power);
+  for (let power = -3; power <= 6; power += 1) for (const each of [1, 2, 5]) all.push(each * 10 ** power);
   const first = Math.max(0, all.findLastIndex((each) => each <= lowest));
-  let last = all.findIndex((each) => each >= highest);
-  if (last < 0) last = all.length - 1;
-  const found = all.slice(first, Math.max(last, first + 1) + 1);
-  const skip = Math.ceil(found.length / 6);
-  return found.filter((_, at) => at % skip === 0 || at === found.length - 1);
+  const found = all.findIndex((each) => each >= highest);
+  const last = Math.max(found < 0 ? all.length - 1 : found, first + 1);
+  const skip = Math.ceil((last - first) / 5);
+  const begin = Math.max(first - ((skip - ((last - first) % skip)) % skip), last % skip);
+  return all.filter((_, at) => at >= begin && at <= last && (last - at) % skip === 0);
 }
 
 function frame(width, times, axis, labelOf, timeOf) {
@@ -128,10 +128,13 @@ export function legend(entries) {
     el("li", {}, el("span", { class: `key ${kind}`, "aria-hidden": "true" }), `${name} `, value === undefined ? null : el("strong", {}, value))));
 }
 
+// cards: on a narrow screen each row is a block, so that its sentence is seen. The roles stay, whatever the style makes of the elements.
 export function table(caption, columns, rows, kind = "") {
   const id = newId("caption");
+  const nameOf = (at) => (typeof columns[at] === "string" ? columns[at] : null);
   return el("div", { class: "scrolls", tabindex: "0", role: "group", "aria-labelledby": id },
-    el("table", { class: kind }, el("caption", { id, class: "unseen" }, caption),
-      el("thead", {}, el("tr", {}, columns.map((each) => el("th", { scope: "col" }, each)))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, at) => (at ? el("td", {}, cell) : el("th", { scope: "row" }, cell))))))));
+    el("table", { class: kind, role: "table" }, el("caption", { id, class: "unseen" }, caption),
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map((each) => el("th", { scope: "col", role: "columnheader" }, each)))),
+      el("tbody", { role: "rowgroup" }, rows.map((row) => el("tr", { role: "row" }, row.map((cell, at) => (at
+        ? el("td", { role: "cell", "data-name": nameOf(at) }, cell) : el("th", { scope: "row", role: "rowheader", "data-name": nameOf(at) }, cell))))))));
 }

@@ -39,8 +39,11 @@ export const operations = {
     await page.getByRole("link", { name: "1 dead letter" }).waitFor();
     await page.getByText("<img src=x onerror=alert(1)>").waitFor();
     assert.equal(await page.locator("main img").count(), 0, "text stays text");
+    await page.getByRole("link", { name: "The check of the voices at elevenlabs stopped: all_voices_missing" }).waitFor();
+    await page.locator(".tile", { hasText: "Takedowns" }).getByText("1 attempt frozen").waitFor();
     await page.locator(".plot svg").nth(2).waitFor(); // the series is read every 30 seconds
     await axes(visitor);
+    await page.screenshot({ path: `${settings.directory}/operations.png`, clip: { x: 0, y: 0, width: 1280, height: 1560 }, fullPage: true });
     await page.emulateMedia({ colorScheme: "dark" });
     await axes(visitor);
     await page.screenshot({ path: `${settings.directory}/operations-dark.png`, fullPage: true });
@@ -48,7 +51,13 @@ export const operations = {
     await page.screenshot({ path: `${settings.directory}/operations-light.png`, fullPage: true });
     await page.setViewportSize({ width: 320, height: 800 });
     await axes(visitor);
+    await page.setViewportSize({ width: 390, height: 800 });
+    await axes(visitor);
     await page.screenshot({ path: `${settings.directory}/operations-narrow.png`, fullPage: true });
+    await page.screenshot({ path: `${settings.directory}/operations.png`, clip: { x: 0, y: 0, width: 1280, height: 1560 }, fullPage: true });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.screenshot({ path: `${settings.directory}/operations-narrow-dark.png`, fullPage: true });
+    await page.emulateMedia({ colorScheme: "light" });
     await page.setViewportSize({ width: 640, height: 400 }); // 1280 at a zoom of 200 %
     await axes(visitor);
     await page.setViewportSize({ width: 1280, height: 900 });
@@ -68,6 +77,9 @@ export const operations = {
     await page.locator("dialog").getByRole("button", { name: "Send 1 letter again" }).click();
     await page.getByText("1 letter was sent again.").waitFor();
     await page.getByText("There is no dead letter.").waitFor();
+    const asOf = await page.locator(".freshness").textContent();
+    await page.waitForFunction((before) => document.querySelector(".freshness").textContent !== before, asOf);
+    assert(await page.getByText("1 letter was sent again.").isVisible(), "until the next command");
 
     await page.getByRole("button", { name: /^Retry attempt/ }).first().click();
     await page.locator("dialog").getByRole("button", { name: "Retry" }).click();

@@ -18,15 +18,22 @@ as $$
   where voice_clone.shown_version(coalesce(r.voice, e.voice)) < c.version
 $$;
 
--- What is at work now, and what stands still.
+-- What is at work now, and what stands still. The limits of one row make the planner look each attempt up, however few there are in all.
 create function operations.overview() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'queues', (select coalesce(jsonb_agg(to_jsonb(q) order by q.queue), '[]') from voice_clone.queue_metrics() q),
     'unfinished', (
-      select jsonb_object_agg(s.status, (select count(*) from public.voice_clone_attempts a where a.is_enrolling and a.status = s.status))
-      from unnest('{awaiting_upload,queued,processing}'::text[]) s (status)),
+      select jsonb_object_agg(s.status, jsonb_build_object('attempts', s.attempts, 'for_employees', s.for_employees))
+      from (
+        select w.status, count(a.status) as attempts, count(a.employee_id) as for_employees
+        from unnest('{awaiting_upload,queued,processing}'::text[]) w (status)
+        left join (
+          select x.status, x.employee_id from voice_clone.enrolling_attempts n
+          cross join lateral (select * from public.voice_clone_attempts y where y.id = n.attempt_id limit 1) x
+        ) a using (status)
+        group by w.status) s),
     'job_slots', (
       select jsonb_build_object('taken', count(s.job_id), 'all', count(*), 'waiting', (select count(*) from voice_clone.waiting_jobs))
       from voice_clone.job_slots s),
@@ -35,6 +42,14 @@ as $$
       select jsonb_build_object('overdue', count(*), 'oldest', min(d.sweep_at), 'errors', (select count(*) from voice_clone.sweep_errors))
       from voice_clone.deadlines d where d.sweep_at < now() - interval '1 minute'),
     'mirror', (select to_jsonb(m) from voice_clone.mirror_lag() m),
+    'takedowns', (
+      select jsonb_build_object('open', count(*), 'attempts', coalesce(sum(cardinality(t.attempts)), 0), 'oldest', min(t.placed_at))
+      from voice_clone.takedowns t where t.lifted_at is null),
+    'erasures', (
+      select jsonb_build_object('open', count(*), 'oldest_seconds', coalesce(extract(epoch from now() - min(x.requested_at)), 0)::float8)
+      from voice_clone.erasures x where x.sweep_at is not null),
+    'consents', (select to_jsonb(c) from voice_clone.consent_anchors_state() c),
+    'voice_checks', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from voice_clone.voice_checks_state() c),
     'slots', (select coalesce(jsonb_agg(to_jsonb(s) order by s.provider, s.region), '[]') from operations.slots() s),
     'stuck', (select coalesce(jsonb_agg(to_jsonb(s)), '[]') from operations.stuck_attempts(50) s),
     'dead_letters', (
