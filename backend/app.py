@@ -31,6 +31,8 @@ from backend.lifecycle.launch_gate import launch_gates
 from backend.lifecycle.slots import keep_slots
 from backend.moves.report import report_misplaced_voices
 from backend.moves.routes import MovesController
+from backend.operations.overview import Overviews
+from backend.operations.routes import operations_routes
 from backend.page.reference_routes import openapi_config
 from backend.page.routes import page_routes
 from backend.provenance.marking import AudioMarker
@@ -154,6 +156,7 @@ def create_app(
     )
     gates = launch_gates(database.reads)
     measured = database_metrics(database.reads)
+    overviews = Overviews(database.reads)
     probes = Probes(
         required={"database": partial(probe_database, database), "storage": storage.probe},
         reported={"consumers": partial(probe_consumers, database)},
@@ -178,7 +181,7 @@ def create_app(
             await decoder.aclose()
 
     app = Litestar(
-        [*routes, *page_routes(settings)],
+        [*routes, *page_routes(settings), *operations_routes(settings)],
         lifespan=[lifespan],
         state=State(
             {
@@ -204,6 +207,7 @@ def create_app(
             "spoken_examiner": Provide(lambda: spoken_examiner, sync_to_thread=False),
             "mark_reader": Provide(lambda: mark_reader, sync_to_thread=False),
             "database_metrics": Provide(lambda: measured, sync_to_thread=False),
+            "overviews": Provide(lambda: overviews, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },

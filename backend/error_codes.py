@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     USER_GONE = "user_gone", 401
     TOKEN_INVALID = "token_invalid", 401
     ADMIN_REQUIRED = "admin_required", 403
+    OPERATOR_REQUIRED = "operator_required", 403
     NOT_THE_EMPLOYEE = "not_the_employee", 403
     INVITATION_INVALID = "invitation_invalid", 404
     NOT_FOUND = "not_found", 404

@@ -24,4 +24,7 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     refusals: Limit = field(
         name="RATE_LIMIT_REFUSALS", default=60
     )  # requests of an address with a refused token
+    sign_ins: Limit = field(
+        name="RATE_LIMIT_SIGN_INS", default=30
+    )  # refused, of one address, at /operations; of all where addresses are not known
     client_address: str = field(name="CLIENT_ADDRESS", default="")  # "peer", or the header of a proxy

@@ -30,6 +30,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     service_url: str = field(name="SERVICE_URL", default="")  # at which consumers reach the service
     cors_origins: str = field(name="CORS_ORIGINS", default="")  # comma-separated
     page: bool = field(name="PAGE", default=True)  # the web page at /, where a publishable key is set
+    operations_page: bool = field(name="OPERATIONS_PAGE", default=False)  # the page at /operations
     consent_page_url: str = field(name="CONSENT_PAGE_URL", default="")  # of the application, for employees
     stream_heartbeat: Seconds = field(name="STREAM_HEARTBEAT_SECONDS", default=15.0)
     internal_token: str = field(name="INTERNAL_TOKEN")

@@ -35,6 +35,8 @@ HELP = {
     "likeness_unfinished_attempts": "Attempts that await their upload, are queued or processing.",
     "likeness_transitions_recent": "Transitions of attempts in the last five minutes, by event.",
     "likeness_overdue_attempts": "Attempts that the sweep should have looked at more than a minute ago.",
+    "likeness_mirrors_behind": "Reflections and employees whose mirror shows an older version.",
+    "likeness_mirror_lag_seconds": "How long ago the oldest change is that a mirror does not show, or 0.",
     "likeness_job_slots": "Places for running jobs: all, taken, and jobs that wait for one.",
     "likeness_provider_slots": "Voices that an account may keep, and has.",
     "likeness_consumers": "Resident consumers that are alive.",

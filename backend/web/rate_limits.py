@@ -90,6 +90,7 @@ class RateLimits:
             Policy("characters", settings.characters, DAY),
             Policy("verifications", settings.verifications, is_shared=False),
             Policy("refusals", settings.refusals, is_shared=False),
+            Policy("sign_ins", settings.sign_ins, is_shared=False),
         ]
         self._policies = {policy.name: policy for policy in policies if policy.limit}
 
@@ -146,6 +147,19 @@ class RateLimits:
         policy, address = self._policies.get("refusals"), self._address(connection)
         if policy and address:
             self._local.use(address, policy)
+
+    def require_sign_in(self, connection: Connection) -> None:
+        """Raises Throttled after too many refused sign-ins of this address; of all where it is not known."""
+        policy = self._policies.get("sign_ins")
+        if (
+            policy
+            and not (use := self._local.use(self._address(connection), policy, is_trial=True)).is_allowed
+        ):
+            raise throttled(policy, use, 1)
+
+    def count_refused_sign_in(self, connection: Connection) -> None:
+        if policy := self._policies.get("sign_ins"):
+            self._local.use(self._address(connection), policy)
 
     def _address(self, connection: Connection) -> str:
         """Empty where it is not known: the peer may be a proxy, and a header may be the client's."""

@@ -102,6 +102,7 @@ def service_settings(stack: Stack, provider: str) -> dict[str, str]:
         "DATABASE_PREPARE_THRESHOLD": "2",
         "SUPABASE_URL": stack.supabase_url,
         "SUPABASE_PUBLISHABLE_KEY": stack.publishable_key,
+        "OPERATIONS_PAGE": "true",
         "SUPABASE_SECRET_KEY": secrets.secret_key,
         "SUPABASE_JWT_SECRET": secrets.jwt_secret,
         "SUPABASE_JWKS_URL": "off",

@@ -25,6 +25,10 @@ as $$
   union all
   select 'likeness_overdue_attempts', '{}', count(*) from voice_clone.deadlines d where d.sweep_at < now() - interval '1 minute'
   union all
+  select n.metric, '{}', n.value from voice_clone.mirror_lag() l
+  cross join lateral (values
+    ('likeness_mirrors_behind', l.behind::float8), ('likeness_mirror_lag_seconds', l.oldest_seconds)) n (metric, value)
+  union all
   select 'likeness_job_slots', jsonb_build_object('state', s.state), s.count
   from (
     select 'all' as state, count(*) from voice_clone.job_slots

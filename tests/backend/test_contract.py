@@ -93,6 +93,7 @@ def test_each_code_that_a_client_can_get_is_listed_by_a_route() -> None:
 
 # Answered before there is a route, by internal routes or the Data API; or seen only in an attempt.
 NOT_OF_A_PUBLIC_ROUTE = {
+    "operator_required",
     *(
         "method_not_allowed",
         "throttled",

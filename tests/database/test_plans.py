@@ -223,6 +223,11 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " order by x.sweep_at limit 100 for no key update skip locked",
         "anchor_publications_sweep_at_idx",
     ),
+    "the attempts whose mirror may be behind": (
+        "select a.version from (select d.attempt_id from voice_clone.deadlines d"
+        " order by d.sweep_at limit 1000) due join public.voice_clone_attempts a on a.id = due.attempt_id",
+        "deadlines_sweep_at_idx",
+    ),
     "the voices of a person": (
         "select * from public.voices v where v.user_id = %(id)s and v.deleted_at is null"
         " and (v.created_at, v.id) < (now(), %(id)s) order by v.created_at desc, v.id desc limit 101",
@@ -318,6 +323,49 @@ READ_WHOLE = """
 select relname, seq_tup_read from pg_stat_xact_user_tables
 where relname in ('reflections', 'employees', 'voice_clone_attempts') and seq_tup_read > 0
 """
+# Without it READ_WHOLE has what was read just before.
+COUNT_AGAIN: LiteralString = "select pg_stat_force_next_flush()"
+
+
+AT_WORK: LiteralString = """
+insert into voice_clone.enrolling_attempts (attempt_id, user_id, provider, region)
+select a.id, a.user_id, a.provider, '' from public.voice_clone_attempts a where a.status = 'processing'
+"""
+
+
+def test_the_overview_reads_no_large_table_whole(filled: Fixture) -> None:
+    filled.superuser.execute("set enable_seqscan = on")
+    filled.superuser.execute(AT_WORK)
+    filled.superuser.execute("analyze voice_clone.enrolling_attempts")
+    filled.superuser.execute(COUNT_AGAIN)
+    with filled.superuser.transaction():
+        found = filled.truth("select operations.overview() as found")["found"]
+        assert found["unfinished"]["processing"]["attempts"] == 2000
+        assert filled.superuser.execute(READ_WHOLE).fetchall() == []
+
+
+EVENTS = """
+insert into voice_clone.events (attempt_id, version, events, changes, recorded_at)
+select a.id, 1, '{failed}', '{"status": "failed"}', now() - make_interval(secs => 3 * row_number() over ())
+from public.voice_clone_attempts a cross join generate_series(1, 4)
+"""
+SLICES: tuple[LiteralString, ...] = (
+    "select * from operations.attempt_series(now() - interval '10 minutes', now())",
+    "select * from operations.failed_attempts(now() - interval '10 minutes')",
+)
+
+
+@pytest.mark.parametrize("query", SLICES)
+def test_a_slice_of_the_event_log_is_joined_with_its_own_attempts_alone(
+    filled: Fixture, query: LiteralString
+) -> None:
+    filled.superuser.execute("set enable_seqscan = on")
+    filled.superuser.execute(EVENTS)
+    filled.superuser.execute("vacuum analyze voice_clone.events")
+    filled.superuser.execute(COUNT_AGAIN)
+    with filled.superuser.transaction():
+        filled.superuser.execute(query)
+        assert filled.superuser.execute(READ_WHOLE).fetchall() == []
 
 
 def test_a_page_of_mirrors_is_compared_without_a_look_at_the_whole_table(filled: Fixture) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
-from scripts.findings import EXPLANATIONS
+from backend.operations.findings import EXPLANATIONS
 from scripts.local.supabase.stack import Stack
 from scripts.migrations import ROOT
 from tests.database.situations import fail, fail_step

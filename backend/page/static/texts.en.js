@@ -220,6 +220,7 @@ export const problems = {
   token_anonymous_refused: ["This needs an account.", "sign_in"],
   user_gone: ["This account was deleted.", "sign_in"],
   token_invalid: ["This is only for the service itself.", "operator"],
+  operator_required: ["Only an operator may do this.", "none"],
   admin_required: ["Only an admin of the organization may do this.", "none"],
   not_the_employee: ["This invitation is for somebody else.", "sign_in"],
   invitation_invalid: ["This invitation is not valid any more. Ask for a new one.", "none"],

@@ -130,6 +130,7 @@ FUNCTIONS: dict[str, str] = {
     """,
     "service_role, voice_clone_backend, voice_clone_service": """
         operations.attempt  operations.attempts  operations.check_consents  operations.compare_mirrors
+        operations.attempt_series  operations.failed_attempts  operations.overview  operations.retry_attempt
         operations.consent_anchors  operations.consent_anchors_state  operations.dead_letters
         operations.drop_dead_letters  operations.legal_holds  operations.orphans  operations.retention
         operations.add_listed_voices  operations.add_looked_up_voices  operations.begin_reconciliation

@@ -4,6 +4,7 @@
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 import { identity } from "./identity.mjs";
+import { operations } from "./operations.mjs";
 import { outages } from "./outages.mjs";
 import { scenarios } from "./scenarios.mjs";
 import { spoken } from "./spoken.mjs";
@@ -30,7 +31,7 @@ settings.ask = async (what) => {
   process.stdout.write(`${what}\n`);
   await answers.next();
 };
-const wanted = Object.entries({ scenarios, outages, spoken, identity }[settings.which]);
+const wanted = Object.entries({ operations, scenarios, outages, spoken, identity }[settings.which]);
 
 async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);

@@ -1,8 +1,8 @@
 """What the words for the state of an attempt mean, and what would help (`voice_clone.diagnose`)."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
-
-from scripts.operations import plain
 
 EXPLANATIONS = {
     "dead_letter": "Its message used up its budget. "
@@ -32,11 +32,11 @@ EXPLANATIONS = {
 }
 
 
-def explain(finding: str, found: dict[str, Any] | None = None) -> str:
+def explain(finding: str, found: Mapping[str, Any] | None = None) -> str:
     """In words; with the reason and the time of this attempt where they are known."""
     sentences = [EXPLANATIONS[finding]]
     if found and (reason := found["attempt"]["error_code"]):
         sentences.append(f"Reason: {reason}.")
     if found and (until := found["finding"]["until"]):
-        sentences.append(f"Time: {plain(until)} UTC.")
+        sentences.append(f"Time: {datetime.fromisoformat(until).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.")
     return " ".join(sentences)
