@@ -31,6 +31,7 @@ ENROLLMENTS = (
     *("label", "status", "provider", "region", "provider_voice_id", "request_id"),
     *("error_code", "settles_at", "removal_due_at", "created_at"),
 )
+ANSWERS = ("step", "http_status", "provider_code", "message", "request_id", "count", "last_at")
 EVENTS = ("recorded_at", "version", "events", "changes")
 LETTERS = ("id", "queue", "dead_at", "reason", "reads")
 NOT_FOUND = 1  # the exit code
@@ -130,6 +131,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
     rows = [{"what": what, "value": value} for what, value in state.items() if value is not None]
     draw(console, "State", ("what", "value"), rows)
     draw(console, "Enrollments: create calls at the provider", ENROLLMENTS, found["enrollments"])
+    draw(console, "What the provider answered to a step that failed", ANSWERS, found["provider_errors"])
     draw(console, "Timeline", EVENTS, [timeline(event) for event in found["events"]])
     draw(console, "Dead letters", LETTERS, found["dead_letters"])
     if error := found["sweep_error"]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.lifecycle.claim import queries
+from backend.lifecycle.provider_errors import note_provider_error
 from backend.providers.base import ProviderError, VoiceProvider
 from backend.providers.places import find_provider
 from backend.queues.outcomes import Done, Outcome
@@ -47,6 +48,7 @@ async def clean_up(context: AppContext, enrollment_id: UUID, *, message_id: int 
         result = await resolve(work, find_provider(context.providers, *place, region_is_known=True))
     except ProviderError as error:
         log.warning("cleanup_failed", enrollment_id=str(enrollment_id), task=work.task, error=str(error))
+        await note_provider_error(context, enrollment_id, "cleanup", error)
         await context.database.execute(queries.note_failed_cleanup, {**parameters, "code": error.code})
         return Done(error.code)
     if result is None:

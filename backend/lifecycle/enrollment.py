@@ -28,6 +28,7 @@ from backend.errors import (
 from backend.lifecycle.claim import Step, claimed, is_outage, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
 from backend.lifecycle.leases import persist
+from backend.lifecycle.provider_errors import note_provider_error
 from backend.lifecycle.runtime_sync import sync
 from backend.providers.base import (
     Enrolled,
@@ -247,6 +248,7 @@ async def resolve_error(
     step: Step, error: ProviderError, enrollment_id: UUID | None = None, settles_in: float = 0
 ) -> Outcome:
     """What a provider's failure means for the enrollment and the attempt, by its kind."""
+    await note_provider_error(step.context, step.work.attempt_id, "process", error)
     unknown = error.kind is ErrorKind.UNKNOWN
     if enrollment_id is not None:
         status = "unknown" if unknown else "closed"

@@ -5,6 +5,7 @@ from uuid import UUID
 from backend.context import AppContext
 from backend.errors import MarkingUnavailable, StorageUnavailable
 from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
+from backend.lifecycle.provider_errors import note_provider_error
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.queues.outcomes import Outcome
 from backend.storage.buckets import PREVIEW_BUCKET
@@ -40,10 +41,13 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
             clip = await speak_marked(context.marker, step.provider(), request)
             path = f"{work.owner_id}/{work.attempt_id}/preview-{step.epoch}.wav"
             await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
-        except (ProviderError, StorageUnavailable, MarkingUnavailable) as error:
-            if not isinstance(error, ProviderError) or is_outage(step, error):
+        except ProviderError as error:
+            await note_provider_error(context, attempt_id, "preview", error)
+            if is_outage(step, error):
                 return await wait_for_preview(step, error.code, error.message, waiting_delay(step, error))
             return await mark_preview(step, "failed", error.code, error.message)
+        except (StorageUnavailable, MarkingUnavailable) as error:
+            return await wait_for_preview(step, error.code, error.message, waiting_delay(step, error))
         return await mark_preview(step, "rendered", path=path)
 
 

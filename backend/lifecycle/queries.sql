@@ -115,6 +115,11 @@ select * from voice_clone.begin_cleanup(%(enrollment)s)
 -- the sweep requests the cleanup again
 select voice_clone.note_failed_cleanup(%(enrollment)s, %(code)s)
 
+-- note_provider_error --
+-- of an attempt or an enrollment: what its provider answered, for operators
+select voice_clone.note_provider_error(
+  %(subject)s, %(step)s, %(provider)s, %(code)s, %(status)s, %(provider_code)s, %(message)s, %(request_id)s)
+
 -- end_cleanup --
 -- orphaned, closed or removed, unless another cleanup was first; with the archive of its message
 select voice_clone.end_cleanup(%(enrollment)s, %(status)s, %(voice)s, %(target_model)s, %(message)s) as status

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from backend.context import AppContext
 from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
+from backend.lifecycle.provider_errors import note_provider_error
 from backend.providers.base import ProviderError, VoiceProvider
 from backend.queues.outcomes import Outcome
 
@@ -23,6 +24,7 @@ async def sync(step: Step) -> Outcome:
         provider = step.provider()
         problem = await runtime_problem(step, provider)
     except ProviderError as error:
+        await note_provider_error(step.context, step.work.attempt_id, "runtime_sync", error)
         if is_outage(step, error):
             return await wait_for_runtime(step, error.code, error.message, waiting_delay(step, error))
         return await mark_runtime(step, "failed", error.code, error.message)

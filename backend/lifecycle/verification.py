@@ -14,6 +14,7 @@ from backend.errors import InvalidInput, NotFound
 from backend.lifecycle.attempts import Attempt, AttemptRow
 from backend.lifecycle.claim import queries
 from backend.lifecycle.leases import finish
+from backend.lifecycle.provider_errors import note_provider_error
 from backend.providers.base import ErrorKind, ProviderError
 from backend.providers.places import find_provider
 from backend.queues.outcomes import Done, Outcome
@@ -68,6 +69,7 @@ async def poll(
         found = await provider.describe(work.provider_voice_id or "")
     except ProviderError as error:
         log.warning("provider_failed", attempt_id=str(attempt_id), error=str(error))
+        await note_provider_error(context, attempt_id, "verification", error)
         return queries.postpone_verification, postponed(error.retry_after or 0.0, error)
     if found is None:
         young = provider.limits.listing_lag_seconds - (work.verifying_seconds or 0)

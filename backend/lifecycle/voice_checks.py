@@ -84,6 +84,7 @@ async def check_voices(context: AppContext, check_id: UUID, /, *, message_id: in
     try:
         await ask(check, answers)
     except ProviderError as error:  # not even what was missing is believed
+        log.warning("provider_failed", provider=check.work.provider, error=str(error))
         answers = Answers(after=check.work.after_voice, error=error.code, stopped_at=answers.stopped_at)
     if answers.error:
         log.warning("voice_check_stopped", provider=check.work.provider, code=answers.error)
@@ -124,6 +125,7 @@ async def describe_each(check: Check, provider: VoiceProvider, answers: Answers)
             found = await provider.describe(voice.provider_voice_id) is not None
         except ProviderError as error:
             if error.kind not in ONE_VOICE_ONLY:
+                log.warning("provider_failed", provider=check.work.provider, error=str(error))
                 answers.error, answers.stopped_at = error.code, voice.voice_id
                 return
         else:

@@ -48,8 +48,9 @@ class ErrorKind(StrEnum):
 class ProviderError(Exception):
     """A provider refused or failed.
 
-    `code` is ours and stable (snake_case); `message` is safe for the user; `provider_code` and
-    `request_id` are the provider's, for operators; `retry_after` is in seconds where the provider said so.
+    `code` is ours and stable (snake_case); `message` is safe for the user; `provider_code`, `request_id` and
+    `provider_message` are the provider's, for operators; `retry_after` is in seconds where the provider said
+    so.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ProviderError(Exception):
         status: int | None = None,
         provider_code: str | None = None,
         request_id: str | None = None,
+        provider_message: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -72,11 +74,13 @@ class ProviderError(Exception):
         self.status = status
         self.provider_code = provider_code
         self.request_id = request_id
+        self.provider_message = provider_message
         self.retry_after = retry_after
 
     def __str__(self) -> str:
         told = f"HTTP {self.status}, {self.provider_code}, {self.request_id}"
-        return f"{self.provider} {self.kind}: {self.code} ({told})"
+        said = f": {self.provider_message}" if self.provider_message else ""
+        return f"{self.provider} {self.kind}: {self.code} ({told}){said}"
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,8 +16,10 @@ from aiohttp import ClientResponse
 from msgspec import Struct
 
 from backend.providers.base import ErrorKind, ProviderError, Sample
+from backend.providers.messages import for_operators, of_page
 from backend.telemetry.measures import PROVIDER_CALLS, PROVIDER_SECONDS
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
+from backend.web.logs import SECRET_TEXT
 from backend.web.retry_after import retry_after
 
 T = TypeVar("T")
@@ -95,11 +97,15 @@ BY_STATUS = {
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """How one call is made: its provider, its hard deadline, and whether it can leave something behind."""
+    """How one call is made: its provider, its hard deadline, and whether it can leave something behind.
+
+    `sent` is what no message may repeat: the key, and the words of a person.
+    """
 
     provider: str
     seconds: float
     commits: bool = False
+    sent: tuple[str | None, ...] = ()
 
     def error(
         self,
@@ -108,6 +114,7 @@ class Call(Struct, frozen=True, kw_only=True):
         status: int | None = None,
         provider_code: object = None,
         request_id: object = None,
+        provider_message: object = None,
         retry_after: float | None = None,
     ) -> ProviderError:
         return ProviderError(
@@ -116,8 +123,9 @@ class Call(Struct, frozen=True, kw_only=True):
             failure.message,
             provider=self.provider,
             status=status,
-            provider_code=opaque(provider_code),
-            request_id=opaque(request_id),
+            provider_code=opaque(provider_code, self.sent),
+            request_id=opaque(request_id, self.sent),
+            provider_message=for_operators(provider_message, self.sent),
             retry_after=retry_after,
         )
 
@@ -137,9 +145,11 @@ class ProviderResponse(Struct, frozen=True):
         return 200 <= self.status < 300
 
 
-def opaque(value: object) -> str | None:
+def opaque(value: object, sent: Iterable[str | None] = ()) -> str | None:
     """A provider's code or request id if it looks like one; anything else might quote a key or a URL."""
-    return value if isinstance(value, str) and _OPAQUE.fullmatch(value) else None
+    if not isinstance(value, str) or not _OPAQUE.fullmatch(value) or SECRET_TEXT.search(value):
+        return None
+    return None if value in sent else value
 
 
 async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> ProviderResponse:
@@ -187,6 +197,7 @@ def refusal(
     *,
     provider_code: object = None,
     request_id: object = None,
+    message: object = None,
 ) -> ProviderError:
     """An answer that is not 2xx as an error: by the provider's table where it knows the code, else by status.
 
@@ -201,6 +212,7 @@ def refusal(
         status=answer.status,
         provider_code=provider_code,
         request_id=request_id,
+        provider_message=message or of_page(answer.body),
         retry_after=retry_after(answer.headers),
     )
 

@@ -14,6 +14,7 @@ from backend.errors import (
 )
 from backend.providers.base import ErrorKind, ProviderError
 from backend.providers.http import INFERENCE_FAILED
+from backend.web.logs import log
 from backend.web.problems import answer_problem
 
 BY_CODE: dict[str, type[AppError]] = {
@@ -65,4 +66,7 @@ def extra(error: ProviderError) -> dict[str, Any]:
 
 
 def answer_provider_error(request: Request[Any, Any, Any], error: ProviderError) -> Response[bytes]:
-    return answer_problem(request, as_app_error(error))
+    problem = as_app_error(error)
+    if problem.status < 500:  # those are logged as failed requests
+        log.warning("provider_failed", provider=error.provider, error=str(error))
+    return answer_problem(request, problem)

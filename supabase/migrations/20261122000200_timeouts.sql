@@ -54,6 +54,7 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('voice_check', '1 day', 'each voice is looked up at its provider once in so long; null: never'),
   ('voice_check_pause', '1 minute', 'the shortest wait between two groups of such lookups in an account'),
   ('voice_check_lease', '5 minutes', 'a check whose worker has not recorded it by then may be taken over; longer than MOST_SECONDS and one call'),
+  ('provider_error', '90 days', 'what a provider answered to a step that failed is kept so long after it last came'),
   ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
   ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),

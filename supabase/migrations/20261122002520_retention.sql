@@ -141,7 +141,8 @@ language sql stable security definer set search_path = ''
 as $$
   select t.name, t.value, t.purpose from voice_clone.timeouts t
   where t.name = any (
-    '{upload,sample,preview,recording,deleted_voice,speech_result,unmatched_recording,webhook_history,idempotency,consumer_history}')
+    '{upload,sample,preview,recording,deleted_voice,speech_result,unmatched_recording,webhook_history,idempotency,consumer_history,
+      provider_error}')
   order by t.name
 $$;
 

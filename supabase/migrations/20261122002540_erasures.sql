@@ -49,6 +49,7 @@ as $$
 declare
   v_erasure uuid;
 begin
+  delete from voice_clone.provider_errors x where x.attempt_id = any (p_attempts);
   insert into voice_clone.erasures (kind, subject_hash, requested_by)
   values (p_kind, voice_clone.subject_hash(p_kind, p_subject), p_by) returning id into v_erasure;
   insert into voice_clone.erasure_places (erasure_id, place, ref, name)

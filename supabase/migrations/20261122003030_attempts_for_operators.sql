@@ -129,6 +129,9 @@ as $$
     'enrollments', (
       select coalesce(jsonb_agg(to_jsonb(e) - 'attempt_id' order by e.created_at), '[]')
       from voice_clone.enrollments e where e.attempt_id = a.id),
+    'provider_errors', (
+      select coalesce(jsonb_agg(to_jsonb(x) - '{id,attempt_id}'::text[] order by x.id), '[]')
+      from voice_clone.provider_errors x where x.attempt_id = a.id),
     'events', (
       select coalesce(jsonb_agg(jsonb_build_object('recorded_at', e.recorded_at, 'version', e.version, 'events', e.events,
         'changes', e.changes - '{name,preview_path}'::text[]) order by e.id), '[]')

@@ -53,6 +53,7 @@ SERVICE_OPERATIONS = [
     call("record_voice_check", "%(check)s, 1, null, null, null, null", ONE),
     call("end_object_removal", "%(removal)s, true, null", ONE),
     call("note_failed_cleanup", "%(enrollment)s, 'x'", "failed"),
+    call("note_provider_error", "%(active)s, 'create', 'local', 'x', 400, null, null, null", ONE),
     call("claim_anchor", "%(publication)s", ONE),
     call("record_publication", "%(publication)s, 1, null, '{}', 'x', null", ONE),
     call("mirror_unlocked_reflections", "array[%(reflection)s, %(other_reflection)s]::uuid[]"),

@@ -65,6 +65,7 @@ class _Page(Struct):
 
 class _CartesiaError(Struct):
     error_code: str | None = None
+    message: str | None = None
     request_id: str | None = None
 
 
@@ -101,7 +102,7 @@ class Cartesia:
         """There is no call for it; the plan decides."""
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
-        call = self._call(self._config.create_seconds, commits=True)
+        call = self._call(self._config.create_seconds, request.name, request.transcript, commits=True)
         require_enrollable(call, request, self.limits)
         language = primary(request.language)
         if language not in LANGUAGES:
@@ -160,7 +161,7 @@ class Cartesia:
                 raise
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
-        call = self._call(self._config.speech_seconds)
+        call = self._call(self._config.speech_seconds, request.text)
         require_text(call, request.text, MAX_CHARACTERS)
         if not _VOICE_ID.fullmatch(request.provider_voice_id):
             raise call.error(VOICE_NOT_FOUND)
@@ -206,8 +207,9 @@ class Cartesia:
             raise _refused(call, answer, failures)
         return answer
 
-    def _call(self, seconds: float, *, commits: bool = False) -> Call:
-        return Call(provider=self.name, seconds=seconds, commits=commits)
+    def _call(self, seconds: float, *sent: str | None, commits: bool = False) -> Call:
+        sent = (self._config.api_key, *sent)
+        return Call(provider=self.name, seconds=seconds, commits=commits, sent=sent)
 
 
 def _is_missing(error: ProviderError) -> bool:
@@ -239,4 +241,5 @@ def _refused(call: Call, answer: ProviderResponse, failures: dict[int, Failure])
         known(said.error_code, answer.status, failures),
         provider_code=said.error_code,
         request_id=said.request_id or _request_id(answer),
+        message=said.message,
     )

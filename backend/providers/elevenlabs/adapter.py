@@ -114,7 +114,7 @@ class ElevenLabs:
         )
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
-        call = self._call(self._config.create_seconds, commits=True)
+        call = self._call(self._config.create_seconds, request.name, request.transcript, commits=True)
         require_enrollable(call, request, self.limits)
         headers, body = multipart(
             {
@@ -174,7 +174,7 @@ class ElevenLabs:
                 raise
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
-        call = self._call(self._config.speech_seconds)
+        call = self._call(self._config.speech_seconds, request.text)
         require_text(call, request.text, self.limits.characters_of(request.target_model))
         if not _VOICE_ID.fullmatch(request.provider_voice_id):
             raise call.error(VOICE_NOT_FOUND)
@@ -235,8 +235,9 @@ class ElevenLabs:
             raise _refused(call, answer)
         return answer
 
-    def _call(self, seconds: float, *, commits: bool = False) -> Call:
-        return Call(provider=self.name, seconds=seconds, commits=commits)
+    def _call(self, seconds: float, *sent: str | None, commits: bool = False) -> Call:
+        sent = (self._config.api_key, *sent)
+        return Call(provider=self.name, seconds=seconds, commits=commits, sent=sent)
 
 
 def _described(voice: _Voice) -> ProviderVoice:
@@ -271,4 +272,13 @@ def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
         next((failure for code in codes if (failure := known(code))), None),
         provider_code=next((code for code in codes if code), None),
         request_id=said.get("request_id") or answer.headers.get("request-id"),
+        message=said.get("message") or _faults(detail),
     )
+
+
+def _faults(detail: object) -> str | None:
+    """What a string or a list of faults says: the place of each, and its words."""
+    if isinstance(detail, list):
+        faults = [fault for fault in detail if isinstance(fault, dict)]
+        return "; ".join(f"{fault.get('loc')}: {fault.get('msg')}" for fault in faults)
+    return detail if isinstance(detail, str) else None

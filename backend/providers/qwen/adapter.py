@@ -132,7 +132,7 @@ class Qwen:
                 raise
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
-        call = self._call(self._config.speech_seconds)
+        call = self._call(self._config.speech_seconds, request.text)
         require_text(call, request.text, MAX_CHARACTERS, count_characters)
         body = {
             "model": request.target_model,
@@ -147,7 +147,7 @@ class Qwen:
         return await self._download(call, speech.audio.url or "", request_id)
 
     async def _create(self, request: EnrollRequest) -> Enrolled:
-        call = self._call(self._config.create_seconds, commits=True)
+        call = self._call(self._config.create_seconds, request.name, request.transcript, commits=True)
         require_enrollable(call, request, self.limits)
         if primary(request.language) not in LANGUAGES:
             raise call.error(LANGUAGE_UNSUPPORTED)
@@ -247,8 +247,9 @@ class Qwen:
             return urlunsplit(("https", where.hostname, where.path, where.query, ""))
         return None
 
-    def _call(self, seconds: float, *, commits: bool = False) -> Call:
-        return Call(provider=self.name, seconds=seconds, commits=commits)
+    def _call(self, seconds: float, *sent: str | None, commits: bool = False) -> Call:
+        sent = (self._config.api_key, *sent)
+        return Call(provider=self.name, seconds=seconds, commits=commits, sent=sent)
 
 
 def count_characters(text: str) -> int:
@@ -277,4 +278,5 @@ def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
         errors.known(answer.status, error.code, error.message),
         provider_code=error.code,
         request_id=error.request_id,
+        message=error.message,
     )

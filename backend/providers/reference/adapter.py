@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backend.providers.base import (
     Enrolled,
@@ -71,6 +71,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 class _Problem(Struct):
     code: str | None = None
+    detail: str | None = None
     request_id: str | None = None
 
 
@@ -109,7 +110,7 @@ class Reference:
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
         """Nothing is created at the model: it is checked that it answers, then the profile is stored."""
-        call = self._call(self._config.create_seconds)
+        call = self._call(self._config.create_seconds, request.name, request.transcript)
         require_enrollable(call, request, self.limits)
         await self._require_model(call)
         digest = hashlib.sha256()
@@ -156,7 +157,7 @@ class Reference:
         await self._profiles.delete(provider_voice_id)
 
     async def synthesize(self, request: SpeechRequest) -> bytes:
-        call = self._call(self._config.speech_seconds)
+        call = self._call(self._config.speech_seconds, request.text)
         require_text(call, request.text, MAX_CHARACTERS)
         if request.target_model != TARGET_MODEL:
             raise call.error(MODEL_MISMATCH)
@@ -167,6 +168,7 @@ class Reference:
         fields = {"text": request.text, "language": primary(request.language)}
         if profile.transcript:
             fields["transcript"] = profile.transcript
+            call = structs.replace(call, sent=(*call.sent, profile.transcript))
         headers, body = multipart(
             fields,
             file=("audio", "sample.wav", sample.content_type, sample.size),
@@ -187,7 +189,12 @@ class Reference:
             return
         error = _refused(call, answer)
         if answer.ok or error.kind is ErrorKind.REJECTED:
-            raise call.error(NOT_A_MODEL, status=answer.status, request_id=error.request_id)
+            raise call.error(
+                NOT_A_MODEL,
+                status=answer.status,
+                request_id=error.request_id,
+                provider_message=error.provider_message,
+            )
         raise error
 
     async def _sample(self, call: Call, path: str) -> Sample:
@@ -207,8 +214,8 @@ class Reference:
             self._client, call, "POST", f"{self._config.base}/synthesize", headers=headers, **parts
         )
 
-    def _call(self, seconds: float) -> Call:
-        return Call(provider=self.name, seconds=seconds)
+    def _call(self, seconds: float, *sent: str | None) -> Call:
+        return Call(provider=self.name, seconds=seconds, sent=(self._config.api_key, *sent))
 
 
 async def unchanged(call: Call, sample: Sample, sha256: str) -> AsyncIterator[bytes]:
@@ -232,4 +239,5 @@ def _refused(call: Call, answer: ProviderResponse) -> ProviderError:
         known(problem.code),
         provider_code=problem.code,
         request_id=problem.request_id or answer.headers.get("x-request-id"),
+        message=problem.detail,
     )

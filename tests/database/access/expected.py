@@ -105,6 +105,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.listed_voices": {},
     "voice_clone.object_removals": {},
     "voice_clone.previews": {},
+    "voice_clone.provider_errors": {},
+    "voice_clone.provider_errors_id_seq": {},
     "voice_clone.queues": {},
     "voice_clone.rate_limits": {},
     "voice_clone.reconciliations": {},
@@ -247,6 +249,7 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.mark_runtime
         voice_clone.move_voice
         voice_clone.note_failed_cleanup
+        voice_clone.note_provider_error
         voice_clone.open_attempt
         voice_clone.mirror_reflections
         voice_clone.mirror_unlocked_reflections

@@ -109,7 +109,7 @@ CLOSED = """
     voice_clone.consent_challenges  voice_clone.spoken_consents
     voice_clone.consumers  voice_clone.adoptions
     voice_clone.object_removals  voice_clone.employee_files  voice_clone.recording_clones
-    voice_clone.dead_letters  voice_clone.erasures  voice_clone.erasure_places
+    voice_clone.dead_letters  voice_clone.provider_errors  voice_clone.erasures  voice_clone.erasure_places
     voice_clone.legal_holds  voice_clone.previews  voice_clone.listed_voices  voice_clone.reconciliations
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrolling_attempts
     voice_clone.enrollments

@@ -66,6 +66,10 @@ class Scene(People):
             "select * from voice_clone.receive_recording(%s, %s, %s, now(), 1, 1, %s)",
             f"AC{0:032x}", f"CA{0:032x}", f"RE{0:032x}", self.organization,
         )  # fmt: skip
+        given.superuser.execute(
+            "select voice_clone.note_provider_error(id, 'process', 'local', 'x', 429, 'x', 'x', 'x')"
+            " from public.voice_clone_attempts limit 1"
+        )
         self.remove_a_preview()
         self.fill_queues()
 
