@@ -27,6 +27,7 @@ CODES = {
     "RouteNotFound": (404, "route_not_found"),
     "RequestTimeout": (408, "request_timeout"),
     "Conflict": (409, "conflict"),
+    "InspectionInProgress": (409, "inspection_in_progress"),
     "IllegalTransition": (409, "illegal_transition"),
     "StaleLease": (409, "stale_lease"),
     "LaunchBlocked": (409, "launch_blocked"),

@@ -84,6 +84,7 @@ SERVICE_OPERATIONS = [
     operate("drop_dead_letters", "array[%(letter)s]", ONE),
     operate("drop_events", "interval '90 days'", ONE),
     operate("require_spoken_consent", "false", ONE),
+    operate("retry_attempt", "%(active)s", "failed", "unsynced"),
     operate("take_down", "%(active)s, 'x', true"),
     operate("lift_takedown", "%(active)s, 'x', true"),
     operate("begin_reconciliation", "'local', '', array['']", ONE),
