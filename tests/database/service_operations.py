@@ -85,6 +85,7 @@ SERVICE_OPERATIONS = [
     operate("require_spoken_consent", "false", ONE),
     operate("take_down", "%(active)s, 'x', true"),
     operate("lift_takedown", "%(active)s, 'x', true"),
+    operate("retry_attempt", "%(active)s", "failed"),
     operate("begin_reconciliation", "'local', '', array['']", ONE),
     operate(
         "add_listed_voices",
