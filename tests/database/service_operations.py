@@ -87,6 +87,7 @@ SERVICE_OPERATIONS = [
     operate("retry_attempt", "%(active)s", "failed", "unsynced"),
     operate("take_down", "%(active)s, 'x', true"),
     operate("lift_takedown", "%(active)s, 'x', true"),
+    operate("retry_attempt", "%(active)s", "failed"),
     operate("begin_reconciliation", "'local', '', array['']", ONE),
     operate(
         "add_listed_voices",
