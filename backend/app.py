@@ -73,7 +73,7 @@ from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
 from backend.web.logs import configure_logging, log
 from backend.web.metrics import database_metrics, show_metrics
-from backend.web.problems import answer_problem
+from backend.web.problems import FORM_PARTS, answer_problem
 from backend.web.rate_limits import RateLimits
 from backend.web.request_bounds import RequestBounds
 from backend.web.request_log import RequestLog
@@ -217,6 +217,7 @@ def create_app(
         },
         exception_handlers={ProviderError: answer_provider_error, Exception: answer_problem},
         request_max_body_size=None,  # RequestBounds has the limits
+        multipart_form_part_limit=FORM_PARTS,
         request_class=BoundedRequest,
         response_class=Answer,
         cors_config=cors(settings.server.allowed_origins),

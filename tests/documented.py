@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from backend.app import create_app
+from backend.error_codes import ErrorCode
 from backend.settings import load_settings
 
 SETTINGS = {
@@ -21,6 +22,21 @@ SETTINGS = {
 PROBLEM = "application/problem+json"
 # Answered before a route is found, so no route lists them.
 UNROUTED = {"method_not_allowed", "route_not_found"}
+# Codes that enforce a limit, by what they are called and how they are answered.
+OF_A_LIMIT = re.compile(r"^too_many_|_too_(long|large|short|low|quiet)$|_full$|budget_used$")
+LIMITS = frozenset(
+    code.value
+    for code in ErrorCode
+    if {413, 414, 429} & {*code.statuses} or (code.statuses and OF_A_LIMIT.search(code.value))
+)
+# A provider may refuse by a limit of its own, which is not known here.
+ALSO_OF_PROVIDERS = {
+    "text_too_long",
+    "sample_too_large",
+    "sample_too_long",
+    "sample_too_short",
+    "sample_rate_too_low",
+}
 
 
 @cache
@@ -50,11 +66,16 @@ def listed_codes(response: dict[str, Any]) -> set[str]:
     return set(re.findall(r"`(\w+)`", response["description"]))
 
 
-def undocumented(method: str, path: str, status: int, media_type: str, code: str | None) -> str | None:
-    """What the document does not say of this answer; None where it says everything, or has no such route."""
-    template = next(
+def template_of(method: str, path: str) -> str | None:
+    """The path of the route in the document, if it has this one."""
+    return next(
         (found for of, pattern, found in patterns() if of == method and pattern.fullmatch(path)), None
     )
+
+
+def undocumented(method: str, path: str, status: int, media_type: str, code: str | None) -> str | None:
+    """What the document does not say of this answer; None where it says everything, or has no such route."""
+    template = template_of(method, path)
     if template is None or code in UNROUTED or status == HTTPStatus.NOT_MODIFIED:
         return None
     response = operations()[method, template]["responses"].get(str(status))
@@ -83,6 +104,10 @@ async def require_documented(response: httpx.Response) -> None:
     request = response.request
     missing = undocumented(request.method, request.url.path, response.status_code, media_type, code)
     assert missing is None, missing
+    # 502: what failed before, which is no limit of this call.
+    if code in LIMITS - ALSO_OF_PROVIDERS and response.status_code != HTTPStatus.BAD_GATEWAY:
+        told = isinstance(response.json().get("limit"), int | float)
+        assert told or template_of(request.method, request.url.path) is None, f"{code} without its limit"
 
 
 HOOKS = {"response": [require_documented]}

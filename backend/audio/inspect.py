@@ -95,6 +95,7 @@ class AudioInspector:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
         self._shares = Shares(at_once=max(1, workers // 2), waiting=WAITING)
+        self._workers = workers
         self._queued = asyncio.Semaphore(workers)
         self.turns = Shares(at_once=1, waiting=WAITING)  # of an upload: one inspection at a time
         self.pool = WorkerPool(
@@ -148,7 +149,11 @@ class AudioInspector:
                 async with asyncio.timeout(TURN_SECONDS):
                     await self._queued.acquire()
             except TimeoutError as error:
-                raise Throttled("Other samples are being inspected.", retry_after=RETRY_SECONDS) from error
+                raise Throttled(
+                    "Other samples are being inspected.",
+                    extra={"limit": self._workers},
+                    retry_after=RETRY_SECONDS,
+                ) from error
             try:
                 yield
             finally:

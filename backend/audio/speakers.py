@@ -13,6 +13,7 @@ import soxr
 
 from backend.audio.clean import Cut
 from backend.audio.speech import FRAME_SECONDS
+from backend.audio.spoken_frames import LEAST_SPEECH_SECONDS
 from backend.audio.tracks import SAMPLE_RATE
 
 try:
@@ -24,7 +25,7 @@ ENCODER_RATE = 16_000
 FFT, HOP, HAMMING, BANDS = 512, 160, 400, 40  # what the encoder was trained with
 WINDOW, STEP = 80, 40  # hops: 0.8 s, every 0.4 s
 JOINED = 3  # windows: 1.6 s
-FEWEST = 4  # joined windows: shorter speech says nothing
+FEWEST = 1 + round((LEAST_SPEECH_SECONDS * ENCODER_RATE / HOP - WINDOW) / STEP)  # joined windows
 SPOKEN_SHARE = 0.7  # of a window
 ROUNDS = 10
 

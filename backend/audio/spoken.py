@@ -48,7 +48,9 @@ class SpokenExaminer:
     async def place(self, user: UUID) -> AsyncIterator[None]:
         """Of one user one at a time. Raises Throttled where there is none; nobody waits with a body."""
         if self._places.locked():
-            raise Throttled("Other recordings are being examined.", retry_after=RETRY_SECONDS)
+            raise Throttled(
+                "Other recordings are being examined.", extra={"limit": PLACES}, retry_after=RETRY_SECONDS
+            )
         async with self._places, self._shares.of(user):
             yield
 

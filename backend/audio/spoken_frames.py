@@ -7,6 +7,7 @@ from msgspec import Struct
 LOCALES = frozenset({"en"})  # of the model that pocketsphinx has inside
 LONGEST_SENTENCE = 20.0  # seconds
 LONGEST_SAMPLE = 180.0
+LEAST_SPEECH_SECONDS = 2.0  # in each: shorter speech says nothing of who speaks
 
 
 class SpokenJob(Struct, frozen=True, kw_only=True):

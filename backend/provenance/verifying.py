@@ -34,7 +34,9 @@ class MarkReader:
     async def place(self) -> AsyncIterator[None]:
         """Of a file that is sent. Raises Throttled where all are taken; nobody waits with a body."""
         if self._places.locked():
-            raise Throttled("Other files are being verified.", retry_after=RETRY_SECONDS)
+            raise Throttled(
+                "Other files are being verified.", extra={"limit": PLACES}, retry_after=RETRY_SECONDS
+            )
         async with self._places:
             yield
 

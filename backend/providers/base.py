@@ -50,7 +50,7 @@ class ProviderError(Exception):
 
     `code` is ours and stable (snake_case); `message` is safe for the user; `provider_code`, `request_id` and
     `provider_message` are the provider's, for operators; `retry_after` is in seconds where the provider said
-    so.
+    so; `limit` is what an adapter enforces before it calls.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class ProviderError(Exception):
         request_id: str | None = None,
         provider_message: str | None = None,
         retry_after: float | None = None,
+        limit: float | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -76,6 +77,7 @@ class ProviderError(Exception):
         self.request_id = request_id
         self.provider_message = provider_message
         self.retry_after = retry_after
+        self.limit = limit
 
     def __str__(self) -> str:
         told = f"HTTP {self.status}, {self.provider_code}, {self.request_id}"

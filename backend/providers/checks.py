@@ -18,7 +18,7 @@ def require_enrollable(call: Call, request: EnrollRequest, limits: Limits) -> No
     if not LABEL.fullmatch(request.label):
         raise call.error(LABEL_INVALID)
     if request.sample.size > limits.max_bytes:
-        raise call.error(SAMPLE_TOO_LARGE)
+        raise call.error(SAMPLE_TOO_LARGE, limit=limits.max_bytes)
 
 
 def require_text(call: Call, text: str, most: int, count: Callable[[str], int] = len) -> None:
@@ -26,7 +26,7 @@ def require_text(call: Call, text: str, most: int, count: Callable[[str], int] =
     if not text.strip():
         raise call.error(TEXT_EMPTY)
     if count(text) > most:
-        raise call.error(TEXT_TOO_LONG)
+        raise call.error(TEXT_TOO_LONG, limit=most)
 
 
 async def spoken(

@@ -118,6 +118,7 @@ class Call(Struct, frozen=True, kw_only=True):
         request_id: object = None,
         provider_message: object = None,
         retry_after: float | None = None,
+        limit: float | None = None,
     ) -> ProviderError:
         return ProviderError(
             failure.kind,
@@ -129,6 +130,7 @@ class Call(Struct, frozen=True, kw_only=True):
             request_id=opaque(request_id, self.sent),
             provider_message=for_operators(provider_message, self.sent),
             retry_after=retry_after,
+            limit=limit,
         )
 
     @property

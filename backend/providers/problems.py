@@ -46,7 +46,7 @@ def as_app_error(error: ProviderError) -> AppError:
 def as_speech_error(error: ProviderError) -> AppError:
     """A failed synthesis: the text is at fault, or `inference_failed` (503 while the provider is down)."""
     if error.kind is ErrorKind.REJECTED and error.code.startswith("text_"):
-        return InvalidInput(error.message, code=error.code, field="text")
+        return InvalidInput(error.message, code=error.code, field="text", extra=limit(error))
     if error.kind is ErrorKind.MISPLACED:
         problem = as_app_error(error)
         problem.help = MOVE_IT
@@ -62,7 +62,13 @@ def as_speech_error(error: ProviderError) -> AppError:
 
 
 def extra(error: ProviderError) -> dict[str, Any]:
-    return {"provider": error.provider, "provider_request_id": error.request_id, "reason": error.code}
+    about = {"provider": error.provider, "provider_request_id": error.request_id, "reason": error.code}
+    return {**about, **limit(error)}
+
+
+def limit(error: ProviderError) -> dict[str, float]:
+    """Where we know it. A provider that enforces one of its own does not say it in a form of its own."""
+    return {} if error.limit is None else {"limit": error.limit}
 
 
 def answer_provider_error(request: Request[Any, Any, Any], error: ProviderError) -> Response[bytes]:

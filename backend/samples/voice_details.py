@@ -29,6 +29,7 @@ def clean_name(name: str) -> str:
             f"A name has 1 to {LONGEST_NAME} characters; this one has none.",
             code="invalid_name",
             field="name",
+            extra={"limit": LONGEST_NAME},
         )
     return name
 

@@ -12,7 +12,7 @@ from backend.audio.spoken import (
     SpokenExaminer,
     missing_modules,
 )
-from backend.audio.spoken_frames import LOCALES, SpokenFindings
+from backend.audio.spoken_frames import LEAST_SPEECH_SECONDS, LOCALES, SpokenFindings
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
@@ -87,6 +87,7 @@ def require_found(found: SpokenFindings) -> float:
             code="spoken_too_short",
             field=found.too_short,
             help="Read the whole sentence, and send a sample with five seconds of speech or more.",
+            extra={"limit": LEAST_SPEECH_SECONDS},
         )
     if found.speaker < SPEAKER_NEEDED:
         raise SampleRefused(

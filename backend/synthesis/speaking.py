@@ -40,10 +40,12 @@ async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:
     if len(parts) <= 1:
         return await provider.synthesize(request)
     if len(parts) > MOST_PARTS:
-        raise too_long(provider, f"The text is longer than {MOST_PARTS} utterances of this provider.")
+        raise too_long(
+            provider, f"The text is longer than {MOST_PARTS} utterances of this provider.", MOST_PARTS
+        )
     clips = await speak_parts(provider, request, parts)
     if sum(map(len, clips)) > MOST_BYTES:
-        raise too_long(provider, f"The speech is longer than {MOST_BYTES} bytes.")
+        raise too_long(provider, f"The speech is longer than {MOST_BYTES} bytes.", MOST_BYTES)
     pauses = [PAUSES[part.ends_at] for part, _ in pairwise(parts)]
     try:
         return await asyncio.to_thread(join_clips, clips, pauses)
@@ -74,5 +76,6 @@ async def speak_parts(provider: VoiceProvider, request: SpeechRequest, parts: li
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def too_long(provider: VoiceProvider, message: str) -> ProviderError:
-    return ProviderError(ErrorKind.REJECTED, "text_too_long", message, provider=provider.name)
+def too_long(provider: VoiceProvider, message: str, limit: int) -> ProviderError:
+    """`limit` is in the unit of the message."""
+    return ProviderError(ErrorKind.REJECTED, "text_too_long", message, provider=provider.name, limit=limit)

@@ -34,7 +34,8 @@ T = TypeVar("T")
 queries = load_queries(__file__)
 
 HEADER = b"idempotency-key"
-KEY = re.compile(rb"[ -~]{1,255}")
+LONGEST_KEY = 255
+KEY = re.compile(rb"[ -~]{1,%d}" % LONGEST_KEY)
 REPLAYED = (b"idempotency-replayed", b"true")
 MULTIPART = "multipart/form-data"
 CHUNK = 1 << 18  # bytes
@@ -181,10 +182,11 @@ def reads_form(request: Request[Any, Any, Any]) -> bool:
 def checked_key(value: bytes) -> str:
     if not KEY.fullmatch(value):
         raise InvalidInput(
-            "An idempotency key has 1 to 255 characters, all of them printable ASCII.",
+            f"An idempotency key has 1 to {LONGEST_KEY} characters, all of them printable ASCII.",
             code="idempotency_key_invalid",
             field="Idempotency-Key",
             help="A UUID does well.",
+            extra={"limit": LONGEST_KEY},
         )
     return value.decode()
 

@@ -23,12 +23,14 @@ from backend.errors import (
 )
 from backend.telemetry.measures import REFUSALS
 from backend.web.logs import log, request_id
-from backend.web.strict_input import in_words
+from backend.web.strict_input import in_words, limit_of
 
 NAMED_FIELD = re.compile(r"field `(.+?)`")
 MISSING_PARAMETER = re.compile(r"Missing required \w+ parameter '(.+?)'")
 LONGEST_ECHO = 400  # characters
 MOST_ECHOED = 100  # elements of a list
+FORM_PARTS = 100  # of one form; no route reads as many
+TOO_MANY_PARTS = "Request Entity Too Large"  # as Litestar's 400 says it
 NO_BODY = "'data'"  # the whole message of Litestar for an absent body
 
 
@@ -107,12 +109,12 @@ def as_app_error(exception: Exception) -> AppError:
 
 def from_framework(exception: HTTPException) -> AppError:
     match exception.status_code:
+        case 400 if exception.detail == TOO_MANY_PARTS:
+            return TooLarge("The form has too many parts.", extra={"limit": FORM_PARTS})
         case 400:
             return MalformedBody(help=exception.detail)
         case 404:
             return RouteNotFound()
-        case 413:
-            return TooLarge()
         case 500:
             return AppError()
         case status:
@@ -133,4 +135,5 @@ def from_validation(exception: ValidationException) -> AppError:
     if not errors and (missing := MISSING_PARAMETER.match(exception.detail)):
         errors.append({"field": missing[1], "message": missing[0]})
     first = errors[0] if errors else {"field": None, "message": None}
-    return InvalidInput(first["message"], field=first["field"], extra={"errors": errors})
+    extra = {"errors": errors, **limit_of(first["message"])}
+    return InvalidInput(first["message"], field=first["field"], extra=extra)

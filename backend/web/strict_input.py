@@ -13,6 +13,7 @@ from backend.errors import InvalidInput
 FIELD = re.compile(r" - at `\$\.?(.*?)`$")
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "bytes": "string"}
 QUOTED = re.compile(r"`([^`]*)`")
+BOUND = re.compile(r"(?:[<>]=?) (-?\d+(?:\.\d+)?)\.?$")  # as msgspec says it, at the end
 MOST_FAULTS = 20
 
 
@@ -33,7 +34,14 @@ def require_valid(value: Any, kind: Any, *, is_form: bool = False) -> Any:
 def refused(found: list[Fault]) -> InvalidInput:
     first = found[0]
     errors = [{"field": fault.field, "message": fault.message} for fault in found]
-    return InvalidInput(first.message, field=first.field, extra={"errors": errors})
+    extra = {"errors": errors, **limit_of(first.message)}
+    return InvalidInput(first.message, field=first.field, extra=extra)
+
+
+def limit_of(message: str | None) -> dict[str, float]:
+    """`limit` of a value that is too long, too large or too small."""
+    bound = BOUND.search(message or "")
+    return {} if bound is None else {"limit": msgspec.json.decode(bound[1])}
 
 
 def faults(value: Any, kind: Any, is_form: bool, path: str) -> Iterator[Fault]:

@@ -22,7 +22,7 @@ def clean_text(text: str, *, most: int, code: str, field: str, allowed: str = ""
 
 
 def too_long(most: int, code: str, field: str) -> InvalidInput:
-    return InvalidInput(f"It has more than {most} characters.", code=code, field=field)
+    return InvalidInput(f"It has more than {most} characters.", code=code, field=field, extra={"limit": most})
 
 
 def refuse_marks(text: str, code: str, field: str) -> None:
@@ -32,7 +32,10 @@ def refuse_marks(text: str, code: str, field: str) -> None:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks > MOST_MARKS:
             raise InvalidInput(
-                f"It has more than {MOST_MARKS} combining marks in a row.", code=code, field=field
+                f"It has more than {MOST_MARKS} combining marks in a row.",
+                code=code,
+                field=field,
+                extra={"limit": MOST_MARKS},
             )
 
 

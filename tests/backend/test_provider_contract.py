@@ -157,6 +157,7 @@ async def test_text_is_measured_before_it_is_sent(providers: Simulator, provider
     for text, code in (("x" * (provider.limits.max_characters + 1), "text_too_long"), (" \n", "text_empty")):
         error = await failure(provider.synthesize(speaking("abc", provider.target_model, text)))
         assert (error.kind, error.code) == (ErrorKind.REJECTED, code)
+        assert error.limit == (provider.limits.max_characters if code == "text_too_long" else None)
     assert providers.state()["calls"] == []
 
 

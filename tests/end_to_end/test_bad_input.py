@@ -222,3 +222,50 @@ async def test_no_secret_and_no_signed_url_is_logged(ada: Person, prepared: byte
     ):
         assert secret not in log
     assert "token=" not in log
+
+
+MARKS = "a" + "\u0301" * 31
+NEW_UPLOAD = {"consent_id": str(uuid4()), "content_type": "audio/wav", "bytes": 1000}
+FINALIZE = {"voice_id": str(uuid4()), "name": "Ada", "language": "en"}
+SPEECH = {"voice_id": str(uuid4()), "text": "x" * 50_001}
+JOB = {"sampleId": str(uuid4()), "name": "Ada", "text": "Hello."}
+PARTS = {"files": [(f"f{number}", (None, "x")) for number in range(101)]}
+LONG_TYPE = {"content": b"x", "headers": {"content-type": "x" * 257}}
+LONG_KEY = {"json": {}, "headers": {"idempotency-key": "x" * 256}}
+# What is sent, and the code and the limit that is answered.
+OVER_A_LIMIT: list[tuple[str, str, dict[str, Any], str, float]] = [
+    ("GET", "/api/voices?limit=101", {}, "invalid_input", 100),
+    ("GET", f"/api/voices?{'x' * 2048}", {}, "address_too_long", 2048),
+    ("POST", "/v1/consents", LONG_TYPE, "unsupported_media_type", 256),
+    ("POST", "/v1/consents", LONG_KEY, "idempotency_key_invalid", 255),
+    ("POST", "/v1/consents", {"content": b"x" * 70_000}, "body_too_large", 65_536),
+    ("POST", "/api/v1/voice-samples", PARTS, "body_too_large", 100),
+    ("POST", "/api/clone/finalize", {"json": {**FINALIZE, "name": "x" * 121}}, "invalid_name", 120),
+    ("POST", "/api/clone/finalize", {"json": {**FINALIZE, "name": " "}}, "invalid_name", 120),
+    ("POST", "/api/clone/finalize", {"json": {**FINALIZE, "name": MARKS}}, "invalid_name", 30),
+    (
+        "POST",
+        "/api/clone/finalize",
+        {"json": {**FINALIZE, "transcript": "x" * 4001}},
+        "invalid_transcript",
+        4000,
+    ),
+    (
+        "POST",
+        "/api/clone/upload-url",
+        {"json": {**NEW_UPLOAD, "bytes": 1 << 40}},
+        "sample_too_large",
+        10_485_760,
+    ),
+    ("POST", "/api/generate", {"json": SPEECH}, "invalid_input", 50_000),
+    ("POST", "/api/v1/clone", {"json": {**JOB, "text": MARKS}}, "invalid_text", 30),
+    ("POST", "/api/v1/clone", {"json": {**JOB, "text": "x" * 50_001}}, "invalid_input", 50_000),
+]
+
+
+async def test_each_input_that_is_over_a_limit_is_told_the_limit(ada: Person) -> None:
+    told: list[tuple[str, float | None]] = []
+    for method, path, parts, _, _ in OVER_A_LIMIT:
+        refused = (await answer(ada, method, path, **parts)).json()
+        told.append((refused["code"], refused.get("limit")))
+    assert told == [(code, limit) for *_, code, limit in OVER_A_LIMIT]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.synthesis.speaking import MOST_PARTS
 from tests.end_to_end.conftest import Product, person
 from tests.end_to_end.test_bad_input import answer
 
@@ -62,6 +63,7 @@ async def test_a_text_longer_than_the_provider_takes_is_spoken_in_parts(
         for long in ("a" * 50_000, sentence * 600):
             too_long = await answer(ada, "POST", "/api/generate", json=text | {"text": long})
             assert (too_long.status_code, too_long.json()["code"]) == (422, "text_too_long")
+            assert too_long.json()["limit"] == MOST_PARTS
 
 
 @pytest.mark.parametrize(

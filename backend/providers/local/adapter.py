@@ -136,7 +136,7 @@ class LocalProvider:
         if not text:
             raise _error(TEXT_EMPTY)
         if len(request.text) > MAX_CHARACTERS:
-            raise _error(TEXT_TOO_LONG)
+            raise _error(TEXT_TOO_LONG, limit=MAX_CHARACTERS)
         if request.target_model != TARGET_MODEL:
             raise _error(MODEL_MISMATCH)
         language = _language(request.language)
@@ -157,8 +157,10 @@ class LocalProvider:
             raise _error(UNAVAILABLE if error.reason is Reason.CLOSED else failure) from error
 
 
-def _error(failure: Failure) -> ProviderError:
-    return ProviderError(failure.kind, failure.code, failure.message, provider=LocalProvider.name)
+def _error(failure: Failure, limit: int | None = None) -> ProviderError:
+    return ProviderError(
+        failure.kind, failure.code, failure.message, provider=LocalProvider.name, limit=limit
+    )
 
 
 def _language(language: str) -> str:
@@ -179,5 +181,5 @@ async def _read(sample: Sample) -> bytes:
     except Exception as error:
         raise _error(unreadable(error)) from error
     if len(data) > MAX_BYTES:
-        raise _error(SAMPLE_TOO_LARGE)
+        raise _error(SAMPLE_TOO_LARGE, limit=MAX_BYTES)
     return bytes(data)
