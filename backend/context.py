@@ -30,7 +30,9 @@ class AppContext(Struct, frozen=True, kw_only=True):
 
     def choose_provider(self, name: str | None) -> VoiceProvider:
         """The named provider, or by default the project's. Raises InvalidInput where it is not set up."""
-        wanted = name or self.settings.providers.voice_provider
+        wanted = str(
+            name or self.settings.providers.voice_provider
+        )  # a name, whatever type it was decoded to
         provider = self.providers.get(wanted)
         if provider is None:
             raise InvalidInput(

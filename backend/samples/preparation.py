@@ -38,6 +38,8 @@ EXTENSIONS = {
     "audio/flac": "flac",
 }
 
+KEPT_TYPES = ("audio/wav", "audio/mpeg")  # of a sample that its user sends by itself
+WAV_OR_MP3 = "Send a WAV or an MP3 file."
 HELP = {
     "invalid_format": "Save the recording as WAV or MP3.",
     "sample_truncated": "Upload the whole file.",
@@ -82,6 +84,13 @@ def plain_content_type(content_type: str, field: str = "content_type") -> str:
             help=f"One of {', '.join(EXTENSIONS)}.",
         )
     return plain
+
+
+def require_wav_or_mp3(content_type: str | None) -> str:
+    """What a user sends by itself is one of these, whatever else could be read."""
+    if content_type not in KEPT_TYPES:
+        raise InvalidFormat("This is neither WAV nor MP3.", field="file", help=WAV_OR_MP3)
+    return content_type
 
 
 def require_size(size: int, most: int, field: str) -> None:

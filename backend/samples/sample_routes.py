@@ -13,12 +13,12 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.error_codes import DETAILS, STORAGE
 from backend.error_codes import ErrorCode as E
-from backend.errors import InvalidFormat, InvalidInput, MalformedBody, NotFound
+from backend.errors import InvalidInput, MalformedBody, NotFound
 from backend.samples.added import NewSample, add_kept, check_sample, delete_sample
-from backend.samples.formats import HEAD_BYTES, wav_or_mp3
+from backend.samples.formats import wav_or_mp3_of
 from backend.samples.forms import spool
 from backend.samples.preflight import Report
-from backend.samples.preparation import temporary_file
+from backend.samples.preparation import require_wav_or_mp3, temporary_file
 from backend.samples.stored import ListedSample, SampleStatus, find_sample, list_samples, report
 from backend.samples.voice_details import Language, clean_name, clean_transcript
 from backend.web.answers import Cursor, Limit, listed
@@ -104,7 +104,7 @@ class VoiceSamplesController(Controller):
                 consent_id=fields.consent_id,
                 reflection_id=None,
                 is_kept=True,
-                content_type=require_wav_or_mp3(original),
+                content_type=require_wav_or_mp3(wav_or_mp3_of(original)),
                 bytes=size,
                 name=name,
                 language=fields.language,
@@ -155,13 +155,3 @@ class UnversionedVoiceSamplesController(VoiceSamplesController):
 
     path = "/api/voice-samples"
     include_in_schema = False
-
-
-def require_wav_or_mp3(file: Any) -> str:
-    """The content type, by content. The file itself is decoded later, in a worker."""
-    file.seek(0)
-    content_type = wav_or_mp3(file.read(HEAD_BYTES))
-    file.seek(0)
-    if content_type is None:
-        raise InvalidFormat("This is neither WAV nor MP3.", field="file", help="Send a WAV or an MP3 file.")
-    return content_type

@@ -36,6 +36,7 @@ from backend.samples.preparation import (
     prepare,
     prepared_path,
     require_size,
+    require_wav_or_mp3,
     store,
     temporary_file,
 )
@@ -121,6 +122,8 @@ async def make_ready(step: SampleStep, limits: Limits, advice: str) -> None:
             require_spoken_sample(content_hash, work.spoken_sample)
             user = work.owner_id if step.is_inline else None  # from the queue it has its turn
             prepared = await prepare(context, original, wav, limits, user, advice)
+            if work.is_kept:
+                require_wav_or_mp3(prepared.content_type)
         except FAULTS_OF_THE_SAMPLE:
             if not work.is_kept:  # the file of a kept sample goes when it has failed
                 await remove_inspected(step, found)

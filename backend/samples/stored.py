@@ -11,6 +11,7 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
 from backend.errors import Conflict, NotFound
+from backend.samples.advice import sample_advice
 from backend.samples.findings import Finding, check, warnings
 from backend.samples.preflight import Report, preflights
 from backend.samples.preparation import ANY_PROVIDER
@@ -44,10 +45,11 @@ class StoredSample(Struct, frozen=True, kw_only=True):
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """Why a sample failed; of a pending one, why it waits."""
+    """Why a sample failed, and what to do about it; of a pending one, why it waits."""
 
     code: str
     message: str
+    help: str
 
 
 class SampleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -62,15 +64,23 @@ class SampleStatus(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @classmethod
     def of(cls, sample: StoredSample) -> "SampleStatus":
-        seen, code = sample.measures, sample.error_code
+        seen = sample.measures
+        findings = check(seen, ANY_PROVIDER) if seen else []
         return cls(
             sample_id=sample.id,
             status=sample.shown_status,
-            reason=Reason(code=code, message=sample.error_message or "") if code else None,
+            reason=reason_of(sample, findings),
             measures=seen,
-            findings=check(seen, ANY_PROVIDER) if seen else [],
+            findings=findings,
             warnings=warnings(seen, ANY_PROVIDER) if seen else [],
         )
+
+
+def reason_of(sample: StoredSample, findings: list[Finding]) -> Reason | None:
+    if sample.error_code is None:
+        return None
+    help_ = sample_advice(sample.error_code, findings, has_failed=sample.status == "failed")
+    return Reason(code=sample.error_code, message=sample.error_message or "", help=help_)
 
 
 class ListedSample(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -13,10 +13,13 @@ from backend.database.queries import load_queries
 from backend.error_codes import ErrorCode
 from backend.errors import Conflict, InferenceFailed, InvalidInput, NotFound
 from backend.lifecycle.slots import name_alternatives
-from backend.providers.base import VoiceProvider
+from backend.providers.base import ProviderError, VoiceProvider
+from backend.providers.problems import as_speech_error
 from backend.samples.inspected import read_inspected
 from backend.samples.preparation import require_fit
+from backend.speech.advice import speech_advice
 from backend.storage.buckets import SPEECH_BUCKET
+from backend.synthesis import speaking
 from backend.values import JobStatus, Provider
 from backend.voices.voices import taken_down
 from backend.web.idempotency import has_result, new_id, once
@@ -56,6 +59,7 @@ class JobRow(Struct, frozen=True, kw_only=True):
 class JobError(Struct, frozen=True, kw_only=True, rename="camel"):
     code: ErrorCode
     message: str
+    help: str
     provider_request_id: str | None
 
 
@@ -86,9 +90,15 @@ class SpeechJob(Struct, frozen=True, kw_only=True, rename="camel"):
             error = JobError(
                 code=cast(ErrorCode, row.error_code),
                 message=row.error_message or "",
+                help=help_of(row),
                 provider_request_id=row.request_id,
             )
         return cls(job_id=row.id, error=error, **shared)
+
+
+def help_of(row: JobRow) -> str:
+    has_failed, is_removed = row.status == "failed", row.removed_at is not None
+    return speech_advice(row.error_code or "", has_failed=has_failed, is_removed=is_removed)
 
 
 class Requested(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -129,6 +139,7 @@ async def request_speech(
     if sample is not None:  # else request_speech says what is missing
         provider.limits.require_language(sample.language or "")
         require_fit(sample.measures, provider.limits, "Name another provider, or send another sample.")
+        await require_speakable(provider, text)
     if sample is not None and not has_result():
         await limits.use("characters", caller.user_id, len(text))
     parameters = {
@@ -142,6 +153,14 @@ async def request_speech(
         "per_day": context.settings.attempts.per_day or None,
     }
     return await write_job(context, queries.request_speech, parameters, provider)
+
+
+async def require_speakable(provider: VoiceProvider, text: str) -> None:
+    """Raises InvalidInput. A voice of an older target model may take less, which its job says then."""
+    try:
+        await speaking.require_speakable(provider, provider.target_model, text)
+    except ProviderError as error:
+        raise as_speech_error(error) from error
 
 
 async def retry_speech(
@@ -198,6 +217,7 @@ async def sign_result(context: AppContext, caller: Caller, job_id: UUID) -> Spee
         raise InferenceFailed(
             job.error_message,
             code=job.error_code,
+            help=help_of(job),
             extra={"job_id": job.id, "provider": job.provider, "provider_request_id": job.request_id},
         )
     if job.status != "succeeded":

@@ -36,13 +36,9 @@ async def speak_marked(marker: AudioMarker, provider: VoiceProvider, request: Sp
 
 async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:
     """A WAV file without a mark: 16-bit PCM, mono. Raises ProviderError and nothing else."""
-    parts = speakable_parts(provider, request)
+    parts = await speakable_parts(provider, request.target_model, request.text)
     if len(parts) <= 1:
         return await provider.synthesize(request)
-    if len(parts) > MOST_PARTS:
-        raise too_long(
-            provider, f"The text is longer than {MOST_PARTS} utterances of this provider.", MOST_PARTS
-        )
     clips = await speak_parts(provider, request, parts)
     if sum(map(len, clips)) > MOST_BYTES:
         raise too_long(provider, f"The speech is longer than {MOST_BYTES} bytes.", MOST_BYTES)
@@ -53,10 +49,22 @@ async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:
         raise Call(provider=provider.name, seconds=0).error(INFERENCE_FAILED) from error
 
 
-def speakable_parts(provider: VoiceProvider, request: SpeechRequest) -> list[Part]:
+async def require_speakable(provider: VoiceProvider, target_model: str, text: str) -> None:
+    """Before a voice is made for it. Raises ProviderError where the provider takes no text so long."""
+    await speakable_parts(provider, target_model, text)
+
+
+async def speakable_parts(provider: VoiceProvider, target_model: str, text: str) -> list[Part]:
+    """In a thread: 50,000 characters take a tenth of a second."""
     limits = provider.limits
-    parts = split_text(request.text, limits.characters_of(request.target_model), limits.count_characters)
-    return [part for part in parts if part.is_speakable]
+    most = limits.characters_of(target_model)
+    parts = await asyncio.to_thread(split_text, text, most, limits.count_characters)
+    speakable = [part for part in parts if part.is_speakable]
+    if len(speakable) > MOST_PARTS:
+        raise too_long(
+            provider, f"The text is longer than {MOST_PARTS} utterances of this provider.", MOST_PARTS
+        )
+    return speakable
 
 
 async def speak_parts(provider: VoiceProvider, request: SpeechRequest, parts: list[Part]) -> list[bytes]:

@@ -140,12 +140,12 @@ class BoundedBody:
         limit = self._limit()
         announced = self._headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced[:20]) > limit:
-            raise TooLarge(extra={"limit": limit})
+            raise TooLarge(help=f"Send at most {limit} bytes.", extra={"limit": limit})
         message = await self._next()
         if message["type"] == "http.disconnect":
             raise MalformedBody("The body ended before its end.")
         if self._received > limit:
-            raise TooLarge(extra={"limit": limit})
+            raise TooLarge(help=f"Send at most {limit} bytes.", extra={"limit": limit})
         return message
 
     async def _next(self) -> ReceiveMessage:

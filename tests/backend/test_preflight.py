@@ -10,7 +10,7 @@ from msgspec import structs
 from backend.audio.inspect import Cleaning, Inspection
 from backend.errors import InvalidFormat
 from backend.providers.base import Limits
-from backend.samples.formats import audio_format, wav_or_mp3
+from backend.samples.formats import audio_format, wav_or_mp3, wav_or_mp3_of
 from backend.samples.forms import sent_content_type
 from backend.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
 from tests.audio_samples import encoded
@@ -104,8 +104,34 @@ def test_wav_and_mp3_are_told_apart_by_their_first_bytes() -> None:
     assert wav_or_mp3(b"RF64\xff\xff\xff\xffWAVEds64") == "audio/wav"
     assert wav_or_mp3(b"ID3\x04\x00") == "audio/mpeg"
     assert wav_or_mp3(b"\xff\xfb\x90\x64") == "audio/mpeg"
-    for head in (b"", b"\xff", b"\xff\xf1\x50\x80", b"OggS", b"fLaC", b"RIFF\x00\x00\x00\x00AVI ", b"hello"):
-        assert wav_or_mp3(head) is None
+    for head in (
+        b"", b"\xff", b"\xff\xf1\x50\x80", b"OggS", b"fLaC", b"RIFF\x00\x00\x00\x00AVI ", b"hello",
+        "Text of two bytes a letter".encode("utf-16"), b"\xff\xfd\x90\x64",
+        b"\xff\xfb\xf0\x64", b"\xff\xfb\x9c\x64",
+    ):  # fmt: skip
+        assert wav_or_mp3(head) is None, head
+
+
+ID3 = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)
+
+
+def test_an_id3_tag_is_no_proof_of_an_mp3() -> None:
+    for behind, expected in [
+        (b"\xff\xfb\x90\x64", "audio/mpeg"),
+        (bytes(16), "audio/mpeg"),  # the tag is longer than it says
+        (b"", "audio/mpeg"),
+        (b"fLaC" + bytes(16), None),
+        (b"\xff\xf1\x50\x80\x00\x1f\xfc", None),
+        (b"OggS" + bytes(16), None),
+        (ID3 + b"fLaC", None),
+        (ID3 * 20 + b"\xff\xfb\x90\x64", "audio/mpeg"),
+    ]:
+        file = BytesIO(ID3 + behind)
+        assert wav_or_mp3_of(file) == expected, behind
+        assert file.tell() == 0
+    beyond = BytesIO(b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f")
+    assert wav_or_mp3_of(beyond) == "audio/mpeg"
+    assert wav_or_mp3_of(BytesIO(b"RIFF\x00\x00\x00\x00WAVEfmt ")) == "audio/wav"
 
 
 FORMATS = [

@@ -171,8 +171,10 @@ async def fail_and_retry(ada: Person, sample: str) -> str:
     assert (shown["status"], shown["error"]["code"]) == ("failed", "inference_failed")
     assert shown["error"]["providerRequestId"]
     assert shown["error"]["message"]
+    assert shown["error"]["help"] == "Retry the job, or send the text again with another provider."
     failed = await answer(ada, "GET", f"{CLONE}/{job}/result")
     assert problem(failed) == (502, "inference_failed")
+    assert failed.json()["help"] == shown["error"]["help"]
     assert failed.json()["provider_request_id"] == shown["error"]["providerRequestId"]
     spoken = {call["provider"] for call in providers.state()["calls"] if call["operation"] == "speech"}
     assert spoken == {"elevenlabs"}, "no other voice answered"
@@ -222,8 +224,12 @@ async def test_a_request_that_cannot_work_is_refused_at_once(ada: Person, prepar
         ({"sample_id": sample}, (422, "invalid_input")),
         ({"provider": "of-nobody"}, (422, "provider_not_configured")),
         ({"name": ""}, (422, "invalid_name")),
+        ({"text": TEXT * 900, "provider": "qwen"}, (422, "text_too_long")),
     ]:
         assert problem(await answer(ada, "POST", CLONE, json=body | change)) == expected, change
+    assert voices(ada.product, sample, "qwen") == 0, "no voice is made for a text that cannot be spoken"
+    unknown = await answer(ada, "POST", CLONE, json=body | {"provider": "of-nobody"})
+    assert unknown.json()["detail"] == "The voice provider 'of-nobody' is not set up here."
     opened = ada.product.attempt((await ada.open())["attempt_id"])
     waiting = {"sampleId": str(opened["sample_id"]), "text": TEXT}
     assert problem(await answer(ada, "POST", CLONE, json=waiting)) == (409, "sample_not_ready")

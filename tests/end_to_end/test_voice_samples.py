@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.local.supabase.processes import Child
+from tests.audio_samples import encoded
 from tests.end_to_end.bad_files import spoken
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_bad_input import answer, problem
@@ -19,6 +21,7 @@ from tests.end_to_end.test_our_failures import workers
 from tests.end_to_end.test_reflection_voice import gate, launchable
 
 SAMPLES = "/api/v1/voice-samples"
+ID3 = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)  # as an MP3 may begin, and other files too
 ENDED = "select * from public.voice_samples where id = %s and status in ('ready', 'failed')"
 
 
@@ -102,6 +105,18 @@ async def test_a_refused_sample_says_why_and_its_file_goes(ada: Person) -> None:
     await ada.product.until(gone, f"%/{sample}/%")
 
 
+async def test_what_is_no_mp3_behind_its_first_bytes_fails_as_one(ada: Person, tmp_path: Path) -> None:
+    """Bytes before the frames hide what they are from the first look. The inspection finds it."""
+    await ada.product.start("consumers")
+    sent = await send(ada, ID3 + bytes(4) + encoded(tmp_path / "a.aac", "aac", 24_000).read_bytes())
+    assert sent.status_code == 202, sent.text
+    sample = sent.json()["sampleId"]
+    await ada.product.until(ENDED, sample)
+    told = await status(ada, sample)
+    assert (told["status"], told["reason"]["code"]) == ("failed", "invalid_format")
+    assert told["reason"]["help"] == "Send a WAV or an MP3 file."
+
+
 async def test_four_seconds_are_ready_with_a_warning(ada: Person) -> None:
     await ada.product.start("consumers")
     sample = (await send(ada, spoken(4))).json()["sampleId"]
@@ -117,6 +132,8 @@ async def test_four_seconds_are_ready_with_a_warning(ada: Person) -> None:
         (b"no audio at all", {}, (400, "invalid_format")),
         (b"", {}, (400, "invalid_format")),
         (b"OggS" + bytes(100), {}, (400, "invalid_format")),
+        ("A text is no MP3. ".encode("utf-16") * 50, {}, (400, "invalid_format")),
+        (ID3 + b"fLaC" + bytes(100), {}, (400, "invalid_format")),
         (None, {"consentId": str(uuid4())}, (422, "consent_required")),
         (None, {"consentId": "7"}, (422, "invalid_input")),
         (None, {"userId": str(uuid4())}, (422, "user_id_not_own")),
