@@ -5,6 +5,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 import { identity } from "./identity.mjs";
 import { outages } from "./outages.mjs";
+import { reference } from "./reference.mjs";
 import { scenarios } from "./scenarios.mjs";
 import { spoken } from "./spoken.mjs";
 import { Visitor } from "./visitor.mjs";
@@ -30,7 +31,7 @@ settings.ask = async (what) => {
   process.stdout.write(`${what}\n`);
   await answers.next();
 };
-const wanted = Object.entries({ scenarios, outages, spoken, identity }[settings.which]);
+const wanted = Object.entries({ scenarios, outages, spoken, identity, reference }[settings.which]);
 
 async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);
