@@ -136,3 +136,10 @@ async def test_links_and_providers_of_identities_sign_in(sample: Path, tmp_path:
         await drive(
             auth.allowed, auth.url, "identity", asked, side=1, sample=str(sample), directory=str(tmp_path)
         )
+
+
+async def test_the_reference_of_the_api_renders(tmp_path: Path) -> None:
+    """Without a database, a project, and a request to another origin."""
+    async with served(tmp_path, "postgresql://127.0.0.1:1/x") as service:
+        address = str(service.http.base_url).rstrip("/")
+        await drive(address, address, "reference", {}, side=1, sample="", directory=str(tmp_path))

@@ -6,6 +6,7 @@ import { chromium } from "playwright-core";
 import { identity } from "./identity.mjs";
 import { operations } from "./operations.mjs";
 import { outages } from "./outages.mjs";
+import { reference } from "./reference.mjs";
 import { scenarios } from "./scenarios.mjs";
 import { spoken } from "./spoken.mjs";
 import { Visitor } from "./visitor.mjs";
@@ -31,7 +32,7 @@ settings.ask = async (what) => {
   process.stdout.write(`${what}\n`);
   await answers.next();
 };
-const wanted = Object.entries({ operations, scenarios, outages, spoken, identity }[settings.which]);
+const wanted = Object.entries({ operations, scenarios, outages, spoken, identity, reference }[settings.which]);
 
 async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);
