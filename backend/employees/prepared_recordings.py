@@ -15,7 +15,7 @@ from backend.database.queries import load_queries
 from backend.errors import AppError, Conflict
 from backend.providers.base import VoiceProvider
 from backend.samples.preparation import require_size, sample_path, store, temporary_file
-from backend.samples.sample_leases import SampleStep, claimed_sample
+from backend.samples.sample_leases import InspectionInProgress, SampleStep, claimed_sample
 from backend.samples.sample_step import FAULTS_OF_THE_SAMPLE, run
 from backend.storage.buckets import RECORDING_BUCKET
 
@@ -120,12 +120,7 @@ async def inspect(
             if isinstance(step, SampleStep):
                 await run(step, provider.limits, ADVICE)
             elif step.reason == "busy":  # an earlier request with this idempotency key
-                raise Conflict(
-                    "This recording is being inspected.",
-                    code="inspection_in_progress",
-                    help="Send the same call again a little later.",
-                    retry_after=2,
-                )
+                raise InspectionInProgress("This recording is being inspected.")
     except FAULTS_OF_THE_SAMPLE:
         await drop(context, cloning)
         raise

@@ -9,10 +9,10 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.pool import required
 from backend.database.queries import load_queries
-from backend.errors import AppError, Conflict
+from backend.errors import AppError
 from backend.providers.base import VoiceProvider
 from backend.samples.preparation import sample_path, store
-from backend.samples.sample_leases import SampleStep, claimed_sample
+from backend.samples.sample_leases import InspectionInProgress, SampleStep, claimed_sample
 from backend.samples.sample_step import FAULTS_OF_THE_SAMPLE, run
 from backend.web.idempotency import has_key
 
@@ -86,12 +86,7 @@ async def add_inline(
             if isinstance(step, SampleStep):
                 await run(step, provider.limits)
             elif step.reason == "busy":  # an earlier request with this idempotency key
-                raise Conflict(
-                    "This sample is being inspected.",
-                    code="inspection_in_progress",
-                    help="Send the same call again a little later.",
-                    retry_after=2,
-                )
+                raise InspectionInProgress
     except FAULTS_OF_THE_SAMPLE:
         await delete_sample(context, new.user_id, sample.id)
         raise

@@ -18,8 +18,19 @@ from backend.samples.voice_details import VoiceDetails
 queries = load_queries(__file__)
 LEASE_SECONDS = 30  # as in voice_clone.timeouts
 POLL_SECONDS = 0.25  # while another process inspects the same sample
+RETRY_SECONDS = 2.0  # for the call that meets it
 USER_CAP = 2  # samples of one user that are inspected at once from the queue, over all processes
 CLAIMED_LATER = frozenset({"busy", "user_busy"})
+
+
+class InspectionInProgress(Conflict):
+    """This sample is being inspected."""
+
+    code = "inspection_in_progress"
+    help = "Send the same call again a little later."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, retry_after=RETRY_SECONDS)
 
 
 class SampleWork(Struct, frozen=True, kw_only=True):

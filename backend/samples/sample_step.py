@@ -39,7 +39,7 @@ from backend.samples.preparation import (
     store,
     temporary_file,
 )
-from backend.samples.sample_leases import SampleStep, claimed_sample, queries
+from backend.samples.sample_leases import InspectionInProgress, SampleStep, claimed_sample, queries
 from backend.storage.buckets import SAMPLE_BUCKET
 from backend.storage.client import ObjectInfo
 from backend.web.logs import log
@@ -81,7 +81,17 @@ async def run(step: SampleStep, limits: Limits = ANY_PROVIDER, advice: str = REC
     """To its end: the sample is ready, refused, or waits for another try. Raises what it was refused for.
 
     `limits`: of the provider that it is for, where that is known. `advice`: what to do about a refusal.
+    Inline, a lease that is lost is no fault of the sample: InspectionInProgress, and its call may come again.
     """
+    try:
+        await run_to_its_end(step, limits, advice)
+    except StaleLease as error:
+        if step.is_inline:
+            raise InspectionInProgress from error
+        raise
+
+
+async def run_to_its_end(step: SampleStep, limits: Limits, advice: str) -> None:
     try:
         await make_ready(step, limits, advice)
     except (StaleLease, DatabaseUnavailable):

@@ -126,4 +126,8 @@ async def workers(
         given.superuser.execute(
             "update public.voice_samples set prepared_bytes = %s where user_id = %s", (len(sample), user)
         )
-        yield Workers(given, context, user, attempt)
+        try:
+            yield Workers(given, context, user, attempt)
+        finally:
+            await context.inspector.aclose()
+            await context.marker.aclose()
