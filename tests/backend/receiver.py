@@ -39,6 +39,10 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook?to=me"
 
+    @property
+    def is_up(self) -> bool:
+        return self._server is not None
+
     async def up(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
