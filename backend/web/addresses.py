@@ -135,3 +135,11 @@ def require_allowed(scheme: str, address: Address, allowed: Sequence[Network]) -
         raise AddressRefused("The address is not a public one.", internal=f"refused {address}")
     if scheme != "https":
         raise AddressRefused("The address must begin with https://.")
+
+
+def require_possible(outside: OutsideUrl, allowed: Sequence[Network]) -> None:
+    """What can be said of an address before its host is resolved. Raises AddressRefused."""
+    if outside.literal is not None:
+        require_allowed(outside.scheme, outside.literal, allowed)
+    elif outside.scheme != "https" and not allowed:
+        raise AddressRefused("The address must begin with https://.")

@@ -11,7 +11,7 @@ from backend.database.pool import required
 from backend.database.queries import load_queries
 from backend.errors import NotFound
 from backend.values import DeliveryStatus, WebhookStatus
-from backend.web.addresses import parse_url, require_allowed
+from backend.web.addresses import parse_url, require_possible
 from backend.web.idempotency import new_id, once
 from backend.web.pages import Page
 from backend.webhooks.signing import new_secret
@@ -75,8 +75,7 @@ async def create_webhook(
 ) -> NewWebhook:
     """Raises AddressRefused. A host name is resolved, and its addresses are checked, at each delivery."""
     address = parse_url(url)
-    if address.literal is not None:
-        require_allowed(address.scheme, address.literal, context.settings.network.allowed)
+    require_possible(address, context.settings.network.allowed)
     parameters = {
         "webhook": new_id(),
         "user": caller.user_id,

@@ -259,11 +259,30 @@ async def test_no_forwarded_header_changes_the_address_that_was_signed(world: Wo
 
 async def test_a_signed_callback_that_names_another_host_or_account_is_refused(world: World) -> None:
     recording = sid("RE")
+    own = f"{world.providers.url}/twilio"
+    host, port = own.removeprefix("http://").removesuffix("/twilio").split(":")
     for base in (
         "https://api.twilio.com",
         f"{world.providers.url}.example.com/twilio",
-        f"{world.providers.url}/twilio@127.0.0.1",
+        f"http://media.{host}:{port}/twilio",
+        f"http://{host}.:{port}/twilio",
+        f"{own}@127.0.0.1",
+        f"http://ada:secret@{host}:{port}/twilio",
+        f"http://example.com\\@{host}:{port}/twilio",
+        f"http://{host}:{int(port) + 1}/twilio",
+        f"http://{host}/twilio",
+        f"https://{host}:{port}/twilio",
+        f"HTTP://{host}:{port}/twilio",
+        f"{own}/..",
+        f"{own}/%2e%2e",
+        *(f"http://{same}:{port}/twilio" for same in ("2130706433", "0x7f000001", "0177.0.0.1", "127.1")),
+        f"http://[::ffff:127.0.0.1]:{port}/twilio",
+        f"http://[64:ff9b::7f00:1]:{port}/twilio",
+        "http://169.254.169.254/latest/meta-data",
+        f"http://0.0.0.0:{port}/twilio",
+        f"http://localhost:{port}/twilio",
         "file:///etc/passwd?",
+        "",
     ):
         sent = await world.callback(sid("CA"), media_url=base)
         assert sent["statuses"] == [422], base

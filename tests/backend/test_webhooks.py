@@ -13,12 +13,14 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from backend.web.addresses import MOST_CHARACTERS
 from backend.webhooks.signing import new_secret, signed_headers
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import Served, served
 from tests.backend.following import headers
 from tests.backend.receiver import Receiver, answer, receiver
 from tests.backend.test_draining import drain, waiting
+from tests.backend.test_guarded_http import REFUSED_FORMS
 from tests.clusters import cloned_database
 from tests.database.test_employee_voices import Staffed
 from tests.fixture import Fixture
@@ -178,10 +180,9 @@ async def test_a_private_address_is_refused_when_it_is_registered_and_when_its_n
 ) -> None:
     async with served(tmp_path, given.database.service) as strict:
         owner = Owner(given, strict)
-        for url in (
-            target.url, "https://127.0.0.1/", "https://[::1]/", "https://2130706433/", "file:///etc/passwd",
-            "https://user:password@example.org/", "https://10.0.0.1/hook", "https://[::ffff:10.0.0.1]/",
-        ):  # fmt: skip
+        named = [form for form in REFUSED_FORMS if len(form) < MOST_CHARACTERS]
+        for form in (target.url, "https://10.0.0.1/hook", *named):
+            url = form.replace("{port}", str(target.port))
             refused = await owner.ask("POST", json={"url": url})
             assert (refused.status_code, refused.json()["code"]) == (422, "address_refused"), url
         made = await owner.ask("POST", json={"url": f"https://localhost:{target.port}/hook"})
@@ -191,6 +192,20 @@ async def test_a_private_address_is_refused_when_it_is_registered_and_when_its_n
         (delivery,) = (await owner.ask("GET", f"/{made.json()['id']}/deliveries")).json()
     assert (delivery["status"], delivery["error_code"]) == ("pending", "address_refused")
     assert (delivery["response_status"], target.connections) == (None, 0)
+
+
+async def test_a_redirect_of_a_receiver_is_not_followed(
+    owner: Owner, target: Receiver, given: Fixture, service: Served
+) -> None:
+    webhook = await owner.register(target)
+    async with receiver() as private:
+        target.answer = lambda _: answer(307, f"location: {private.url}")
+        given.open(owner.user, None)
+        await drain(service, "webhooks")
+        (delivery,) = (await owner.ask("GET", f"/{webhook}/deliveries")).json()
+        assert (delivery["status"], delivery["error_code"]) == ("pending", "redirect_refused")
+        assert (len(target.seen), private.connections) == (1, 0)
+    await owner.ask("DELETE", f"/{webhook}")
 
 
 async def test_while_a_secret_is_rotated_both_verify(

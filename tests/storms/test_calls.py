@@ -29,8 +29,8 @@ from tests.simulators import simulator
 
 # A worker renews the lease of an inspection every ten seconds.
 TIMES = {
-    "lost_message": "3 seconds", "lost_message_cap": "6 seconds", "step": "20 seconds",
-    "recording_lease": "8 seconds", "file_lease": "4 seconds", "inspection_lease": "14 seconds",
+    "lost_message": "10 seconds", "lost_message_cap": "20 seconds", "step": "30 seconds",
+    "recording_lease": "8 seconds", "file_lease": "4 seconds", "inspection_lease": "20 seconds",
     "webhook_lease": "4 seconds", "webhook_backoff": "0.5 seconds", "webhook_backoff_cap": "2 seconds",
 }  # fmt: skip
 PATIENCE_SECONDS = 480
