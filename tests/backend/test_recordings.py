@@ -32,7 +32,8 @@ BUCKET = "recordings"
 # As a worker leaves its recording that dies between the upload and the end of its step.
 DIED: LiteralString = """
 update voice_clone.recordings set status = 'processing', lease_owner = 'dead',
-  leased_at = now() - interval '1 h', lease_expires_at = now(), stored_at = null, bytes = null, sweep_at = now()
+  leased_at = now() - interval '1 h', lease_expires_at = now(), stored_at = null, bytes = null,
+  sweep_at = now()
 """
 
 
