@@ -12,6 +12,7 @@ from backend.queues.outcomes import Done, Outcome
 from backend.recordings.callbacks import media_urls, queries
 from backend.recordings.recording_leases import RecordingStep, claimed_recording
 from backend.samples.preparation import store, temporary_file
+from backend.samples.sample_step import hash_of
 from backend.storage.buckets import RECORDING_BUCKET
 from backend.storage.client import StorageRefused
 from backend.web.addresses import AddressRefused
@@ -86,7 +87,10 @@ async def store_recording(step: RecordingStep) -> Outcome:
         # All recordings of an employee have one object. While the lease is whole, no other worker writes it.
         if not await step.renew():
             raise StaleLease
-        await store(context, file, f"{employee}/{employee}.wav", "audio/wav", RECORDING_BUCKET)
+        path = f"{employee}/{employee}.wav"
+        # A worker that died may have stored it: another version of the same object would be cloned again.
+        if step.epoch == 1 or not await is_stored(context, path, file, size):
+            await store(context, file, path, "audio/wav", RECORDING_BUCKET)
     log.info("recording_stored", recording_id=str(step.work.recording_id), bytes=size)
     outcome = await step.write(queries.complete, "stored", bytes=size)
     if outcome == STALE:
@@ -116,6 +120,17 @@ async def download(step: RecordingStep, file: BinaryIO) -> int:
         ) from None
     except NO_RESPONSE as error:
         raise TwilioUnavailable(internal=type(error).__name__) from error
+
+
+async def is_stored(context: AppContext, path: str, file: BinaryIO, size: int) -> bool:
+    """Whether the object has the very bytes of this file."""
+    found = await context.storage.info(RECORDING_BUCKET, path)
+    if found is None or found.size != size:
+        return False
+    async with temporary_file() as stored:
+        if await context.storage.download_to(RECORDING_BUCKET, path, stored, size) != size:
+            return False
+        return await asyncio.to_thread(hash_of, stored) == await asyncio.to_thread(hash_of, file)
 
 
 def check(response: GuardedResponse) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import httpx
@@ -27,6 +27,14 @@ TOKEN = f"sim-{7:032x}"
 PUBLIC = "https://voice.example.com/api"
 PATH = "/twilio/voice/recording"
 BUCKET = "recordings"
+
+
+# As a worker leaves its recording that dies between the upload and the end of its step.
+DIED: LiteralString = """
+update voice_clone.recordings set status = 'processing', lease_owner = 'dead',
+  leased_at = now() - interval '1 h', lease_expires_at = now(), stored_at = null, bytes = null,
+  sweep_at = now()
+"""
 
 
 class World:
@@ -52,6 +60,13 @@ class World:
         async with httpx.AsyncClient(trust_env=False) as http:
             key = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}"}
             return await http.get(f"{self.storage}/storage/v1/object/{BUCKET}/{of}/{of}.wav", headers=key)
+
+    async def put(self, of: UUID, content: bytes) -> None:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            key = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}", "x-upsert": "true"}
+            url = f"{self.storage}/storage/v1/object/{BUCKET}/{of}/{of}.wav"
+            done = await http.post(url, content=content, headers=key | {"content-type": "audio/wav"})
+            assert done.is_success
 
     async def fetch(self) -> None:
         await drain(self.service, "recordings")
@@ -114,6 +129,29 @@ async def test_a_recording_is_fetched_once_and_stored_as_its_employees(world: Wo
     await world.fetch()
     assert len(world.providers.calls("twilio", "recording")) == 1
     assert TOKEN not in world.service.child.output()
+
+
+async def test_what_a_worker_stored_before_it_died_is_not_stored_again(world: World) -> None:
+    """Another version of the object would be another recording to clone."""
+    of, _ = employee(world.given)
+    version = "select version from storage.objects where bucket_id = %s and name = %s"
+    sent = await world.callback(call_of(world.given, of))
+    await world.fetch()
+    before = world.given.truth(version, BUCKET, f"{of}/{of}.wav")
+    with world.given.superuser.transaction():
+        world.given.superuser.execute("set local session_replication_role = replica")
+        world.given.superuser.execute(DIED)
+    await world.fetch_again()
+    found = world.recording(sent["recording_sid"])
+    assert (found["status"], found["lease_epoch"]) == ("stored", 2)
+    assert world.given.truth(version, BUCKET, f"{of}/{of}.wav") == before
+    with world.given.superuser.transaction():
+        world.given.superuser.execute("set local session_replication_role = replica")
+        world.given.superuser.execute(DIED)
+    await world.put(of, b"RIFF" + bytes(len((await world.stored(of)).content) - 4))
+    changed = world.given.truth(version, BUCKET, f"{of}/{of}.wav")
+    await world.fetch_again()
+    assert world.given.truth(version, BUCKET, f"{of}/{of}.wav") not in (before, changed)
 
 
 async def test_a_late_callback_of_an_older_recording_does_not_replace_the_newer_one(world: World) -> None:

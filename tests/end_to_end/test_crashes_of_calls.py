@@ -33,6 +33,7 @@ create trigger hold_object before insert or update on storage.objects
   for each row execute function public.hold_object()
 """
 LET_OBJECTS_GO = "drop trigger hold_object on storage.objects; drop table public.held_objects"
+PATIENCE_SECONDS = 120
 CLAIM, END = "before the claim", "before the end"
 # What the service waits for at each point. Before the end that is its message, which it acknowledges last.
 LOCKS = {
@@ -70,13 +71,14 @@ where lease_expires_at is not null;
 update public.webhooks set lease_expires_at = now() where lease_expires_at is not null;
 update public.webhook_deliveries set sweep_at = now() where status = 'pending'
 """
-READY = """
-select a.id, a.provider_voice_id from public.employees e
-join public.voice_clone_attempts a on a.employee_id = e.id and a.is_active
-join voice_clone.employee_files f on f.employee_id = e.id
-where e.id = %s and a.preview_status = 'rendered' and e.voice_id = a.provider_voice_id
-  and f.written = f.wanted and not exists (
-    select from public.webhook_deliveries d where d.employee_id = e.id and d.status = 'pending')
+STATE = """
+select a.id, a.provider_voice_id, a.status, a.preview_status, e.voice_id, f.written, f.wanted,
+  (select jsonb_agg(d order by d.event_id) from public.webhook_deliveries d
+   where d.employee_id = e.id and d.status = 'pending') as due
+from public.employees e
+left join public.voice_clone_attempts a on a.employee_id = e.id and a.is_active
+left join voice_clone.employee_files f on f.employee_id = e.id
+where e.id = %s
 """
 LEFT = """
 select
@@ -211,14 +213,23 @@ async def test_a_call_survives_the_death_of_its_worker_at(
         await receive(call)
         for queue, point in points:
             await call.kill_at(queue, point)
-        async with asyncio.timeout(90):
-            while True:
-                await call.drain([*QUEUES])
-                with product.connect() as connection:
-                    ready = connection.execute(READY.encode(), (call.employee,)).fetchone()
-                if ready is not None:
-                    break
-        await check(call, ready)
+        await product.start("consumers")
+        await check(call, await settled(call))
+
+
+async def settled(call: Call) -> dict[str, Any]:
+    """The employee's attempt, once nothing is left to do."""
+    state: dict[str, Any] = {}
+    clock = asyncio.get_running_loop().time
+    until = clock() + PATIENCE_SECONDS
+    while True:
+        state = call.product.row(STATE, call.employee)
+        is_written = state["voice_id"] == state["provider_voice_id"] and state["written"] == state["wanted"]
+        if state["preview_status"] == "rendered" and is_written and state["due"] is None:
+            return state
+        if clock() > until:
+            pytest.fail(f"not settled: {state}")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def receive(call: Call) -> None:
