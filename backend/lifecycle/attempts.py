@@ -141,6 +141,9 @@ class Work(Struct, frozen=True, kw_only=True):
     preview_count: int
     path: str | None  # of the prepared WAV; null without a sample
     bytes: int | None
+    original_path: str | None  # of the file as it was sent, as are the next two
+    original_bytes: int | None
+    original_type: str | None
     transcript: str | None
     enrollment_id: UUID | None  # the one whose outcome is open
     label: str | None

@@ -28,6 +28,7 @@ from backend.errors import (
 )
 from backend.lifecycle.claim import Step, claimed, is_outage, queries, retry_delay, waiting_delay
 from backend.lifecycle.custom_voice import describe_voice, speakable_model
+from backend.lifecycle.enrolled_sample import enrolled_sample
 from backend.lifecycle.leases import persist
 from backend.lifecycle.provider_errors import note_provider_error
 from backend.lifecycle.runtime_sync import sync
@@ -41,13 +42,11 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
-from backend.storage.samples import StoredSample
 from backend.telemetry.traces import note, span
 from backend.web.logs import log
 
 NO_SLOT = "The voice provider has no room for another voice."
 OUTCOME_UNKNOWN = "The provider did not say whether it made the voice; it is being looked up."
-RECORDING = "recording"  # the source of an attempt that clones a recorded call
 STILL_OPEN = {"enrollment_has_voice", "enrollment_not_settled"}  # meanwhile its voice was reported, or may be
 REPORT_TRIES = 6  # of a voice that could not be attached, about ten seconds in all
 REPORT_BASE_SECONDS, REPORT_CAP_SECONDS = 0.5, 8.0
@@ -145,15 +144,17 @@ async def look_up(step: Step, provider: VoiceProvider) -> Enrolled | None:
 async def create(step: Step, provider: VoiceProvider) -> Outcome:
     """The intent, the one create call, its result."""
     work = step.work
-    if work.path is None or work.bytes is None:
+    found = enrolled_sample(step.context.storage, work, provider.limits)
+    if found is None:
         return await fail(step, "sample_missing", "This attempt has no sample to clone. Record one.")
+    sample, removes_noise = found
     request = EnrollRequest(
         label=new_label(),
         name=work.name,
         language=work.language,
         transcript=work.transcript,
-        sample=StoredSample(step.context.storage, work.path, work.bytes),
-        remove_background_noise=work.source == RECORDING,
+        sample=sample,
+        remove_background_noise=removes_noise,
     )
     settings = step.context.settings.providers
     settle_seconds = settings.enrollment_settle_seconds

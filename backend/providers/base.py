@@ -97,6 +97,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_characters: int  # of one synthesis, as `count_characters` counts them
     max_characters_by_model: Mapping[str, int] = {}  # of the target models that differ
     count_characters: Callable[[str], int] = len
+    removes_noise: bool = False  # by itself, of a recording, where it is asked to
     slots: int | None = None  # voices an account may hold; None when the plan decides
     listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
 

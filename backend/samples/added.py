@@ -41,9 +41,14 @@ class AddedSample(Struct, frozen=True, kw_only=True):
     path: str
 
 
-async def check_sample(context: AppContext, user_id: UUID, consent_id: UUID) -> None:
+async def check_sample(context: AppContext, sample_id: UUID, user_id: UUID, consent_id: UUID) -> None:
     """Raises what add_sample would raise, before the file is read."""
-    parameters = {"user": user_id, "consent": consent_id, **limits(context, is_kept=True)}
+    parameters = {
+        "sample": sample_id,
+        "user": user_id,
+        "consent": consent_id,
+        **limits(context, is_kept=True),
+    }
     await context.database.execute(queries.check_sample, parameters)
 
 
@@ -95,7 +100,7 @@ async def add_inline(
         raise
 
 
-async def add_kept(context: AppContext, new: NewSample, original: BinaryIO) -> UUID:
+async def add_kept(context: AppContext, new: NewSample, original: BinaryIO) -> None:
     """Store the file; a consumer inspects it. The same id again goes on with that sample."""
     sample = await add_sample(context, new)
     try:
@@ -105,7 +110,6 @@ async def add_kept(context: AppContext, new: NewSample, original: BinaryIO) -> U
     except AppError:
         await leave(context, new)
         raise
-    return sample.id
 
 
 async def leave(context: AppContext, new: NewSample) -> None:

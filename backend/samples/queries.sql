@@ -61,7 +61,7 @@ select voice_clone.requeue_sample(
 
 -- check_sample --
 -- what a new sample requires, before its file is read
-select voice_clone.check_sample(%(user)s, %(consent)s, %(open)s, %(per_day)s)
+select voice_clone.check_sample(%(user)s, %(consent)s, %(open)s, %(per_day)s, %(sample)s)
 
 -- add --
 -- a sample whose file is about to be stored; the same id again is the same sample

@@ -1,5 +1,7 @@
 """Samples by themselves: /api/v1/voice-samples. Names are camelCase, because their specification is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.error_codes import DETAILS, STORAGE
 from backend.error_codes import ErrorCode as E
-from backend.errors import InvalidInput, MalformedBody, NotFound
+from backend.errors import AppError, InvalidInput, MalformedBody, NotFound
 from backend.samples.added import NewSample, add_kept, check_sample, delete_sample
 from backend.samples.formats import wav_or_mp3_of
 from backend.samples.forms import spool
@@ -95,11 +97,13 @@ class VoiceSamplesController(Controller):
             )
         name = clean_name(fields.name) if fields.name else None
         transcript = clean_transcript(fields.transcript)
-        await check_sample(context, caller.user_id, fields.consent_id)
+        sample_id = new_id()
+        with named_as_sent():
+            await check_sample(context, sample_id, caller.user_id, fields.consent_id)
         async with temporary_file() as original:
             size = await spool(file, original, context.settings.attempts.max_sample_bytes, "file")
             new = NewSample(
-                id=new_id(),
+                id=sample_id,
                 user_id=caller.user_id,
                 consent_id=fields.consent_id,
                 reflection_id=None,
@@ -110,7 +114,8 @@ class VoiceSamplesController(Controller):
                 language=fields.language,
                 transcript=transcript,
             )
-            sample_id = await add_kept(context, new, original)
+            with named_as_sent():
+                await add_kept(context, new, original)
         return Response(SentSample(sample_id=sample_id), status_code=202)
 
     @get()
@@ -155,3 +160,13 @@ class UnversionedVoiceSamplesController(VoiceSamplesController):
 
     path = "/api/voice-samples"
     include_in_schema = False
+
+
+@contextmanager
+def named_as_sent() -> Iterator[None]:
+    """The database names its own columns, this contract is camelCase."""
+    try:
+        yield
+    except AppError as error:
+        error.field = {"consent_id": "consentId"}.get(error.field or "", error.field)
+        raise

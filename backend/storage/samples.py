@@ -7,7 +7,7 @@ from backend.storage.client import Storage
 
 
 class StoredSample:
-    """The prepared sample in Storage: WAV, 24 kHz, mono, 16-bit."""
+    """A WAV in Storage: the prepared sample (24 kHz, mono, 16-bit), or the recording as it was made."""
 
     content_type = "audio/wav"
 

@@ -210,7 +210,7 @@ create function voice_clone.claimed_work(p_attempt uuid)
 returns table (
   attempt_id uuid, owner_id uuid, reflection_id uuid, voice_id uuid, source text, provider text, region text,
   account text, name text, language text, provider_voice_id text, target_model text, process_count int, sync_count int,
-  preview_count int, path text, bytes bigint, transcript text,
+  preview_count int, path text, bytes bigint, original_path text, original_bytes bigint, original_type text, transcript text,
   enrollment_id uuid, label text, found_voice_id text, found_target_model text, found_requires_verification boolean,
   settles_in_seconds float8, ready_seconds float8, waiting_seconds float8
 )
@@ -220,7 +220,7 @@ begin
   return query
     select a.id, coalesce(a.user_id, a.employee_id), a.reflection_id, a.voice_id, a.source, a.provider, a.region, coalesce(e.account, a.account),
       a.name, a.language, a.provider_voice_id, a.target_model, a.process_count, a.sync_count,
-      a.preview_count, s.prepared_path, s.prepared_bytes, s.transcript,
+      a.preview_count, s.prepared_path, s.prepared_bytes, s.path, s.bytes, s.content_type, s.transcript,
       e.id, e.label, e.provider_voice_id, e.target_model, e.requires_verification,
       extract(epoch from e.settles_at - now())::float8, extract(epoch from now() - a.ready_at)::float8,
       coalesce(extract(epoch from now() - a.waiting_since), 0)::float8

@@ -39,13 +39,16 @@ as $$
   select c.subject_id from public.voice_consents c where c.id = p_consent and c.user_id = p_user
 $$;
 
--- What add_sample requires, before a body is read further than its form.
-create function voice_clone.check_sample(p_user uuid, p_consent uuid, p_open int, p_per_day int) returns void
+-- What add_sample requires, before a body is read further than its form. p_sample: the sample that is to be added; one that an
+-- earlier call added counts against no limit.
+create function voice_clone.check_sample(p_user uuid, p_consent uuid, p_open int, p_per_day int, p_sample uuid default null) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform voice_clone.check_sample_consent(p_consent, p_user, voice_clone.subject_of(p_consent, p_user));
-  perform voice_clone.check_sample_limits(p_user, p_open, p_per_day);
+  if not exists (select from public.voice_samples s where s.id = p_sample and s.user_id = p_user) then
+    perform voice_clone.check_sample_limits(p_user, p_open, p_per_day);
+  end if;
 end
 $$;
 
@@ -180,7 +183,7 @@ end
 $$;
 
 grant execute on function
-  voice_clone.check_sample(uuid, uuid, int, int),
+  voice_clone.check_sample(uuid, uuid, int, int, uuid),
   voice_clone.add_sample(uuid, uuid, uuid, uuid, boolean, text, text, text, text, text, bigint, int, int),
   voice_clone.receive_sample(uuid, uuid),
   voice_clone.delete_sample(uuid, uuid)

@@ -280,6 +280,10 @@ def the_same_id_is_the_same_sample(given: Fixture) -> None:
     sample = given.pending_sample(user)
     given.add_sample(user, sample=sample)
     given.one("select voice_clone.receive_sample(%s, %s)", sample, user)
+    check = "select voice_clone.check_sample(%s, %s, 1, 1, %s)"  # as a call that is repeated after a crash
+    given.one(check, user, given.consents[user], sample)
+    refused(given, "VC008", check, user, given.consents[user], uuid4())
+    refused(given, "VC003", check, given.user(), given.consents[user], sample)
     assert given.truth("select count(*) from public.voice_samples")["count"] == 1
     assert len(given.messages("voice_samples")) == 1
 

@@ -1,16 +1,20 @@
 """The whole path of an organization: invitation, consent, recording, clone, row, speech, revocation."""
 
 import asyncio
+import io
 import secrets
+import wave
 from typing import Any
 
 import httpx
 import pytest
 
+from backend.providers.wav import pcm_wav
 from scripts.local.main_job import Client, DemoError
 from scripts.local.product import TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 from tests.end_to_end.conftest import Product, person
 
+SILENT_SECONDS = 2.0
 LONG = (
     "This call is recorded. I work in the workshop behind the harbour,"
     " and on most days I mend the engines of small boats before the tide comes in."
@@ -55,6 +59,18 @@ async def consented(product: Product, admin: Client, employee: str) -> dict[str,
     return link
 
 
+def with_silence(wav: bytes, seconds: float) -> bytes:
+    """Before the sound: what cleaning cuts off."""
+    with wave.open(io.BytesIO(wav)) as file:
+        pcm, rate = file.readframes(file.getnframes()), file.getframerate()
+    return pcm_wav(bytes(2 * round(seconds * rate)) + pcm, rate)
+
+
+def seconds_of(wav: bytes) -> float:
+    with wave.open(io.BytesIO(wav)) as file:
+        return file.getnframes() / file.getframerate()
+
+
 async def refused(call: Any) -> str:
     with pytest.raises(DemoError) as raised:
         await call
@@ -74,7 +90,8 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         link = await consented(product, admin, employee)
         consent = f"{product.stack.api_url}/v1/employees/{employee}/consent"
         assert "recording_not_stored" in await refused(admin.service("POST", clone))
-        await record(product, employee, prepared)
+        silent_start = with_silence(prepared, SILENT_SECONDS)
+        await record(product, employee, silent_start)
         attempt = (await admin.service("POST", clone)).json()["attempt_id"]
         row = await product.until(
             "select e.*, a.preview_status from public.employees e join public.voice_clone_attempts a"
@@ -84,6 +101,9 @@ async def test_an_employee_is_cloned_with_their_consent_and_gone_without_it(
         )
         made = product.providers.voices("elevenlabs")
         assert [(each["voice_id"], each["removes_noise"]) for each in made] == [(row["voice_id"], True)]
+        assert made[0]["sample_seconds"] == pytest.approx(seconds_of(silent_start), abs=0.01), (
+            "what removes the noise itself gets the recording as it was made"
+        )
         said = f"{made[0]['label']} {made[0]['description']}"
         assert not {"Bo", "Lind", "5550100", employee} & set(said.split()), "nothing of the person"
         file = (

@@ -20,8 +20,10 @@ from tests.end_to_end.test_bad_input import answer, problem
 from tests.end_to_end.test_our_failures import workers
 from tests.end_to_end.test_reflection_voice import gate, launchable
 
-SAMPLES = "/api/v1/voice-samples"
+SAMPLES, PLAIN = "/api/v1/voice-samples", "/api/voice-samples"
 ID3 = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)  # as an MP3 may begin, and other files too
+# As where the answer was lost.
+FORGET = "update voice_clone.idempotency_keys set status = null, headers = null, body = null"
 ENDED = "select * from public.voice_samples where id = %s and status in ('ready', 'failed')"
 
 
@@ -165,7 +167,21 @@ async def test_a_form_without_a_file_and_another_users_sample_are_refused(ada: P
         for method, path in (("GET", "/status"), ("GET", "/report"), ("DELETE", "")):
             assert problem(await answer(eve, method, f"{SAMPLES}/{sample}{path}")) == (404, "not_found")
         assert (await answer(eve, "GET", SAMPLES)).json() == []
-        assert problem(await send(eve, spoken(4), consentId=ada.consent)) == (422, "consent_required")
+        taken = await send(eve, spoken(4), consentId=ada.consent)
+        assert problem(taken) == (422, "consent_required")
+        assert taken.json()["field"] == "consentId"
+
+
+async def test_the_addresses_without_a_version_answer_the_same(ada: Person) -> None:
+    sample = (await send(ada, spoken(4), PLAIN)).json()["sampleId"]
+    for path in ("", f"/{sample}/status", f"/{sample}/report", f"/{uuid4()}/status"):
+        plain, versioned = [await answer(ada, "GET", f"{base}{path}") for base in (PLAIN, SAMPLES)]
+        told = [each.json() for each in (plain, versioned)]
+        for each in told:
+            each.pop("request_id", None) if isinstance(each, dict) else None
+        assert (plain.status_code, told[0]) == (versioned.status_code, told[1])
+    assert (await answer(ada, "DELETE", f"{PLAIN}/{sample}")).status_code == 204
+    assert problem(await answer(ada, "DELETE", f"{SAMPLES}/{sample}")) == (404, "not_found")
 
 
 async def test_the_same_key_is_the_same_sample(ada: Person, prepared: bytes) -> None:
@@ -173,9 +189,8 @@ async def test_the_same_key_is_the_same_sample(ada: Person, prepared: bytes) -> 
     first, second = await send(ada, prepared), await send(ada, prepared)
     assert first.json() == second.json()
     assert second.headers["idempotency-replayed"] == "true"
-    forget = "update voice_clone.idempotency_keys set status = null, headers = null, body = null"
-    with ada.product.connect() as connection:  # as where the answer was lost
-        connection.execute(forget)
+    with ada.product.connect() as connection:
+        connection.execute(FORGET)
     again = await send(ada, prepared)
     assert (again.status_code, again.json()) == (202, first.json())
     mine = "select count(*) from public.voice_samples where id = %s"
@@ -189,6 +204,18 @@ async def test_a_user_sends_so_many_samples_a_day(product: Product) -> None:
     assert [each.status_code for each in sent] == [202, 202, 429]
     assert problem(sent[2]) == (429, "too_many_new_samples")
     assert int(sent[2].headers["retry-after"]) > 86_000
+
+
+async def test_a_call_that_was_lost_at_the_limit_is_repeated_with_its_key(product: Product) -> None:
+    await product.start("service", SAMPLES_PER_DAY="1")
+    async with person(product) as ada:
+        ada.client.headers["idempotency-key"] = str(uuid4())
+        sent = await send(ada, spoken(4))
+        product.row(f"{FORGET} where key = %s returning key", ada.client.headers["idempotency-key"])
+        again = await send(ada, spoken(4))
+        assert (again.status_code, again.json()) == (202, sent.json())
+        ada.client.headers["idempotency-key"] = str(uuid4())
+        assert problem(await send(ada, spoken(4))) == (429, "too_many_new_samples")
 
 
 @pytest.fixture

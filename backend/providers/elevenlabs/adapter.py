@@ -111,6 +111,7 @@ class ElevenLabs:
             max_characters=MAX_CHARACTERS.get(self._config.model_id, 5_000),
             max_characters_by_model=MAX_CHARACTERS,
             listing_lag_seconds=self._config.listing_lag_seconds,
+            removes_noise=True,
         )
 
     async def enroll(self, request: EnrollRequest) -> Enrolled:
