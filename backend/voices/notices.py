@@ -45,7 +45,7 @@ def authentic_notice(secret: str, body: bytes, header: str) -> Signed:
     """Raises RouteNotFound without a secret, SignatureRefused, MalformedBody."""
     if not secret:
         raise RouteNotFound
-    fields = dict(part.partition("=")[::2] for part in header.split(",", 8)[:8])
+    fields = {name: value for name, _, value in (part.partition("=") for part in header.split(",", 8)[:8])}
     seconds, given = fields.get("t", ""), fields.get("v0", "")
     expected = hmac.digest(secret.encode(), seconds.encode() + b"." + body, "sha256").hex()
     is_signed = hmac.compare_digest(expected.encode(), given.encode())
