@@ -15,26 +15,39 @@ export const spoken = {
     await visitor.page.getByText("Read the sentence aloud.").waitFor();
     assert(await visitor.page.getByRole("button", { name: "Make my voice" }).isDisabled(), "before it is read");
     await visitor.accessible();
-    const first = await visitor.page.locator("blockquote").last().textContent();
-    await read(visitor, /^3/);
+    let sentence = await read(visitor, /^3/);
     await visitor.make();
     await visitor.problem("spoken_words_differ");
     await visitor.accessible();
-    await visitor.click("Try again");
-    await visitor.page.waitForFunction((before) => [...document.querySelectorAll("blockquote")].some((each) => each.textContent.startsWith("Read this") && each.textContent !== before), first);
-    await ask("let the sentence be what the microphone hears");
-    await read(visitor, /^8/);
-    await visitor.make();
-    await visitor.heading("Hear it first");
+    await another(visitor, sentence);
+    // On a busy machine the browser's microphone leaves words out; then its user reads the next sentence, as the page says.
+    const done = visitor.page.getByRole("heading", { name: "Hear it first", exact: true });
+    for (let readings = 1; ; readings += 1) {
+      await ask("let the sentence be what the microphone hears");
+      sentence = await read(visitor, /^8/);
+      await visitor.make();
+      await done.or(visitor.page.locator('[data-code="spoken_words_differ"]')).first().waitFor();
+      if (await done.isVisible()) break;
+      assert(readings < 4, "the sentence was read four times");
+      await another(visitor, sentence);
+    }
     const paths = visitor.requests.map((each) => new URL(each.url()).pathname);
     assert(paths.lastIndexOf("/v1/consents/spoken") < paths.indexOf("/api/clone/upload-url"), "signed before the sample is stored");
     assert(!paths.includes("/v1/consents"), "and not by a click alone");
   },
 };
 
+// The sentence on the page, which the microphone may not have.
 async function read(visitor, until) {
+  const sentence = await visitor.page.locator("blockquote").last().textContent();
   await visitor.click("Record the sentence");
   await visitor.page.getByRole("timer").getByText(until).waitFor();
   await visitor.click("Stop");
   await visitor.page.getByLabel("The sentence, read by you").waitFor();
+  return sentence;
+}
+
+async function another(visitor, before) {
+  await visitor.click("Try again");
+  await visitor.page.waitForFunction((before) => [...document.querySelectorAll("blockquote")].some((each) => each.textContent.startsWith("Read this") && each.textContent !== before), before);
 }
