@@ -62,7 +62,6 @@ from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
-from backend.telemetry.traces import configure_traces, end_traces
 from backend.voices.notice_routes import take_voice_notice
 from backend.voices.routes import VoicesController
 from backend.web.answers import Answer
@@ -71,7 +70,7 @@ from backend.web.background import Background
 from backend.web.contract import Contract
 from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
-from backend.web.logs import configure_logging, log
+from backend.web.logs import configure_logging
 from backend.web.metrics import database_metrics, show_metrics
 from backend.web.problems import FORM_PARTS, answer_problem
 from backend.web.rate_limits import RateLimits
@@ -125,8 +124,6 @@ def create_app(
 ) -> Litestar:
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
-    if reason := configure_traces("likeness-service"):
-        log.warning("traces_not_sent", reason=reason)
 
     upstreams = Upstreams(settings.network.allowed)
     database = Database(settings.database)
@@ -182,7 +179,6 @@ def create_app(
             await mark_reader.aclose()
             await local.aclose()
             await decoder.aclose()
-            await asyncio.to_thread(end_traces)
 
     app = Litestar(
         [*routes, *page_routes(settings), *operations_routes(settings)],
@@ -227,9 +223,7 @@ def create_app(
     )
     app.asgi_handler = RequestBounds(
         app,
-        RequestLog(
-            app.asgi_handler, settings.server.internal_token
-        ),  # outside of routing, so that a 404 has a request id too
+        RequestLog(app.asgi_handler),  # outside of routing, so that a 404 has a request id too
         deadlines,
         pause=settings.server.request_timeout,
         sample_bytes=settings.attempts.max_sample_bytes,

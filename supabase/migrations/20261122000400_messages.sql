@@ -2,15 +2,14 @@
 -- An acknowledged message is deleted: its effect is in the event log, and an archive would only grow.
 
 -- Ids, never state: the handler reads the row. The event is the queue's name in upper case. `p_reflection` is the
--- reflection of the attempt that the message is about; the key is absent where there is none. `traceparent` is the trace in which it is sent,
--- where there is one: it decides nothing.
+-- reflection of the attempt that the message is about; the key is absent where there is none.
 create function voice_clone.queue_message(p_queue text, p_id uuid, p_version bigint, p_reflection uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
     'event', upper(p_queue), 'id', p_id, 'version', p_version, 'reflection_id', p_reflection,
-    'enqueued_at', clock_timestamp(), 'traceparent', nullif(current_setting('voice_clone.traceparent', true), '')));
+    'enqueued_at', clock_timestamp()));
 end
 $$;
 
