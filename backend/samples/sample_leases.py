@@ -29,8 +29,8 @@ class InspectionInProgress(Conflict):
     code = "inspection_in_progress"
     help = "Send the same call again a little later."
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message, retry_after=RETRY_SECONDS)
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        super().__init__(message, **{"retry_after": RETRY_SECONDS, **details})
 
 
 class SampleWork(Struct, frozen=True, kw_only=True):
