@@ -16,8 +16,9 @@ begin
     raise exception 'there is no such employee' using errcode = 'VC004', detail = '{"field": "employee_id"}';
   elsif new.sample_id is not null and not exists (
     select from public.voice_samples s
-    where s.id = new.sample_id and (s.user_id = new.user_id or s.employee_id = new.employee_id) and s.status <> 'removed'
-      and (s.status = 'ready' or not new.is_active)
+    where s.id = new.sample_id and (s.user_id = new.user_id or s.employee_id = new.employee_id)
+      -- What has its voice, or uses one that is there, needs the sample's consent and not its file, whose retention may be over.
+      and (new.status = 'ready' or new.source = 'custom_voice' or (s.status <> 'removed' and (s.status = 'ready' or not new.is_active)))
   ) then
     raise exception 'there is no such sample' using errcode = 'VC004', detail = '{"field": "sample_id"}';
   end if;

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.database.situations import fail, meanwhile, restore, retry
+from tests.database.test_retention import end
 from tests.fixture import Fixture, Row
 
 USE = "select * from voice_clone.use_custom_voice(%s, %s, %s, %s, '', %s, %s, 'model-1', %s, 'en', true)"
@@ -186,6 +187,18 @@ def test_ones_own_voice_lives_under_the_consent_it_was_made_under(given: Fixture
     assert left["count"] == 0
     refused = refusal(given, USE, uuid4(), user, reflection, "local", voice["provider_voice_id"], None, None)
     assert refused == ("VC006", "voice_not_found"), "a voice that was taken away does not come back by its id"
+
+
+def test_ones_own_voice_is_used_elsewhere_when_its_sample_has_reached_the_end_of_its_retention(
+    given: Fixture,
+) -> None:
+    user = given.user()
+    voice = enrolled(given, user)
+    assert end(given, "sample")["expired_samples"] == 1
+    used = use(given, user, given.reflection(user), voice["provider_voice_id"], voice["label"])
+    assert (used["status"], used["is_active"]) == ("queued", True)
+    given.one(ATTACH, used["id"], given.claim(used["id"])["lease_epoch"], voice["label"], None)
+    assert given.attempt(used["id"])["status"] == "ready"
 
 
 def test_a_consent_for_one_reflection_covers_no_other(given: Fixture) -> None:

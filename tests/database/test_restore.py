@@ -15,6 +15,8 @@ from tests.database.situations import (
     revoke,
     superseded,
 )
+from tests.database.test_removal import gate
+from tests.database.test_retention import end
 from tests.fixture import Fixture, Row
 
 
@@ -44,6 +46,19 @@ def test_the_voice_before_the_failed_one_comes_back(given: Fixture) -> None:
         assert given.truth("select * from voice_clone.replay(%s)", each) == given.attempt(each)
     with refused("VC007", "latest_not_failed"):
         restore(given, reflection, user)
+
+
+def test_a_voice_is_restored_when_its_sample_has_reached_the_end_of_its_retention(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    kept = given.launchable(user, reflection)
+    assert end(given, "sample")["expired_samples"] == 1
+    newer = given.open(user, reflection)
+    given.queue(newer, user)
+    fail(given, newer)
+    back = restore(given, reflection, user)
+    assert (back["id"], back["status"], back["is_active"]) == (kept, "ready", True)
+    assert gate(given, reflection, user)["launchable"]
 
 
 def test_a_voice_is_superseded_and_restored_as_often_as_it_takes(given: Fixture) -> None:

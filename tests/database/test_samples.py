@@ -300,7 +300,7 @@ RULES: dict[Check, Mutant] = {
         "voice_clone.claim_sample", "s.status = 'processing' and s.lease_expires_at > now()", "false"
     ),
     an_attempt_is_active_with_a_ready_sample_only: patch(
-        "voice_clone.require_own_sources", "and (s.status = 'ready' or not new.is_active)", ""
+        "voice_clone.require_own_sources", "and (s.status = 'ready' or not new.is_active))", ")"
     ),
     a_message_goes_with_its_effect: patch(
         "voice_clone.complete_sample", "where p_message_id is not null", "where false"

@@ -198,7 +198,7 @@ class Product:
     def attempt(self, attempt_id: UUID | str) -> dict[str, Any]:
         return self.row("select * from public.voice_clone_attempts where id = %s", attempt_id)
 
-    async def until(self, query: str, *parameters: Any, seconds: float = 30) -> dict[str, Any]:
+    async def until(self, query: str, *parameters: Any, seconds: float = 120) -> dict[str, Any]:
         """Wait until the query returns a row, also while Postgres is down. TimeoutError if it never does."""
         async with asyncio.timeout(seconds):
             while True:

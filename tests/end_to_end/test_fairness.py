@@ -96,6 +96,7 @@ async def call_in_turn(someone: Person, every: Iterator[Route], answers: Counter
                     await answer.aread()
 
 
+@pytest.mark.long
 async def test_a_main_job_beside_calls_of_every_route_takes_at_most_twice_as_long_as_alone(
     product: Product, prepared: bytes
 ) -> None:

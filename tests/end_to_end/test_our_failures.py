@@ -37,18 +37,19 @@ async def finalize(person: Person, upload: dict[str, Any], key: str | None = Non
 
 def workers(service: Child, module: str = "backend.audio.examine") -> list[int]:
     """Of the service: the sandbox workers that inspect samples."""
-    parents, found = {service.pid}, []
-    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: int(each.name)):
+    commands: dict[int, str] = {}
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (process / "cmdline").read_text()
+            commands[int(process.name)] = (process / "cmdline").read_text()
         except OSError:
             continue
-        if parent in parents:
-            parents.add(int(process.name))
-            if module in command:
-                found.append(int(process.name))
-    return found
+        children.setdefault(parent, []).append(int(process.name))
+    below = list(children.get(service.pid, []))
+    for each in below:  # a process may have a smaller id than its parent: the kernel begins again at 300
+        below += children.get(each, [])
+    return [each for each in below if module in commands[each]]
 
 
 @asynccontextmanager
@@ -62,11 +63,13 @@ async def frozen_inspection(
     product: Product, service: Child, ada: Person, key: str
 ) -> tuple[dict[str, Any], asyncio.Task[httpx.Response]]:
     """A finalize whose worker is stopped: it holds the sample and does not go on."""
-    first = await ada.upload(spoken(8))
+    first = await ada.upload(spoken(5.5))
     assert (await finalize(ada, first)).status_code in {201, 202}
-    for worker in workers(service):
+    stopped = workers(service)
+    assert stopped, "no worker was found"
+    for worker in stopped:
         os.kill(worker, signal.SIGSTOP)
-    upload = await ada.upload(spoken(8))
+    upload = await ada.upload(spoken(5.5))
     call = asyncio.create_task(finalize(ada, upload, key))
     await product.until(INSPECTED, upload["attempt_id"])
     return upload, call
@@ -126,7 +129,7 @@ async def grow(small_disk: Path) -> None:
 
 async def test_a_full_disk_costs_no_upload(product: Product, small_disk: Path) -> None:
     async with ready(product, TMPDIR=str(small_disk)) as (_, ada):
-        upload = await ada.upload(spoken(8))
+        upload = await ada.upload(spoken(5.5))
         before = objects(product)
         assert problem(await finalize(ada, upload, "key")) == (503, "inspection_unavailable")
         assert objects(product) == before
@@ -138,9 +141,9 @@ async def test_a_temporary_folder_that_is_gone_costs_no_upload(product: Product,
     folder = tmp_path / "temporary"
     folder.mkdir()
     async with ready(product, TMPDIR=str(folder)) as (_, ada):
-        assert (await finalize(ada, await ada.upload(spoken(8)))).status_code in {201, 202}
+        assert (await finalize(ada, await ada.upload(spoken(5.5)))).status_code in {201, 202}
         shutil.rmtree(folder)
-        upload = await ada.upload(spoken(8))
+        upload = await ada.upload(spoken(5.5))
         before = objects(product)
         assert problem(await finalize(ada, upload, "key")) == (503, "inspection_unavailable")
         assert objects(product) == before
@@ -156,7 +159,7 @@ async def test_a_form_that_cannot_be_stored_is_no_fault_of_the_sample(
     """The framework writes a large file of a form to disk, before any route reads it."""
     folder = small_disk / "temporary"
     folder.mkdir()
-    large = spoken(8) + bytes(2 << 20)  # what follows the recording is not part of it
+    large = spoken(5.5) + bytes(2 << 20)  # what follows the recording is not part of it
     async with ready(product, TMPDIR=str(folder)) as (_, ada):
         if fault == "gone":
             await grow(small_disk)

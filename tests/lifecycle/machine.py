@@ -1,5 +1,6 @@
 """The state machine: users, two workers that crash or are late, polls, time, forbidden writes."""
 
+from functools import partial
 from random import Random
 
 from hypothesis import strategies as st
@@ -28,16 +29,43 @@ MOODS = {  # users, message readers, workers, workers without a pause, time and 
     "verified": (3, 3, 1, 4, 3, 0),
     "launched": (4, 1, 1, 8, 3, 0),
 }
+# What a random order seldom reaches, and the actions that lead there: an order with such an aim prefers them.
+AIMS = {
+    "a webhook that was disabled": {
+        "registers_a_webhook", "uploads_and_queues", "ends_a_delivery", "enables_a_webhook"
+    },
+    "a sample that is refused or given back": {"sends_a_sample", "ends_an_inspection", "deletes_a_sample"},
+    "a voice beside another": {
+        "uploads_and_queues", "hears_the_preview", "is_moved_and_changes_over", "launches"
+    },
+    "the end of a retention": {"waits", "sweeps"},
+    "more than the caps": {"uploads_and_queues", "claims_more_than_the_cap"},
+    "a speech that ends": {"requests_a_speech", "ends_a_speech", "retries_a_speech", "deletes_a_speech"},
+    "another try": {"is_refused_and_tried_again", "retries_elsewhere", "retries", "asks_for_a_preview"},
+    "a voice that is gone": {"begins_a_check", "finds_a_voice_gone", "is_given_up_midway", "renews"},
+}  # fmt: skip
+AIM_OF = [None] * len(AIMS) + list(AIMS)  # half of the orders have none
+
+
+def name_of(action: Action) -> str:
+    return getattr(action.func if isinstance(action, partial) else action, "__name__", "")
 
 
 class Lifecycle(Quiescence):
     """The whole machine, as the tests run it. Each step is one seed, so Hypothesis can drop any step."""
 
     quiesces = False
+    aim: set[str]
 
-    @initialize(mood=st.sampled_from(list(MOODS)), with_crashes=st.booleans(), quiesces=st.integers(0, 3))
-    def mood(self, mood: str, with_crashes: bool, quiesces: int) -> None:
+    @initialize(
+        mood=st.sampled_from(list(MOODS)),
+        aim=st.sampled_from(AIM_OF),
+        with_crashes=st.booleans(),
+        quiesces=st.integers(0, 3),
+    )
+    def mood(self, mood: str, aim: str | None, with_crashes: bool, quiesces: int) -> None:
         self.weights = MOODS[mood]
+        self.aim = AIMS[aim] if aim else set[str]()
         self.lucks = LUCKS_OF.get(mood, LUCKS)
         self.outcomes = OUTCOMES if with_crashes else OUTCOMES[:1]
         self.quiesces = quiesces == 3
@@ -58,7 +86,11 @@ class Lifecycle(Quiescence):
         held, attempts = any(self.claims.values()), bool(self.model.attempts)
         readable = any(m["visible"] for m in self.snapshot.live().values())
         users, readers, workers, quick, chances, forbidden_writes = self.weights
-        actions: list[Action] = [random.choice(self.user_steps())] * users
+        by_users, by_chance = self.user_steps(), self.chances(worker, outcome) if attempts else []
+        if (wanted := [each for each in by_users + by_chance if name_of(each) in self.aim]) and pick % 3 == 0:
+            random.choice(wanted)(pick)
+            return
+        actions: list[Action] = [random.choice(by_users)] * users
         if readable:
             actions += [lambda pick: self.reads_a_message(worker, pick, outcome)] * readers
             actions += [lambda pick: self.a_worker_does_a_whole_step(worker, pick, luck)] * quick
@@ -66,7 +98,7 @@ class Lifecycle(Quiescence):
             actions += [lambda pick: self.a_worker_acts(worker, pick, luck, outcome)] * workers
             actions += [lambda _: self.a_worker_ends_a_step(worker, luck)] * quick
         if attempts:
-            actions += [random.choice(self.chances(worker, outcome))] * chances
+            actions += [random.choice(by_chance)] * chances
             actions += [random.choice(self.forbidden_writes())] * forbidden_writes
         random.choice(actions)(pick)
 
@@ -81,18 +113,18 @@ class Lifecycle(Quiescence):
         if self.snapshot.live():
             actions += [self.loses_a_message, self.doubles_a_message]
         if held := any(self.claims.values()):
-            actions += [lambda pick: self.renews(worker, pick), lambda _: self.claims[worker].clear()]
+            actions += [partial(self.renews, worker), lambda _: self.claims[worker].clear()]
         if self.choose(0, "processing"):
-            actions += [lambda pick: self.is_given_up_midway(worker, pick)] * bool(held)
-            actions += [lambda pick: self.is_taken_over(worker, pick)] * 2
+            actions += [partial(self.is_given_up_midway, worker)] * bool(held)
+            actions += [partial(self.is_taken_over, worker)] * 2
         if self.choose(0, "queued", "processing"):
             actions += [lambda pick: self.works_inline(worker, pick, outcome)] * 2
-            actions += [lambda pick: self.is_refused_and_tried_again(worker, pick)]
-            actions += [lambda _: self.claims_more_than_the_cap(worker)] * 2
+            actions += [partial(self.is_refused_and_tried_again, worker)]
+            actions += [partial(self.claims_more_than_the_cap, worker)] * 2
         if any(a.is_active and a.status == "ready" for a in self.model.attempts.values()):
-            actions += [lambda pick: self.is_replaced_without_success(worker, pick)] * 2
+            actions += [partial(self.is_replaced_without_success, worker)] * 2
         if any(a.is_active and a.is_launchable() for a in self.model.attempts.values()):
-            actions += [lambda pick: self.is_moved_and_changes_over(worker, pick)] * 6
+            actions += [partial(self.is_moved_and_changes_over, worker)] * 6
         if self.choose(0, "awaiting_upload"):
             actions += [self.is_inspected_by_another]
         if any(self.model.speaks_with(id_) for id_ in self.model.voices):
@@ -126,7 +158,7 @@ class Lifecycle(Quiescence):
             self.verify_invariants()
         claims.remove(claim)
 
-    def claims_more_than_the_cap(self, worker: str) -> None:
+    def claims_more_than_the_cap(self, worker: str, _: int) -> None:
         """All that one user has waiting, one after the other, and then all of the other users."""
         user = self.bench.users[0]
         waiting = [a for a in self.model.attempts.values() if a.status == "queued"]

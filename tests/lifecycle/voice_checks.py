@@ -9,7 +9,7 @@ from tests.lifecycle.driver import STALE
 from tests.lifecycle.snapshot import Bench
 
 HELD = 2  # of them the older one is stale, where they are of one account
-DUE = "update voice_clone.voice_checks set due_at = now(), lease_expires_at = null"
+DUE = "update voice_clone.voice_checks set due_at = now(), lease_expires_at = null where id = %(id)s"
 ACCOUNTS = """
 select array_agg(jsonb_build_object('id', id, 'provider', provider, 'account', account)
   order by provider, account) as all from voice_clone.voice_checks
@@ -38,7 +38,7 @@ class VoiceChecks(Deliveries):
         if found is None or not found["all"]:
             return
         account = found["all"][pick % len(found["all"])]
-        self.bench.force(DUE)
+        self.bench.force(DUE, id=account["id"])
         row = self.call("begins a check", checks.claim_voice_check, check=account["id"])
         assert row is not None
         check(14, row["outcome"] == "claimed", f"a check that is due is {row['outcome']}")

@@ -26,7 +26,7 @@ export const spoken = {
       await ask("let the sentence be what the microphone hears");
       sentence = await read(visitor, /^8/);
       await visitor.make();
-      await done.or(visitor.page.locator('[data-code="spoken_words_differ"]')).first().waitFor();
+      await done.or(visitor.page.locator('[data-code="spoken_words_differ"]')).first().waitFor({ timeout: 240_000 }); // three steps that need a CPU each
       if (await done.isVisible()) break;
       assert(readings < 4, "the sentence was read four times");
       await another(visitor, sentence);
