@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import httpx
+import pytest
 
 from tests.end_to_end.conftest import Person, Product, person
 from tests.routes import Route, fields, routes
