@@ -36,8 +36,9 @@ from backend.operations.routes import operations_routes
 from backend.page.reference_routes import openapi_config
 from backend.page.routes import page_routes
 from backend.provenance.marking import AudioMarker
-from backend.provenance.routes import verify_audio
+from backend.provenance.routes import read_kept_manifest, verify_audio
 from backend.provenance.signing import load_signing_key
+from backend.provenance.time_stamps import TimeStamper
 from backend.provenance.verifying import MarkReader
 from backend.providers.base import ProviderError
 from backend.providers.decoding import SpeechDecoder
@@ -62,6 +63,7 @@ from backend.steps.local_steps import local_queues
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
+from backend.telemetry.traces import configure_traces, end_traces
 from backend.voices.notice_routes import take_voice_notice
 from backend.voices.routes import VoicesController
 from backend.web.answers import Answer
@@ -70,7 +72,7 @@ from backend.web.background import Background
 from backend.web.contract import Contract
 from backend.web.deadlines import ClientDeadlines
 from backend.web.health import HealthController, Probes
-from backend.web.logs import configure_logging
+from backend.web.logs import configure_logging, log
 from backend.web.metrics import database_metrics, show_metrics
 from backend.web.problems import FORM_PARTS, answer_problem
 from backend.web.rate_limits import RateLimits
@@ -110,6 +112,7 @@ ROUTES: list[ControllerRouterHandler] = [
     show_metrics,
     take_recording,
     take_voice_notice,
+    read_kept_manifest,
     verify_audio,
     WebhooksController,
     *STEP_ROUTES,
@@ -124,6 +127,8 @@ def create_app(
 ) -> Litestar:
     settings = settings or load_settings()
     configure_logging(settings.server.log_level, settings.server.log_format)
+    if reason := configure_traces("likeness-service"):
+        log.warning("traces_not_sent", reason=reason)
 
     upstreams = Upstreams(settings.network.allowed)
     database = Database(settings.database)
@@ -145,7 +150,7 @@ def create_app(
         storage=storage,
         providers={local.name: local, **remote},
         inspector=AudioInspector(),
-        marker=AudioMarker(load_signing_key(settings.provenance)),
+        marker=AudioMarker(load_signing_key(settings.provenance), time_stamper(settings, upstreams)),
         recordings=upstreams.recordings,
         webhooks=upstreams.webhooks,
     )
@@ -179,6 +184,7 @@ def create_app(
             await mark_reader.aclose()
             await local.aclose()
             await decoder.aclose()
+            await asyncio.to_thread(end_traces)
 
     app = Litestar(
         [*routes, *page_routes(settings), *operations_routes(settings)],
@@ -223,12 +229,19 @@ def create_app(
     )
     app.asgi_handler = RequestBounds(
         app,
-        RequestLog(app.asgi_handler),  # outside of routing, so that a 404 has a request id too
+        RequestLog(
+            app.asgi_handler, settings.server.internal_token
+        ),  # outside of routing, so that a 404 has a request id too
         deadlines,
         pause=settings.server.request_timeout,
         sample_bytes=settings.attempts.max_sample_bytes,
     )
     return app
+
+
+def time_stamper(settings: Settings, upstreams: Upstreams) -> TimeStamper | None:
+    url = settings.provenance.timestamp_url
+    return TimeStamper(url, upstreams.time_stamps) if url else None
 
 
 def create_worker_app() -> Litestar:

@@ -20,6 +20,7 @@ from backend.sandbox.kernel import hide_from_workers
 from backend.settings.database import DatabaseSettings
 from backend.settings.sections import SettingsError, sound_section
 from backend.steps.queues import QUEUES, LifecycleQueue
+from backend.telemetry.traces import configure_traces, end_traces
 from backend.web.logs import configure_logging
 from queue_consumers.http_steps import http_queue, open_client
 from queue_consumers.resident import consume
@@ -52,12 +53,15 @@ def main(
     settings, findings = check_start(chosen, os.environ)
     hide_from_workers()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
+    if reason := configure_traces("likeness-consumers"):
+        log.warning("traces_not_sent", reason=reason)
     found = found_parts(findings)
     log.info("project_found", database=found.get("database"), schema=found.get("schema"))
     if settings.service:
         log.info("service_found", url=settings.service.url, answers="service" in found)
     report_faults(findings)
     uvloop.run(consume_until_signalled(settings, chosen))
+    end_traces()
 
 
 def check_start(

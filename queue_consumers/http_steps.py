@@ -13,6 +13,7 @@ from msgspec import Struct
 from backend.queues.outcomes import Cancel, Outcome, Retry
 from backend.queues.queue import Delivery, Handle, Queue
 from backend.steps.queues import LifecycleMessage, LifecycleQueue
+from backend.telemetry.traces import current_traceparent
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.web.retry_after import retry_after
 from queue_consumers.settings import ServiceSettings
@@ -47,8 +48,10 @@ def http_queue(queue: LifecycleQueue, http: HttpClient) -> Queue:
 def http_step(queue: LifecycleQueue, http: HttpClient) -> Handle:
     async def handle(delivery: Delivery, message: LifecycleMessage) -> Outcome:
         request = {"queue": delivery.queue, "msg_id": delivery.msg_id}
+        traceparent = current_traceparent()
+        headers = {"traceparent": traceparent} if traceparent else None
         try:
-            async with http.request("POST", queue.path(message), json=request) as response:
+            async with http.request("POST", queue.path(message), json=request, headers=headers) as response:
                 body = await response.read()
         except NEVER_SENT as error:
             return Retry(reason=unreachable(error), is_outage=True)

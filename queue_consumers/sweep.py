@@ -9,10 +9,11 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from backend.database.backoff import Backoff
-from backend.database.connections import checkout
+from backend.database.connections import checkout, sending_in_trace
 from backend.database.queries import load_queries
 from backend.queues.jobs import describe
 from backend.telemetry.measures import SWEPT
+from backend.telemetry.traces import message_traceparent, only_linked, span
 
 log = structlog.get_logger("queue_consumers")
 queries = load_queries(__file__)
@@ -38,8 +39,10 @@ async def sweep_by_timer(pool: AsyncConnectionPool, seconds: float) -> Never:
 
 async def sweep(pool: AsyncConnectionPool) -> int:
     """How many were moved on; a row with an error stays due."""
-    async with checkout(pool) as connection:
-        cursor = await connection.execute(queries.sweep, {"limit": LIMIT})
+    with span("sweep"), only_linked():
+        traceparent = message_traceparent()
+        async with checkout(pool) as connection, sending_in_trace(connection, traceparent):
+            cursor = await connection.execute(queries.sweep, {"limit": LIMIT})
         done = dict(await cursor.fetchall())
     for what, count in done.items():
         SWEPT.labels(what).inc(count)

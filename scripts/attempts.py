@@ -77,6 +77,8 @@ def attempts(
     if attempt:
         show_one(attempt, as_json=json)
         return
+    if stuck and any((status, provider, error, owner, reflection, employee, since, before)):
+        raise typer.BadParameter("--stuck lists all that stand still: leave out the other filters")
     with operations() as project:
         if stuck:
             rows = project.rows("stuck_attempts", limit=limit)

@@ -67,7 +67,7 @@ def export(
 
     Example: likeness export user 3f0c1c5e-8f5b-4a51-9d5e-0d6c2f7f6f11 --output ada.zip
     """
-    settings = sound_section(SupabaseSettings, {"SUPABASE_JWKS_URL": "", **os.environ})
+    settings = sound_section(SupabaseSettings, os.environ)
     if settings is None:
         raise typer.BadParameter("set SUPABASE_URL and SUPABASE_SECRET_KEY: the files are in Storage")
     target = output or Path(f"{kind}-{subject}.zip")

@@ -1,24 +1,22 @@
 """`python -m scripts import-legacy-voices`: give an attempt to each voice of an earlier system."""
 
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
-import psycopg
 import typer
 from msgspec import Struct
-from psycopg.rows import class_row
 from rich.console import Console
 from rich.table import Table
 
-from backend.database.queries import load_queries
+from scripts.operations import Operations, end, operations
 
-queries = load_queries(__file__)
-PAGE = 50  # reflections in one transaction, which locks them
+IMPORTED = 50  # reflections in one transaction, which locks them
+LISTED = 1000  # the Data API answers with no more
+INTERRUPTED = 130  # the exit code
 COLUMNS = ("reflection_id", "user_id", "provider", "provider_voice_id", "outcome", "error")
 MEANINGS = {
     "ready": "the voice is ready, and waits for its runtime sync and its preview",
@@ -46,20 +44,19 @@ def import_legacy_voices(
 
     Lists them; with --apply imports them, fifty in a transaction. It may be interrupted and repeated.
 
-    Needs: DATABASE_URL with the login of the owner.
+    Needs: SUPABASE_URL and SUPABASE_SECRET_KEY, or DATABASE_URL.
 
-    Exit codes: 0 listed or imported; 1 a voice could not be imported; 2 DATABASE_URL is not set.
+    Exit codes: 0 listed or imported; 1 a voice could not be imported, or the project could not be reached;
+    2 wrong usage; 130 interrupted.
 
-    Example: DATABASE_URL=postgresql://postgres:…@host:5432/postgres likeness import-legacy-voices --apply
+    Example: likeness import-legacy-voices --apply
     """
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise typer.BadParameter("DATABASE_URL is not set: postgresql://postgres:…@host:5432/postgres")
+    voices: list[LegacyVoice] = []
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            voices = list(imported(connection) if apply else listed(connection))
-    except psycopg.Error as error:
-        sys.exit(f"The import stopped, and can be repeated: {error}")
+        with operations() as project:
+            read_pages(project, voices, apply=apply)
+    except KeyboardInterrupt:
+        end(f"Stopped after {len(voices)} voices. Run the command again to continue.", INTERRUPTED)
     if json:
         sys.stdout.write(msgspec.json.encode(voices).decode() + "\n")
     else:
@@ -67,18 +64,14 @@ def import_legacy_voices(
     sys.exit(1 if any(voice.error for voice in voices) else 0)
 
 
-def listed(connection: psycopg.Connection) -> Iterator[LegacyVoice]:
-    with connection.cursor(row_factory=class_row(LegacyVoice)) as cursor:
-        yield from cursor.execute(queries.legacy_voices).fetchall()
-
-
-def imported(connection: psycopg.Connection) -> Iterator[LegacyVoice]:
-    """Page by page; a row that failed is not tried again in this run."""
-    after: UUID | None = None
-    with connection.cursor(row_factory=class_row(LegacyVoice)) as cursor:
-        while page := cursor.execute(queries.import_page, {"after": after, "limit": PAGE}).fetchall():
-            yield from page
-            after = page[-1].reflection_id
+def read_pages(project: Operations, voices: list[LegacyVoice], *, apply: bool) -> None:
+    """Adds the voices page by page; a row that failed is not tried again in this run."""
+    function, limit = ("import_legacy_voices", IMPORTED) if apply else ("legacy_voices", LISTED)
+    after: str | None = None
+    while page := project.rows(function, after=after, limit=limit):
+        voices += msgspec.convert(page, list[LegacyVoice])
+        after = page[-1]["reflection_id"]
+        sys.stderr.write(f"{len(voices)} voices\n")
 
 
 def show(voices: Sequence[LegacyVoice], applied: bool) -> None:

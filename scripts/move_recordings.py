@@ -1,27 +1,24 @@
-"""Moving the recordings of an older layout: one in a transaction, so that a run may be repeated.
+"""Moving the recordings of an older layout: each under a lease, so that a run may be stopped and repeated.
 
 Newest first, because an employee has one object: the newest is moved, and an older one stays where it is.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
 
-from backend.database.queries import load_queries
+from backend.lifecycle.leases import WORKER_ID
 from backend.samples.preparation import temporary_file
 from backend.storage.buckets import RECORDING_BUCKET
 from backend.storage.client import Storage
+from scripts.operations import Operations, Row
 
-queries = load_queries(__file__)
 OLDER = re.compile(r"(?P<call>[^/]{1,64})/(?P<sid>RE[0-9a-fA-F]{32})\.wav")
-
-Connection = AsyncConnection[TupleRow]
+PAGE = 500  # objects that one call looks up
 
 
 class OlderObject(Struct, frozen=True, kw_only=True):
@@ -33,12 +30,8 @@ class OlderObject(Struct, frozen=True, kw_only=True):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"call": self.call, "recording_sid": self.recording_sid, "recorded_at": self.recorded_at}
-
-
-class Move(Struct, frozen=True, kw_only=True):
-    outcome: str
-    employee_id: UUID | None = None
+        moment = self.recorded_at.isoformat()
+        return {"call": self.call, "recording_sid": self.recording_sid, "recorded_at": moment}
 
 
 class MovedRecording(Struct, frozen=True, kw_only=True):
@@ -48,20 +41,23 @@ class MovedRecording(Struct, frozen=True, kw_only=True):
 
 
 async def move_recordings(
-    storage: Storage, connection: Connection, *, apply: bool, limit: int, most_bytes: int
+    project: Operations, storage: Storage, *, apply: bool, limit: int, most_bytes: int
 ) -> AsyncIterator[MovedRecording]:
     """After `limit` moved ones, the others wait for the next run."""
     moved = 0
-    for each in await older_objects(storage):
-        found = await look(connection, each)
-        if apply and found.outcome == "movable" and moved >= limit:
-            found = Move(outcome="later", employee_id=found.employee_id)
-        elif apply and found.outcome == "movable":
-            found = await copy(storage, connection, each, most_bytes)
-            moved += 1
-        if apply and found.outcome == "moved":
-            await storage.remove(RECORDING_BUCKET, [each.path])
-        yield MovedRecording(path=each.path, outcome=found.outcome, employee_id=found.employee_id)
+    objects = await older_objects(storage)
+    for start in range(0, len(objects), PAGE):
+        page = objects[start : start + PAGE]
+        for each, found in zip(page, look(project, page), strict=True):
+            move = found
+            if apply and found["outcome"] == "movable":
+                move = {**found, "outcome": "later"}
+                if moved < limit:
+                    move = await copy(project, storage, each, most_bytes)
+                    moved += move["outcome"] == "moved"
+            if apply and move["outcome"] == "moved":
+                await storage.remove(RECORDING_BUCKET, [each.path])
+            yield MovedRecording(path=each.path, outcome=move["outcome"], employee_id=move["employee_id"])
 
 
 async def older_objects(storage: Storage) -> list[OlderObject]:
@@ -85,32 +81,34 @@ async def older_objects(storage: Storage) -> list[OlderObject]:
     return sorted(found, key=lambda each: (each.recorded_at, each.recording_sid), reverse=True)
 
 
-async def look(connection: Connection, each: OlderObject) -> Move:
-    async with connection.transaction(force_rollback=True):
-        return await begin(connection, each)
+def look(project: Operations, objects: Sequence[OlderObject]) -> list[Row]:
+    """What is to be done with each."""
+    return project.rows(
+        "recording_moves",
+        calls=[each.call for each in objects],
+        recording_sids=[each.recording_sid for each in objects],
+        recorded_at=[each.recorded_at.isoformat() for each in objects],
+    )
 
 
-async def begin(connection: Connection, each: OlderObject) -> Move:
-    async with connection.cursor(row_factory=class_row(Move)) as cursor:
-        await cursor.execute(queries.begin, each.parameters)
-        found = await cursor.fetchone()
-    assert found is not None  # noqa: S101 - the function always answers
-    return found
-
-
-async def copy(storage: Storage, connection: Connection, each: OlderObject, most_bytes: int) -> Move:
-    """A crash before the commit leaves a copy, which the next run makes again; one after it, the object."""
+async def copy(project: Operations, storage: Storage, each: OlderObject, most_bytes: int) -> Row:
+    """A crash before the end leaves a copy, which the next run makes again; one after it, the object."""
     if each.bytes > most_bytes:
-        return Move(outcome="too_large")
+        return {"outcome": "too_large", "employee_id": None}
     async with temporary_file() as file:
         size = await storage.download_to(RECORDING_BUCKET, each.path, file, most_bytes)
         file.seek(0)
-        async with connection.transaction():
-            await connection.execute(queries.patience)
-            found = await begin(connection, each)
-            if found.outcome != "movable":
-                return found
-            path = f"{found.employee_id}/{found.employee_id}.wav"
-            await storage.upload(RECORDING_BUCKET, path, file, "audio/wav", upsert=True)
-            await connection.execute(queries.end, {**each.parameters, "bytes": size})
-    return Move(outcome="moved", employee_id=found.employee_id)
+        (claim,) = project.rows("claim_recording_move", **each.parameters, lease_owner=WORKER_ID)
+        if claim["outcome"] != "movable":
+            return claim
+        # Where this fails or is stopped, the lease runs out by itself: the upload may still arrive.
+        employee = claim["employee_id"]
+        await storage.upload(RECORDING_BUCKET, f"{employee}/{employee}.wav", file, "audio/wav", upsert=True)
+    is_moved = project.value(
+        "complete_recording_move",
+        recording=claim["recording_id"],
+        epoch=claim["lease_epoch"],
+        employee=employee,
+        bytes=size,
+    )
+    return {**claim, "outcome": "moved" if is_moved else "later"}

@@ -7,17 +7,16 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 from msgspec import Struct
-from psycopg.rows import class_row, dict_row
+from postgrest import APIError
 
-from backend.audio.inspect import Inspection
-from backend.database.queries import load_queries
+from backend.audio.inspection_frames import Inspection
 from backend.errors import InvalidInput
 from backend.lifecycle.slots import place
 from backend.providers.base import VoiceProvider
 from backend.providers.places import is_here
 from backend.samples.preparation import require_movable
+from scripts.operations import Operations, Row, refusal
 
-queries = load_queries(__file__)
 PAGE = 50
 MOVED = {"already_moved": "moved", "move_in_progress": "moving"}
 # A limit of the provider or of the user, or other work that holds the rows: the next run may succeed.
@@ -63,25 +62,24 @@ class Moving(Struct, frozen=True, kw_only=True):
     limit: int
 
 
-def move_voices(connection: psycopg.Connection, run: Moving) -> Iterator[list[MovedVoice]]:
+def move_voices(project: Operations, run: Moving) -> Iterator[list[MovedVoice]]:
     """Page by page. After `limit` voices, or where the provider is full, the others wait for the next run."""
     after: UUID | None = None
     started, is_full = 0, False
-    cursor = connection.cursor(row_factory=class_row(Candidate))
-    while page := cursor.execute(
-        queries.to_move, {"from": run.source, **place(run.target), "after": after, "limit": PAGE}
-    ).fetchall():
+    to_move = {"from": run.source, **place(run.target), "limit": PAGE}
+    while rows := project.rows("voices_to_move", **to_move, after=after and str(after)):
+        page = msgspec.convert(rows, list[Candidate])
         done: list[MovedVoice] = []
         for voice in page:
             wait = FULL if is_full else "limit" if started >= run.limit else None
-            done.append(one(connection, run, voice, wait))
+            done.append(one(project, run, voice, wait))
             started += done[-1].outcome in ("queued", "switched")
             is_full = is_full or done[-1].code == FULL
         yield done
         after = page[-1].voice_id
 
 
-def one(connection: psycopg.Connection, run: Moving, voice: Candidate, wait: str | None) -> MovedVoice:
+def one(project: Operations, run: Moving, voice: Candidate, wait: str | None) -> MovedVoice:
     switch = run.switch_now or not is_here(run.providers, run.source, voice.region, voice.account)
     stands = standing(run, voice, switch=switch)
     if stands is not None:
@@ -89,12 +87,13 @@ def one(connection: psycopg.Connection, run: Moving, voice: Candidate, wait: str
     if wait is not None:
         return outcome(voice, "later", code=wait)
     try:
-        made = move(connection, run, voice, switch=switch)
-    except psycopg.Error as error:
-        code = code_of(error)
-        if error.sqlstate in LATER or code == FULL:
+        made = move(project, run, voice, switch=switch)
+    except (psycopg.Error, APIError) as error:
+        state, detail = refusal(error)
+        code = code_of(state, detail)
+        if state in LATER or code == FULL:
             return outcome(voice, "later", code=code)
-        if not (error.sqlstate or "").startswith("VC"):
+        if not state.startswith("VC"):
             raise
         return outcome(voice, MOVED.get(code, "refused"), code=code)
     if voice.standing == "ready_beside":
@@ -127,26 +126,23 @@ def outcome(voice: Candidate, name: str, **more: Any) -> MovedVoice:
     return MovedVoice(**told, outcome=name, **{"moved_to": voice.moved_to, **more})
 
 
-def move(connection: psycopg.Connection, run: Moving, voice: Candidate, *, switch: bool) -> dict[str, Any]:
+def move(project: Operations, run: Moving, voice: Candidate, *, switch: bool) -> Row:
     parameters = {
-        "attempt": uuid4(),
-        "voice": voice.voice_id,
-        "user": voice.user_id,
-        "employee": voice.employee_id,
+        "attempt": str(uuid4()),
         **place(run.target),
         "switch": switch,
         "preview_required": run.preview_required,
     }
-    with connection.cursor(row_factory=dict_row) as cursor:
-        statement = queries.move_of_employee if voice.employee_id else queries.move
-        made = cursor.execute(statement, parameters).fetchone()
-    assert made is not None  # noqa: S101 - the function returns the attempt, or raises
+    if voice.employee_id:
+        (made,) = project.rows("move_employee_voice", **parameters, employee=str(voice.employee_id))
+    else:
+        user = voice.user_id and str(voice.user_id)
+        (made,) = project.rows("move_voice", **parameters, voice=str(voice.voice_id), user=user)
     return made
 
 
-def code_of(error: psycopg.Error) -> str:
+def code_of(state: str, detail: str) -> str:
     """The code in the error's detail, as the service reads it; else by its SQLSTATE."""
-    detail = error.diag.message_detail or ""
     told = msgspec.json.decode(detail) if detail.startswith("{") else {}
     named = {"VC003": "consent_required", "VC004": "not_found", **LATER}
-    return str(told.get("code") or named.get(error.sqlstate or "", error.sqlstate))
+    return str(told.get("code") or named.get(state, state))

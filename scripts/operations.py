@@ -97,6 +97,13 @@ def operations(fault: int = 1) -> Iterator[Operations]:
         end(f"The Data API of {url} cannot be reached: {error}", fault)
 
 
+def refusal(error: psycopg.Error | APIError) -> tuple[str, str]:
+    """SQLSTATE and detail of what the database refused, whichever way it was asked."""
+    if isinstance(error, APIError):
+        return error.code or "", error.details or ""
+    return error.sqlstate or "", error.diag.message_detail or ""
+
+
 def end(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"{message}\n")
     sys.exit(code)

@@ -9,18 +9,18 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-import psycopg
 import typer
-from psycopg import AsyncConnection
 from rich.console import Console
 from rich.table import Table
 
 from backend.errors import AppError
-from backend.settings import Settings, load_settings
-from backend.settings.sections import SettingsError
+from backend.settings.sections import SettingsError, read_section
+from backend.settings.supabase import SupabaseSettings
+from backend.settings.twilio import TwilioSettings
 from backend.storage.client import Storage
 from backend.web.upstreams import Upstreams
 from scripts.move_recordings import MovedRecording, move_recordings
+from scripts.operations import Operations, end, operations
 
 MEANINGS = {
     "movable": "would be moved",
@@ -33,6 +33,7 @@ MEANINGS = {
 }
 COLUMNS = ("path", "outcome", "employee_id")
 AGAIN, INTERRUPTED = 3, 130  # exit codes
+PROGRESS = 100  # recordings between two lines
 
 
 class Action(StrEnum):
@@ -47,34 +48,30 @@ def recordings(
 ) -> None:
     """Move recordings of the layout {call_id}/{RecordingSid}.wav to their employees.
 
-    Lists them; with --apply moves them, one in a transaction. Of an employee the newest is moved; older ones
-    stay. It may be interrupted and repeated.
+    Lists them; with --apply moves them, one at a time. Of an employee the newest is moved; older ones stay.
+    It may be interrupted and repeated; a copy that was under way is made again after two minutes.
 
-    Needs: DATABASE_URL and the service's other settings.
+    Needs: SUPABASE_URL and SUPABASE_SECRET_KEY; DATABASE_URL is used where it is set.
 
-    Exit codes: 0 listed, or nothing is left to move; 1 the database or Storage could not be read;
-    2 DATABASE_URL is not set; 3 some wait: run it again; 130 interrupted.
+    Exit codes: 0 listed, or nothing is left to move; 1 the project could not be reached; 2 wrong usage, or a
+    setting is missing; 3 some wait: run it again; 130 interrupted.
 
     Example: likeness recordings move --apply
     """
-    if not os.environ.get("DATABASE_URL"):
-        raise typer.BadParameter(
-            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
-        )
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        sys.exit(str(error))
+    problems: list[str] = []
+    supabase = read_section(SupabaseSettings, os.environ, problems)
+    twilio = read_section(TwilioSettings, os.environ, problems)
+    if problems or supabase is None or twilio is None:
+        end(str(SettingsError(problems)), 2)
+    most = twilio.max_recording_bytes
     done: list[MovedRecording] = []
     try:
-        asyncio.run(move(settings, done, apply=apply, limit=limit))
-    except (psycopg.Error, AppError) as error:
-        sys.exit(f"The move stopped after {len(done)} recordings, and can be repeated: {error}")
+        with operations() as project:
+            asyncio.run(move(project, supabase, done, apply=apply, limit=limit, most_bytes=most))
+    except AppError as error:
+        end(f"The move stopped after {len(done)} recordings, and can be repeated: {error}", 1)
     except KeyboardInterrupt:
-        Console(stderr=True).print(
-            f"Stopped after {len(done)} recordings. Run the command again to continue."
-        )
-        sys.exit(INTERRUPTED)
+        end(f"Stopped after {len(done)} recordings. Run the command again to continue.", INTERRUPTED)
     if json:
         sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
     else:
@@ -82,14 +79,21 @@ def recordings(
     sys.exit(AGAIN if apply and any(each.outcome == "later" for each in done) else 0)
 
 
-async def move(settings: Settings, done: list[MovedRecording], *, apply: bool, limit: int) -> None:
-    upstreams = Upstreams()
-    storage = Storage(settings.supabase, upstreams.storage)
-    most = settings.twilio.max_recording_bytes
-    connecting = AsyncConnection.connect(settings.database.url, autocommit=True, connect_timeout=10)
-    async with upstreams, await connecting as connection:
-        async for each in move_recordings(storage, connection, apply=apply, limit=limit, most_bytes=most):
-            done.append(each)  # noqa: PERF401 - an interrupted run tells how many there were
+async def move(
+    project: Operations,
+    supabase: SupabaseSettings,
+    done: list[MovedRecording],
+    *,
+    apply: bool,
+    limit: int,
+    most_bytes: int,
+) -> None:
+    async with Upstreams() as upstreams:
+        storage = Storage(supabase, upstreams.storage)
+        async for each in move_recordings(project, storage, apply=apply, limit=limit, most_bytes=most_bytes):
+            done.append(each)
+            if len(done) % PROGRESS == 0:
+                sys.stderr.write(f"{len(done)} recordings looked at\n")
 
 
 def show(done: Sequence[MovedRecording], applied: bool) -> None:

@@ -25,6 +25,7 @@ MEANINGS = {
     "voice_checks": "accounts whose voices are looked up at their provider; a message was sent for each",
     "consent_anchors": "signed heads of the consents that are not published yet; a message was sent for each",
     "broken_consents": "entries that are not as they were written: see `likeness consents verify`",
+    "kept_manifests": "marks of speech in formats that hold none, whose time was over, and deleted now",
     "idempotency_keys": "answers kept for repeated requests, and deleted now",
     "errors": "could not be swept: Postgres's log names each and its error",
 }

@@ -19,7 +19,10 @@ UNUSABLE = 2
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="A WAV, MP3, FLAC or M4A file.")],
+    file: Annotated[Path, typer.Argument(help="A WAV, MP3, FLAC or M4A file; any with --manifest.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="What is kept beside the file: GET /v1/provenance/{its SHA-256}.")
+    ] = None,
     trust: Annotated[Path | None, typer.Option(help="PEM of the roots to trust.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -35,7 +38,8 @@ def verify(
     try:
         if file.stat().st_size > MOST_BYTES:
             sys.exit(f"{file} is larger than {MOST_BYTES} bytes.")
-        finding = asyncio.run(read(file.read_bytes(), anchors(trust)))
+        beside = manifest.read_bytes() if manifest else None
+        finding = asyncio.run(read(file.read_bytes(), beside, anchors(trust)))
     except OSError as error:
         sys.stderr.write(f"{error.filename}: {error.strerror}\n")
         sys.exit(UNUSABLE)
@@ -50,10 +54,10 @@ def anchors(trust: Path | None) -> str:
     return "\n".join(path.read_text() for path in trust_files(trust))
 
 
-async def read(audio: bytes, roots: str) -> Verification:
+async def read(audio: bytes, manifest: bytes | None, roots: str) -> Verification:
     reader = MarkReader(roots, memory_bytes=1 << 30)
     try:
-        return await reader.read(audio)
+        return await reader.read(audio, manifest)
     finally:
         await reader.aclose()
 
@@ -71,6 +75,7 @@ def show(finding: Verification) -> None:
         "source type": finding.source_type,
         "provider": " ".join(filter(None, (finding.provider, finding.model))),
         "made at": finding.made_at,
+        "time stamp": finding.stamped_at,
     }
     for name, value in said.items():
         if value:

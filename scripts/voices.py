@@ -8,16 +8,16 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from backend.settings import load_settings
-from backend.settings.sections import SettingsError
+from backend.settings.attempts import AttemptSettings
+from backend.settings.sections import SettingsError, read_section
 from backend.web.upstreams import Upstreams
 from scripts.move_voices import MovedVoice, Moving, move_voices
-from scripts.reconcile.providers import configured_providers
+from scripts.operations import end, operations
+from scripts.reconcile.providers import configured_providers, read_keys
 
 MEANINGS = {
     "movable": "would be moved",
@@ -31,7 +31,7 @@ MEANINGS = {
     "refused": "cannot be moved: see code",
 }
 COLUMNS = ("voice_id", "user_id", "employee_id", "region", "outcome", "code", "moved_to")
-REFUSED, AGAIN, INTERRUPTED = 1, 3, 130  # exit codes
+REFUSED, UNUSABLE, AGAIN, INTERRUPTED = 1, 2, 3, 130  # exit codes
 
 
 class Action(StrEnum):
@@ -58,23 +58,24 @@ def voices(
 
     Lists them; with --apply moves them, one in a transaction. It may be interrupted and repeated.
 
-    Needs: DATABASE_URL and the service's other settings.
+    Needs: SUPABASE_URL, SUPABASE_SECRET_KEY and the settings of the providers; DATABASE_URL is taken where
+    it is set.
 
-    Exit codes: 0 listed, or every voice was or is being moved; 1 a voice cannot be moved, or the database
-    could not be read; 2 DATABASE_URL or a provider is not set; 3 some wait for a limit: run it again; 130
+    Exit codes: 0 listed, or every voice was or is being moved; 1 a voice cannot be moved, or the project
+    could not be read; 2 a setting or a provider is missing; 3 some wait for a limit: run it again; 130
     interrupted.
 
     Example: likeness voices move --from qwen --to modal --apply
     """
-    if not os.environ.get("DATABASE_URL"):
-        raise typer.BadParameter(
-            "DATABASE_URL is not set: postgresql://voice_clone_service:…@host:5432/postgres"
-        )
     try:
-        settings = load_settings()
+        keys = read_keys()
     except SettingsError as error:
-        sys.exit(str(error))
-    local, remote = configured_providers(settings.supabase, settings.providers, Upstreams())
+        end(str(error), UNUSABLE)
+    problems: list[str] = []
+    attempts = read_section(AttemptSettings, os.environ, problems)
+    if attempts is None:
+        end("\n".join(problems), UNUSABLE)
+    local, remote = configured_providers(keys.supabase, keys.providers, Upstreams())
     providers = {local.name: local, **remote}
     if target not in providers:
         raise typer.BadParameter(f"{target!r} is not set up here: one of {', '.join(sorted(providers))}")
@@ -82,7 +83,7 @@ def voices(
         source=source,
         target=providers[target],
         providers=providers,
-        preview_required=settings.attempts.preview_required,
+        preview_required=attempts.preview_required,
         apply=apply,
         switch_now=switch_now,
         limit=limit,
@@ -90,12 +91,13 @@ def voices(
     done: list[MovedVoice] = []
     progress = Console(stderr=True)
     try:
-        with psycopg.connect(settings.database.url, autocommit=True, connect_timeout=10) as connection:
-            for page in move_voices(connection, run):
+        with operations(REFUSED) as project:
+            for page in move_voices(project, run):
                 done += page
                 progress.print(f"{len(done)} voices", highlight=False)
-    except psycopg.Error as error:
-        sys.exit(f"The move stopped after {len(done)} voices, and can be repeated: {error}")
+    except SystemExit:  # the reason was told
+        progress.print(f"The move stopped after {len(done)} voices, and can be repeated.")
+        raise
     except KeyboardInterrupt:
         progress.print(f"Stopped after {len(done)} voices. Run the command again to continue.")
         sys.exit(INTERRUPTED)

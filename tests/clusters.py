@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import pytest
 
 from scripts.local.supabase.postgres import (
     DEFAULT_VERSION,
+    FOLDERS,
     SUPERUSER,
     Cluster,
     bootstrap_scripts,
@@ -54,6 +56,27 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 DEFAULT = Kind()
+
+
+def kinds_of(metafunc: pytest.Metafunc) -> dict[str, Kind]:
+    """What a test of the database runs on, by name; empty: the default alone.
+
+    On every packaged Postgres, or on one of them: half of the tests on each, tomorrow the other half.
+    """
+    kinds = {f"Postgres {version}": Kind(version) for version in FOLDERS}
+    if metafunc.config.getoption("every_postgres"):
+        return kinds
+    return of_the_day(metafunc, kinds) if "POSTGRES_VERSION" not in os.environ else {}
+
+
+def of_the_day(metafunc: pytest.Metafunc, kinds: dict[str, Kind]) -> dict[str, Kind]:
+    """One of these, another tomorrow; empty where the run did not ask for that."""
+    option = metafunc.config.getoption
+    if option("postgres_of_the_day") and not option("every_postgres"):
+        day = int(option("lifecycle_seed") or 0)
+        name = sorted(kinds)[(crc32(metafunc.definition.nodeid.encode()) + day) % len(kinds)]
+        return {name: kinds[name]}
+    return {}
 
 
 def template_key(kind: Kind) -> str:

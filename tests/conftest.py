@@ -36,7 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-postgres",
         action="store_true",
-        help="run the tests of the database on every packaged Postgres, not only on the default one",
+        help="run each test of the database on every packaged Postgres, not only on the default one",
+    )
+    parser.addoption(
+        "--postgres-of-the-day",
+        action="store_true",
+        help="run each test of the database on one packaged Postgres, tomorrow on another",
     )
     parser.addoption(
         "--lifecycle-seed",

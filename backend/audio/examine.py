@@ -11,7 +11,7 @@ from backend.audio import denoise, speakers, voice_activity
 from backend.audio.channels import ChannelMixer
 from backend.audio.clean import Cleaned, Cut, without_silence, write_clean
 from backend.audio.decode import NOT_AUDIO, Source, open_source
-from backend.audio.inspect import PREPARED_RATE, WAV_HEADER, Cleaning, Inspection, InspectionJob
+from backend.audio.inspection_frames import PREPARED_RATE, WAV_HEADER, Cleaning, Inspection, InspectionJob
 from backend.audio.levels import LevelMeter
 from backend.audio.measures import Measured, SpeechMeter
 from backend.audio.noise import Noise
@@ -28,7 +28,7 @@ COARSE_CODECS = frozenset({"pcm_u8", "pcm_s8"})
 
 
 def load() -> None:
-    """Before the worker gives up its rights, and again after each job."""
+    """Before the worker gives up its rights."""
     denoise.load()
     voice_activity.load()
     speakers.load()

@@ -36,6 +36,8 @@ NOTIFICATION = "VCN01"  # the state of a notice that is a notification: its deta
 AFTER_COMMIT = "set_config('voice_clone.notify_after_commit', 'on', false)"
 SEND = b"select voice_clone.send_notifications(%s::text[], %s::text[])"
 
+TRACE = b"select set_config('voice_clone.traceparent', %s, true)"
+
 Notifications = set[tuple[str, str]]  # channel, payload
 _pending: WeakKeyDictionary[AsyncConnection[Any], Notifications] = WeakKeyDictionary()
 
@@ -85,6 +87,17 @@ async def checkout(pool: AsyncConnectionPool[C]) -> AsyncIterator[C]:
             await send_notifications(connection, pending)
     finally:
         await pool.putconn(connection)
+
+
+@asynccontextmanager
+async def sending_in_trace(connection: AsyncConnection[Any], traceparent: str | None) -> AsyncIterator[None]:
+    """Messages that the statements of the block send carry it. The block is one transaction."""
+    if traceparent is None:
+        yield
+        return
+    async with connection.pipeline():
+        await connection.execute(TRACE, (traceparent,))
+        yield
 
 
 async def get_connection(pool: AsyncConnectionPool[C]) -> C:

@@ -27,11 +27,12 @@ from psycopg.sql import SQL, Composed, Literal
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from backend.database.caller import Caller
-from backend.database.connections import WarmPool, checkout, session_options
+from backend.database.connections import WarmPool, checkout, sending_in_trace, session_options
 from backend.database.shares import share_pool
 from backend.database.timeouts import Timeouts
 from backend.errors import DatabaseUnavailable, from_postgres
 from backend.settings.database import DatabaseSettings
+from backend.telemetry.traces import message_traceparent
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -189,7 +190,7 @@ class Database(Statements):
     async def _run(self, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
         async def run_once() -> tuple[list[Row], int]:
             async with self.connection(owner_of(parameters)) as connection:
-                return await run(connection, sql, parameters)
+                return await run(connection, sql, parameters, message_traceparent())
 
         return await repeat_once(run_once)
 
@@ -234,9 +235,12 @@ def owner_of(parameters: Parameters | None) -> object:
     return parameters.get("user") if isinstance(parameters, Mapping) else None
 
 
-async def run(connection: Connection, sql: Sql, parameters: Parameters | None) -> tuple[list[Row], int]:
+async def run(
+    connection: Connection, sql: Sql, parameters: Parameters | None, traceparent: str | None = None
+) -> tuple[list[Row], int]:
     cursor = AsyncCursor(connection, row_factory=dict_row)
-    await cursor.execute(as_query(sql), parameters)
+    async with sending_in_trace(connection, traceparent):
+        await cursor.execute(as_query(sql), parameters)
     return await rows_of(cursor), cursor.rowcount
 
 
@@ -252,6 +256,10 @@ def as_query(sql: Sql) -> Query:
 async def begin(connection: Connection, caller: Caller | None) -> None:
     """One round trip, with a caller or without."""
     opening = SQL("begin; {}").format(set_rls_context(caller)) if caller else SQL("begin")
+    if traceparent := message_traceparent():
+        opening += SQL("; select set_config('voice_clone.traceparent', {}, true)").format(
+            Literal(traceparent)
+        )
     await AsyncClientCursor(connection).execute(opening)
 
 

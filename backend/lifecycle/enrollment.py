@@ -10,6 +10,7 @@ has a message.
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from msgspec import structs
@@ -41,6 +42,7 @@ from backend.providers.base import (
 )
 from backend.providers.http import UNKNOWN, Call
 from backend.queues.outcomes import Done, Outcome
+from backend.telemetry.traces import note, span
 from backend.web.logs import log
 
 NO_SLOT = "The voice provider has no room for another voice."
@@ -56,7 +58,15 @@ async def process_attempt(
     """Enroll the attempt's sample. `early`: the caller queued it just now, so `not_before` does not apply."""
     settings = context.settings.attempts
     caps = {"user_cap": settings.max_jobs_per_user, "max_jobs": settings.max_jobs}
-    async with claimed(context, queries.claim, attempt_id, message_id, **caps, early=early) as step:
+    claiming = claimed(context, queries.claim, attempt_id, message_id, **caps, early=early)
+    with span("enroll", id=str(attempt_id)) as current:
+        outcome = await process_claimed(claiming, attempt_id)
+        current.set(outcome=type(outcome).__name__.lower())
+        return outcome
+
+
+async def process_claimed(claiming: AbstractAsyncContextManager[Step | Outcome], attempt_id: UUID) -> Outcome:
+    async with claiming as step:
         if not isinstance(step, Step):
             return step
         try:
@@ -177,6 +187,7 @@ async def attach(step: Step, enrollment_id: UUID, label: str, enrolled: Enrolled
         "request_id": enrolled.request_id,
         "metadata": None if enrolled.metadata is None else Jsonb(enrolled.metadata),
     }
+    note(request_id=enrolled.request_id)
     failure: Exception | None = None
     try:
         runtime = await step.context.database.fetch_value(statement, step.write(**values), of=str)

@@ -40,7 +40,7 @@ async def render_preview(context: AppContext, attempt_id: UUID, *, message_id: i
             )
             clip = await speak_marked(context.marker, step.provider(), request)
             path = f"{work.owner_id}/{work.attempt_id}/preview-{step.epoch}.wav"
-            await context.storage.upload(PREVIEW_BUCKET, path, clip, "audio/wav", upsert=True)
+            await context.storage.upload(PREVIEW_BUCKET, path, clip.audio, "audio/wav", upsert=True)
         except ProviderError as error:
             await note_provider_error(context, attempt_id, "preview", error)
             if is_outage(step, error):

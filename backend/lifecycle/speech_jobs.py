@@ -114,7 +114,7 @@ async def complete(step: SpeechStep) -> Outcome:
         language=work.language,
     )
     provider = find_provider(step.context.providers, *place)
-    speech = await speak_marked(step.context.marker, provider, request)
+    speech = (await speak_marked(step.context.marker, provider, request)).audio
     path = f"{work.user_id}/{work.job_id}/{step.epoch}.wav"
     await step.context.storage.upload(SPEECH_BUCKET, path, speech, "audio/wav", upsert=True)
     return await step.write(queries.complete_speech, "spoken", path=path, bytes=len(speech))

@@ -7,13 +7,11 @@ from msgspec import Struct
 
 VERSION = "0.1.0"
 GENERATOR = "Likeness"
+TITLE = "Synthetic speech"
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
 ALGORITHMIC = f"{SOURCE_TYPES}algorithmicMedia"
 WITHOUT_TRAINING = {"local"}  # providers whose voice is a formant synthesizer, adjusted to the sample
-
-# Containers that hold a manifest.
-MARKABLE = frozenset({"audio/wav", "audio/mpeg", "audio/flac", "audio/mp4"})
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -23,19 +21,27 @@ class Origin(Struct, frozen=True, kw_only=True):
     model: str
 
 
+def tags(origin: Origin) -> dict[str, str]:
+    """For containers that hold no manifest, and have a place for comments. Nobody signs them."""
+    return {"title": TITLE, "encoded_by": GENERATOR, "comment": source_type(origin)}
+
+
+def source_type(origin: Origin) -> str:
+    return ALGORITHMIC if origin.provider in WITHOUT_TRAINING else TRAINED
+
+
 def definition(origin: Origin, when: datetime | None = None) -> dict[str, Any]:
     """The manifest's definition, as C2PA's builder reads it."""
     made_at = (when or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     agent = {"name": origin.provider, **({"version": origin.model} if origin.model else {})}
-    source_type = ALGORITHMIC if origin.provider in WITHOUT_TRAINING else TRAINED
     created = {
         "action": "c2pa.created",
         "when": made_at,
-        "digitalSourceType": source_type,
+        "digitalSourceType": source_type(origin),
         "softwareAgent": agent,
     }
     return {
         "claim_generator_info": [{"name": GENERATOR, "version": VERSION}],
-        "title": "Synthetic speech",
+        "title": TITLE,
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
     }

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 import c2pa
 import msgspec
 
-from backend.provenance.frames import EXPLANATIONS, SignedBy, Verification, VerifyJob
+from backend.provenance.formats import container_of
+from backend.provenance.frames import BESIDE, EXPLANATIONS, SignedBy, Verification, VerifyJob
 
 CHANGED = ("assertion.dataHash.mismatch", "assertion.bmffHash.mismatch")
 UNTRUSTED = "signingCredential.untrusted"  # the signature holds; who signed is not known
@@ -15,16 +16,16 @@ UNTRUSTED = "signingCredential.untrusted"  # the signature holds; who signed is 
 
 def handle(request: bytes, _files: Sequence[BinaryIO]) -> bytes:
     job = msgspec.msgpack.decode(request, type=VerifyJob)
-    return msgspec.json.encode(examine(job.audio, job.anchors))
+    return msgspec.json.encode(examine(job.audio, job.anchors, job.manifest))
 
 
-def examine(audio: bytes, anchors: str) -> Verification:
-    content_type = container_of(audio)
+def examine(audio: bytes, anchors: str, manifest: bytes | None) -> Verification:
+    content_type = container_of(audio) if manifest is None else BESIDE
     if content_type is None:
         return said("unreadable")
     context = c2pa.Context(settings=c2pa.Settings.from_dict(reading(anchors)))
     try:
-        with c2pa.Reader(content_type, io.BytesIO(audio), context=context) as reader:
+        with c2pa.Reader(content_type, io.BytesIO(audio), manifest_data=manifest, context=context) as reader:
             store = msgspec.json.decode(reader.json())
     except c2pa.C2paError as error:
         return said("unmarked" if str(error).startswith("ManifestNotFound") else "unreadable")
@@ -39,18 +40,6 @@ def reading(anchors: str) -> dict[str, Any]:
     return {"verify": {**never, "verify_trust": True}, "trust": {"user_anchors": anchors}}
 
 
-def container_of(audio: bytes) -> str | None:
-    if audio[:4] == b"RIFF" and audio[8:12] == b"WAVE":
-        return "audio/wav"
-    if audio[:4] == b"fLaC":
-        return "audio/flac"
-    if audio[4:8] == b"ftyp":
-        return "audio/mp4"
-    if audio[:3] == b"ID3" or (audio[:1] == b"\xff" and len(audio) > 1 and audio[1] & 0xE6 == 0xE2):
-        return "audio/mpeg"
-    return None
-
-
 def found(store: dict[str, Any]) -> Verification:
     results = store.get("validation_results", {}).get("activeManifest", {})
     failures = sorted({each["code"] for each in results.get("failure", ())} - {UNTRUSTED})
@@ -61,11 +50,21 @@ def found(store: dict[str, Any]) -> Verification:
     else:
         return said("invalid", failures=failures)
     manifest = store["manifests"][store["active_manifest"]]
-    return said(verdict, failures=failures, **claims(manifest, is_trusted(results)))
+    return said(
+        verdict,
+        failures=failures,
+        **claims(manifest, is_trusted(results)),
+        stamped_at=stamped_at(manifest, results),
+    )
 
 
 def is_trusted(results: dict[str, Any]) -> bool:
     return any(each["code"] == "signingCredential.trusted" for each in results.get("success", ()))
+
+
+def stamped_at(manifest: dict[str, Any], results: dict[str, Any]) -> str | None:
+    is_stamped = any(each["code"] == "timeStamp.validated" for each in results.get("success", ()))
+    return text(manifest.get("signature_info", {}).get("time")) if is_stamped else None
 
 
 def claims(manifest: dict[str, Any], trusted: bool) -> dict[str, Any]:

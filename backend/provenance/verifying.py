@@ -40,12 +40,14 @@ class MarkReader:
         async with self._places:
             yield
 
-    async def read(self, audio: bytes) -> Verification:
-        """A file that ends its worker is unreadable. Raises VerificationUnavailable where none starts."""
+    async def read(self, audio: bytes, manifest: bytes | None = None) -> Verification:
+        """With the manifest that was kept beside the audio, or with the one inside.
+
+        A file that ends its worker is unreadable. Raises VerificationUnavailable where none starts.
+        """
+        job = VerifyJob(audio=audio, anchors=self._anchors, manifest=manifest)
         try:
-            answer = await self.pool.run(
-                msgspec.msgpack.encode(VerifyJob(audio=audio, anchors=self._anchors))
-            )
+            answer = await self.pool.run(msgspec.msgpack.encode(job))
         except WorkerFailure as error:
             if error.reason in OURS:
                 raise VerificationUnavailable(internal=str(error)) from error

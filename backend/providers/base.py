@@ -100,6 +100,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     removes_noise: bool = False  # by itself, of a recording, where it is asked to
     slots: int | None = None  # voices an account may hold; None when the plan decides
     listing_lag_seconds: float = 0.0  # how long a committed voice may be missing from `find`
+    unused_days: int | None = None  # after so many days without speech the provider deletes a voice
 
     def characters_of(self, target_model: str) -> int:
         """Of one synthesis with a voice of this target model."""

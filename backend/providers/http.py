@@ -18,12 +18,14 @@ from msgspec import Struct
 from backend.providers.base import ErrorKind, ProviderError, Sample
 from backend.providers.messages import for_operators, of_page
 from backend.telemetry.measures import PROVIDER_CALLS, PROVIDER_SECONDS
+from backend.telemetry.traces import span
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.web.logs import SECRET_TEXT
 from backend.web.retry_after import retry_after
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+REQUEST_IDS = ("request-id", "x-request-id")  # headers with the provider's id of a call
 _OPAQUE = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -155,6 +157,25 @@ def opaque(value: object, sent: Iterable[str | None] = ()) -> str | None:
 
 
 async def send(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> ProviderResponse:
+    """One call, once, as a span of the trace. See `send_once`."""
+    operation = "create" if call.commits else "call"
+    with span(f"{call.provider} {operation}", "CLIENT", provider=call.provider) as current:
+        try:
+            answer = await send_once(client, call, method, url, **parts)
+        except ProviderError as error:
+            current.set(outcome=error.kind.value, request_id=error.request_id)
+            raise
+        current.set(
+            outcome=f"{answer.status // 100}xx", status=answer.status, request_id=header_id(answer.headers)
+        )
+        return answer
+
+
+def header_id(headers: Mapping[str, str]) -> str | None:
+    return next((found for name in REQUEST_IDS if (found := opaque(headers.get(name)))), None)
+
+
+async def send_once(client: HttpClient, call: Call, method: str, url: str, **parts: Any) -> ProviderResponse:
     """Send once. Errors are raised without context: the driver's hold the URL, which may be signed."""
     started, outcome = time.perf_counter(), "unavailable"
     try:

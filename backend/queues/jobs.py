@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from backend.queues.outcomes import Outcome, Retry
 from backend.queues.queue import Delivery, Message, Queue
+from backend.telemetry.traces import handling
 
 log = structlog.get_logger("queues")
 
@@ -45,7 +46,10 @@ async def handle_job(queue: Queue, job: QueueJob, deadline: float) -> Outcome:
     try:
         try:
             async with asyncio.timeout(deadline) as job.timeout:
-                return await queue.handle(delivery, job.message)
+                with handling(queue.name, job.message, job.tries) as span:
+                    outcome = await queue.handle(delivery, job.message)
+                    span.set(outcome=type(outcome).__name__.lower())
+                    return outcome
         except TimeoutError as error:
             if job.lost:
                 raise HeartbeatError from error

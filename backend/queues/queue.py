@@ -20,6 +20,7 @@ class Message(Struct, frozen=True):
     enqueued_at: datetime
     tries: int = 0  # counted before the message was requeued
     waiting_since: datetime | None = None  # when it first met an outage
+    traceparent: str | None = None  # of the trace in which it was sent; see backend.telemetry.traces
 
 
 class Delivery(Struct, frozen=True):

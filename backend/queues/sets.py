@@ -12,6 +12,7 @@ from backend.database.connections import checkout
 from backend.queues.acknowledgement import Acknowledgement, Acknowledger
 from backend.queues.jobs import DeadlineError, QueueJob
 from backend.queues.queue import Queue
+from backend.telemetry.traces import read_traceparent, span
 
 
 async def commit_set(
@@ -26,18 +27,20 @@ async def commit_set(
     batch = acknowledger.new_batch()
     timeout = asyncio.timeout(deadline)
     try:
-        async with (
-            timeout,
-            checkout(pool) as connection,
-            AsyncExitStack() as until_committed,
-            connection.transaction(),
-        ):
-            outcomes = await queue.handle_batch(connection, [job.message for job in jobs])
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                batch.add(job, outcome)
-            # From here to the commit no heartbeat may touch the rows.
-            await until_committed.enter_async_context(acknowledger.lock)
-            await batch.write(connection)
+        links = [each for job in jobs if (each := read_traceparent(job.message.traceparent))]
+        with span(f"{queue.name} handle", "CONSUMER", links=links, messages=len(jobs)):
+            async with (
+                timeout,
+                checkout(pool) as connection,
+                AsyncExitStack() as until_committed,
+                connection.transaction(),
+            ):
+                outcomes = await queue.handle_batch(connection, [job.message for job in jobs])
+                for job, outcome in zip(jobs, outcomes, strict=True):
+                    batch.add(job, outcome)
+                # From here to the commit no heartbeat may touch the rows.
+                await until_committed.enter_async_context(acknowledger.lock)
+                await batch.write(connection)
     except TimeoutError as error:
         if timeout.expired():
             raise DeadlineError(f"stopped after {deadline:g} s") from error

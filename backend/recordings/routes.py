@@ -66,7 +66,7 @@ class Assigned(Struct, frozen=True, kw_only=True):
     opt={
         SECURITY: [{"twilio": []}],
         BODY: body_of({"application/x-www-form-urlencoded": CALLBACK}),
-        CODES: [E.SIGNATURE_REFUSED, E.RECORDING_URL_REFUSED, E.RATE_LIMITED],
+        CODES: [E.SIGNATURE_REFUSED, E.RECORDING_URL_REFUSED, E.RATE_LIMITED, E.ROUTE_NOT_FOUND],
     },
 )
 async def take_recording(

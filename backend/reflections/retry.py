@@ -4,7 +4,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspection_frames import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required

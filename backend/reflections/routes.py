@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspection_frames import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.pool import required

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspection_frames import Inspection
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.lifecycle.attempts import Attempt, AttemptRow

@@ -3,7 +3,7 @@
 A finding says what was measured, what is required, and what would help.
 """
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspection_frames import Inspection
 from backend.providers.base import Limits
 from backend.samples.imperfections import imperfections
 from backend.samples.refusals import MIN_SAMPLE_RATE, Finding, check

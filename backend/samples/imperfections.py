@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from backend.audio.inspect import Inspection
+from backend.audio.inspection_frames import Inspection
 from backend.samples.refusals import MIN_SECONDS, Finding, below
 
 GOOD_SECONDS = 5.0

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
-from backend.audio.inspect import PREPARED_RATE, Inspection
+from backend.audio.inspection_frames import PREPARED_RATE, Inspection
 from backend.providers.base import Limits, VoiceProvider
 from backend.samples.findings import Finding, check
 from backend.samples.refusals import (
     MAX_CLIPPED_SHARE,
+    MAX_DAMAGED_SHARE,
     MIN_LOUDNESS_LUFS,
     MIN_SAMPLE_RATE,
     MIN_SECONDS,
@@ -94,6 +95,12 @@ def of_file(seen: Inspection, limits: Limits) -> Iterator[Measure]:
         words=f"recorded with {seen.sample_rate} Hz; at least {rate} Hz",
     )
     yield Measure(
+        measure="damaged_share",
+        measured=seen.damaged_share,
+        at_most=MAX_DAMAGED_SHARE,
+        words=f"{100 * seen.damaged_share:.1f} % of it damaged; at most {100 * MAX_DAMAGED_SHARE:g} %",
+    )
+    yield Measure(
         measure="prepared_bytes",
         measured=seen.prepared_bytes,
         at_most=limits.max_bytes,
@@ -135,10 +142,11 @@ def of_speech(seen: Inspection, limits: Limits) -> Iterator[Measure]:
 
 
 def of_language(language: str | None, limits: Limits) -> Measure:
-    taken = "any language" if limits.languages is None else ", ".join(sorted(limits.languages))
+    names = ["any language"] if limits.languages is None else sorted(limits.languages)
+    taken = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} taken"
     return Measure(
         measure="language",
         measured=language,
         is_met=limits.languages is None or language in limits.languages,
-        words=f"spoken in {language or 'an unknown language'}; {taken} is taken",
+        words=f"spoken in {language or 'an unknown language'}; {taken}",
     )

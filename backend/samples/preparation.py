@@ -15,7 +15,8 @@ from uuid import UUID
 import anyio
 from msgspec import Struct, to_builtins
 
-from backend.audio.inspect import MAX_SECONDS, Inspection
+from backend.audio.inspect import MAX_SECONDS
+from backend.audio.inspection_frames import Inspection
 from backend.context import AppContext
 from backend.errors import AppError, InspectionUnavailable, InvalidFormat, SampleRefused, SampleTooLarge
 from backend.providers.base import Limits

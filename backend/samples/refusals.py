@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from backend.audio.inspect import PREPARED_RATE, Inspection
+from backend.audio.inspection_frames import PREPARED_RATE, Inspection
 from backend.providers.base import Limits
 
 # Our own minimum, independent of the provider.

@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Iterable
 
-from backend.sandbox.system_calls import denying_filter
+from backend.sandbox.system_calls import denying_filter, filter_of_jobs
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
@@ -67,7 +67,16 @@ def unshare_network() -> None:
 
 def deny_system_calls() -> None:
     """Those of system_calls.py, for every thread. Needs PR_SET_NO_NEW_PRIVS."""
-    program = denying_filter(os.uname().machine, os.getpid())
+    _add_filter(denying_filter(os.uname().machine, os.getpid()))
+
+
+def deny_processes(*, may_fork: bool) -> None:
+    """No process is signalled any more, and none is started. Needs PR_SET_NO_NEW_PRIVS."""
+    _add_filter(filter_of_jobs(os.uname().machine, os.getpid(), may_fork=may_fork))
+
+
+def _add_filter(program: bytes) -> None:
+    """For every thread, beside the filters that are there."""
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
     flags = ctypes.c_long(SECCOMP_FILTER_FLAG_TSYNC)

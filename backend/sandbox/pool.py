@@ -102,10 +102,9 @@ class WorkerPool:
                 if isinstance(error, EOFError | OSError):  # a TimeoutError is an OSError
                     raise self._post_mortem(worker, error) from error
                 raise
-            if status == NO_MEMORY:  # its heap may be fragmented
-                await self._end(worker)
-                raise WorkerFailure(Reason.MEMORY)
             self._keep(worker)
+        if status == NO_MEMORY:
+            raise WorkerFailure(Reason.MEMORY)
         if status == OK:
             return response
         if status == REFUSED:

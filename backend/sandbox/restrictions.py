@@ -1,4 +1,6 @@
-"""A worker restricts itself here, after its imports and before its first job: its input may take it over.
+"""A worker restricts itself here, after its imports and before its first job; and a job, before its input.
+
+The input may take a job over.
 
 Where the kernel refuses a restriction, the others still hold, and the service logs its name at start.
 """
@@ -31,6 +33,19 @@ def restrict_this_process(module: str, parent: int) -> None:
     if sys.platform == "linux":  # the change of the user cleared it
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
+            os._exit(1)
+
+
+def restrict_job(worker: int, *, may_fork: bool) -> None:
+    """A job has the restrictions of its worker, signals no process, and ends with its worker.
+
+    It starts no process, which could read the next request, unless that is how the job's module works.
+    """
+    if "system_calls" not in refused:
+        kernel.deny_processes(may_fork=may_fork)
+    if sys.platform == "linux":  # a fork clears it
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != worker:
             os._exit(1)
 
 

@@ -10,13 +10,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from msgspec import field
 
-from backend.settings.sections import Section
+from backend.settings.sections import Section, url_problems
 
 
 class ProvenanceSettings(Section, frozen=True, kw_only=True):
     certificate_file: str = field(name="C2PA_CERTIFICATE_FILE", default="")  # PEM, the signer's first
     key_file: str = field(name="C2PA_KEY_FILE", default="")  # PEM, P-256
     sign_command: str = field(name="C2PA_SIGN_COMMAND", default="")  # instead of a key
+    timestamp_url: str = field(name="C2PA_TIMESTAMP_URL", default="")  # of an authority (RFC 3161)
     trust_file: str = field(name="C2PA_TRUST_FILE", default="")  # PEM of roots, to verify others' marks
 
     @property
@@ -28,6 +29,8 @@ class ProvenanceSettings(Section, frozen=True, kw_only=True):
             yield "C2PA_CERTIFICATE_FILE is missing: a key signs with a certificate"
         if self.certificate_file and bool(self.key_file) == bool(self.sign_command):
             yield "C2PA_CERTIFICATE_FILE needs one of C2PA_KEY_FILE and C2PA_SIGN_COMMAND"
+        if self.timestamp_url:
+            yield from url_problems("C2PA_TIMESTAMP_URL", self.timestamp_url)
         for name, path in (
             ("C2PA_CERTIFICATE_FILE", self.certificate_file),
             ("C2PA_KEY_FILE", self.key_file),

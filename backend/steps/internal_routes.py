@@ -18,6 +18,7 @@ from backend.lifecycle.verification import record_verification
 from backend.queues.draining import Drained, Drainer
 from backend.queues.outcomes import Outcome
 from backend.steps.queues import ALL_QUEUES, LifecycleQueue
+from backend.telemetry.traces import only_linked, span
 from backend.web.authentication import require_internal
 from backend.web.logs import log
 
@@ -82,7 +83,8 @@ class InternalController(Controller):
         self, data: JSONBody[SweepRequest], database: NamedDependency[Database]
     ) -> dict[str, int]:
         """Counts by what was done: expired, sent, requeued, failed, …; empty where nothing was due."""
-        rows = await database.steps.fetch_all(queries.sweep, {"limit": data.limit}, row=SweepCount)
+        with only_linked():
+            rows = await database.steps.fetch_all(queries.sweep, {"limit": data.limit}, row=SweepCount)
         done = {row.what: row.count for row in rows}
         if "errors" in done:
             log.error("not_recovered", **done, help="Postgres's log names each attempt and its error.")
@@ -107,7 +109,8 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
     async def run_step(
         row_id: FromPath[UUID], data: JSONBody[StepRequest], context: NamedDependency[AppContext]
     ) -> Outcome:
-        return await step(context.for_steps(), row_id, message_id=data.msg_id)
+        with span(f"step {queue.name}", id=str(row_id)):
+            return await step(context.for_steps(), row_id, message_id=data.msg_id)
 
     if not queue.reflection_address:
         return [run_step]
@@ -125,7 +128,8 @@ def step_routes(queue: LifecycleQueue) -> list[HTTPRouteHandler]:
             queries.is_for_reflection, {"attempt": row_id, "reflection": reflection_id}, of=bool
         ):
             raise NotFound("There is no such attempt for this reflection.")
-        return await step(context.for_steps(), row_id, message_id=data.msg_id)
+        with span(f"step {queue.name}", id=str(row_id)):
+            return await step(context.for_steps(), row_id, message_id=data.msg_id)
 
     return [run_step, run_step_of_reflection]
 

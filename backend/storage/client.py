@@ -13,6 +13,7 @@ from msgspec import Struct
 from backend.errors import AppError, SampleTooLarge, StorageUnavailable
 from backend.settings.supabase import SupabaseSettings
 from backend.storage.upload_tokens import UploadTokens
+from backend.telemetry.traces import span
 from backend.web.http_client import FAILURES, Body, HttpClient, write_whole
 
 T = TypeVar("T")
@@ -246,13 +247,15 @@ class Storage:
         **body: Any,
     ) -> bytes:
         headers = {**self._headers, **(headers or {})}
-        try:
-            async with self._http.request(
-                method, self._base + path, headers=headers, total_seconds=total_seconds, **body
-            ) as response:
-                content = await response.read()
-        except FAILURES as error:
-            raise unavailable(error) from error
+        with span(f"storage {method}", "CLIENT") as current:
+            try:
+                async with self._http.request(
+                    method, self._base + path, headers=headers, total_seconds=total_seconds, **body
+                ) as response:
+                    content = await response.read()
+            except FAILURES as error:
+                raise unavailable(error) from error
+            current.set(status=response.status)
         check(response.status, content)
         return content
 

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from msgspec import structs
 
+from backend.provenance.formats import WAV, AudioFormat
+from backend.provenance.frames import Marked
 from backend.provenance.manifest import Origin
 from backend.provenance.marking import AudioMarker
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider
@@ -28,10 +30,16 @@ PAUSES = {  # seconds between two parts, beside the silence that a clip ends wit
 }
 
 
-async def speak_marked(marker: AudioMarker, provider: VoiceProvider, request: SpeechRequest) -> bytes:
-    """A WAV file with its mark: the only speech that leaves. Raises ProviderError, or MarkingUnavailable."""
+async def speak_marked(
+    marker: AudioMarker, provider: VoiceProvider, request: SpeechRequest, wanted: AudioFormat = WAV
+) -> Marked:
+    """Speech with its mark: the only speech that leaves. Raises ProviderError, or MarkingUnavailable.
+
+    A manifest beside it is kept before the speech leaves.
+    """
     speech = await speak(provider, request)
-    return await marker.mark(speech, "audio/wav", Origin(provider=provider.name, model=request.target_model))
+    origin = Origin(provider=provider.name, model=request.target_model)
+    return await marker.mark_as(speech, wanted, origin)
 
 
 async def speak(provider: VoiceProvider, request: SpeechRequest) -> bytes:

@@ -52,6 +52,13 @@ PROVIDER_SECONDS = Histogram(
     buckets=SECONDS,
     registry=registry,
 )
+CANARIES = Counter(
+    name="likeness_canaries",
+    documentation="Voices that were made to speak after a long silence: spoken, refused, or not_tried where"
+    " the provider failed for another reason.",
+    labelnames=("provider", "outcome"),
+    registry=registry,
+)
 MESSAGES = Counter(
     name="likeness_messages",
     documentation="Messages of queues by what became of them: done, cancelled, snoozed, retried, waiting (for"

@@ -31,7 +31,7 @@ NOTICE = {
         SECURITY: [{"elevenlabs": []}],
         BODY: body_of({"application/json": NOTICE}),
         EXAMPLE: {"type": "voice_removed", "data": {"voice_id": "21m00Tcm4TlvDq8ikWAM"}},
-        CODES: [E.SIGNATURE_REFUSED, E.RATE_LIMITED],
+        CODES: [E.SIGNATURE_REFUSED, E.RATE_LIMITED, E.ROUTE_NOT_FOUND],
     },
 )
 async def take_voice_notice(

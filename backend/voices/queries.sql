@@ -26,8 +26,13 @@ where v.id = %(voice)s
 -- to_speak --
 -- under row level security: another's, or a deleted one, is not there
 select v.language, v.tts_provider, v.provider_region, v.provider_account, v.provider_voice_id, v.provider_target_model,
-  v.lost_at is not null as is_lost, a.taken_down_at is not null as is_taken_down
+  v.lost_at is not null as is_lost, a.taken_down_at is not null as is_taken_down,
+  coalesce(v.spoken_at > now() - interval '1 day', false) as has_spoken_lately
 from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id where v.id = %(voice)s
+
+-- note_speech --
+-- once a day at most: a check need not make it speak
+select voice_clone.note_speech_of(%(voice)s, %(user)s)
 
 -- remove --
 -- soft; the reflections that used it have no voice from now on

@@ -1,5 +1,6 @@
 """Voices: the enrolled results, as their owners see them."""
 
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
 from backend.error_codes import ErrorCode
-from backend.errors import Conflict, NotFound
+from backend.errors import Conflict, NotFound, Unavailable
 from backend.values import CloneStatus, Provider
 
 queries = load_queries(__file__)
@@ -56,6 +57,7 @@ class SpeakingVoice(Struct, frozen=True, kw_only=True):
     provider_target_model: str
     is_lost: bool
     is_taken_down: bool
+    has_spoken_lately: bool  # and it is noted
 
 
 async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUID) -> SpeakingVoice:
@@ -73,6 +75,14 @@ async def find_speaking_voice(context: AppContext, caller: Caller, voice_id: UUI
             help="Retry its attempt to make it again from its sample, or clone another.",
         )
     return voice
+
+
+async def note_speech(context: AppContext, caller: Caller, voice_id: UUID, voice: SpeakingVoice) -> None:
+    """That it spoke. A note that cannot be written costs no speech: the next one writes it."""
+    if not voice.has_spoken_lately:
+        with suppress(Unavailable):
+            values = {"voice": voice_id, "user": caller.user_id}
+            await context.database.execute(queries.note_speech, values)
 
 
 def taken_down() -> Conflict:

@@ -42,7 +42,7 @@ BODY = "documented_body"  # of a route that reads its body by itself
 EXAMPLE = "example"  # of its JSON body
 SECURITY = "documented_security"  # of a route that authenticates its caller by itself
 HEADERS = "documented_headers"  # that it reads by itself
-MEDIA = "documented_media"  # the type of a binary answer
+MEDIA = "documented_media"  # the types of a binary answer
 NO_DATABASE = "no_database"  # it answers while Postgres is down
 
 BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
@@ -88,8 +88,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     help: str | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
     errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
-    limit: int | float | msgspec.UnsetType = msgspec.UNSET  # of an error that enforces one
-    window_seconds: int | float | msgspec.UnsetType = msgspec.UNSET  # where the limit is of a time
+    limit: float | msgspec.UnsetType = msgspec.UNSET  # of an error that enforces one
+    window_seconds: float | msgspec.UnsetType = msgspec.UNSET  # where the limit is of a time
 
 
 class Contract(ReceiveRoutePlugin):
@@ -193,7 +193,7 @@ def complete(handler: HTTPRouteHandler, **given: Any) -> Operation:
 
 def complete_response(handler: HTTPRouteHandler, status: HTTPStatus, response: OpenAPIResponse) -> None:
     if status == handler.status_code and MEDIA in handler.opt:
-        response.content = {handler.opt[MEDIA]: OpenAPIMediaType(schema=BINARY)}
+        response.content = {each: OpenAPIMediaType(schema=BINARY) for each in handler.opt[MEDIA]}
     if response.description == status.description:  # the framework's default, a sentence of no use
         response.description = status.phrase
     response.headers = {**(response.headers or {}), **response_headers(handler, status)}

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from backend.telemetry.traces import current_traceparent
+
 log = structlog.stdlib.get_logger("likeness")
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -38,6 +40,7 @@ def configure_logging(level: str = "info", format: str = "json") -> None:  # noq
     shared = [
         structlog.contextvars.merge_contextvars,
         add_request_id,
+        add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -54,7 +57,7 @@ def configure_logging(level: str = "info", format: str = "json") -> None:  # noq
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared[:2], structlog.stdlib.add_logger_name, *shared[2:]],
+            foreign_pre_chain=[*shared[:3], structlog.stdlib.add_logger_name, *shared[3:]],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render, redact_text],
         )
     )
@@ -89,6 +92,12 @@ def to_json(event: EventDict, **_: object) -> str:
 def add_request_id(_: object, __: str, event: EventDict) -> EventDict:
     if identity := request_id.get():
         event["request_id"] = identity
+    return event
+
+
+def add_trace_id(_: object, __: str, event: EventDict) -> EventDict:
+    if traceparent := current_traceparent():
+        event["trace_id"] = traceparent[3:35]
     return event
 
 

@@ -50,6 +50,9 @@ HELP = {
     "likeness_takedowns": "Takedown notices that are in force.",
     "likeness_voice_check_age_seconds": "How long ago the last complete round of checks of voices began.",
     "likeness_voice_checks_stopped": "Accounts whose last check of voices stopped, by the reason.",
+    "likeness_silent_voices": (
+        "Voices that did not speak when they were made to, or that their provider may delete as unused."
+    ),
     "likeness_object_removals": "Folders of Storage that are to be emptied.",
 }
 

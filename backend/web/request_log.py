@@ -3,15 +3,17 @@
 The line has the route's template, never the path, which may contain personal data.
 """
 
+import hmac
 import re
 import time
 from collections.abc import Iterable
 from typing import cast
 from uuid import uuid4
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from backend.telemetry.measures import count_request
+from backend.telemetry.traces import is_traced, read_traceparent, span
 from backend.web.logs import log, request_id
 from backend.web.rate_limits import HEADERS, RateLimitHeaders
 from backend.web.request_bounds import SAFE_HEADERS
@@ -22,13 +24,29 @@ ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 class RequestLog:
     """Wraps the whole application, so that a 404 has an id as well."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, internal_token: str = "") -> None:
         self.app = app
+        self._authorization = f"Bearer {internal_token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if not is_traced():
+            await self._answer(scope, receive, send)
+            return
+        given = read_traceparent((header(scope, b"traceparent") or b"").decode("latin-1"))
+        trusted = hmac.compare_digest(header(scope, b"authorization") or b"", self._authorization)
+        parent = given if trusted else None
+        links = [given] if given and not trusted else []
+        with span(scope["method"], "SERVER", parent=parent, links=links) as current:
+            try:
+                await self._answer(scope, receive, send)
+            finally:
+                current.rename(f"{scope['method']} {scope.get('path_template') or 'none'}")
+                current.set(**scope["state"].get("log", {}))
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         identity = incoming_id(scope) or uuid4().hex
         identity_header = (b"x-request-id", identity.encode())
         restore = request_id.set(identity)
@@ -69,6 +87,11 @@ def safe_headers(
     given = [*headers]
     names = {name.lower() for name, _ in given}
     return [*given, identity, *(header for header in SAFE_HEADERS if header[0] not in names)]
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first with this name."""
+    return next((value for each, value in scope["headers"] if each == name), None)
 
 
 def incoming_id(scope: Scope) -> str | None:

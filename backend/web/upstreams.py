@@ -16,6 +16,7 @@ PROVIDER_CONNECTIONS = 64  # to each provider
 STORAGE_CONNECTIONS = 400
 KEY_CONNECTIONS = 4
 KEY_SECONDS = 10.0
+STAMP_CONNECTIONS = 4  # to the authority of time stamps: two marks are made at once
 RECORDING_CONNECTIONS = 16  # to the host of recordings
 RECORDING_SECONDS = 120.0  # of a whole download
 WEBHOOK_CONNECTIONS = 256  # to all webhooks
@@ -29,6 +30,7 @@ class Upstreams:
         """`allowed_networks`: not public, but open to requests whose addresses others choose."""
         self.storage = HttpClient(connections=STORAGE_CONNECTIONS)
         self.keys = HttpClient(connections=KEY_CONNECTIONS, total_seconds=KEY_SECONDS)
+        self.time_stamps = HttpClient(connections=STAMP_CONNECTIONS)
         self.recordings = GuardedHttp(
             connections=RECORDING_CONNECTIONS, allowed=allowed_networks, total_seconds=RECORDING_SECONDS
         )
@@ -43,7 +45,8 @@ class Upstreams:
         return self._providers.setdefault(name, HttpClient(connections=PROVIDER_CONNECTIONS))
 
     async def __aenter__(self) -> Self:
-        for client in (self.storage, self.keys, self.recordings, self.webhooks, *self._providers.values()):
+        own = (self.storage, self.keys, self.time_stamps, self.recordings, self.webhooks)
+        for client in (*own, *self._providers.values()):
             await self._opened.enter_async_context(client)
         return self
 

@@ -19,6 +19,7 @@ from backend.web.authentication import LEEWAY
 from scripts.doctor.anchors import AnchorsState, judge_anchors
 from scripts.doctor.poolers import Mode, check_poolers, mode_of
 from scripts.doctor.tls import check_encryption
+from scripts.doctor.voice_checks import VoiceChecksState, judge_voice_checks
 
 queries = load_queries(__file__)
 
@@ -47,6 +48,7 @@ def check_everything(settings: DatabaseSettings, *, with_consumers: bool) -> Ite
                 if with_consumers:
                     yield check_consumers(connection)
                 yield from check_anchors(connection)
+                yield from check_voice_checks(connection)
             yield check_clock("database", database_time(connection), datetime.now(UTC))
         mode = mode_of(settings.url)
         listens = mode_to_listen(settings, mode)
@@ -143,6 +145,11 @@ def check_anchors(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     state = connection.cursor(row_factory=class_row(AnchorsState)).execute(queries.anchors).fetchone()
     assert state is not None  # noqa: S101 - a function that returns one row
     return judge_anchors(state)
+
+
+def check_voice_checks(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    accounts = connection.cursor(row_factory=class_row(VoiceChecksState)).execute(queries.voice_checks)
+    return judge_voice_checks(accounts.fetchall())
 
 
 def database_time(connection: psycopg.Connection[Any]) -> datetime:

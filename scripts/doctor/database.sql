@@ -38,3 +38,7 @@ select clock_timestamp();
 -- anchors --
 -- Whether the consents are anchored, and the anchors published.
 select waiting_seconds, anchors, unpublished, error_code, broken from voice_clone.consent_anchors_state();
+
+-- voice_checks --
+-- Whether each account's voices are looked up at their provider.
+select provider, region, voices, age_seconds, error_code, is_late, silent from voice_clone.voice_checks_state();

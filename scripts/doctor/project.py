@@ -19,6 +19,7 @@ from backend.storage.buckets import BUCKETS
 from backend.web.jwks import read_keys
 from scripts.doctor.anchors import AnchorsState, judge_anchors
 from scripts.doctor.database import check_clock, judge_consumers
+from scripts.doctor.voice_checks import VoiceChecksState, judge_voice_checks
 
 URL_REMEDY = "Compare SUPABASE_URL with the project's URL, and look if the project is paused"
 PERMISSION_DENIED = "42501"  # of Postgres: the key was accepted, and has no right
@@ -149,6 +150,8 @@ def check_operations(settings: SupabaseSettings, *, with_consumers: bool) -> Ite
         if with_consumers:
             yield judge_consumers(state_of(decoded(call(settings, "consumers"), list[Consumer])))
         yield from judge_anchors(decoded(call(settings, "consent_anchors_state"), list[AnchorsState])[0])
+        checks = decoded(call(settings, "voice_checks_state"), list[VoiceChecksState])
+        yield from judge_voice_checks(checks)
     except (Unreachable, msgspec.DecodeError, TypeError, IndexError) as error:
         yield Finding(
             part="operations",

@@ -24,9 +24,8 @@ class Keys(NamedTuple):
 
 
 def read_keys(environ: Mapping[str, str] = os.environ) -> Keys:
-    """Raises SettingsError. No token is verified here, so nothing is needed to do it."""
+    """Raises SettingsError."""
     problems: list[str] = []
-    environ = {"SUPABASE_JWKS_URL": "", **environ}
     supabase = read_section(SupabaseSettings, environ, problems)
     providers = read_section(ProviderSettings, environ, problems)
     if problems or supabase is None or providers is None:

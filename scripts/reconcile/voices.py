@@ -136,7 +136,11 @@ async def read(run: Run) -> None:
         voices=[voice.provider_voice_id for voice in found.voices],
         labels=[voice.label for voice in found.voices],
         target_models=[voice.target_model for voice in found.voices],
-        unverified=[voice.requires_verification and not voice.is_verified for voice in found.voices],
+        unverified=[
+            voice.provider_voice_id
+            for voice in found.voices
+            if voice.requires_verification and not voice.is_verified
+        ],
         next=found.next,
     )
     run.cursor, run.read = found.next, run.read + len(found.voices)

@@ -99,7 +99,7 @@ def read_options(*, objects: bool, columns: bool) -> Options:
         raise typer.BadParameter("DATABASE_URL is not set: postgresql://postgres:…@host:5432/postgres")
     supabase = None
     if objects:
-        supabase = sound_section(SupabaseSettings, {"SUPABASE_JWKS_URL": "", **os.environ})
+        supabase = sound_section(SupabaseSettings, os.environ)
         if supabase is None:
             raise typer.BadParameter("set SUPABASE_URL and SUPABASE_SECRET_KEY: only Storage removes objects")
     return Options(dsn=dsn, columns=columns, objects=supabase)

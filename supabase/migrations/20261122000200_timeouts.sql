@@ -9,7 +9,7 @@ create table voice_clone.timeouts (
   name text primary key,
   value interval check (value >= interval '0'),
   purpose text not null,
-  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording', 'consent_anchor', 'voice_check'))
+  constraint timeouts_never check (value is not null or name in ('deleted_voice', 'sample', 'preview', 'recording', 'consent_anchor', 'voice_check', 'canary'))
 );
 comment on column voice_clone.timeouts.value is 'null means never';
 alter table voice_clone.timeouts enable row level security;
@@ -53,10 +53,13 @@ insert into voice_clone.timeouts (name, value, purpose) values
   ('new_voice', '1 hour', 'a voice that is younger is not lost where its provider does not show it: it may be late'),
   ('voice_check', '1 day', 'each voice is looked up at its provider once in so long; null: never'),
   ('voice_check_pause', '1 minute', 'the shortest wait between two groups of such lookups in an account'),
+  ('canary', '180 days', 'a voice that has not spoken for so long is made to say a word: that proves that it can, and keeps it at a provider that deletes what is not used; null: never'),
+  ('canary_retry', '7 days', 'a voice that did not speak then is tried again after so long'),
   ('voice_check_lease', '5 minutes', 'a check whose worker has not recorded it by then may be taken over; longer than MOST_SECONDS and one call'),
   ('provider_error', '90 days', 'what a provider answered to a step that failed is kept so long after it last came'),
   ('consumer', '1 minute', 'a consumer that has not written its row for so long counts as stopped; it writes about every 15 seconds'),
   ('consumer_history', '1 hour', 'the row of a consumer that stopped is deleted after so long'),
+  ('kept_manifest', '1 year', 'the manifest of speech in a format that holds none is kept so long'),
   ('idempotency', '24 hours', 'how long a key is kept with its answer'),
   ('idempotency_lease', '6 seconds', 'a call whose process has not renewed it by then is taken over by the next with its key');
 

@@ -2,14 +2,16 @@
 -- An acknowledged message is deleted: its effect is in the event log, and an archive would only grow.
 
 -- Ids, never state: the handler reads the row. The event is the queue's name in upper case. `p_reflection` is the
--- reflection of the attempt that the message is about; the key is absent where there is none.
+-- reflection of the attempt that the message is about; the key is absent where there is none. `traceparent` is the trace in which it is sent,
+-- where there is one: it decides nothing. When it was sent stands beside it in the queue; read_messages adds it, as `enqueued_at`, so that a
+-- message that is sent again keeps it.
 create function voice_clone.queue_message(p_queue text, p_id uuid, p_version bigint, p_reflection uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
     'event', upper(p_queue), 'id', p_id, 'version', p_version, 'reflection_id', p_reflection,
-    'enqueued_at', clock_timestamp()));
+    'traceparent', nullif(current_setting('voice_clone.traceparent', true), '')));
 end
 $$;
 
@@ -93,7 +95,8 @@ begin
     perform voice_clone.release_deferred_messages(p_queue, 1000);
   end if;
   return query
-    select m.msg_id, m.read_ct, m.enqueued_at, m.message
+    select m.msg_id, m.read_ct, m.enqueued_at, case when jsonb_typeof(m.message) = 'object'
+      then jsonb_build_object('enqueued_at', m.enqueued_at) || m.message else m.message end
     from pgmq.read(p_queue, p_visibility_seconds, p_quantity) m;
 end
 $$;

@@ -26,8 +26,12 @@ alter table voice_clone.consent_challenges enable row level security;
 revoke all on voice_clone.consent_challenges from public, anon, authenticated, service_role;
 
 create function voice_clone.is_spoken_consent_required() returns boolean
-language sql stable security definer set search_path = ''
-as $$ select s.is_required from voice_clone.spoken_consents s $$;
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select s.is_required from voice_clone.spoken_consents s);
+end
+$$;
 
 create function operations.require_spoken_consent(p_required boolean) returns boolean
 language sql security definer set search_path = ''
@@ -139,10 +143,13 @@ $$;
 
 -- The hash that the file of this consent's sample must have; null where any may.
 create function voice_clone.spoken_sample(p_consent uuid) returns text
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select coalesce(c.spoken ->> 'sample', '') from public.voice_consents c
-  where c.id = p_consent and voice_clone.is_spoken_consent_required()
+begin
+  return (
+    select coalesce(c.spoken ->> 'sample', '') from public.voice_consents c
+    where c.id = p_consent and voice_clone.is_spoken_consent_required());
+end
 $$;
 
 -- For the sweep: sentences that nobody read.

@@ -11,7 +11,7 @@ create table public.voice_samples (
   is_kept boolean not null default false,
   is_upload boolean not null default false,
   name text check (length(name) between 1 and 120),
-  path text not null unique,
+  path text not null,
   file_url text not null generated always as ('/storage/v1/object/authenticated/voice-samples/' || path) stored,
   content_type text not null,
   bytes bigint not null check (bytes > 0),
@@ -60,7 +60,8 @@ comment on column public.voice_samples.is_kept is
   'its user sent it by itself and keeps it until they delete it, or its retention ends; any other goes with the last attempt that uses it';
 comment on column public.voice_samples.is_upload is
   'opened with its attempt, and goes with it where it is not used: the sweep need not look at it';
-comment on column public.voice_samples.path is 'in the bucket voice-samples, like prepared_path';
+comment on column public.voice_samples.path is
+  'in the bucket voice-samples, like prepared_path: <user or employee>/<folder>/<file>. The folder of an upload is the id of its attempt, of a recording one of its own, otherwise the id of the sample';
 comment on column public.voice_samples.file_url is 'of the uploaded file, below the address of the project; its user reads it with their token';
 comment on column public.voice_samples.measures is 'what inspection measured; null until the uploaded object was inspected';
 comment on column public.voice_samples.content_hash is 'SHA-256 of the file as it was inspected; in the spoken consent of this sample too';
@@ -72,7 +73,7 @@ comment on column public.voice_samples.waiting_since is 'when the step first met
 comment on column public.voice_samples.sweep_at is 'a renewal of the lease does not move it, the sweep does; null where nothing is awaited';
 -- No index has a column that changes with each transition of an upload, so that its updates write no index (HOT).
 create index voice_samples_user_id_idx on public.voice_samples (user_id, created_at desc, id desc);
-create index voice_samples_consent_id_idx on public.voice_samples (consent_id, user_id);
+create index voice_samples_consent_id_idx on public.voice_samples (consent_id);
 create index voice_samples_reflection_id_idx on public.voice_samples (reflection_id);
 create index voice_samples_employee_id_idx on public.voice_samples (employee_id) where employee_id is not null;
 create index voice_samples_sweep_at_idx on public.voice_samples (sweep_at) where sweep_at is not null;

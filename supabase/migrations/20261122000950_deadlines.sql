@@ -1,9 +1,10 @@
 -- Deadlines: when the sweep next looks at an attempt, and when its lease ends. They are apart from the attempts because they
 -- change often, change nothing else and are in no event: a renewal writes one short row and no index (HOT).
 
--- One row for each attempt that something is awaited of, and for each whose mirror the sweep has not compared yet.
+-- One row for each attempt that something is awaited of, and for each whose mirror the sweep has not compared yet. Without a foreign
+-- key, which would lock the attempt's row for each: only a trigger of the attempts writes here, and no attempt is deleted.
 create table voice_clone.deadlines (
-  attempt_id uuid primary key references public.voice_clone_attempts (id),
+  attempt_id uuid primary key,
   sweep_at timestamptz not null,
   lease_epoch int,
   lease_expires_at timestamptz,
@@ -83,9 +84,11 @@ begin
     delete from voice_clone.deadlines d where d.attempt_id = new.id;
     return null;
   end if;
-  update voice_clone.deadlines d set sweep_at = v_sweep_at, lease_epoch = v_epoch, lease_expires_at = v_lease
-  where d.attempt_id = new.id;
-  if not found then
+  if tg_op = 'UPDATE' then
+    update voice_clone.deadlines d set sweep_at = v_sweep_at, lease_epoch = v_epoch, lease_expires_at = v_lease
+    where d.attempt_id = new.id;
+  end if;
+  if tg_op = 'INSERT' or not found then
     insert into voice_clone.deadlines (attempt_id, sweep_at, lease_epoch, lease_expires_at)
     values (new.id, v_sweep_at, v_epoch, v_lease);
   end if;

@@ -29,7 +29,10 @@ create function voice_clone.track_enrolling() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if voice_clone.is_enrolling(new.status) then
+  if tg_op = 'INSERT' then
+    insert into voice_clone.enrolling_attempts (attempt_id, user_id, org_id, provider, region)
+    values (new.id, new.user_id, new.org_id, new.provider, new.region);
+  elsif voice_clone.is_enrolling(new.status) then
     insert into voice_clone.enrolling_attempts as n (attempt_id, user_id, org_id, provider, region)
     values (new.id, new.user_id, new.org_id, new.provider, new.region)
     on conflict (attempt_id) do update
@@ -43,7 +46,7 @@ begin
 end
 $$;
 create trigger voice_clone_attempts_track_enrolling after insert on public.voice_clone_attempts
-  for each row execute function voice_clone.track_enrolling();
+  for each row when (voice_clone.is_enrolling(new.status)) execute function voice_clone.track_enrolling();
 create trigger voice_clone_attempts_track_enrolling_again after update of status, user_id, provider on public.voice_clone_attempts
   for each row when (
     (old.user_id, old.provider, old.region) is distinct from (new.user_id, new.provider, new.region)

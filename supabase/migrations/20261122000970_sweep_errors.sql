@@ -28,6 +28,28 @@ begin
 end
 $$;
 
+-- Deletes these rows of a table, which has a column id, and returns how many were to be deleted. All at once, and one by one where one of
+-- them has an error, which is postponed.
+create function voice_clone.delete_rows(p_table regclass, p_kind text, p_ids uuid[]) returns int
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  execute format('delete from %s x where x.id = any ($1)', p_table) using p_ids;
+  return cardinality(p_ids);
+exception when others then
+  foreach v_id in array p_ids loop
+    begin
+      execute format('delete from %s x where x.id = $1', p_table) using v_id;
+    exception when others then
+      perform voice_clone.postpone_row(p_kind, v_id, sqlerrm, sqlstate);
+    end;
+  end loop;
+  return cardinality(p_ids);
+end
+$$;
+
 create function operations.sweep_errors() returns setof voice_clone.sweep_errors
 language sql stable security definer set search_path = ''
 as $$ select * from voice_clone.sweep_errors s order by s.failed_at desc $$;

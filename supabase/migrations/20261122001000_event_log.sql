@@ -8,17 +8,20 @@ create table voice_clone.events (
   id bigint generated always as identity,
   attempt_id uuid not null,
   version bigint not null,
-  events text[] not null,
-  changes jsonb not null,
   recorded_at timestamptz not null default now(),
-  primary key (attempt_id, id, recorded_at)
+  events text[] not null,
+  changes jsonb not null
 ) partition by range (recorded_at);
+-- Not unique, so that the entries of an attempt share one key: of some ten events each entry takes a third of what it takes in a
+-- primary key with the id and the time. What is read of one attempt is sorted by the id, which is from a sequence.
+create index events_attempt_id_idx on voice_clone.events (attempt_id);
 comment on column voice_clone.events.events is 'the names of the edges taken; taken_down, takedown_lifted, verification_pending or updated where none was';
 comment on column voice_clone.events.changes is
   'the columns that changed, without those that follow from the other columns of the event; see voice_clone.event_changes';
 comment on column voice_clone.events.recorded_at is 'the time of the transaction, which is updated_at of a transition';
 -- For what happened lately: rows come in the order of their times, so such an index is small and costs an event nothing.
-create index events_recorded_at_idx on voice_clone.events using brin (recorded_at) with (autosummarize = on);
+create index events_recorded_at_idx on voice_clone.events using brin (recorded_at)
+  with (autosummarize = on, pages_per_range = 16);
 alter table voice_clone.events enable row level security;
 revoke all on voice_clone.events from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events
@@ -29,9 +32,23 @@ create trigger events_append_only before update or delete or truncate on voice_c
 create function voice_clone.new_attempt_columns() returns jsonb
 language sql immutable set search_path = ''
 as $$
-  select jsonb '{"runtime_status": "pending", "is_active": false, "lease_epoch": 0, "region": "", "process_count": 0,
+  select jsonb '{"source": "sample", "preview_status": "not_required", "runtime_status": "pending", "is_active": false, "lease_epoch": 0, "region": "", "process_count": 0,
     "verify_count": 0, "sync_count": 0, "preview_count": 0, "user_retry_count": 0, "process_budget": 5, "sync_budget": 5,
     "preview_budget": 5, "user_retry_budget": 5}'
+$$;
+
+-- What an update sets together with these columns, at the time of its event: the times of the states, and the end of a lease.
+create function voice_clone.following_columns(p_changes jsonb, p_at text) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return case when p_changes ->> 'status' in ('queued', 'processing', 'verifying', 'ready', 'failed', 'expired', 'cancelled')
+      then jsonb_build_object(p_changes ->> 'status' || '_at', p_at) else '{}' end
+    || case when p_changes ->> 'runtime_status' = 'synced' then jsonb_build_object('synced_at', p_at) else '{}' end
+    || case when p_changes ->> 'preview_status' = 'completed' then jsonb_build_object('previewed_at', p_at) else '{}' end
+    || case when p_changes -> 'is_active' = 'true' then jsonb_build_object('activated_at', p_at) else '{}' end
+    || case when p_changes -> 'lease_owner' = 'null' then jsonb '{"leased_at": null, "lease_seconds": null}' else '{}' end;
+end
 $$;
 
 -- All columns that an event changed, with their new values. A transition has a version and sets updated_at. The value of a
@@ -41,7 +58,8 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return case when 'opened' = any (e.events) then voice_clone.new_attempt_columns()
-      || jsonb_build_object('id', e.attempt_id, 'created_at', voice_clone.utc_text(e.recorded_at)) else '{}' end
+      || jsonb_build_object('id', e.attempt_id, 'created_at', voice_clone.utc_text(e.recorded_at))
+    else voice_clone.following_columns(e.changes, voice_clone.utc_text(e.recorded_at)) end
     || coalesce((
       select jsonb_object_agg(c.key, case when c.value = 'true' and c.key ~ '_(at|before)$'
         then to_jsonb(voice_clone.utc_text(e.recorded_at)) else c.value end)
@@ -100,19 +118,29 @@ as $$
   select a from jsonb_populate_record(null::public.voice_clone_attempts, voice_clone.new_attempt_columns()) a
 $$;
 
--- The columns that a write changed, with their new values; true for a time (…_at, …_before) that is the transaction's own. Its statement is
--- made from the columns of the table: comparing them one by one costs a tenth of comparing two rows as jsonb.
+-- The columns that a write changed, with their new values, without those that an update sets with others (following_columns); true for a time
+-- (…_at, …_before) that is the transaction's own. Its statement is made from the columns of the table: comparing them one by one costs a
+-- tenth of comparing two rows as jsonb.
 do $outer$
 declare
   v_comparisons text;
 begin
   select string_agg(format(
-      'case when p_new.%1$I is distinct from p_old.%1$I then jsonb_build_object(%1$L, %2$s) else %3$L end',
-      c.attname, case when c.atttypid = 'timestamptz'::regtype and c.attname ~ '_(at|before)$'
+      'case when p_new.%1$I is distinct from p_old.%1$I%2$s then jsonb_build_object(%1$L, %3$s) else %4$L end',
+      c.attname, ' and (p_old.id is not null and ' || f.condition || ') is not true',
+      case when c.atttypid = 'timestamptz'::regtype and c.attname ~ '_(at|before)$'
         then format('case p_new.%1$I when now() then jsonb %2$L else to_jsonb(voice_clone.utc_text(p_new.%1$I)) end', c.attname, 'true')
         else format('p_new.%I', c.attname) end, '{}'), E'\n    || ' order by c.attnum)
   into v_comparisons
   from pg_catalog.pg_attribute c
+  left join lateral (values
+    ('^(queued|processing|verifying|ready|failed|expired|cancelled)_at$',
+      format('p_new.status <> p_old.status and p_new.status = %L', replace(c.attname, '_at', ''))),
+    ('^synced_at$', $$p_new.runtime_status <> p_old.runtime_status and p_new.runtime_status = 'synced'$$),
+    ('^previewed_at$', $$p_new.preview_status <> p_old.preview_status and p_new.preview_status = 'completed'$$),
+    ('^activated_at$', 'p_new.is_active and not p_old.is_active and p_new.activated_at = now()'),
+    ('^(leased_at|lease_seconds)$', 'p_new.lease_owner is null and p_old.lease_owner is not null')
+  ) f (columns, condition) on c.attname ~ f.columns
   where c.attrelid = 'public.voice_clone_attempts'::regclass and c.attnum > 0 and not c.attisdropped
     and c.attname not in ('id', 'version', 'updated_at');
   execute format($create$
@@ -150,8 +178,8 @@ begin
   select array_agg(e.event order by e.machine desc), bool_or(v_queue = any (e.follow_ups)) into v_events, v_follows
   from voice_clone.edges e
   where (e.machine, e.from_status, e.to_status) in (
-    ('status', coalesce(v_old.status, ''), new.status), ('runtime', v_old.runtime_status, new.runtime_status),
-    ('preview', v_old.preview_status, new.preview_status));
+    ('status', case tg_op when 'UPDATE' then old.status else '' end, new.status), ('runtime', v_old.runtime_status, new.runtime_status),
+    ('preview', case when tg_op = 'UPDATE' then old.preview_status end, new.preview_status));
 
   insert into voice_clone.events (attempt_id, version, events, changes)
   values (new.id, new.version,

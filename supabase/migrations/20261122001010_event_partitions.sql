@@ -3,6 +3,7 @@
 -- For what is recorded in a month without a partition, so that no transition fails for want of one. The sweep moves it.
 create table voice_clone.events_default partition of voice_clone.events default;
 alter table voice_clone.events_default enable row level security;
+alter table voice_clone.events_default replica identity full; -- an erasure updates events; without a key a publication of all tables would refuse it
 revoke all on voice_clone.events_default from public, anon, authenticated, service_role;
 create trigger events_append_only before update or delete or truncate on voice_clone.events_default
   for each statement execute function voice_clone.refuse_append_only_change();
@@ -19,6 +20,7 @@ begin
   execute format('create table voice_clone.%I (like voice_clone.events including defaults)'
     ' with (autovacuum_analyze_threshold = 1000)', v_name);
   execute format('alter table voice_clone.%I enable row level security', v_name);
+  execute format('alter table voice_clone.%I replica identity full', v_name);
   execute format('revoke all on voice_clone.%I from public, anon, authenticated, service_role', v_name);
   if exists (select from voice_clone.events_default d where d.recorded_at >= v_from and d.recorded_at < v_to) then
     alter table voice_clone.events_default disable trigger events_append_only;

@@ -1,14 +1,23 @@
 -- Enrollments: one create call at a provider each, committed as an intent before the call.
 
+-- Made of the label, so that the key holds the labels apart and finds them: one index for both.
+create function voice_clone.enrollment_id(p_label text) returns uuid
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return encode(substring(sha256(convert_to(p_label, 'utf8')) for 16), 'hex')::uuid;
+end
+$$;
+
 create table voice_clone.enrollments (
-  id uuid primary key default gen_random_uuid(),
+  id uuid primary key generated always as (voice_clone.enrollment_id(label)) stored,
   attempt_id uuid not null references public.voice_clone_attempts (id),
   lease_epoch int not null,
   provider text not null,
   region text not null,
   account text not null default '',
   provider_voice_kind text not null,
-  label text not null unique check (label ~ '^[a-z0-9_]{1,16}$'),
+  label text not null check (label ~ '^[a-z0-9_]{1,16}$'),
   status text not null default 'intended' check (status in (
     'intended', 'unknown', 'attached', 'closed', 'orphaned', 'removing', 'removed')),
   settles_at timestamptz not null,
@@ -68,14 +77,16 @@ $$;
 create function voice_clone.check_enrollment_transition() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_id uuid := voice_clone.enrollment_id(new.label); -- the row gets it after this trigger
 begin
   if tg_op = 'INSERT' then
-    perform voice_clone.require_edge('enrollment', '', new.status, new.id);
+    perform voice_clone.require_edge('enrollment', '', new.status, v_id);
     new.sweep_at := voice_clone.cleanup_due_at(new);
     return new;
   end if;
   if old.provider_voice_id is not null and new.provider_voice_id is distinct from old.provider_voice_id then
-    raise exception 'enrollment % has the voice % already', new.id, old.provider_voice_id using errcode = 'VC001';
+    raise exception 'enrollment % has the voice % already', v_id, old.provider_voice_id using errcode = 'VC001';
   end if;
   if new.status = old.status and new.settles_at = old.settles_at
     and new.provider_voice_id is not distinct from old.provider_voice_id
@@ -84,7 +95,7 @@ begin
   end if;
   new.updated_at := now();
   if new.status <> old.status then
-    perform voice_clone.require_edge('enrollment', old.status, new.status, new.id);
+    perform voice_clone.require_edge('enrollment', old.status, new.status, v_id);
     new.orphaned_at := case new.status when 'orphaned' then now() else new.orphaned_at end;
     if new.status = 'orphaned' and voice_clone.is_withdrawn(new.attempt_id) then
       new.removal_due_at := coalesce(new.removal_due_at, now());

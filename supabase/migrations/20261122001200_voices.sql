@@ -5,7 +5,7 @@ create table public.voices (
   user_id uuid references auth.users (id),
   org_id uuid,
   attempt_id uuid not null unique references public.voice_clone_attempts (id),
-  enrollment_id uuid unique references voice_clone.enrollments (id),
+  enrollment_id uuid references voice_clone.enrollments (id),
   name text not null check (length(name) between 1 and 120),
   language text not null check (language ~ '^[a-z]{2}$'),
   tts_provider text not null,
@@ -21,6 +21,8 @@ create table public.voices (
   removal_requested_at timestamptz,
   lost_at timestamptz,
   moved_to uuid references public.voice_clone_attempts (voice_id),
+  spoken_at timestamptz,
+  canary_at timestamptz,
   constraint voices_owner check (num_nonnulls(user_id, org_id) = 1 or (user_id is null and deleted_at is not null)),
   constraint voices_removal check (removal_requested_at is null or deleted_at is not null),
   constraint voices_lost check (lost_at is null or enrollment_id is null)
@@ -39,18 +41,19 @@ comment on column public.voices.lost_at is
   'since then it is known that its provider does not have it any more; a retry of its attempt makes it again, under the same id';
 comment on column public.voices.moved_to is
   'the voice that its latest move makes at another provider, or made; it may have failed, or be deleted by now';
+comment on column public.voices.spoken_at is 'when it last spoke, to the day: it is written once a day at most (canaries.sql)';
+comment on column public.voices.canary_at is 'when a check last made it speak; later than spoken_at: it did not';
 create index voices_moved_to_idx on public.voices (moved_to) where moved_to is not null;
 create index voices_org_id_idx on public.voices (org_id, created_at desc, id desc) where org_id is not null;
 create index voices_user_id_idx on public.voices (user_id, created_at desc, id desc);
+-- A stock voice may be used by many rows. One that an enrollment made has one row: an enrollment is of one attempt, an attempt has at
+-- most one voice, and no two enrollments have the same voice of a provider.
 create index voices_provider_voice_id_idx on public.voices (provider_voice_id);
 -- Deleted voices that are still at their provider: the oldest of all, and the oldest of a provider.
 create index voices_deleted_at_idx on public.voices (deleted_at)
   where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
 create index voices_tts_provider_deleted_at_idx on public.voices (tts_provider, provider_region, deleted_at)
   where deleted_at is not null and removal_requested_at is null and enrollment_id is not null;
--- A stock voice may be used by many, so only a voice that an enrollment made belongs to one row.
-create unique index voices_provider_voice_idx
-  on public.voices (tts_provider, provider_region, provider_voice_id) where enrollment_id is not null;
 
 alter table public.voices enable row level security;
 revoke all on public.voices from public, anon, authenticated, service_role;
@@ -84,21 +87,20 @@ create function voice_clone.add_enrolled_voice(a public.voice_clone_attempts, e 
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into public.voices as v (
+  update public.voices v
+  set enrollment_id = e.id, provider_account = e.account, provider_voice_id = e.provider_voice_id,
+      provider_target_model = e.target_model, provider_voice_kind = e.provider_voice_kind, provider_request_id = e.request_id,
+      provider_metadata = e.provider_metadata, lost_at = null
+  where v.id = a.voice_id and v.lost_at is not null;
+  if found then
+    return;
+  end if;
+  insert into public.voices (
     id, user_id, org_id, attempt_id, enrollment_id, name, language, tts_provider, provider_region, provider_account, provider_voice_id,
     provider_target_model, provider_voice_kind, provider_request_id, provider_metadata)
   values (
     a.voice_id, a.user_id, a.org_id, a.id, e.id, a.name, a.language, e.provider, e.region, e.account, e.provider_voice_id,
-    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata)
-  on conflict (id) do update
-  set enrollment_id = excluded.enrollment_id, provider_account = excluded.provider_account,
-      provider_voice_id = excluded.provider_voice_id, provider_target_model = excluded.provider_target_model,
-      provider_voice_kind = excluded.provider_voice_kind, provider_request_id = excluded.provider_request_id,
-      provider_metadata = excluded.provider_metadata, lost_at = null
-  where v.lost_at is not null;
-  if not found then
-    raise exception 'attempt % has a voice already', a.id using errcode = 'unique_violation';
-  end if;
+    e.target_model, e.provider_voice_kind, e.request_id, e.provider_metadata);
 end
 $$;
 

@@ -1,8 +1,8 @@
 -- Uploads: one row for each attempt that awaits its upload: until when it keeps its voice slot, and what
--- it is finalized with where that was said before.
+-- it is finalized with where that was said before. Without a foreign key, like deadlines.
 
 create table voice_clone.uploads (
-  attempt_id uuid primary key references public.voice_clone_attempts (id) on delete cascade,
+  attempt_id uuid primary key,
   reserved_until timestamptz not null,
   bytes bigint check (bytes > 0),
   name text check (length(name) between 1 and 120),

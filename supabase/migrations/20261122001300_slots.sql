@@ -33,9 +33,11 @@ begin
       and (p_accounts is null or e.account = '' or e.account = any (p_accounts)) and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
     union all
     select from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+    left join voice_clone.uploads u on u.attempt_id = a.id
     where n.provider = p_provider and n.region = p_region
       and a.source <> 'custom_voice' and a.provider_voice_id is null
-      and case when a.status = 'awaiting_upload' then voice_clone.has_slot_reservation(a.id)
+      -- Most reservations hold, and are seen here without a call for each.
+      and case when a.status = 'awaiting_upload' then coalesce(u.reserved_until > now(), false) or voice_clone.has_slot_reservation(a.id)
         else not exists (
           select from voice_clone.enrollments e where e.attempt_id = a.id and e.status in ('intended', 'unknown')) end
     limit p_limit
@@ -91,11 +93,23 @@ begin
 end
 $$;
 
--- How many voices must leave their slots before one more has one; none where it is not positive.
+-- How many voices must leave their slots before one more has one; none where it is not positive. Each attempt that may make a voice is
+-- looked at only where there is no room for all of them.
 create function voice_clone.slots_missing(p_provider text, p_region text, p_slots int, p_accounts text[]) returns int
 language plpgsql stable security definer set search_path = ''
 as $$
+declare
+  v_at_most int := (select count(*) from (
+    select from voice_clone.enrollments e
+    where e.provider = p_provider and e.region = p_region and e.status in ('intended', 'unknown', 'attached', 'orphaned', 'removing')
+    union all
+    select from voice_clone.enrolling_attempts n where n.provider = p_provider and n.region = p_region
+    limit p_slots
+  ) counted);
 begin
+  if v_at_most < p_slots then
+    return v_at_most - p_slots + 1;
+  end if;
   return voice_clone.slots_taken(p_provider, p_region, 2 * p_slots + 1, p_accounts) - p_slots + 1;
 end
 $$;

@@ -50,14 +50,19 @@ as $$
 declare
   v_taken int;
   v_slots int;
+  v_free int;
 begin
-  select count(*) filter (where s.user_id = p_user), count(*) into v_taken, v_slots from voice_clone.job_slots s;
+  select count(*) filter (where s.user_id = p_user), count(*), count(*) filter (where s.job_id is null)
+  into v_taken, v_slots, v_free
+  from voice_clone.job_slots s;
   v_taken := v_taken + (
     select count(*) from voice_clone.waiting_jobs w where w.user_id = p_user and w.awaits = 'slot' and w.job_id <> p_job);
   if v_taken >= p_user_cap then
     return 'user_busy';
   end if;
-  if v_slots < p_max_jobs then
+  if v_slots >= p_max_jobs and v_free = 0 then
+    return 'all_busy';
+  elsif v_slots < p_max_jobs then
     insert into voice_clone.job_slots (number) select generate_series(1, p_max_jobs) on conflict do nothing;
   end if;
   update voice_clone.job_slots s set job_id = p_job, user_id = p_user
@@ -174,6 +179,12 @@ begin
   perform voice_clone.hand_over_job_slot(v_number) where v_number is not null;
 end
 $$;
+
+-- Jobs that wait come and go faster than they are counted: where the planner believes that there are few, it reads and sorts all of them to
+-- find the first. Without these plan types it walks the index to the first.
+alter function voice_clone.hand_over_job_slot(int) set enable_sort = off;
+alter function voice_clone.hand_over_job_slot(int) set enable_bitmapscan = off;
+alter function voice_clone.hand_over_job_slot(int) set enable_seqscan = off;
 
 create function voice_clone.release_attempt_slot() returns trigger
 language plpgsql security definer set search_path = ''

@@ -1,6 +1,15 @@
 -- Object triggers: an upload whose name and language were given when it was opened is finalized without a call. Storage's insert
 -- of its object sends a message, in the same transaction; the handler then does what finalize does.
 
+-- The second folder of an object, <owner>/<folder>/…, where it is an id; otherwise null.
+create function voice_clone.folder_id(p_name text) returns uuid
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return substring(p_name from '^[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid;
+end
+$$;
+
 -- Only for an object that Storage wrote: its login owns the table. No other login, whatever its rights, starts an attempt.
 create function voice_clone.receive_object() returns trigger
 language plpgsql security definer set search_path = ''
@@ -10,10 +19,10 @@ begin
     return null;
   end if;
   perform voice_clone.send_messages('uploads', array[voice_clone.queue_message('uploads', a.id, a.version, a.reflection_id)], 0)
-  from public.voice_samples s
-  join public.voice_clone_attempts a on a.sample_id = s.id and a.status = 'awaiting_upload'
+  from public.voice_clone_attempts a
+  join public.voice_samples s on s.id = a.sample_id and s.path = new.name and s.is_upload
   join voice_clone.uploads u on u.attempt_id = a.id and u.name is not null
-  where s.path = new.name and s.is_upload;
+  where a.id = voice_clone.folder_id(new.name) and a.status = 'awaiting_upload';
   return null;
 end
 $$;

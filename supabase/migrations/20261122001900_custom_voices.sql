@@ -12,9 +12,9 @@ language sql stable security definer set search_path = '' rows 1
 as $$
   select coalesce(bool_and(v.id is not null), true), (array_agg(a.sample_id))[1], (array_agg(v.language))[1]
   from voice_clone.enrollments e
-  left join public.voices v on v.enrollment_id = e.id and v.user_id = p_user and v.deleted_at is null
+  left join public.voices v on v.attempt_id = e.attempt_id and v.enrollment_id = e.id and v.user_id = p_user and v.deleted_at is null
   left join public.voice_clone_attempts a on a.id = v.attempt_id
-  where (e.provider = p_provider and e.provider_voice_id = p_provider_voice_id) or e.label = p_label
+  where (e.provider = p_provider and e.provider_voice_id = p_provider_voice_id) or e.id = voice_clone.enrollment_id(p_label)
 $$;
 
 -- The sample whose consent covers the voice, null where it needs none, or an error. Volatile, because the check of the

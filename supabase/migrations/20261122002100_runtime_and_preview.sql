@@ -118,6 +118,7 @@ begin
   if p_path is not null then
     insert into voice_clone.previews as p (attempt_id) values (p_attempt)
     on conflict (attempt_id) do update set rendered_at = excluded.rendered_at;
+    perform voice_clone.note_speech(v) from public.voices v where v.attempt_id = p_attempt;
   end if;
   return query
     update public.voice_clone_attempts x

@@ -155,6 +155,7 @@ begin
   set status = 'succeeded', path = p_path, bytes = p_bytes, waiting_since = null,
       lease_owner = null, leased_at = null, lease_expires_at = null
   where j.id = p_job;
+  perform voice_clone.note_speech(v) from public.voices v join public.speech_jobs j on j.attempt_id = v.attempt_id where j.id = p_job;
 end
 $$;
 

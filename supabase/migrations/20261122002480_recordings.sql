@@ -47,14 +47,14 @@ create table voice_clone.recordings (
 
   constraint recordings_matched check (
     (employee_id is null) = (status = 'unmatched') and (employee_id is null or org_id is not null)),
-  constraint recordings_fetched check (num_nulls(account_sid, call_sid) = 0 or status in ('stored', 'superseded')),
+  constraint recordings_fetched check (num_nulls(account_sid, call_sid) = 0 or status in ('processing', 'stored', 'superseded')),
   constraint recordings_stored check (status <> 'stored' or num_nulls(bytes, stored_at) = 0),
   constraint recordings_failed check (status <> 'failed' or num_nulls(error_code, error_message) = 0),
   constraint recordings_lease check (
     num_nulls(lease_owner, leased_at, lease_expires_at) = case status when 'processing' then 0 else 3 end),
   constraint recordings_budget check (process_count <= process_budget)
 );
-comment on column voice_clone.recordings.call_sid is 'null of a recording that was moved from an older layout, like account_sid';
+comment on column voice_clone.recordings.call_sid is 'null of a recording that is or was moved from an older layout, like account_sid';
 comment on column voice_clone.recordings.org_id is
   'of the employee; of an unmatched recording the one that the address of the callback named; null: only an operator assigns it. Without a reference: its check would lock the organization after the employee, and a deletion locks the organization first';
 comment on column voice_clone.recordings.recorded_at is 'when the recording began, or when its callback came; the newest has the object';

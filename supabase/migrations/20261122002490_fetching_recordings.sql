@@ -28,13 +28,17 @@ begin
 end
 $$;
 
--- A worker that stopped, or that took too long. r is locked.
+-- A worker that stopped, or that took too long. r is locked. A move is the command's to repeat: nothing is to be fetched.
 create function voice_clone.recover_recording(r voice_clone.recordings) returns text
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_lost boolean := r.lease_expires_at <= now();
 begin
+  if r.account_sid is null then
+    delete from voice_clone.recordings x where x.id = r.id;
+    return 'move_given_up';
+  end if;
   return voice_clone.requeue_or_fail_recording(
     r, case when v_lost then 'worker_lost' else 'deadline_exceeded' end,
     case when v_lost then 'The worker stopped without a result more often than is allowed.'
@@ -60,6 +64,9 @@ begin
     return ('nothing_to_do', null, null)::voice_clone.claim;
   elsif r.status = 'processing' and r.lease_expires_at > now() then
     return ('busy', voice_clone.seconds_until(r.lease_expires_at), null)::voice_clone.claim;
+  elsif r.account_sid is null then
+    perform voice_clone.recover_recording(r);
+    return ('inactive', null, null)::voice_clone.claim;
   elsif r.status = 'pending' and r.not_before > now() then
     return ('not_due', voice_clone.seconds_until(r.not_before), null)::voice_clone.claim;
   end if;

@@ -198,7 +198,7 @@ language sql stable security definer set search_path = ''
 as $$
   select listed.voice, listed.label, e.id, e.status
   from unnest(p_provider_voice_ids, p_labels) listed (voice, label)
-  left join voice_clone.enrollments e on e.label = listed.label
+  left join voice_clone.enrollments e on e.id = voice_clone.enrollment_id(listed.label)
   where not exists (select from public.voices v
       where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_voice_id = listed.voice
         and v.enrollment_id is null and v.deleted_at is null and v.lost_at is null)

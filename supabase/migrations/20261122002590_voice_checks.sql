@@ -16,6 +16,8 @@ create table voice_clone.voice_checks (
   claimed_at timestamptz,
   lease_expires_at timestamptz,
   failures int not null default 0,
+  silent_so_far int not null default 0,
+  silent int not null default 0,
   error_code text,
   sweep_at timestamptz not null,
   constraint voice_checks_account_key unique (provider, region, account)
@@ -26,6 +28,9 @@ comment on column voice_clone.voice_checks.after_voice is 'the last voice that t
 comment on column voice_clone.voice_checks.complete_at is 'when the last complete round began: each voice that is older was checked since';
 comment on column voice_clone.voice_checks.claimed_at is 'of the present lease: what was made since is not judged by its answers';
 comment on column voice_clone.voice_checks.failures is 'tries in a row that did not pass the same voice';
+comment on column voice_clone.voice_checks.silent is
+  'of the last complete round: voices that did not speak when they were made to, or that their provider may delete soon because they are not used';
+comment on column voice_clone.voice_checks.silent_so_far is 'the same of this round';
 comment on column voice_clone.voice_checks.error_code is 'why the last try stopped; nothing was concluded from it';
 create index voice_checks_sweep_at_idx on voice_clone.voice_checks (sweep_at);
 alter table voice_clone.voice_checks enable row level security;
@@ -110,16 +115,25 @@ begin
 end
 $$;
 
--- The voices of an account after this one, at most p_limit.
-create function voice_clone.voices_to_check(p_provider text, p_region text, p_account text, p_after uuid, p_limit int)
-returns table (voice_id uuid, provider_voice_id text)
-language sql stable security definer set search_path = ''
+-- The voices of an account after this one, at most p_limit. p_unused_days: after so many its provider deletes a voice that is not used.
+create function voice_clone.voices_to_check(
+  p_provider text, p_region text, p_account text, p_after uuid, p_limit int, p_unused_days int default null
+) returns table (voice_id uuid, provider_voice_id text, canary_is_due boolean, is_silent boolean)
+language plpgsql stable security definer set search_path = '' rows 100
 as $$
-  select v.id, v.provider_voice_id from public.voices v
-  where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_account = p_account
-    and v.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
-    and v.deleted_at is null and v.lost_at is null
-  order by v.id limit p_limit
+declare
+  v_canary interval := voice_clone.timeout('canary');
+  v_retry interval := voice_clone.timeout('canary_retry');
+begin
+  return query
+    select v.id, v.provider_voice_id, voice_clone.canary_is_due(v, v_canary, v_retry, p_unused_days),
+      voice_clone.is_silent(v, v_canary, p_unused_days)
+    from public.voices v
+    where v.tts_provider = p_provider and v.provider_region = p_region and v.provider_account = p_account
+      and v.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+      and v.deleted_at is null and v.lost_at is null
+    order by v.id limit p_limit;
+end
 $$;
 
 create function voice_clone.require_voice_check(p_check uuid, p_epoch int) returns voice_clone.voice_checks
@@ -153,7 +167,7 @@ $$;
 -- The end of a try. Without a code each voice up to p_after was answered for; null: all of the round. With a code the check is
 -- tried again, each time after twice the wait, and the third time in a row that it stops at the same voice it goes on behind it.
 create function voice_clone.record_voice_check(
-  p_check uuid, p_epoch int, p_after uuid, p_error_code text, p_stopped_at uuid, p_message_id bigint) returns void
+  p_check uuid, p_epoch int, p_after uuid, p_error_code text, p_stopped_at uuid, p_silent int, p_message_id bigint) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -161,9 +175,11 @@ declare
 begin
   perform voice_clone.acknowledge_messages('voice_checks', array[p_message_id]) where p_message_id is not null;
   c.failures := case when p_error_code is null then 0 when p_after is distinct from c.after_voice then 1 else c.failures + 1 end;
+  c.silent_so_far := p_silent + case when c.after_voice is null then 0 else c.silent_so_far end;
   c.after_voice := p_after;
   if p_error_code is null and p_after is null then
     c.complete_at := c.round_started_at;
+    c.silent := c.silent_so_far;
   elsif c.failures >= 3 and p_stopped_at is not null then
     c.failures := 0;
     c.after_voice := p_stopped_at;
@@ -172,7 +188,7 @@ begin
     else least(voice_clone.timeout('lost_message') * 2 ^ c.failures, voice_clone.timeout('lost_message_cap')) end;
   update voice_clone.voice_checks x
   set after_voice = c.after_voice, complete_at = c.complete_at, due_at = c.due_at, sweep_at = c.due_at, failures = c.failures,
-      error_code = p_error_code, lease_expires_at = null
+      silent = c.silent, silent_so_far = c.silent_so_far, error_code = p_error_code, lease_expires_at = null
   where x.id = c.id;
 end
 $$;
@@ -208,31 +224,10 @@ begin
 end
 $$;
 
--- For the metrics, the doctor and operators: how long ago the last complete round of each account began. It is late after three times
--- the interval; a round that is running takes nearly one, and so does the one before it.
-create function voice_clone.voice_checks_state()
-returns table (provider text, region text, account text, voices int, age_seconds float8, error_code text, is_late boolean)
-language sql stable security definer set search_path = ''
-as $$
-  select c.provider, c.region, c.account, c.voices, extract(epoch from now() - coalesce(c.complete_at, c.created_at))::float8, c.error_code,
-    coalesce(c.complete_at, c.created_at + voice_clone.timeout('new_voice')) < now() - 3 * voice_clone.timeout('voice_check')
-  from voice_clone.voice_checks c
-  where voice_clone.timeout('voice_check') is not null and (c.voices > 0 or c.complete_at is null)
-  order by c.provider, c.region, c.account
-$$;
-
-create function operations.voice_checks_state()
-returns table (provider text, region text, account text, voices int, age_seconds float8, error_code text, is_late boolean)
-language sql stable security definer set search_path = ''
-as $$ select * from voice_clone.voice_checks_state() $$;
-revoke all on function operations.voice_checks_state() from public, anon, authenticated;
-grant execute on function operations.voice_checks_state() to service_role, voice_clone_backend;
-
 grant execute on function
   voice_clone.claim_voice_check(uuid),
   voice_clone.claimed_voice_check(uuid),
-  voice_clone.voices_to_check(text, text, text, uuid, int),
+  voice_clone.voices_to_check(text, text, text, uuid, int, int),
   voice_clone.lose_checked_voice(uuid, int, text),
-  voice_clone.record_voice_check(uuid, int, uuid, text, uuid, bigint),
-  voice_clone.voice_checks_state()
+  voice_clone.record_voice_check(uuid, int, uuid, text, uuid, int, bigint)
 to voice_clone_backend;

@@ -140,7 +140,7 @@ create function voice_clone.is_taken_down(p_bucket text, p_name text) returns bo
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_id uuid := substring(p_name from '^[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid;
+  v_id uuid := voice_clone.folder_id(p_name);
 begin
   return exists (
     select from public.voice_clone_attempts a

@@ -112,30 +112,16 @@ as $$
   where k.id = p_id and k.epoch = p_epoch
 $$;
 
--- Deletes the oldest expired keys, at most p_limit, and returns how many. Called by the sweep. All at once, and one by one
--- where one of them has an error, which is postponed.
+-- Deletes the oldest expired keys, at most p_limit, and returns how many. Called by the sweep.
 create function voice_clone.delete_expired_idempotency_keys(p_limit int) returns int
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  v_ids uuid[] := array(
+begin
+  return voice_clone.delete_rows('voice_clone.idempotency_keys', 'idempotency key', array(
     select x.id from voice_clone.idempotency_keys x
     where x.created_at <= now() - voice_clone.timeout('idempotency')
       and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
-    order by x.created_at limit p_limit for update skip locked);
-  v_id uuid;
-begin
-  delete from voice_clone.idempotency_keys k where k.id = any (v_ids);
-  return cardinality(v_ids);
-exception when others then
-  foreach v_id in array v_ids loop
-    begin
-      delete from voice_clone.idempotency_keys k where k.id = v_id;
-    exception when others then
-      perform voice_clone.postpone_row('idempotency key', v_id, sqlerrm, sqlstate);
-    end;
-  end loop;
-  return cardinality(v_ids);
+    order by x.created_at limit p_limit for update skip locked));
 end
 $$;
 

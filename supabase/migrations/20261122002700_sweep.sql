@@ -79,8 +79,8 @@ begin
 end
 $$;
 
--- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and challenges, checks of voices
--- and idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
+-- Sweeps attempts with their mirrors, uploads, samples, enrollments, speech jobs, recordings and their clones, files of employees, webhooks, removals, chains of consents, their anchors and challenges, checks of voices,
+-- kept manifests and idempotency keys, at most p_limit of each and no more than 500, and creates the event log's next partitions. An error in a row
 -- postpones the row, and stops no other. Returns counts by what was done, and no row where nothing was due.
 create function voice_clone.sweep(p_limit int) returns table (what text, count int)
 language plpgsql security definer set search_path = ''
@@ -92,6 +92,7 @@ declare
   v_enrollments int := 0;
   v_samples int := 0;
   v_keys int := 0;
+  v_manifests int := 0;
   v_slots int := voice_clone.fill_job_slots(); -- first: it may lock all slots
   v_erasures int := 0;
   v_anchors int := 0;
@@ -200,6 +201,12 @@ begin
     raise warning 'idempotency keys cannot be deleted: % (%)', sqlerrm, sqlstate;
     v_done := v_done || 'errors'::text;
   end;
+  begin
+    v_manifests := voice_clone.delete_expired_manifests(v_limit);
+  exception when others then
+    raise warning 'kept manifests cannot be deleted: % (%)', sqlerrm, sqlstate;
+    v_done := v_done || 'errors'::text;
+  end;
   begin -- last: it locks until the end of the transaction
     perform voice_clone.create_event_partitions(3);
   exception when others then
@@ -216,6 +223,7 @@ begin
     union all select 'erasures', v_erasures where v_erasures > 0
     union all select 'consent_anchors', v_anchors where v_anchors > 0
     union all select 'voice_checks', v_checks where v_checks > 0
+    union all select 'kept_manifests', v_manifests where v_manifests > 0
     union all select 'idempotency_keys', v_keys where v_keys > 0;
 end
 $$;

@@ -1,6 +1,6 @@
 -- Legacy voices: reflections whose `voice` says ready although no attempt made it. Each gets an attempt that takes the
 -- same edges as any other, so every invariant holds for it, and the launch gate requires sync and preview.
--- The operator's command import-legacy-voices calls these functions, as the owner of the database.
+-- The operator's command import-legacy-voices calls the functions of `operations`.
 
 -- What is left to import. `outcome` says how: ready, or incomplete where the provider, the id or the model is unknown,
 -- so that nobody can speak with the voice. `is_clone`: the first of one person's reflections with this voice; its
@@ -101,7 +101,7 @@ $$;
 
 -- The next page of legacy voices after a reflection, in the order of the reflections' ids. A row that cannot be imported
 -- is reported with its error and stops no other. Safe to interrupt and to repeat: what was imported is left out.
-create function voice_clone.import_legacy_voices(p_after uuid, p_limit int)
+create function operations.import_legacy_voices(p_after uuid, p_limit int)
 returns table (reflection_id uuid, user_id uuid, provider text, provider_voice_id text, outcome text, error text)
 language plpgsql security definer set search_path = ''
 as $$
@@ -136,3 +136,21 @@ begin
   end loop;
 end
 $$;
+
+-- What is left to import, page by page; read only.
+create function operations.legacy_voices(p_after uuid, p_limit int)
+returns table (reflection_id uuid, user_id uuid, provider text, provider_voice_id text, outcome text)
+language sql stable security definer set search_path = ''
+as $$
+  select l.reflection_id, l.user_id, l.provider, l.provider_voice_id, l.outcome
+  from voice_clone.legacy_voices() l
+  where l.reflection_id > p_after or p_after is null
+  order by l.reflection_id limit p_limit
+$$;
+
+revoke all on function
+  operations.legacy_voices(uuid, int), operations.import_legacy_voices(uuid, int)
+from public, anon, authenticated;
+grant execute on function
+  operations.legacy_voices(uuid, int), operations.import_legacy_voices(uuid, int)
+to service_role, voice_clone_backend;

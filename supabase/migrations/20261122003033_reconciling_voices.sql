@@ -92,9 +92,9 @@ as $$
   cross join lateral voice_clone.unlisted_voices(r, least(greatest(p_limit, 1), 1000)) u where r.id = p_run
 $$;
 
--- A page of the list, which began at p_cursor: in four arrays of one length. p_next is null on the last one. Where a provider has no other way to look a voice up, the list is read a second time to confirm: what neither reading had is gone.
+-- A page of the list, which began at p_cursor: in three arrays of one length, and the ids of those that are not verified. p_next is null on the last one. Where a provider has no other way to look a voice up, the list is read a second time to confirm: what neither reading had is gone.
 create function operations.add_listed_voices(
-  p_run uuid, p_phase text, p_cursor text, p_voices text[], p_labels text[], p_target_models text[], p_unverified boolean[], p_next text)
+  p_run uuid, p_phase text, p_cursor text, p_voices text[], p_labels text[], p_target_models text[], p_unverified text[], p_next text)
 returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -102,8 +102,8 @@ declare
   r voice_clone.reconciliations := voice_clone.lock_reconciliation(p_run, p_phase, p_cursor);
 begin
   insert into voice_clone.listed_voices (run, provider_voice_id, label, target_model, requires_verification)
-  select distinct on (v.id) r.id, v.id, v.label, v.target_model, v.is_unverified
-  from unnest(p_voices, p_labels, p_target_models, p_unverified) v (id, label, target_model, is_unverified)
+  select distinct on (v.id) r.id, v.id, v.label, v.target_model, v.id = any (p_unverified)
+  from unnest(p_voices, p_labels, p_target_models) v (id, label, target_model)
   order by v.id
   on conflict (run, provider_voice_id) do nothing;
   if p_phase = 'confirm' and p_next is null then
@@ -151,7 +151,7 @@ $$;
 
 revoke all on function
   operations.begin_reconciliation(text, text, text[], boolean),
-  operations.add_listed_voices(uuid, text, text, text[], text[], text[], boolean[], text),
+  operations.add_listed_voices(uuid, text, text, text[], text[], text[], text[], text),
   operations.unlisted_voices(uuid, int),
   operations.add_looked_up_voices(uuid, text[], text[], boolean),
   operations.end_reconciliation(uuid),
@@ -159,7 +159,7 @@ revoke all on function
 from public, anon, authenticated;
 grant execute on function
   operations.begin_reconciliation(text, text, text[], boolean),
-  operations.add_listed_voices(uuid, text, text, text[], text[], text[], boolean[], text),
+  operations.add_listed_voices(uuid, text, text, text[], text[], text[], text[], text),
   operations.unlisted_voices(uuid, int),
   operations.add_looked_up_voices(uuid, text[], text[], boolean),
   operations.end_reconciliation(uuid),

@@ -48,7 +48,7 @@ begin
     return;
   end if;
   select * into e from voice_clone.enrollments x
-  where x.label = l.label and x.provider = r.provider and x.region = r.region and (x.account = '' or x.account = any (r.accounts));
+  where x.id = voice_clone.enrollment_id(l.label) and x.provider = r.provider and x.region = r.region and (x.account = '' or x.account = any (r.accounts));
   if e.id is null then
     return query select 'foreign', null::uuid, null::uuid;
   elsif e.updated_at > r.started_at then

@@ -2,7 +2,7 @@
 -- an ordinary removal, and a row whose object is gone ends as it would at the end of its retention. The voices of the embedded provider and
 -- of self-hosted models are compared with the voices, and the anchors by `likeness consents verify`. docs/decisions/0090-reconciling-objects.md
 
--- Whether a row uses what is in this folder, or will. The names of samples are those of sample_path.
+-- Whether a row uses what is in this folder, or will.
 create function voice_clone.is_folder_used(p_bucket text, p_folder text) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -12,8 +12,9 @@ begin
   return case p_bucket
     when 'voice-samples' then exists (
       select from public.voice_samples s
-      where s.path = any (array(select p_folder || '/sample.' || e from unnest('{wav,mp3,m4a,webm,ogg,flac}'::text[]) e))
-        and s.status not in ('failed', 'removed'))
+      where (s.id = v_id or s.id = (select a.sample_id from public.voice_clone_attempts a where a.id = v_id)
+          or s.employee_id = split_part(p_folder, '/', 1)::uuid)
+        and starts_with(s.path, p_folder || '/') and s.status not in ('failed', 'removed'))
     when 'voice-previews' then exists (select from voice_clone.previews p where p.attempt_id = v_id)
       or exists (select from public.voice_clone_attempts a where a.id = v_id and a.preview_status in ('required', 'rendering'))
     when 'speeches' then exists (select from public.speech_jobs j where j.id = v_id and j.removed_at is null)

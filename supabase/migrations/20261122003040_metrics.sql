@@ -62,5 +62,8 @@ as $$
   union all
   select 'likeness_voice_checks_stopped', jsonb_build_object('provider', c.provider, 'region', c.region, 'code', c.error_code), count(*)
   from voice_clone.voice_checks_state() c where c.error_code is not null group by c.provider, c.region, c.error_code
+  union all
+  select 'likeness_silent_voices', jsonb_build_object('provider', c.provider, 'region', c.region), sum(c.silent)
+  from voice_clone.voice_checks_state() c group by c.provider, c.region
 $$;
 grant execute on function voice_clone.metric_samples() to voice_clone_backend;

@@ -11,7 +11,8 @@ import pytest
 import soxr
 
 from backend.audio.clean import CEILING_DBTP, KEPT_SECONDS, TARGET_LUFS
-from backend.audio.inspect import AudioInspector, Inspection
+from backend.audio.inspect import AudioInspector
+from backend.audio.inspection_frames import Inspection
 from backend.providers.base import Limits
 from backend.samples.findings import check, warnings
 from scripts.migrations import ROOT

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from backend.audio.containers import ends_early, has_length
-from backend.audio.inspect import AudioInspector, Inspection
+from backend.audio.inspect import AudioInspector
+from backend.audio.inspection_frames import Inspection
 from backend.providers.base import Limits
 from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused

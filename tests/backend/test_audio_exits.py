@@ -20,6 +20,7 @@ from scripts.migrations import ROOT
 from tests.project.test_docs import SETTINGS
 
 # Who may name what makes speech: the providers themselves, the one function that marks, and who calls it.
+CANARIES = "backend/lifecycle/canaries.py"
 MAKES_SPEECH = {"synthesize": "backend/synthesis/speaking.py", "speak": "backend/synthesis/speaking.py"}
 SPEAKS_MARKED = {
     "backend/lifecycle/preview.py",
@@ -29,6 +30,7 @@ SPEAKS_MARKED = {
 # Answers that are no JSON of a struct. Each is marked, or no audio.
 OTHER_ANSWERS = {
     "POST /api/generate": "marked",
+    "GET /v1/provenance/{digest}": "a manifest",
     "GET /metrics": "text",
     "GET /v1/voice-clone-attempts/{attempt_id}/events": "text",
 }
@@ -79,8 +81,25 @@ def test_speech_is_made_in_one_place_which_marks_it() -> None:
         for where, name, _ in calls()
         if name in MAKES_SPEECH and not where.startswith("backend/providers/")
     }
-    assert made == set(MAKES_SPEECH.items())
+    assert made == {*MAKES_SPEECH.items(), ("synthesize", CANARIES)}
     assert {where for where, name, _ in calls() if name == "speak_marked"} == SPEAKS_MARKED
+
+
+def test_what_a_canary_says_is_thrown_away() -> None:
+    """It has no mark, because nobody hears it."""
+    thrown_away = [
+        statement.value.value
+        for statement in ast.walk(ast.parse((ROOT / CANARIES).read_text()))
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Await)
+    ]
+    (spoken,) = [node for where, name, node in calls() if (name, where) == ("synthesize", CANARIES)]
+    assert ast.dump(spoken) in {ast.dump(each) for each in thrown_away}
+
+
+def test_a_manifest_beside_its_audio_is_kept_before_it_leaves() -> None:
+    """Where speech leaves in a format that a caller chose; elsewhere it is a WAV, which holds its mark."""
+    choosing = {where for where, name, node in calls() if name == "speak_marked" and len(node.args) > 3}
+    assert choosing == {where for where, name, _ in calls() if name == "keep_manifest"}
 
 
 def test_every_object_that_is_stored_is_known_to_be_marked_or_no_speech() -> None:

@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 
 from backend.audio.decode import MAX_PACKETS, MAX_SAMPLES, open_source
-from backend.audio.inspect import MAX_SECONDS, AudioInspector, Inspection
+from backend.audio.inspect import MAX_SECONDS, AudioInspector
+from backend.audio.inspection_frames import Inspection
 from backend.providers.base import Limits
 from backend.samples.findings import check, warnings
 from backend.sandbox.errors import InputRefused

@@ -1,10 +1,12 @@
 """The OpenAPI document: complete for each public route, and of one source with docs/errors.md."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from backend.error_codes import ErrorCode
+from backend.provenance.formats import FORMATS
 from tests.documented import PROBLEM, document, listed_codes, operations
 from tests.project.documents import inline_code, section, table_rows
 from tests.project.test_docs import ANSWERS, ERRORS
@@ -15,6 +17,7 @@ OPEN = {
     "list_retention",
     "check_liveness",
     "check_readiness",
+    "read_kept_manifest",
     "verify_audio",
 }  # to anybody
 ROUTES = pytest.mark.parametrize("route", operations().items(), ids=lambda route: route[1]["operationId"])
@@ -135,7 +138,9 @@ def test_states_and_providers_are_enums() -> None:
 def test_headers_bodies_and_answers_that_are_no_json_are_described() -> None:
     by_id = {operation["operationId"]: operation for operation in operations().values()}
     binary = {"type": "string", "format": "binary"}
-    assert by_id["generate_speech"]["responses"]["200"]["content"] == {"audio/wav": {"schema": binary}}
+    assert by_id["generate_speech"]["responses"]["200"]["content"] == {
+        each.content_type: {"schema": binary} for each in FORMATS.values()
+    }
     assert set(by_id["follow_attempt"]["responses"]["200"]["content"]) == {"text/event-stream"}
     form = by_id["clone_reflection_voice"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["sample"]["format"] == "binary"
@@ -145,3 +150,25 @@ def test_headers_bodies_and_answers_that_are_no_json_are_described() -> None:
     headers = {each["name"] for each in by_id["open_upload"]["parameters"] if each["in"] == "header"}
     assert headers == {"Idempotency-Key"}
     assert {"RateLimit", "RateLimit-Policy"} <= set(by_id["open_upload"]["responses"]["201"]["headers"])
+
+
+def test_no_value_fits_two_branches_of_a_union() -> None:
+    """An integer is a number as well, so `oneOf` both is never true of it."""
+
+    def unions(part: Any) -> Iterator[list[Any]]:
+        if isinstance(part, dict):
+            if "oneOf" in part:
+                yield [each.get("type") for each in part["oneOf"]]
+            part = list(part.values())
+        for each in part if isinstance(part, list) else ():
+            yield from unions(each)
+
+    found = list(unions(document()))
+    assert found
+    assert not [each for each in found if {"integer", "number"} <= set(map(str, each))]
+
+
+@pytest.mark.parametrize("name", ["take_recording", "take_voice_notice"])
+def test_a_route_that_the_settings_leave_out_says_that_it_may_not_be_there(name: str) -> None:
+    by_id = {each["operationId"]: each for each in operations().values()}
+    assert "route_not_found" in listed_codes(by_id[name]["responses"]["404"])

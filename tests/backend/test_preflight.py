@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from backend.audio.inspect import Cleaning, Inspection
+from backend.audio.inspection_frames import Cleaning, Inspection
 from backend.errors import InvalidFormat
 from backend.providers.base import Limits
 from backend.samples.formats import audio_format, wav_or_mp3, wav_or_mp3_of
@@ -54,8 +54,8 @@ def test_a_good_sample_fits_and_each_measure_is_in_words() -> None:
     assert found.fits
     assert found.findings == []
     assert [each.measure for each in found.measures] == [
-        "seconds", "prepared_seconds", "sample_rate", "prepared_bytes", "voiced_seconds", "loudness_lufs",
-        "snr_db", "clipped_share", "language",
+        "seconds", "prepared_seconds", "sample_rate", "damaged_share", "prepared_bytes", "voiced_seconds",
+        "loudness_lufs", "snr_db", "clipped_share", "language",
     ]  # fmt: skip
     assert words(found, "seconds") == (True, "12.0 s of audio; 10 to 60 s are taken")
     assert words(found, "snr_db") == (True, "speech 30 dB above the noise; at least 10 dB")
@@ -67,6 +67,7 @@ def test_a_measure_that_is_not_met_is_a_finding_as_well() -> None:
         ({"seconds": 9.96, "prepared_seconds": 9.9}, "seconds"),
         ({"seconds": 61.0}, "seconds"),
         ({"sample_rate": 4_000}, "sample_rate"),
+        ({"damaged_share": 0.3}, "damaged_share"),
         ({"prepared_bytes": 20_000_000}, "prepared_bytes"),
         ({"prepared_seconds": 9.0}, "prepared_seconds"),
         ({"voiced_seconds": 1.0}, "voiced_seconds"),
@@ -88,7 +89,7 @@ def test_another_provider_may_take_what_one_refuses() -> None:
 def test_the_language_is_a_measure() -> None:
     found = seen("sv", limits={"languages": frozenset({"en", "de"})})
     assert not found.fits
-    assert words(found, "language") == (False, "spoken in sv; de, en is taken")
+    assert words(found, "language") == (False, "spoken in sv; de, en are taken")
     assert of_language(None, LIMITS).is_met
 
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from backend.errors import MarkingUnavailable
 from backend.provenance.certificates import KeyPair, make_development_key_pair
+from backend.provenance.formats import FORMATS
 from backend.provenance.manifest import Origin
 from backend.provenance.marking import AudioMarker
 from backend.provenance.signing import SigningFailed, SigningKey, load_signing_key
@@ -110,6 +111,39 @@ async def test_a_marked_file_says_what_it_is_and_who_signed(
     assert (found.generator, found.provider, found.model) == ("Likeness", ORIGIN.provider, ORIGIN.model)
     assert found.source_type == "trainedAlgorithmicMedia"
     assert found.made_at
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_speech_has_its_mark_in_each_format(marker: AudioMarker, reader: MarkReader, name: str) -> None:
+    made = await marker.mark_as(SPEECH, FORMATS[name], ORIGIN)
+    if name == "pcm":
+        assert made.sample_rate == 24_000
+        assert len(made.audio) / 2 / made.sample_rate == pytest.approx(seconds(SPEECH), abs=0.01)
+    else:
+        assert seconds(made.audio) == pytest.approx(seconds(SPEECH), abs=0.1)
+    assert (made.manifest is None) is FORMATS[name].holds_mark
+    found = await reader.read(made.audio, made.manifest)
+    assert (found.verdict, found.provider, found.source_type) == ("valid", "qwen", "trainedAlgorithmicMedia")
+    if made.manifest is not None:
+        changed = bytearray(made.audio)
+        changed[len(changed) // 2] ^= 1
+        assert (await reader.read(bytes(changed), made.manifest)).verdict == "edited"
+
+
+async def test_opus_says_in_its_comments_that_it_is_synthetic(marker: AudioMarker) -> None:
+    made = await marker.mark_as(SPEECH, FORMATS["opus"], ORIGIN)
+    with av.open(io.BytesIO(made.audio), "r") as file:
+        tags = {**file.metadata, **file.streams.audio[0].metadata}
+    said = {name.lower(): value for name, value in tags.items()}
+    assert said["title"] == "Synthetic speech"
+    assert said["comment"].endswith("/trainedAlgorithmicMedia")
+
+
+async def test_the_manifest_of_another_audio_proves_nothing(marker: AudioMarker, reader: MarkReader) -> None:
+    made = await marker.mark_as(SPEECH, FORMATS["pcm"], ORIGIN)
+    other = await marker.mark_as(spoken_sample(1.0), FORMATS["pcm"], ORIGIN)
+    assert (await reader.read(other.audio, made.manifest)).verdict == "edited"
+    assert (await reader.read(made.audio, b"no manifest")).verdict in {"unmarked", "unreadable"}
 
 
 async def test_the_local_voice_is_algorithmic_and_not_trained(

@@ -65,17 +65,18 @@ def hidden_parent() -> Iterator[None]:
     prctl(PR_SET_DUMPABLE, was)
 
 
-PARENT = "import os\nparent = os.getppid()\n"
+PARENT = f"import os\nparent, worker = {os.getpid()}, os.getppid()\n"  # the service, and what forked the job
 
 
 @pytest.mark.usefixtures("hidden_parent")
 @pytest.mark.parametrize("file", ["environ", "mem", "maps", "fd/0", "fd", "task"])
-async def test_it_reads_nothing_of_the_service_in_proc(worker: WorkerPool, file: str) -> None:
+@pytest.mark.parametrize("whose", ["parent", "worker"])
+async def test_it_reads_nothing_of_the_service_in_proc(worker: WorkerPool, whose: str, file: str) -> None:
     read = "os.listdir(path)" if file in {"fd", "task"} else "open(path, 'rb').read(10)"
-    answer = await attack(worker, f"{PARENT}path = f'/proc/{{parent}}/{file}'\nresult = {read}")
+    answer = await attack(worker, f"{PARENT}path = f'/proc/{{{whose}}}/{file}'\nresult = {read}")
     if file == "task":  # public in itself; what is below it is not
         answer = await attack(
-            worker, f"{PARENT}result = open(f'/proc/{{parent}}/task/{{parent}}/environ').read()"
+            worker, f"{PARENT}result = open(f'/proc/{{{whose}}}/task/{{{whose}}}/environ').read()"
         )
     assert answer.startswith(("PermissionError", "FileNotFoundError", "OSError")), answer
 
@@ -106,9 +107,9 @@ async def test_it_reaches_no_server(worker: WorkerPool, refused: list[str]) -> N
             server.accept()
 
 
-async def test_it_signals_neither_the_service_nor_a_group(worker: WorkerPool, refused: list[str]) -> None:
+async def test_it_signals_no_process_and_no_group(worker: WorkerPool, refused: list[str]) -> None:
     needs(refused, "system_calls")
-    for target in ("parent", "0", "-1", "-parent", "1"):
+    for target in ("parent", "worker", "os.getpid()", "0", "-1", "-parent", "-worker", "1"):
         answer = await attack(worker, f"{PARENT}import signal\nresult = os.kill({target}, 0)")
         assert answer.startswith("PermissionError"), (target, answer)
     answer = await attack(worker, f"{PARENT}result = os.pidfd_open(parent)")
@@ -208,7 +209,32 @@ async def test_it_cannot_raise_its_limits(worker: WorkerPool) -> None:
     assert (await attack(worker, code)).startswith("PermissionError")
 
 
-async def test_what_it_started_ends_with_it(worker: WorkerPool) -> None:
+@pytest.mark.parametrize("start", ["os.fork()", "libc.fork()", "libc.vfork()"])
+async def test_it_starts_no_process_that_would_read_the_next_request(
+    worker: WorkerPool, refused: list[str], start: str
+) -> None:
+    needs(refused, "system_calls")
+    answer = await attack(worker, f"import os, ctypes\nlibc = ctypes.CDLL(None)\nresult = {start}")
+    assert answer == "-1" or answer.startswith("PermissionError"), answer
+    assert await attack(worker, "import threading as t\nresult = t.Thread(target=print).start()") == "None"
+
+
+async def test_a_job_that_is_taken_over_leaves_nothing_to_the_next(worker: WorkerPool) -> None:
+    attacked = (
+        "import sys, builtins\nbuiltins.open = sys.exit\nsys.modules['msgspec'] = None\nresult = 'done'"
+    )
+    assert await attack(worker, attacked) == "'done'"
+    (before,) = worker.process_ids
+    assert (
+        await attack(worker, "import msgspec, builtins\nresult = builtins.open is __builtins__['open']")
+        == "True"
+    )
+    assert worker.process_ids == [before]
+
+
+async def test_what_it_started_ends_with_it() -> None:
+    """Where its module may fork; it signals nobody either way."""
+    worker = WorkerPool("tests.backend.forking_attacker", size=1)
     reader, writer = os.pipe()
     forked = (
         "import os, time\nfiles[0].write(b'x')\n"

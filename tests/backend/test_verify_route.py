@@ -1,6 +1,7 @@
 """`POST /v1/verify`: open to everybody, and bounded."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.provenance.formats import FORMATS
 from backend.provenance.manifest import Origin
 from backend.provenance.marking import AudioMarker
 from backend.provenance.signing import load_signing_key
@@ -100,3 +102,32 @@ async def test_more_files_than_places_are_refused_and_the_places_come_back(servi
     release.set()
     assert {each.status_code for each in await asyncio.gather(*slow)} == {200}
     assert (await sent(service, b"x", "198.51.100.2")).status_code == 200
+
+
+async def test_audio_whose_manifest_was_kept_is_verified_by_its_hash(
+    service: Service, given: Fixture
+) -> None:
+    """What is not known here is not: the signer is the service's own, of development."""
+    marker = AudioMarker(load_signing_key(ProvenanceSettings()))
+    try:
+        made = await marker.mark_as(spoken_sample(1.0), FORMATS["opus"], Origin(provider="qwen", model="m"))
+    finally:
+        await marker.aclose()
+    assert (await sent(service, made.audio)).json()["verdict"] == "unreadable"
+    given.one("select voice_clone.keep_manifest(sha256(%s), %s)", made.audio, made.manifest)
+    found = (await sent(service, made.audio)).json()
+    assert (found["verdict"], found["provider"]) == ("valid", "qwen")
+    assert (await sent(service, made.audio + b"x")).json()["verdict"] == "unreadable", "another audio"
+
+
+async def test_a_kept_manifest_is_read_by_whoever_knows_the_hash(service: Service, given: Fixture) -> None:
+    digest = hashlib.sha256(b"audio").hexdigest()
+    address = f"http://127.0.0.1:{service.port}/v1/provenance"
+    async with httpx.AsyncClient(trust_env=False) as http:
+        unknown = await http.get(f"{address}/{digest}")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+        given.one("select voice_clone.keep_manifest(sha256(%s), %s)", b"audio", b"manifest")
+        found = await http.get(f"{address}/{digest.upper()}")
+        assert (found.content, found.headers["content-type"]) == (b"manifest", "application/c2pa")
+        for other in (digest[:-1], digest + "0", "x" * 64, "%00" * 64, "..%2f"):
+            assert (await http.get(f"{address}/{other}")).status_code == 404

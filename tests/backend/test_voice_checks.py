@@ -1,7 +1,10 @@
 """Checks of voices at the simulated providers: what is gone, what is an outage, and what proves nothing."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -58,8 +61,8 @@ class Checked:
         )["id"]  # fmt: skip
         made = await self.provider.enroll(enrolling(label, BytesSample(self.sample)))
         given.one(
-            "select * from voice_clone.attach_voice(%s, %s, %s, %s, 'm', 'r', '{}'::jsonb, null, false)",
-            attempt, epoch, enrollment, made.provider_voice_id,
+            "select * from voice_clone.attach_voice(%s, %s, %s, %s, %s, 'r', '{}'::jsonb, null, false)",
+            attempt, epoch, enrollment, made.provider_voice_id, made.target_model,
         )  # fmt: skip
         age(given, attempt)
         return attempt, made.provider_voice_id
@@ -199,3 +202,78 @@ async def test_a_setting_caps_what_is_asked_at_once(checked: Checked) -> None:
     before = checked.calls()
     await checked.check()
     assert checked.calls() == before + (1 if checked.provider.lists_only else 3)
+
+
+def silent_for(checked: Checked, days: int, *attempts: UUID) -> None:
+    """As if these voices had been made so long ago, and had not spoken."""
+    checked.given.superuser.execute(
+        "update public.voices set created_at = now() - make_interval(days => %s), canary_at = null,"
+        " spoken_at = null where attempt_id = any(%s)",
+        (days, list(attempts)),
+    )
+
+
+def speeches(checked: Checked, voice: str | None = None) -> list[dict[str, Any]]:
+    return checked.providers.calls(checked.name, "speech", voice)
+
+
+async def test_a_voice_that_has_not_spoken_for_long_says_a_word_and_is_done_with(checked: Checked) -> None:
+    (old, voice), _ = await checked.add(2)
+    silent_for(checked, 200, old)
+    await checked.round()
+    (call,) = speeches(checked)
+    assert voice in call["label"]
+    row = next(each for each in checked.voices() if each["attempt_id"] == old)
+    assert row["spoken_at"] > row["canary_at"] - timedelta(minutes=1)
+    await checked.round()
+    assert (len(speeches(checked)), checked.account()["silent"]) == (1, 0)
+
+
+@pytest.mark.parametrize("checked", ["qwen"], indirect=True)
+async def test_a_voice_that_is_refused_is_silent_and_keeps_its_gate(checked: Checked) -> None:
+    (old, voice), (other, _) = await checked.add(2)
+    silent_for(checked, 200, old, other)
+    change = "update public.voices set provider_target_model = %s where attempt_id = %s"
+    checked.given.superuser.execute(change, ("a model that is gone", old))
+    for _ in range(2):
+        await checked.round()
+    assert len(speeches(checked, voice)) == 1
+    assert checked.account()["silent"] == 1
+    assert [checked.status(each) for each in (old, other)] == [("ready", None)] * 2
+    checked.given.superuser.execute(change, (checked.provider.target_model, old))
+    silent_for(checked, 200, old)
+    for _ in range(2):
+        await checked.round()
+    assert checked.account()["silent"] == 0
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "throttled", "wrong_key"])
+async def test_an_outage_stops_canaries_and_says_nothing_of_a_voice(checked: Checked, fault: str) -> None:
+    made = await checked.add(3)
+    silent_for(checked, 200, *[attempt for attempt, _ in made])
+    checked.providers.fault(checked.name, "speech", fault, times=None)
+    checked.given.superuser.execute(
+        "update voice_clone.timeouts set value = '1 m' where name = 'voice_check'"  # all in one group
+    )
+    await checked.check()
+    assert len(speeches(checked)) == 1
+    assert checked.account()["silent"] == 0
+    assert {row["canary_at"] for row in checked.voices()} == {None}
+    checked.providers.clear_faults()
+    for _ in range(2):  # the first may end a round that began in the outage
+        await checked.round()
+    assert len(speeches(checked)) == 4
+
+
+@pytest.mark.parametrize("checked", ["qwen"], indirect=True)
+async def test_a_voice_is_kept_where_what_is_not_used_is_deleted(given: Fixture, checked: Checked) -> None:
+    """Qwen deletes a voice a year after it was made or used last. The others keep what they have."""
+    (kept, voice), (late, _) = await checked.add(2)
+    silent_for(checked, 280, kept)
+    given.superuser.execute("update voice_clone.timeouts set value = '2 years' where name = 'canary'")
+    since = time.time()
+    await checked.round()
+    assert len(speeches(checked, voice)) == 1
+    assert len(checked.providers.delete_unused(since)) == 1, "the other one, which was not near its end here"
+    await checked.round()
+    assert [checked.status(each) for each in (kept, late)] == [("ready", None), ("failed", "voice_lost")]

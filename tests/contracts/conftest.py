@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts.local.supabase.postgres import bootstrap_scripts
-from tests.clusters import Kind
+from tests.clusters import Kind, of_the_day
 from tests.queue_consumers.conftest import queued
 
 __all__ = ["queued"]
@@ -27,4 +27,5 @@ KINDS = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cluster" in metafunc.fixturenames:
-        metafunc.parametrize("cluster", KINDS.values(), ids=list(KINDS), indirect=True, scope="session")
+        kinds = of_the_day(metafunc, KINDS) or KINDS
+        metafunc.parametrize("cluster", kinds.values(), ids=list(kinds), indirect=True, scope="session")

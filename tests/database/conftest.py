@@ -1,22 +1,20 @@
-"""Tests of the database: on every packaged Postgres with --every-postgres, and some without a guard."""
+"""Tests of the database: on the packaged versions of Postgres, and some without a guard."""
 
 import random
 
 import pytest
 
-from scripts.local.supabase.postgres import FOLDERS
-from tests.clusters import Database, Kind
+from tests.clusters import Database, kinds_of
 from tests.database.guards.removal import WANTED, add_removals, read_ledger, remove_guard
 
 A_DAY = 16  # guards that the ordinary run removes, others each day; the long one removes all
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On every packaged Postgres with --every-postgres, unless a test is marked `one_postgres`."""
+    """On the packaged versions of Postgres that are asked for, unless a test is marked `one_postgres`."""
     if metafunc.definition.get_closest_marker("one_postgres"):
         return
-    if "cluster" in metafunc.fixturenames and metafunc.config.getoption("every_postgres"):
-        kinds = {f"Postgres {version}": Kind(version) for version in FOLDERS}
+    if "cluster" in metafunc.fixturenames and (kinds := kinds_of(metafunc)):
         metafunc.parametrize("cluster", kinds.values(), ids=list(kinds), indirect=True, scope="session")
 
 

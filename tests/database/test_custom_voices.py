@@ -88,10 +88,11 @@ def test_a_stock_voice_is_used_by_many_and_an_enrolled_one_is_one_row(given: Fix
         given.one(ATTACH, attempt, given.claim(attempt)["lease_epoch"], None, None)
     assert given.truth("select count(*) from public.voices where provider_voice_id = 'stock'")["count"] == 2
     first, second = enrolled(given, given.user()), enrolled(given, given.user())
+    given.superuser.execute("set session_replication_role = replica")  # past the triggers
     with pytest.raises(psycopg.errors.UniqueViolation):
         given.superuser.execute(
-            "update public.voices set provider_voice_id = %s where id = %s",
-            (first["provider_voice_id"], second["id"]),
+            "update voice_clone.enrollments set provider_voice_id = %s where id = %s",
+            (first["provider_voice_id"], second["enrollment_id"]),
         )
 
 

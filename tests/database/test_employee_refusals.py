@@ -75,15 +75,6 @@ def test_an_employee_who_has_not_consented_is_not_cloned(given: Fixture, acme: S
         given.one("select voice_clone.check_employee_clone(%s, %s, null)", colleague, acme.admin)
 
 
-def test_a_recording_that_was_moved_is_not_moved_again(given: Fixture) -> None:
-    of, _ = recordings.employee(given)
-    call, recording = recordings.call_of(given, of), recordings.sid("RE")
-    move = "select voice_clone.end_recording_move(%s, %s, now() - interval '1 day', 100)"
-    given.superuser.execute(move, (call, recording))
-    with refused("VC007"):
-        given.superuser.execute(move, (call, recording))
-
-
 def test_an_attempt_is_for_an_employee_of_its_organization(given: Fixture, acme: Staffed) -> None:
     other, attempt = Staffed(given), acme.queued()
     with refused("VC004"):

@@ -202,14 +202,43 @@ def test_the_events_and_their_stream_show_only_columns_that_the_owner_may_read(g
         assert {"status", "runtime_status", "preview_status", "ready_at"} <= shown
 
 
-def test_a_timestamp_that_is_the_events_own_is_stored_once(given: Fixture) -> None:
-    attempt = given.queued(given.user(), None)
-    event = given.truth(
-        "select e.changes,"
-        " voice_clone.event_changes(e) ->> 'queued_at' = voice_clone.utc_text(e.recorded_at) as same"
-        " from voice_clone.events e where e.attempt_id = %s order by e.id desc limit 1", attempt,
-    )  # fmt: skip
-    assert (event["changes"]["queued_at"], event["same"]) == (True, True)
+def test_what_follows_from_another_column_is_not_stored(given: Fixture) -> None:
+    """The times of the states, and the end of a lease. Another time of the event's own is stored as true."""
+    user = given.user()
+    attempt = given.launchable(user, given.reflection(user))
+    rows = given.superuser.execute(
+        "select e.events, e.changes as stored, voice_clone.event_changes(e) as changes,"
+        " voice_clone.utc_text(e.recorded_at) as at from voice_clone.events e where e.attempt_id = %s",
+        (attempt,),
+    ).fetchall()
+    event = {name: row for row in rows for name in row["events"]}
+    for name, column in (
+        ("queued", "queued_at"), ("queued", "activated_at"), ("claimed", "processing_at"),
+        ("enrolled", "ready_at"), ("runtime_synced", "synced_at"), ("preview_completed", "previewed_at"),
+    ):  # fmt: skip
+        assert column not in event[name]["stored"]
+        assert event[name]["changes"][column] == event[name]["at"]
+    assert event["queued"]["stored"]["not_before"] is True
+    ended = event["runtime_synced"]
+    assert {"lease_owner", "leased_at", "lease_seconds"} & set(ended["stored"]) == {"lease_owner"}
+    assert (ended["changes"]["leased_at"], ended["changes"]["lease_seconds"]) == (None, None)
+    assert given.truth("select * from voice_clone.replay(%s)", attempt) == given.attempt(attempt)
+
+
+def test_a_time_that_is_not_that_of_its_event_is_stored(given: Fixture) -> None:
+    """An attempt is active after the one before it, also where the clock says otherwise."""
+    user = given.user()
+    reflection = given.reflection(user)
+    before = given.queued(user, reflection)
+    given.superuser.execute(
+        "update public.voice_clone_attempts set activated_at = now() + interval '1 hour' where id = %s",
+        (before,),
+    )
+    attempt = given.queued(user, reflection)
+    stored = given.truth(
+        "select changes from voice_clone.events where attempt_id = %s and 'queued' = any (events)", attempt
+    )["changes"]
+    assert isinstance(stored["activated_at"], str)
     assert given.truth("select * from voice_clone.replay(%s)", attempt) == given.attempt(attempt)
 
 

@@ -95,6 +95,24 @@ def test_two_slots_that_become_free_at_once_are_both_handed_over(given: Fixture)
     assert holders(given) == set(waiting)
 
 
+WAITING = """
+insert into voice_clone.waiting_jobs (job_id, user_id, queue, awaits, turn_at, max_jobs)
+select gen_random_uuid(), gen_random_uuid(), 'voice_clone_process', 'slot', now() + n * interval '1 s', 1
+from generate_series(1, 2000) n
+"""
+INDEX = "voice_clone.waiting_jobs_turn_at_idx"
+
+
+def test_a_hand_over_reads_the_next_of_those_that_wait_and_not_all(given: Fixture) -> None:
+    """Also where the planner believes that the index is dear, as it does where it counted few."""
+    given.superuser.execute("set random_page_cost = 1000")
+    with given.superuser.transaction():
+        given.superuser.execute(WAITING)
+        given.superuser.execute("select voice_clone.hand_over_job_slot(1)")
+        read = given.truth("select pg_stat_get_xact_tuples_returned(%s::regclass) as count", INDEX)["count"]
+    assert 1 <= read < 50
+
+
 def test_no_other_job_takes_a_slot_that_was_handed_over(given: Fixture) -> None:
     (running,) = queued(given, given.user(), 1)
     (waiting,) = queued(given, given.user(), 1)

@@ -227,7 +227,7 @@ def test_a_stock_voice_stays_one_when_the_import_is_interrupted_between_its_user
     given, pages = before.given, 0
     after: UUID | None = None
     while rows := given.superuser.execute(
-        "select * from voice_clone.import_legacy_voices(%s, 1)", (after,)
+        "select * from operations.import_legacy_voices(%s, 1)", (after,)
     ).fetchall():
         (row,) = rows
         assert row["error"] is None

@@ -62,7 +62,7 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "an attempt's events": (
         "select * from voice_clone.events e where e.attempt_id = %(id)s and e.id > 0 order by e.id",
-        "events_default_pkey",
+        "events_default_attempt_id_idx",
     ),
     "what came of those who are followed": (
         "select from unnest(array[%(id)s::uuid], '{0}'::bigint[]) wanted (attempt_id, after)"
@@ -70,7 +70,7 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " cross join lateral (select * from voice_clone.events x where x.attempt_id = wanted.attempt_id"
         " and x.id > wanted.after"
         " and x.recorded_at >= a.created_at - interval '1 day' order by x.id limit 100) e",
-        "events_default_pkey",
+        "events_default_attempt_id_idx",
     ),
     "the sweep": (
         "select a.* from voice_clone.deadlines d join public.voice_clone_attempts a on a.id = d.attempt_id"
@@ -107,7 +107,8 @@ HOT: dict[str, tuple[LiteralString, str]] = {
     ),
     "what made a voice, by its provider's id": (
         "select * from voice_clone.enrollments e"
-        " where (e.provider = 'local' and e.provider_voice_id = 'x') or e.label = 'y'",
+        " where (e.provider = 'local' and e.provider_voice_id = 'x')"
+        " or e.id = voice_clone.enrollment_id('y')",
         "enrollments_provider_voice_id_idx",
     ),
     "what is due in a queue": (
@@ -123,6 +124,15 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         "select k.id from voice_clone.idempotency_keys k where k.created_at <= now()"
         " order by k.created_at limit 100 for update skip locked",
         "idempotency_keys_created_at_idx",
+    ),
+    "the manifest of an audio": (
+        "select k.manifest from voice_clone.kept_manifests k where k.hash = sha256('x')",
+        "kept_manifests_hash_key",
+    ),
+    "the manifests to forget": (
+        "select k.id from voice_clone.kept_manifests k where k.made_at <= now()"
+        " order by k.made_at limit 100 for update skip locked",
+        "kept_manifests_made_at_idx",
     ),
     "a legacy event": (
         "select e.id from voice_clone.legacy_events e where e.source = 'conversation_ended'"
@@ -263,6 +273,47 @@ HOT: dict[str, tuple[LiteralString, str]] = {
         " and v.provider_account = '' and v.id > %(id)s and v.deleted_at is null and v.lost_at is null"
         " order by v.id limit 60",
         "voices_checked_idx",
+    ),
+    "a page of what a provider listed": (
+        "select * from voice_clone.listed_voices l where l.run = %(id)s and l.provider_voice_id > 'x'"
+        " order by l.provider_voice_id limit 1000",
+        "listed_voices_pkey",
+    ),
+    "what a listed voice is of": (
+        "select from voice_clone.listed_voices l cross join lateral (select e.id from"
+        " voice_clone.enrollments e where e.id = voice_clone.enrollment_id(l.label)) e where l.run = %(id)s",
+        "enrollments_pkey",
+    ),
+    "whether a voice was listed": (
+        "select v.id from public.voices v where v.provider_voice_id > 'x' and not exists ("
+        " select from voice_clone.listed_voices l"
+        " where l.run = %(id)s and l.provider_voice_id = v.provider_voice_id)"
+        " order by v.provider_voice_id limit 100",
+        "voices_provider_voice_id_idx",
+    ),
+    "enrollments that somebody should have ended": (
+        "select e.id from voice_clone.enrollments e where e.sweep_at is not null and e.id > %(id)s"
+        " order by e.id limit 1000",
+        "enrollments",
+    ),
+    "a page of mirrors to compare": (
+        "select r.id, r.voice from public.reflections r where r.id > %(id)s order by r.id limit 1000",
+        "reflections_pkey",
+    ),
+    "a page of a bucket's objects": (
+        "select o.name from storage.objects o where o.bucket_id = 'voice-samples' and o.name > 'x'"
+        " order by o.name limit 1000",
+        "bucketid_objname",
+    ),
+    "a page of the samples that name an object": (
+        "select s.id from public.voice_samples s where s.status = 'ready' and s.id > %(id)s"
+        " order by s.id limit 1000",
+        "voice_samples_pkey",
+    ),
+    "a page of the previews that name an object": (
+        "select a.id from voice_clone.previews p join public.voice_clone_attempts a on a.id = p.attempt_id"
+        " where p.attempt_id > %(id)s order by p.attempt_id limit 1000",
+        "previews_pkey",
     ),
     "the accounts to check": (
         "select * from voice_clone.voice_checks x where x.sweep_at <= now()"

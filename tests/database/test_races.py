@@ -44,6 +44,7 @@ begin
 end $$
 """
 OF_VOICES = [operation for operation in OPERATIONS if operation not in SERVICE_OPERATIONS]
+TAKEDOWN = ("55P03", "a voice is being taken down")  # its client is told to try again (share_takedowns)
 FEW = 4  # operations that race with each other one in the ordinary run
 COMMITTED = {"delete reflection", "delete user", "revoke_consent"}  # the other one goes on without the row
 Connections = Sequence[dict[str, AsyncConnection]]  # two of each role
@@ -76,6 +77,8 @@ async def run(
         async with connection.transaction(force_rollback=not commit):
             await connection.execute(operation.sql.encode(), parameters)
     except psycopg.Error as error:
+        if (error.sqlstate, error.diag.message_primary) == TAKEDOWN:
+            return None
         mapped = from_postgres(error)
         if not isinstance(mapped, AppError) or isinstance(mapped, DatabaseUnavailable):
             return f"{operation.name}: {error.sqlstate} {error}"

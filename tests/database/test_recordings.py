@@ -17,6 +17,8 @@ OVER = "update voice_clone.recordings set lease_expires_at = now(), sweep_at = n
 COMPLETE = "select voice_clone.complete_recording(%s, %s, 100, %s)"
 FAIL = "select voice_clone.fail_recording(%s, %s, 'code', 'No.', %s)"
 REQUEUE = "select voice_clone.requeue_recording(%s, %s, 0, 'code', 'No.', %s, %s) as what"
+MOVE = "select * from operations.claim_recording_move(%s, %s, %s, 'a command')"
+END_MOVE = "select operations.complete_recording_move(%s, %s, %s, 100) as is_moved"
 ASSIGN = "select voice_clone.assign_recording(%s, %s, %s) as status"
 ADMINISTERED = "and x.org_id = any (array(select voice_clone.administered_organizations(p_user)))"
 LIST = "select id from voice_clone.list_recordings(%s, %s, 'infinity', gen_random_uuid(), 100)"
@@ -57,6 +59,10 @@ def row(given: Fixture, recording: UUID) -> Row:
 
 def claim(given: Fixture, recording: UUID) -> Row:
     return given.one("select * from voice_clone.claim_recording(%s, 'worker')", recording)
+
+
+def begin_move(given: Fixture, call: str, recording: str, hours: int = 0) -> Row:
+    return given.one(MOVE, call, recording, MORNING + timedelta(hours=hours))
 
 
 def claimed(given: Fixture) -> tuple[UUID, int]:
@@ -322,7 +328,52 @@ def what_is_kept_goes_with_its_employee_or_its_organization(given: Fixture) -> N
     assert given.truth("select count(*) from voice_clone.recordings")["count"] == 0
 
 
+def a_command_that_moves_an_object_holds_its_employee_until_its_lease_is_over(given: Fixture) -> None:
+    of, _ = employee(given)
+    call, waiting = call_of(given, of), received(given, of)
+    move = begin_move(given, call, sid("RE"), hours=1)
+    assert move["outcome"] == "movable"
+    assert claim(given, waiting)["outcome"] == "busy"
+    assert begin_move(given, call, sid("RE"), hours=2)["outcome"] == "later"
+    given.superuser.execute(OVER, (move["recording_id"],))
+    assert sweep(given)["recording_move_given_up"] == 1
+    assert given.truth("select count(*) from voice_clone.recordings")["count"] == 1, "the one that waits"
+    assert claim(given, waiting)["outcome"] == "claimed"
+
+
+def a_command_that_lost_its_lease_leaves_no_copy(given: Fixture) -> None:
+    of, _ = employee(given)
+    move = begin_move(given, call_of(given, of), sid("RE"))
+    given.superuser.execute(OVER, (move["recording_id"],))
+    sweep(given)
+    late = given.one(END_MOVE, move["recording_id"], move["lease_epoch"], of)
+    assert not late["is_moved"]
+    removals = "select folder from voice_clone.object_removals where bucket = 'recordings'"
+    assert given.truth(removals)["folder"] == str(of)
+    assert begin_move(given, call_of(given, of), sid("RE"))["outcome"] == "movable"
+
+
+def while_an_object_is_removed_nothing_is_moved_to_it(given: Fixture) -> None:
+    of, _ = employee(given)
+    given.superuser.execute(
+        "insert into voice_clone.object_removals (bucket, folder, final_at, sweep_at, busy_until)"
+        " values ('recordings', %s, now(), now(), now() + interval '1 minute')", (str(of),),
+    )  # fmt: skip
+    assert begin_move(given, call_of(given, of), sid("RE"))["outcome"] == "later"
+
+
 RULES: dict[Check, Mutant] = {
+    a_command_that_moves_an_object_holds_its_employee_until_its_lease_is_over: patch(
+        "voice_clone.recover_recording", "if r.account_sid is null", "if false"
+    ),
+    a_command_that_lost_its_lease_leaves_no_copy: patch(
+        "operations.complete_recording_move", "perform voice_clone.remove_late_recording(p_employee)", "null"
+    ),
+    while_an_object_is_removed_nothing_is_moved_to_it: patch(
+        "voice_clone.recording_move",
+        "when voice_clone.recording_removed_until(v_employee) is not null",
+        "when false",
+    ),
     a_callback_that_comes_twice_makes_one_recording: run(
         "create or replace function voice_clone.follow_recording() returns trigger language plpgsql"
         " as $$ begin return null; end $$"

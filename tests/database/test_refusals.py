@@ -150,7 +150,7 @@ def test_nothing_is_inserted_in_the_middle_of_its_life(given: Fixture, acme: Sta
     with refused("VC001"):
         given.superuser.execute(
             "insert into voice_clone.recordings (recording_sid, org_id, employee_id, recorded_at, status)"
-            " values (%s, %s, %s, now(), 'processing')", (recordings.sid("RE"), acme.id, acme.employee),
+            " values (%s, %s, %s, now(), 'superseded')", (recordings.sid("RE"), acme.id, acme.employee),
         )  # fmt: skip
 
 
@@ -175,6 +175,7 @@ def test_a_recording_takes_only_the_edges(given: Fixture) -> None:
 QUEUE_CALLS = (
     "select * from voice_clone.acknowledge_messages('no_queue', '{1}')",
     "select voice_clone.postpone_messages('no_queue', '{1}', '{0}')",
+    "select * from voice_clone.read_messages('no_queue', 1, 1)",
     "select * from voice_clone.send_messages('no_queue', array['{}'::jsonb], 0)",
     "select * from operations.dead_letters('no_queue')",
 )

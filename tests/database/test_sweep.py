@@ -321,7 +321,7 @@ def retry_errors(given: Fixture) -> None:
     given.superuser.execute("update voice_clone.sweep_errors set retry_at = now()")
 
 
-@pytest.mark.parametrize("kind", ["attempt", "enrollment", "idempotency key"])
+@pytest.mark.parametrize("kind", ["attempt", "enrollment", "kept manifest", "idempotency key"])
 def test_rows_with_errors_do_not_stand_first_in_line_again(given: Fixture, kind: str) -> None:
     """Three broken rows are due first, and one run takes two."""
     user = given.user()
@@ -342,6 +342,14 @@ def test_rows_with_errors_do_not_stand_first_in_line_again(given: Fixture, kind:
                       " where id = any(%s)", due[:3])  # fmt: skip
         break_rows(given, "voice_clone.enrollments", "update", due[:3])
         done = {"enrollments": 1}
+    elif kind == "kept manifest":
+        for number in range(4):
+            given.one("select voice_clone.keep_manifest(sha256(%s::bytea), 'x')", str(number))
+        rows = given.superuser.execute("select id from voice_clone.kept_manifests order by made_at")
+        due = [row["id"] for row in rows]
+        given.superuser.execute("update voice_clone.timeouts set value = '0' where name = 'kept_manifest'")
+        break_rows(given, "voice_clone.kept_manifests", "delete", due[:3])
+        done = {"kept_manifests": 1}
     else:
         for number in range(4):
             given.one("select * from voice_clone.claim_idempotency_key(%s, %s, 'x')", user, f"key-{number}")
@@ -467,6 +475,7 @@ def test_one_run_sweeps_enrollments_and_idempotency_keys_as_well(given: Fixture)
     [
         "sweep_enrollments(int)",
         "delete_expired_idempotency_keys(int)",
+        "delete_expired_manifests(int)",
         "release_deleted_voices(int, interval, text, text, text[])",
         "sweep_object_removals(int)",
         "sweep_consents(int)",

@@ -6,6 +6,8 @@ import psycopg
 import pytest
 
 from tests.database.situations import custom_voice, events, fail, refused, reset, restore, retry
+from tests.database.test_employee_files import Files
+from tests.database.test_employee_voices import VOICE, Staffed
 from tests.database.test_lost_voices import gate, speech
 from tests.fixture import Fixture, Row
 
@@ -99,6 +101,28 @@ def test_what_was_made_of_the_sample_and_what_uses_the_voice_is_frozen_too(given
     stranger = launchable(given)[2]
     assert {row["attempt_id"] for row in take_down(given, used)} == {attempt, used, other}
     assert given.attempt(stranger)["taken_down_at"] is None
+
+
+def test_the_voice_of_an_employee_is_frozen_everywhere_and_comes_back(given: Fixture) -> None:
+    """Their row, its mirror, their gate, and the file that other systems read."""
+    acme = Staffed(given)
+    files = Files(given, acme.employee)
+    attempt = acme.launchable()
+    assert files.write()
+    before = acme.row()
+    take_down(given, given.attempt(attempt)["voice_id"])
+    shown = given.one(VOICE, acme.employee, acme.admin)
+    assert shown["gate"] == {"launchable": False, "blockers": ["voice_taken_down"]}
+    frozen = acme.row()
+    assert (frozen["voice_id"], frozen["voice"]["cloneStatus"]) == (None, "failed")
+    assert frozen["voice"]["error"]["code"] == "voice_taken_down"
+    assert files.write() is None
+    lift(given, attempt)
+    after = acme.row()
+    assert (after["voice_id"], after["voice"]["cloneStatus"]) == (before["voice_id"], "ready")
+    content = files.write()
+    assert content is not None
+    assert content["voice_id"] == before["voice_id"]
 
 
 def test_every_use_of_a_stock_voice_is_frozen_by_whatever_user(given: Fixture) -> None:

@@ -227,3 +227,14 @@ def test_what_was_uploaded_for_an_attempt_that_was_queued_stays_when_it_is_super
     assert given.attempt(first)["status"] == "cancelled"
     assert given.attempt(second)["status"] == "queued"
     assert removals(given) == []
+
+
+def test_an_opening_is_checked_with_its_consent_before_anything_is_sent(given: Fixture) -> None:
+    """Where a whole file comes with the request, nothing of it is read without a consent."""
+    user = given.user()
+    consent = given.consent(user)
+    check = "select voice_clone.check_opening(%s, %s, null, null)"
+    given.one(check, user, consent)
+    given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
+    assert refusal(given, check, user, consent)[0] == "VC003"
+    assert refusal(given, check, user, given.consent(given.user()))[0] == "VC003"

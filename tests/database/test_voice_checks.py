@@ -14,7 +14,7 @@ CLAIM: LiteralString = (
     "select c.*, to_jsonb(w) as work from voice_clone.claim_voice_check(%s) c"
     " left join lateral voice_clone.claimed_voice_check(%s) w on c.outcome = 'claimed'"
 )
-RECORD = "select voice_clone.record_voice_check(%s, %s, %s, %s, %s, null)"
+RECORD = "select voice_clone.record_voice_check(%s, %s, %s, %s, %s, 0, null)"
 TO_CHECK = "select * from voice_clone.voices_to_check('local', '', '', %s, %s)"
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -189,11 +189,27 @@ class Product:
             self.stack.cluster.dsn(), autocommit=True, row_factory=dict_row
         )
 
+    @contextmanager
+    def timeouts(self, changed: Mapping[str, str]) -> Iterator[None]:
+        """Others for the block: the stack is shared with other tests."""
+        with self.connect() as connection:
+            before = connection.execute("select name, value from voice_clone.timeouts").fetchall()
+            set_value = "update voice_clone.timeouts set value = %s where name = %s"
+            for name, value in changed.items():
+                connection.execute(set_value, (value, name))
+            yield
+            for row in before:
+                connection.execute(set_value, (row["value"], row["name"]))
+
     def row(self, query: str, *parameters: Any) -> dict[str, Any]:
         with self.connect() as connection:
             row = connection.execute(query.encode(), parameters).fetchone()
             assert row is not None
             return row
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        with self.connect() as connection:
+            return connection.execute(query.encode(), parameters).fetchall()
 
     def attempt(self, attempt_id: UUID | str) -> dict[str, Any]:
         return self.row("select * from public.voice_clone_attempts where id = %s", attempt_id)

@@ -11,6 +11,8 @@ from urllib.parse import urlencode, urlsplit
 import jwt
 from aiohttp import web
 
+from tests.serving import serving
+
 SECRET = "a secret of more than thirty-two letters"
 USER = {"id": "5f0c7a52-6a0e-4a49-9d7e-0f3a3f8f3b11", "aud": "authenticated", "email": "ada@example.org"}
 HEADERS = {
@@ -82,8 +84,7 @@ class IdentityServer:
 @asynccontextmanager
 async def identity_server() -> AsyncIterator[IdentityServer]:
     server = IdentityServer()
-    app = web.Application()
-    app.add_routes([
+    routes = [
         web.get("/auth/v1/settings", server.settings),
         web.get("/auth/v1/authorize", server.authorize),
         web.post("/auth/v1/otp", server.send_link),
@@ -91,13 +92,6 @@ async def identity_server() -> AsyncIterator[IdentityServer]:
         web.get("/mails/{email}", server.mail),
         web.get("/rest/v1/{table}", server.rows),
         web.options("/{path:.*}", server.preflight),
-    ])  # fmt: skip
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    ]
+    async with serving(routes) as server.url:
         yield server
-    finally:
-        await runner.cleanup()

@@ -12,16 +12,8 @@ SHORT = {"orphan_grace": "0.2 s", "lost_message": "1 s"}
 
 @pytest.fixture
 def short_times(product: Product) -> Iterator[None]:
-    """Change a timeout for the block; the stack is shared with other tests."""
-    with product.connect() as connection:
-        before = connection.execute("select name, value from voice_clone.timeouts").fetchall()
-        for name, value in SHORT.items():
-            connection.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
+    with product.timeouts(SHORT):
         yield
-        for row in before:
-            connection.execute(
-                "update voice_clone.timeouts set value = %s where name = %s", (row["value"], row["name"])
-            )
 
 
 async def abandoned_create(product: Product, prepared: bytes, provider: str) -> str:

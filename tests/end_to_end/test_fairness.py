@@ -51,6 +51,7 @@ async def flood(someone: Person, content: bytes) -> None:
         )
 
 
+@pytest.mark.long
 async def test_a_main_job_beside_a_flood_takes_at_most_twice_as_long_as_alone(
     product: Product, prepared: bytes
 ) -> None:

@@ -1,6 +1,5 @@
 """The operator's page in a real browser: tests/end_to_end/page/operations.mjs."""
 
-import os
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -22,15 +21,14 @@ STOPPED = """
 insert into voice_clone.voice_checks (provider, region, account, voices, error_code, due_at, sweep_at)
 values ('elevenlabs', '', 'a1b2c3', 812, 'all_voices_missing', now() + '1 hour', now() + '1 hour')
 """
-SCREENSHOTS = os.environ.get("LIKENESS_SCREENSHOTS")  # a folder that gets them
 
 
 async def test_every_scenario_of_the_operators_page(product: Product, sample: Path, tmp_path: Path) -> None:
     await product.start("service", RATE_LIMIT_SIGN_INS="30")
     key = product.stack.secrets.secret_key
-    files = {"sample": str(sample), "directory": SCREENSHOTS or str(tmp_path)}
+    files = {"sample": str(sample), "directory": str(tmp_path)}
     await visit(
-        product, "operations", {"plant": lambda: plant(product)}, side=1, secretKey=key,
+        product, "operations", {"plant": lambda: plant(product)}, side=2, secretKey=key,
         viewersToken=token(product, "viewer"), **files,
     )  # fmt: skip
 

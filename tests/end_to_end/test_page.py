@@ -2,24 +2,31 @@
 
 import asyncio
 import importlib.util
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from scripts.local.supabase.auth_and_data import node
 from scripts.migrations import ROOT
-from tests.audio_samples import RECORDING, speech, wav
+from tests.audio_samples import RECORDING, encoded, speech, wav
 from tests.backend.conftest import served
 from tests.end_to_end.conftest import Product
 from tests.end_to_end.identity_server import identity_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SCREENSHOTS = os.environ.get("LIKENESS_SCREENSHOTS", "")  # a folder that gets a picture of each state
 FOLDER = ROOT / "tests" / "end_to_end" / "page"
+# From open to download. The microphone is started and stopped.
+CLICKS = {"a dropped file becomes a voice that speaks": 8, "the microphone is recorded": 9}
+HOSTILE = "<img src=x onerror=\"document.title='run'\">"
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium: on Debian and Ubuntu, apt-get install chromium"
@@ -28,19 +35,20 @@ pytestmark = pytest.mark.skipif(
 
 async def visit(
     product: Product, which: str, asked: Mapping[str, Callable[[], object]], **more: str | int
-) -> None:
-    """Every scenario of `which` succeeds; what a scenario asks for is done by `asked`."""
-    await drive(product.stack.api_url, product.stack.supabase_url, which, asked, **more)
+) -> dict[str, dict[str, float]]:
+    """Every scenario of `which` succeeds; what a scenario asks for is done by `asked`. What some measured."""
+    return await drive(product.stack.api_url, product.stack.supabase_url, which, asked, **more)
 
 
 async def drive(
     address: str, supabase: str, which: str, asked: Mapping[str, Callable[[], object]], **more: str | int
-) -> None:
+) -> dict[str, dict[str, float]]:
     settings = {
         "which": which,
         "chromium": CHROMIUM,
         "address": f"{address}/",
         "supabaseUrl": supabase,
+        "pictures": SCREENSHOTS,
         **more,
     }
     process = await asyncio.create_subprocess_exec(
@@ -62,20 +70,30 @@ async def drive(
             process.stdin.write(b"done\n")
     await process.wait()
     came = msgspec.json.decode(line)
-    failed = [f"{name}: {error}" for name, error in came.items() if error]
+    failed = [f"{name}: {result['error']}" for name, result in came.items() if "error" in result]
     assert failed == [], "\n\n".join(failed)
     written = (FOLDER / f"{which}.mjs").read_text()
     assert set(came) == set(re.findall(r'^  "(.+)": async', written, re.MULTILINE))
+    return {name: result["measured"] for name, result in came.items() if "measured" in result}
 
 
 async def test_every_scenario_of_the_page(product: Product, sample: Path, tmp_path: Path) -> None:
+    """`-s` shows what was measured: clicks and seconds from open to download, bytes before sign-in."""
     await product.start("service", LEASE_SECONDS="30")
     await product.start("consumers")
     samples, rate = speech()
-    short = tmp_path / "short.wav"
-    short.write_bytes(wav(samples[:rate], rate))
-    files = {"sample": str(sample), "short": str(short), "directory": str(tmp_path)}
-    await visit(product, "scenarios", {}, side=3, **files)
+    some = samples[: 6 * rate]
+    noise = np.random.default_rng(0).standard_normal(len(some)) * np.sqrt(np.mean(some**2))
+    (tmp_path / "short.wav").write_bytes(wav(samples[:rate], rate))
+    (tmp_path / "noisy.wav").write_bytes(wav((some + noise).astype(np.float32), rate))
+    encoded(tmp_path / "sample.mp3", "libmp3lame", rate, samples=some)
+    files = {"short": "short.wav", "noisy": "noisy.wav", "mp3": "sample.mp3"}
+    paths = {name: str(tmp_path / file) for name, file in files.items()}
+    measured = await visit(
+        product, "scenarios", {}, side=3, sample=str(sample), directory=str(tmp_path), **paths
+    )
+    sys.stdout.writelines(f"{scenario}: {values}\n" for scenario, values in measured.items())
+    assert {scenario: values["clicks"] for scenario, values in measured.items()} == CLICKS
 
 
 async def test_the_page_outlives_its_provider_and_its_database(
@@ -85,7 +103,9 @@ async def test_the_page_outlives_its_provider_and_its_database(
     await product.start("consumers", VOICE_PROVIDER="elevenlabs")
     cluster, fault = product.stack.cluster, partial(product.providers.fault, "elevenlabs")
     asked = {
-        "refuse the next voice": partial(fault, "create", "error", status=400, code="invalid_audio"),
+        "refuse the next voice": partial(
+            fault, "create", "error", status=400, code="invalid_audio", message=HOSTILE
+        ),
         "refuse the next speech": partial(fault, "speech", "error", status=400, code="odd"),
         "refuse the next voice elsewhere": partial(
             product.providers.fault, "qwen", "create", "error", status=400, code="InvalidParameter"

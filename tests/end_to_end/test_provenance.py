@@ -1,5 +1,7 @@
 """What the product sends is marked: a preview, speech, and the result of a speech job."""
 
+import re
+
 import httpx
 import pytest
 
@@ -26,6 +28,19 @@ async def test_each_audio_that_leaves_is_marked(
         audio = {"preview": (await http.get(shown["preview_url"])).content}
         text = {"voice_id": upload["voice_id"], "text": "Hello."}
         audio["speech"] = (await answer(ada, "POST", "/api/generate", json=text)).content
+        for each in ("mp3", "flac", "m4a", "opus", "pcm"):
+            spoken = await answer(ada, "POST", "/api/generate", json={**text, "format": each})
+            audio[each] = spoken.content
+            assert f'filename="speech.{each}"' in spoken.headers["content-disposition"]
+            beside = re.fullmatch(
+                r'<(/v1/provenance/\w{64})>; rel="c2pa-manifest"', spoken.headers.get("link", "")
+            )
+            assert (beside is not None) is (each in ("opus", "pcm")), spoken.headers
+            if beside:
+                manifest = await http.get(f"{product.stack.api_url}{beside[1]}")
+                assert manifest.headers["content-type"] == "application/c2pa"
+                assert upload["voice_id"].encode() not in manifest.content
+        assert spoken.headers["content-type"].startswith("audio/pcm;rate=")
         job = await request(ada, str(product.attempt(upload["attempt_id"])["sample_id"]), provider=provider)
         assert (await until_ended(ada, job))["status"] == "succeeded"
         result = (await answer(ada, "GET", f"{CLONE}/{job}/result")).json()

@@ -50,7 +50,7 @@ async def run(product: Product, command: str, **settings: str) -> tuple[int | No
     process = await asyncio.create_subprocess_exec(
         *("bash", "-ec", f'likeness() {{ python -m scripts "$@"; }}\n{command}'),
         cwd=ROOT,
-        env={**os.environ, **product.environment(**settings), "COLUMNS": "240"},
+        env={**os.environ, **product.environment(**settings), "DATABASE_URL": "", "COLUMNS": "240"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

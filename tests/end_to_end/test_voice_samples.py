@@ -295,27 +295,37 @@ async def until_killed(service: Child, number: signal.Signals) -> None:
         os.kill(worker, number)
 
 
+async def until_stopped(service: Child, before: set[int]) -> set[int]:
+    """The next worker that inspects, and its job: a second look finds what it forked before it stopped."""
+    stopped: set[int] = set()
+    async with asyncio.timeout(30):
+        while (found := set(workers(service)) - before - stopped) or not stopped:
+            for process in found:
+                os.kill(process, signal.SIGSTOP)
+            stopped |= found
+            await asyncio.sleep(0.02)
+    return stopped
+
+
 async def test_a_sample_is_claimed_once_an_inspection_can_begin(product: Product) -> None:
     """While it waits, it has no lease, and uses up nothing."""
     service = await product.start("service")
     await product.start("consumers")
     async with person(product) as ada, person(product) as bob, person(product) as eve:
-        sent = [(await send(each, spoken(30))).json()["sampleId"] for each in (ada, bob)]
-        for sample in sent:
-            await product.until(PROCESSED, sample, 1)
-        async with asyncio.timeout(30):
-            while len(found := workers(service)) < len(sent):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        for worker in found:
-            os.kill(worker, signal.SIGSTOP)
+        sent: list[str] = []
+        stopped: set[int] = set()
+        for each in (ada, bob):
+            sent.append((await send(each, spoken(30))).json()["sampleId"])
+            await product.until(PROCESSED, sent[-1], 1)
+            stopped |= await until_stopped(service, stopped)
         waiting = (await send(eve, spoken(4))).json()["sampleId"]
         message = "select msg_id from pgmq.q_voice_samples where message ->> 'id' = %s"
         first = await product.until(message, waiting)
         await product.until(f"{message} and msg_id > %s", waiting, first["msg_id"])  # to be read again later
         row = product.row("select * from public.voice_samples where id = %s", waiting)
         assert (row["status"], row["process_count"], row["error_code"]) == ("pending", 0, None)
-        for worker in found:
-            os.kill(worker, signal.SIGCONT)
+        for process in stopped:
+            os.kill(process, signal.SIGCONT)
         for sample in (*sent, waiting):
             await product.until(ENDED, sample)
             row = product.row("select * from public.voice_samples where id = %s", sample)

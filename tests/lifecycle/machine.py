@@ -42,7 +42,9 @@ AIMS = {
     "more than the caps": {"uploads_and_queues", "claims_more_than_the_cap"},
     "a speech that ends": {"requests_a_speech", "ends_a_speech", "retries_a_speech", "deletes_a_speech"},
     "another try": {"is_refused_and_tried_again", "retries_elsewhere", "retries", "asks_for_a_preview"},
-    "a voice that is gone": {"begins_a_check", "finds_a_voice_gone", "is_given_up_midway", "renews"},
+    "a voice that is gone": {
+        "begins_a_check", "finds_a_voice_gone", "makes_a_voice_speak", "is_given_up_midway", "renews",
+    },
 }  # fmt: skip
 AIM_OF = [None] * len(AIMS) + list(AIMS)  # half of the orders have none
 
@@ -130,6 +132,7 @@ class Lifecycle(Quiescence):
         if any(self.model.speaks_with(id_) for id_ in self.model.voices):
             actions += [self.loses_a_voice, self.begins_a_check, self.answers_a_check_that_was_taken_over]
         actions += [self.finds_a_voice_gone] * 3 * bool(self.checking)
+        actions += [self.makes_a_voice_speak] * bool(self.checking)
         if self.choose(0, "verifying"):
             actions += [self.is_verified_outside]
         actions += [self.ends_a_cleanup] * 3 * bool(self.cleanups)

@@ -420,6 +420,7 @@ def test_every_order_of_events_keeps_the_invariants_and_the_file(
     play_orders(play, ORDERS, given, request)
 
 
+RARE = {"a retry past its budget"}  # found after many orders: the hunt is slow
 MUTANTS: dict[str, Mutant] = {
     "a voice whose end leaves its file": run(
         "drop trigger voice_clone_attempts_want_file on public.voice_clone_attempts"
@@ -452,7 +453,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in RARE else ()) for name in MUTANTS]
+)
 def test_the_model_finds_each_mutant(given: Fixture, request: pytest.FixtureRequest, name: str) -> None:
     MUTANTS[name](given)
     with pytest.raises(AssertionError, match="seed"):

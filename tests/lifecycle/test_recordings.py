@@ -44,6 +44,7 @@ class Recording:
     lease_epoch: int = 0
     process_count: int = 0
     is_lost: bool = False  # its worker's lease is over
+    is_moved: bool = False  # from an older layout, by a command
 
     @property
     def order(self) -> tuple[int, str]:
@@ -109,6 +110,37 @@ class World:
         if r.status in ("unmatched", "failed"):
             r.status, r.employee_id, r.process_count = "pending", of, 0
 
+    def moves(self) -> None:
+        """A command begins to copy an object of the older layout."""
+        old = self.pick() if self.random.random() < 0.3 else None
+        call = old.call if old else self.any_call()
+        sid, hours = (old.sid, old.hours) if old else (recordings.sid("RE"), self.random.randrange(24))
+        said = self.move_outcome(self.calls.get(call), sid, hours)
+        got = recordings.begin_move(self.given, call, sid, hours)
+        assert got["outcome"] == said, f"moving gave {got['outcome']}, the model says {said}"
+        if said == "movable":
+            id_, of = got["recording_id"], self.calls[call]
+            made = Recording(id_, sid, call, hours, of, "processing", lease_epoch=1, is_moved=True)
+            self.recordings[id_] = made
+            self.workers.append((id_, 1))
+
+    def move_outcome(self, of: UUID | None, sid: str, hours: int) -> str:
+        if of is None:
+            return "unmatched"
+        for r in [*self.recordings.values()]:
+            if r.employee_id == of and r.status == "processing" and r.is_lost:
+                self.recover(r)
+        same = next((r for r in self.recordings.values() if r.sid == sid), None)
+        if same and same.employee_id == of and same.status in ("stored", "superseded"):
+            return "moved"
+        if same and not same.is_moved:
+            return "known"
+        own = [r for r in self.recordings.values() if r.employee_id == of]
+        if any(r.status == "processing" for r in own):
+            return "later"
+        is_older = any(r.status == "stored" and r.order > (hours, sid) for r in own)
+        return "older" if is_older else "movable"
+
     def claims(self) -> None:
         if (r := self.pick()) is None:
             return
@@ -124,6 +156,9 @@ class World:
             return "nothing_to_do"
         if r.status == "processing" and not r.is_lost:
             return "busy"
+        if r.is_moved:
+            self.recover(r)
+            return "inactive"
         own = [x for x in self.recordings.values() if x.employee_id == r.employee_id and x is not r]
         if any(x.status == "stored" and x.order > r.order for x in own):
             r.status = "superseded"
@@ -140,6 +175,9 @@ class World:
         return "claimed"
 
     def recover(self, r: Recording) -> None:
+        if r.is_moved:
+            del self.recordings[r.id]
+            return
         r.status, r.is_lost = "pending" if r.process_count < BUDGET else "failed", False
 
     def works(self) -> None:
@@ -147,8 +185,11 @@ class World:
         if not self.workers:
             return
         id_, epoch = self.workers.pop(self.random.randrange(len(self.workers)))
-        r = self.recordings[id_]
-        holds = r.status == "processing" and r.lease_epoch == epoch
+        r = self.recordings.get(id_)
+        holds = r is not None and r.status == "processing" and r.lease_epoch == epoch
+        if r is None or r.is_moved:
+            self.ends_a_move(id_, epoch, r if holds else None)
+            return
         renewed = self.given.one("select voice_clone.renew_recording(%s, %s) as held", id_, epoch)["held"]
         assert renewed == holds
         r.is_lost = r.is_lost and not holds
@@ -159,12 +200,24 @@ class World:
             recordings.refused(self.given, "VC002", sql, id_, epoch, *values, None)
             return
         if sql is COMPLETE:  # it has renewed its lease, so it writes the object
-            assert r.employee_id is not None
-            before = self.objects.get(r.employee_id)
-            assert before is None or before.order < r.order or before is r, "an older one replaces a newer"
-            self.objects[r.employee_id] = r
+            self.writes(r)
         self.given.one(sql, id_, epoch, *values, None)
         self.end(r, sql, values)
+
+    def writes(self, r: Recording) -> None:
+        assert r.employee_id is not None
+        before = self.objects.get(r.employee_id)
+        assert before is None or before.order < r.order or before is r, "an older one replaces a newer"
+        self.objects[r.employee_id] = r
+
+    def ends_a_move(self, id_: UUID, epoch: int, held: Recording | None) -> None:
+        """A command, perhaps a late one, has copied the object."""
+        of = held.employee_id if held else self.random.choice(self.employees)
+        got = self.given.one(recordings.END_MOVE, id_, epoch, of)
+        assert got["is_moved"] == (held is not None)
+        if held:
+            self.writes(held)
+            self.end(held, COMPLETE, ())
 
     def end(self, r: Recording, sql: str, values: Sequence[object]) -> None:
         if sql is COMPLETE:
@@ -187,7 +240,7 @@ class World:
 
     def sweeps(self) -> None:
         recordings.sweep(self.given)
-        for r in self.recordings.values():
+        for r in [*self.recordings.values()]:
             if r.status == "processing" and r.is_lost:
                 self.recover(r)
 
@@ -215,8 +268,7 @@ class World:
             for id_ in {*recordings.messages(self.given)}:
                 r = self.recordings[id_]
                 if recordings.claim(self.given, id_)["outcome"] == self.claimed(r) == "claimed":
-                    assert r.employee_id is not None
-                    self.objects[r.employee_id] = r
+                    self.writes(r)
                     self.given.one(COMPLETE, id_, r.lease_epoch, None)
                     self.end(r, COMPLETE, ())
             self.loses_messages()
@@ -225,7 +277,7 @@ class World:
 
 ACTIONS = [
     World.receives, World.receives, World.records_a_call, World.assigns, World.claims, World.claims,
-    World.claims, World.works, World.works, World.waits, World.sweeps, World.loses_messages,
+    World.claims, World.works, World.works, World.waits, World.sweeps, World.loses_messages, World.moves,
 ]  # fmt: skip
 
 
@@ -255,6 +307,12 @@ MUTANTS = {
     ),
     "a stale worker that writes": patch(
         "voice_clone.require_recording_lease", "and x.lease_epoch = p_epoch", ""
+    ),
+    "an older recording that is moved over a newer one": patch(
+        "voice_clone.recording_move", "> (p_recorded_at, p_recording_sid)", "< ('-infinity', '')"
+    ),
+    "a move whose command died, and that is fetched": patch(
+        "voice_clone.recover_recording", "if r.account_sid is null", "if false"
     ),
     "a record of a call that comes late and matches nothing": run(
         "drop trigger voice_clone_match_recordings on public.calls"

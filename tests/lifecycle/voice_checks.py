@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from backend.lifecycle.canaries import queries as canaries
 from backend.lifecycle.voice_checks import queries as checks
 from tests.lifecycle.checks import check
 from tests.lifecycle.deliveries import Deliveries
@@ -54,6 +55,33 @@ class VoiceChecks(Deliveries):
             self.verify_invariants()
         if self.checking:
             self.finds_a_voice_gone(pick // HELD * HELD)  # of the older one
+
+    def makes_a_voice_speak(self, pick: int) -> None:
+        """Only one that its user may speak with, of the account of the check, and that we made."""
+        if not self.snapshot.voices:
+            return
+        done = self.checking[pick % len(self.checking)]
+        voice = self.snapshot.voices[pick // HELD % len(self.snapshot.voices)]
+        attempt = self.model.attempts[voice["attempt_id"]]
+        refusal = None if self.epochs[done.id] == done.epoch else STALE
+        values = {"check": done.id, "epoch": done.epoch, "voice": voice["id"]}
+        row = self.call("makes a voice speak", canaries.begin_canary, refusal, **values)
+        if refusal is not None:
+            return
+        may_speak = (
+            self.model.speaks_with(attempt.id) and attempt.status == "ready"
+            and voice["enrollment_id"] is not None
+            and (voice["tts_provider"], voice["provider_account"]) == (done.provider, done.account)
+        )  # fmt: skip
+        check(
+            14,
+            (row is not None) == may_speak,
+            f"a canary: {row is not None}, the model: {may_speak}",
+        )
+        if row is not None:
+            self.call(
+                "ends a canary", canaries.end_canary, has_spoken=bool(pick & 1), former_at=None, **values
+            )
 
     def finds_a_voice_gone(self, pick: int) -> None:
         done = self.checking[pick % len(self.checking)]

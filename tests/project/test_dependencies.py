@@ -58,7 +58,12 @@ def imported(folder: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("backend", ("speakers", "words")), ("queue_consumers", ()), ("scripts", ()), (str(LOCAL), ("local",))],
+    [
+        ("backend", ("speakers", "traces", "words")),
+        ("queue_consumers", ()),
+        ("scripts", ()),
+        (str(LOCAL), ("local",)),
+    ],
 )
 def test_each_import_is_a_declared_dependency(folder: str, extras: tuple[str, ...]) -> None:
     distributions = packages_distributions()

@@ -67,7 +67,7 @@ def test_the_wheel_names_its_license_its_command_and_its_extras(wheel: Path) -> 
         assert "likeness = scripts.__main__:run" in archive.read(f"{folder}/entry_points.txt").decode()
         assert archive.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"local", "dev", "speakers", "words"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"local", "dev", "speakers", "traces", "words"}
 
 
 def test_an_installed_command_lists_the_commands(installed: Path) -> None:

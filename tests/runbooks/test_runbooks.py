@@ -366,7 +366,13 @@ async def test_answer_a_lost_voice(product: Product, prepared: bytes) -> None:
         past_the_guard(
             product, "update voice_clone.timeouts set value = '1 s' where name = 'voice_check_pause'"
         )
-        await book.follow("4.")
+        past_the_guard(product, "update public.voices set canary_at = now(), spoken_at = null")
+        silent, _ = await book.follow("4.")
+        assert voices[2]["provider_voice_id"] in silent
+        assert product.row("select canary_at from public.voices where id = %s", voices[2]["id"]) == {
+            "canary_at": None
+        }
+        await book.follow("5.")
         await product.until(
             "select from public.voices where id = %s and lost_at is not null", voices[0]["id"]
         )

@@ -278,7 +278,7 @@ def test_the_voices_of_an_adopted_table_stay_until_the_lifecycle_writes_them(pro
                 shown = (voice or {}).get("version", 0)
                 assert not isinstance(shown, int) or mirror["version"] > shown
                 assert mirror.get("theme") == (voice or {}).get("theme")
-        imported = given.superuser.execute("select error from voice_clone.import_legacy_voices(null, 10)")
+        imported = given.superuser.execute("select error from operations.import_legacy_voices(null, 10)")
         assert [row["error"] for row in imported] == ["the reflection has no owner (VC004)"]
 
 

@@ -1,6 +1,5 @@
 """The operator's view of attempts: each reason to stand still has its word and its remedy."""
 
-import asyncio
 import json
 import os
 import re
@@ -12,7 +11,6 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend.operations.findings import EXPLANATIONS
-from scripts.local.supabase.stack import Stack
 from scripts.migrations import ROOT
 from tests.database.situations import fail, fail_step
 from tests.fixture import Fixture
@@ -293,6 +291,7 @@ def test_those_that_stand_still_are_listed_with_the_remedy_and_none_after_it(giv
         (("show", "nonsense"), 2, "valid UUID"),
         (("show", str(UUID(int=1))), 1, "There is no attempt 00000000"),
         (("--since", "yesterday-ish"), 1, "The database refused"),
+        (("--stuck", "--provider", "qwen"), 2, "leave out the other filters"),
     ],
 )
 def test_wrong_usage_says_what_is_right(
@@ -306,30 +305,6 @@ def test_an_id_is_whole_on_a_narrow_terminal(given: Fixture) -> None:
     attempt = queued(given)
     env = os.environ | {"DATABASE_URL": given.database.service, "COLUMNS": "90"}
     assert str(attempt) in command("attempts", env=env).stdout
-
-
-async def test_the_data_api_answers_the_same_with_the_secret_key_alone(stack: Stack) -> None:
-    """And refuses the publishable key, and a project that is away."""
-    base = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-
-    async def called(*arguments: str, **settings: str) -> tuple[int, str]:
-        done = await asyncio.to_thread(command, *arguments, env=base | settings)
-        return done.returncode, done.stdout or done.stderr
-
-    project = {"SUPABASE_URL": stack.supabase_url, "SUPABASE_SECRET_KEY": stack.secret_key}
-    assert await called("attempts", "--json", **project) == (0, "[]\n")
-    assert await called("attempts", "--stuck", "--json", **project) == (0, "[]\n")
-    assert await called("dead-letters", "--json", **project) == (0, "[]\n")
-    assert (await called("attempts", "show", str(UUID(int=1)), **project))[0] == 1
-    code, output = await called("stats", "--json", **project)
-    assert (code, json.loads(output)["attempts"]) == (0, {})
-    assert (await called("slots", **project))[0] == 0
-    code, output = await called("attempts", **project | {"SUPABASE_SECRET_KEY": stack.publishable_key})
-    assert (code, "permission denied" in output) == (1, True)
-    code, output = await called("attempts", **project | {"SUPABASE_URL": "http://127.0.0.1:1"})
-    assert (code, "cannot be reached" in output) == (1, True)
-    code, output = await called("attempts")
-    assert (code, "set SUPABASE_URL and SUPABASE_SECRET_KEY" in output) == (2, True)
 
 
 def test_the_runbook_has_each_word() -> None:

@@ -129,7 +129,7 @@ async def test_nothing_is_wrong_with_a_sound_deployment(environment: dict[str, s
         "settings", "provider qwen", "provider cartesia", "provider modal", "database", "schema", "login",
         "pgmq", "row level security", "grants", "consumers", "clock of the database", "clock of the project",
         "notifications", "tokens", "data api", "cors",
-        "buckets", "service", "visitors", "consents",
+        "buckets", "service", "visitors", "consents", "voice checks",
     }  # fmt: skip
 
 
@@ -206,6 +206,12 @@ async def test_a_wrong_setting_is_named(
     assert any(told.format(**places) in each for each in found), found
 
 
+CHECK = (
+    "insert into voice_clone.voice_checks"
+    " (provider, region, account, voices, error_code, created_at, due_at, sweep_at)"
+)
+SILENT = "update voice_clone.voice_checks set silent = 2 where account = 'planted'"
+LATER = "now() + interval '1 h', now() + interval '1 h'"
 BROKEN = {
     "a login that may do too much": (
         "alter role voice_clone_service bypassrls",
@@ -257,6 +263,22 @@ BROKEN = {
         "update voice_clone.consumers set seen_at = now() - interval '2 minutes'",
         "update voice_clone.consumers set seen_at = now()",
         "consumers: none since",
+    ),
+    "an account whose voices could not be checked": (
+        f"{CHECK} values ('elevenlabs', '', 'planted', 3, 'all_voices_missing', now(), {LATER})",
+        "delete from voice_clone.voice_checks where account = 'planted'",
+        "voice checks: the 3 voices at elevenlabs were last checked 0 hours ago: all_voices_missing",
+    ),
+    "voices that were not checked for days": (
+        f"{CHECK} values ('qwen', 'beijing', 'planted', 2, null, now() - interval '4 days', {LATER})",
+        "delete from voice_clone.voice_checks where account = 'planted'",
+        "voice checks: the 2 voices at qwen beijing were last checked 96 hours ago: no consumer handled it",
+    ),
+    "voices that do not speak": (
+        f"{CHECK} values ('qwen', 'beijing', 'planted', 9, null, now(), {LATER}); {SILENT}",
+        "delete from voice_clone.voice_checks where account = 'planted'",
+        "voice checks: 2 voices at qwen beijing are silent: they did not speak when they were made to,"
+        " or may be deleted there as unused",
     ),
     "a queue that nobody reads": (
         "update voice_clone.consumers set queues = array_remove(queues, 'voice_preview')",

@@ -96,10 +96,9 @@ async def test_a_whole_account_is_read_once_in_the_memory_of_a_page(
     fill(given, rows, voices)
     async with failing_storage(saying(200, b"[]")) as storage:
         with simulator("--instant", "--state", str(account(tmp_path / "many", voices))) as providers:
+            providers.fault("elevenlabs", "list", "hang", match=str(3 * PAGE))
             process = await start(given, providers, storage)
-            await asyncio.to_thread(
-                providers.wait, "elevenlabs", "list", count=3, phase="finished", timeout=90
-            )
+            await asyncio.to_thread(providers.wait, "elevenlabs", "list", count=4, timeout=90)
             os.kill(process.pid, signal.SIGKILL)
             await asyncio.to_thread(process.communicate)
             providers.fault("elevenlabs", "list", "throttled", retry_after=1)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -13,6 +15,7 @@ from backend.providers.base import EnrollRequest, new_label
 from backend.providers.elevenlabs.adapter import ElevenLabs
 from backend.providers.qwen.adapter import Qwen
 from backend.web.http_client import HttpClient
+from scripts.migrations import ROOT
 from tests.backend.storages import failing_storage, saying
 from tests.fixture import Fixture
 from tests.preloaded import command
@@ -313,6 +316,29 @@ async def test_a_run_that_was_killed_goes_on_at_its_page(given: Fixture, provide
     assert (code, "goes on after 1 voices" in errors) == (0, True)
     assert len(findings) == 2, "the voice of the first page, and the one after place 2: nothing is read twice"
     assert given.truth("select count(*) from voice_clone.reconciliations")["count"] == 0
+
+
+async def test_a_run_that_is_interrupted_says_so_and_the_next_one_finds_the_rest(
+    given: Fixture, providers: Simulator
+) -> None:
+    for _ in range(3):
+        await make_voice(providers, new_label(), "elevenlabs")
+    providers.fault("elevenlabs", "list", "hang")
+    async with failing_storage(saying(200, b"[]")) as storage:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scripts", "reconcile", "voices", "--provider", "elevenlabs", "--json"),
+            cwd=ROOT,
+            env=environment(given, providers, storage),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await asyncio.to_thread(providers.wait, "elevenlabs", "list", timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    providers.release()
+    assert (process.returncode, b"Run the command again" in errors) == (130, True), errors
+    _, end = await found(given, providers, "--provider", "elevenlabs")
+    assert end["findings"] == {"foreign": 3}
 
 
 async def test_two_commands_at_a_time_do_not_mix_their_pages(given: Fixture) -> None:

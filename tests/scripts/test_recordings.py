@@ -3,24 +3,40 @@
 import asyncio
 import json
 import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
 
 from backend.storage.client import Storage
 from backend.web.upstreams import Upstreams
-from scripts.move_recordings import look, older_objects
-from tests.backend.storages import JWT_SECRET, SECRET_KEY, embedded_storage, supabase
-from tests.database.test_recordings import call_of, claim, employee, receive, received, sid, stored
+from scripts.move_recordings import older_objects
+from tests.backend.storages import SECRET_KEY, embedded_storage, supabase
+from tests.database.test_recordings import (
+    END_MOVE,
+    OVER,
+    call_of,
+    claim,
+    employee,
+    receive,
+    received,
+    sid,
+    stored,
+    sweep,
+)
 from tests.fixture import Fixture
 from tests.preloaded import command
 
 BUCKET = "recordings"
+LEASED = "select id from voice_clone.recordings where status = 'processing'"
+WAITING = "select count(*) from pg_locks where not granted"
 
 
 class World:
@@ -42,17 +58,35 @@ class World:
 
     async def run(self, *arguments: str) -> tuple[int | None, dict[str, str]]:
         """The exit code, and the outcomes by path."""
-        env = os.environ | {
-            "DATABASE_URL": self.given.database.service,
-            "SUPABASE_URL": self.url,
-            "SUPABASE_SECRET_KEY": SECRET_KEY,
-            "SUPABASE_JWT_SECRET": JWT_SECRET,
-            "INTERNAL_TOKEN": "internal-token-of-forty-letters-or-so-00",
-        }
+        env = os.environ | self.env
         done = await asyncio.to_thread(command, "recordings", "move", "--json", *arguments, env=env)
         assert done.stdout, done.stderr
         rows: list[dict[str, Any]] = json.loads(done.stdout)
         return done.returncode, {row["path"]: row["outcome"] for row in rows}
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.given.database.service,
+            "SUPABASE_URL": self.url,
+            "SUPABASE_SECRET_KEY": SECRET_KEY,
+        }
+
+    @asynccontextmanager
+    async def copying(self) -> AsyncIterator[Process]:
+        """A run that has the lease of a recording, and whose upload Storage does not answer yet."""
+        with psycopg.connect(self.given.database.superuser, autocommit=True) as locker:
+            locker.execute("begin; lock table storage.objects in exclusive mode")
+            started = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "scripts", "recordings", "move", "--apply"),
+                stdout=PIPE, stderr=PIPE, env=os.environ | self.env,
+            )  # fmt: skip
+            leased = f"select count(*) from ({LEASED}) leased"  # noqa: S608 - our own text
+            async with asyncio.timeout(60):
+                while not (self.given.truth(leased)["count"] and self.given.truth(WAITING)["count"]):
+                    assert started.returncode is None, await started.communicate()
+                    await asyncio.sleep(0.02)
+            yield started
 
 
 @pytest.fixture
@@ -88,20 +122,44 @@ async def test_the_newest_of_each_employee_is_moved_once_and_only_with_apply(wor
     assert [(each["status"], each["employee_id"]) for each in rows] == [("stored", ada), ("stored", bob)]
 
 
-async def test_a_run_that_was_interrupted_is_continued(world: World) -> None:
-    """After the commit and before the removal: the row is there, and so is the older object."""
+async def test_a_run_that_died_after_its_last_write_is_continued(world: World) -> None:
+    """The row is there, and so is the older object."""
     given = world.given
     of, _ = employee(given)
     path = await world.put(call_of(given, of), sid("RE"), b"a recording")
     (found,) = await older_objects(world.storage)
-    given.one(
-        "select voice_clone.end_recording_move(%s, %s, %s, 11)",
+    move = given.one(
+        "select * from operations.claim_recording_move(%s, %s, %s, 'w')",
         found.call, found.recording_sid, found.recorded_at,
     )  # fmt: skip
+    given.one(END_MOVE, move["recording_id"], move["lease_epoch"], of)
     await world.storage.upload(BUCKET, f"{of}/{of}.wav", b"a recording", "audio/wav")
     assert await world.run("--apply") == (0, {path: "moved"})
     assert (await world.read(path), await world.read_of(of)) == (None, b"a recording")
     assert given.truth("select count(*) from voice_clone.recordings")["count"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_a_run_that_is_stopped_while_it_copies_is_continued(
+    world: World, number: signal.Signals
+) -> None:
+    """Its lease keeps workers and other runs away, until the upload can no longer arrive."""
+    given = world.given
+    of, _ = employee(given)
+    waiting = received(given, of)
+    path = await world.put(call_of(given, of), sid("RE"), b"a recording")
+    async with world.copying() as running:
+        running.send_signal(number)
+        _, errors = await running.communicate()
+    assert running.returncode == (130 if number == signal.SIGINT else -number), errors
+    assert number == signal.SIGKILL or b"Run the command again" in errors
+    assert await world.run("--apply") == (3, {path: "later"})
+    assert claim(given, waiting)["outcome"] == "busy"
+    given.superuser.execute(OVER, (given.truth(LEASED)["id"],))
+    assert sweep(given)["recording_move_given_up"] == 1
+    assert await world.run("--apply") == (0, {path: "moved"})
+    assert (await world.read(path), await world.read_of(of)) == (None, b"a recording")
+    assert await world.run("--apply") == (0, {})
 
 
 async def test_a_limit_leaves_the_others_for_the_next_run(world: World) -> None:
@@ -131,38 +189,3 @@ async def test_an_older_object_replaces_nothing_that_a_callback_brought(world: W
     assert await world.run("--apply") == (3, dict(zip(paths, ("older", "later", "known"), strict=True)))
     assert [await world.read_of(of) for of in (ada, bob, cleo)] == [None] * 3
     assert all([await world.read(path) for path in paths])
-
-
-async def test_while_an_object_is_copied_no_worker_of_its_employee_begins(world: World) -> None:
-    given = world.given
-    of, _ = employee(given)
-    waiting = received(given, of)
-    await world.put(call_of(given, of), sid("RE"), b"x")
-    (found,) = await older_objects(world.storage)
-    async with await AsyncConnection.connect(given.database.service, autocommit=True) as connection:
-        assert (await look(connection, found)).outcome == "movable"
-        async with connection.transaction():
-            await connection.execute(
-                "select voice_clone.begin_recording_move(%s, %s, %s)",
-                (found.call, found.recording_sid, found.recorded_at),
-            )
-            claiming = asyncio.create_task(asyncio.to_thread(claim_alone, given, waiting))
-            blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = %s"
-            async with asyncio.timeout(30):
-                while given.truth(blocked, given.database.name)["count"] == 0:
-                    assert not (await asyncio.wait([claiming], timeout=0.01))[0]
-            await connection.execute(
-                "select voice_clone.end_recording_move(%s, %s, %s, 1)",
-                (found.call, found.recording_sid, found.recorded_at),
-            )
-        assert await claiming == "superseded"
-
-
-def claim_alone(given: Fixture, recording: UUID) -> str:
-    """On a connection of its own, without a lock timeout."""
-    with psycopg.connect(given.database.superuser) as connection:
-        row = connection.execute(
-            "select outcome from voice_clone.claim_recording(%s, 'w')", (recording,)
-        ).fetchone()
-    assert row is not None
-    return row[0]

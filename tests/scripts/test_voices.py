@@ -280,18 +280,23 @@ async def test_two_runs_at_once_move_each_voice_once(voices: Voices) -> None:
 
 
 async def test_it_says_what_is_not_set(voices: Voices) -> None:
-    code, output = await voices.run(DATABASE_URL="")
+    code, output = await voices.run(SUPABASE_SECRET_KEY="")
     assert code == 2
-    assert "DATABASE_URL" in output
+    assert "SUPABASE_SECRET_KEY is missing" in output
     code, output = await voices.run(MODAL_URL="", MODAL_API_KEY="")
     assert code == 2
     assert "not set up here" in output
-    code, output = await voices.run(INTERNAL_TOKEN="")
-    assert code == 1
-    assert "INTERNAL_TOKEN is missing" in output
     code, output = await voices.run("--apply", DATABASE_URL="postgresql://nobody@127.0.0.1:1/postgres")
     assert code == 1
+    assert "The database refused" in output
     assert "can be repeated" in output
+    code, output = await voices.run("--apply", DATABASE_URL="")
+    assert code == 1
+    assert "cannot be reached" in output
+    assert "can be repeated" in output
+    code, output = await voices.run(PREVIEW_REQUIRED="perhaps")
+    assert code == 2
+    assert "PREVIEW_REQUIRED" in output
 
 
 async def test_voices_of_employees_are_moved_in_the_same_run(given: Fixture, voices: Voices) -> None:

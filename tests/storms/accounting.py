@@ -93,12 +93,13 @@ def check_speeches(snapshot: Snapshot, made: Storm) -> None:
     # More may be there: Postgres stopped after a commit and before its answer.
     assert {str(id_) for id_ in made.speeches} <= jobs.keys()
     attempts = {a["id"]: a for a in snapshot.attempts}
+    taken_down = {str(id_) for id_ in made.taken_down}
     silent = gone_attempts(snapshot) | {v["attempt_id"] for v in snapshot.voices if v["deleted_at"]}
     for j in jobs.values():
         a = attempts[j["attempt_id"]]
         assert (j["removed_at"] is not None) == (a["id"] in silent), j
         if not j["removed_at"]:
-            assert j["status"] == "succeeded" or has_true_error(j, a), j
+            assert j["status"] == "succeeded" or has_true_error(j, a, taken_down), j
     stored = set(made.bench.run("select name from storage.objects where bucket_id = 'speeches'", {}))
     named = {j["path"] for j in jobs.values() if j["path"]}
     assert named <= stored
@@ -111,7 +112,9 @@ def check_speeches(snapshot: Snapshot, made: Storm) -> None:
     }
 
 
-def has_true_error(job: Row, attempt: Row) -> bool:
+def has_true_error(job: Row, attempt: Row, taken_down: set[str]) -> bool:
+    if job["error_code"] == "voice_taken_down":
+        return attempt["id"] in taken_down
     if attempt["status"] == "failed":
         return job["error_code"] == attempt["error_code"]
     if job["error_code"] == "attempt_cancelled":

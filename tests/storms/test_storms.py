@@ -42,6 +42,7 @@ def check_disruptions(made: Storm, snapshot: Snapshot, calls: list[Row]) -> None
     """It was a storm: each disruption and each fault came, and attempts took every way out of processing."""
     assert all(made.disruptions.values()), made.disruptions
     assert all(made.done.values()), made.done
+    assert made.taken_down
     assert {fault["fault"] for fault in FAULTS} <= {fault for call in calls for fault in call["met"]}
     taken = {name for event in snapshot.events for name in event["events"]}
     assert {"requeued", "enrolled", "verification_awaited", "verified", "cancelled"} <= taken

@@ -27,6 +27,7 @@ export function attention(state) {
     state.erasures.oldest_seconds > OVERDUE_ERASURE && ["#tiles", texts.late_erasures(state.erasures.open, duration(state.erasures.oldest_seconds))],
     ...state.voice_checks.filter((each) => each.error_code).map((each) => ["#checks", texts.checks_stopped(placeOf(each), each.error_code)]),
     ...state.voice_checks.filter((each) => each.is_late && !each.error_code).map((each) => ["#checks", texts.checks_late(placeOf(each), duration(each.age_seconds))]),
+    ...state.voice_checks.filter((each) => each.silent).map((each) => ["#checks", texts.silent_voices(each.silent, placeOf(each))]),
     ...state.slots.filter(isFull).map((each) => ["#slots", texts.full(placeOf(each))]),
   ].filter(Boolean);
   if (!found.length) return el("section", { class: "card verdict valid", "aria-label": texts.attention }, el("h2", { tabindex: "-1" }, texts.all_well));

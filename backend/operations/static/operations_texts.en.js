@@ -22,6 +22,7 @@ export const texts = {
   late_anchors: (age) => `A consent waits for its anchor, for ${age}`,
   checks_stopped: (provider, code) => `The check of the voices at ${provider} stopped: ${code}`,
   checks_late: (provider, age) => `The voices at ${provider} have not all been checked for ${age}`,
+  silent_voices: (count, provider) => `${plural(count, "voice", "voices")} at ${provider} did not speak when made to, or may be deleted there as unused`,
   tile: { awaiting_upload: "Await their upload", queued: "Queued", processing: "Processing", job_slots: "Jobs that run", consumers: "Consumers", mirror: "Mirrors behind", takedowns: "Takedowns", erasures: "Open erasures" },
   for_employees: (count) => plural(count, "for an employee", "for employees"), frozen: (count) => plural(count, "attempt frozen", "attempts frozen"),
   of: (part, all) => `${number.format(part)} of ${number.format(all)}`, waiting_jobs: (count) => `${number.format(count)} wait`, for_up_to: (age) => `for up to ${age}`,

@@ -33,10 +33,11 @@ function show(file, found) {
   const [verdict, explanation] = verdictTexts[found.verdict] ?? [found.verdict, found.explanation];
   const signer = found.signed_by && [...new Set([found.signed_by.name, found.signed_by.organization])].filter(Boolean).join(", ");
   const agent = [found.provider && providerName(found.provider), found.model].filter(Boolean).join(", ");
-  const when = found.made_at && !Number.isNaN(Date.parse(found.made_at)) ? dateText(found.made_at) : found.made_at;
+  const day = (time) => (time && !Number.isNaN(Date.parse(time)) ? dateText(time) : time);
   const facts = [
     [texts.mark_kind, found.source_type && sourceTypeText(found.source_type)],
-    [texts.mark_signer, signer], [texts.mark_generator, found.generator], [texts.mark_agent, agent], [texts.mark_when, when],
+    [texts.mark_signer, signer], [texts.mark_generator, found.generator], [texts.mark_agent, agent], [texts.mark_when, day(found.made_at)],
+    [texts.mark_stamped, day(found.stamped_at)],
   ].filter(([, value]) => value);
   place.replaceChildren(el("section", { class: `card verdict ${found.verdict}`, "aria-label": texts.verify_result, "data-verdict": found.verdict },
     el("h2", { tabindex: "-1" }, verdict), el("p", {}, explanation),

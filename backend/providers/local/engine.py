@@ -40,9 +40,14 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def load() -> None:
+    """Before the first fork, or each would initialise it again."""
+    _library()
+
+
 def speak(utterances: list[Utterance]) -> list[np.ndarray]:
     """16-bit mono samples of each, at 22 050 Hz. Deterministic."""
-    _library()
+    load()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -87,6 +87,7 @@ class Qwen:
             max_characters=MAX_CHARACTERS,
             count_characters=count_characters,
             slots=1000,
+            unused_days=365,
             listing_lag_seconds=self._config.listing_lag_seconds,
         )
 

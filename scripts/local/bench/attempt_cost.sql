@@ -6,6 +6,14 @@ select pg_current_wal_insert_lsn() - '0/0'
 -- messages that are in a queue or deferred
 select coalesce(sum(m.queue_length + m.deferred_length), 0)::bigint from voice_clone.queue_metrics() m
 
+-- overdue --
+-- as after the timeout lost_message
+update voice_clone.deadlines set sweep_at = now()
+
+-- swept --
+-- a part of what is due; no row where nothing is
+select from voice_clone.sweep(500) limit 1
+
 -- kept_bytes --
 -- with indexes, by table; a partition counts for its table, all archives together, and a queue keeps nothing
 select name, sum(bytes)::bigint as bytes

@@ -1,6 +1,7 @@
 """Cleaning a sample in a sandbox worker: CPU time beside that of suppressing noise alone, and peak memory."""
 
 import asyncio
+import contextlib
 import os
 import tempfile
 import time
@@ -17,6 +18,7 @@ from scripts.local.sample import speak_sample
 
 RATE = 48_000
 SMALL, LARGE = 1_000_000, 10_000_000  # bytes of 16-bit mono: 10 and 104 seconds
+POLL_SECONDS = 0.002
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -63,15 +65,16 @@ def samples(folder: Path, sizes: Sequence[int]) -> list[Path]:
 
 
 async def cleaned(sample: Path, folder: Path) -> tuple[float, float, float]:
-    """CPU seconds, seconds, and the worker's peak of resident memory in MB, of a worker of its own."""
+    """CPU seconds, seconds, and the job's peak of resident memory in MB, with a worker of its own."""
     inspector = AudioInspector(workers=1)
     try:
         await inspector.inspect(folder / "spoken.wav")  # starts the worker
         (worker,) = inspector.pool.process_ids
-        before, began = cpu_seconds(worker), time.monotonic()
+        before, began = await asyncio.to_thread(cpu_seconds, worker), time.monotonic()
+        peak = asyncio.create_task(asyncio.to_thread(peak_mb, worker))
         await inspector.inspect(sample, prepared=folder / "prepared.wav")
         seconds = time.monotonic() - began
-        return cpu_seconds(worker) - before, seconds, peak_mb(worker)
+        return await asyncio.to_thread(cpu_seconds, worker) - before, seconds, await peak
     finally:
         await inspector.aclose()
 
@@ -86,11 +89,26 @@ def denoised(sample: Path) -> float:
     return time.thread_time() - began
 
 
-def cpu_seconds(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / TICKS
+def jobs(worker: int) -> list[str]:
+    return Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
 
 
-def peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:", 1)[1].split()[0]) / 1024
+def cpu_seconds(worker: int) -> float:
+    """Of the worker and of its jobs, once the last has ended."""
+    while jobs(worker):
+        time.sleep(POLL_SECONDS)  # its end sets no event
+    times = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11:15]
+    return sum(map(int, times)) / TICKS
+
+
+def peak_mb(worker: int) -> float:
+    """Of the worker's next job, read until it ends."""
+    while not (job := jobs(worker)):
+        time.sleep(POLL_SECONDS)
+    peak = 0.0
+    with contextlib.suppress(OSError, IndexError):  # it has ended
+        while True:
+            status = Path(f"/proc/{job[0]}/status").read_text()
+            peak = int(status.split("VmHWM:", 1)[1].split()[0]) / 1024
+            time.sleep(POLL_SECONDS)
+    return peak

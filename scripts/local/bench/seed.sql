@@ -103,7 +103,7 @@ update voice_clone.deadlines set sweep_at = now() + interval '5 min' where attem
 
 -- swept --
 -- all that is due, in two transactions: the largest is of 500
-select sum(count) from voice_clone.sweep(500)
+select sum(count) from voice_clone.sweep(500) where what = 'sent'
 
 -- withdrawn --
 -- cancelled past triggers, so that no work is left for them

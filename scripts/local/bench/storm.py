@@ -82,6 +82,7 @@ class Storm:
         self.reflection_of: dict[Any, Any] = {}  # of each of them; an erasure takes it out of the events
         self.samples: list[Any] = []  # that users sent by themselves
         self.speeches: list[Any] = []  # jobs that were requested
+        self.taken_down: set[Any] = set()  # attempts, each until the next notice or the end of the storm
         self.done: dict[str, set[Any]] = {action: set() for action in USER_ACTIONS}  # to these ids
         self._region = REGION
         self._random = random.Random(seed)  # noqa: S311 - the same disruptions in each run
@@ -152,8 +153,10 @@ class Storm:
         each_once: list[str] = []
         for disruption in range(disruptions):
             await asyncio.sleep(self._random.uniform(0.2, 1.2))
+            self.lift_takedowns()
             self.speak()
             self.act_as_user(disruption)
+            self.take_down()
             each_once = each_once or self._random.sample(DISRUPTIONS, len(DISRUPTIONS))
             await self.disrupt(each_once.pop())
             self.queue(later[disruption::disruptions])
@@ -183,6 +186,13 @@ class Storm:
     def act_as_user(self, number: int) -> None:
         action, ids = act_as_user(self.bench, number, self._random)
         self.done[action].update(ids)
+
+    def take_down(self) -> None:
+        """A notice about a voice, or an attempt that makes one."""
+        self.taken_down.update(self.bench.run(queries.taken_down, {}))
+
+    def lift_takedowns(self) -> None:
+        self.bench.run(queries.lifted, {})
 
     async def disrupt(self, what: str) -> None:
         self.disruptions[what] += 1
@@ -224,7 +234,7 @@ class Storm:
         self.stack.processes.children.remove(child)
 
     async def recover(self) -> None:
-        """End the faults in the first region, then wait until no work is left.
+        """End the faults in the first region and the takedowns, then wait until no work is left.
 
         Raises TimeoutError with the work that is left.
         """
@@ -232,6 +242,7 @@ class Storm:
             await self.move(REGION)
         await self.control("DELETE", "/faults")
         await self.control("POST", "/release")
+        self.lift_takedowns()
         left: list[Any] = []
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

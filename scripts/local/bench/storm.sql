@@ -82,3 +82,16 @@ select s.id, s.status, s.error_code, s.process_count <= s.process_budget as is_i
   (select count(*) from storage.objects o
    where o.bucket_id = 'voice-samples' and starts_with(o.name, s.user_id || '/' || s.id || '/')) as objects
 from public.voice_samples s where s.id = any(%(samples)s)
+
+-- taken_down --
+-- a voice or an attempt that makes one, with all that was made of its sample
+with chosen as materialized (
+  select a.id from public.voice_clone_attempts a
+  where a.status in ('queued', 'processing', 'verifying', 'ready') and a.taken_down_at is null order by random() limit 1
+)
+select t.attempt_id from chosen cross join lateral operations.take_down(chosen.id, 'A notice', true) t
+
+-- lifted --
+-- every notice; what waited goes on
+select l.attempt_id from voice_clone.takedowns t
+cross join lateral operations.lift_takedown(t.subject_id, 'Withdrawn', true) l where t.lifted_at is null

@@ -29,6 +29,13 @@ class Verification(Struct, kw_only=True):
     reason: str = REFUSAL
 
 
+class Unused(Struct, kw_only=True):
+    """Qwen deletes a voice that was neither made nor used for a year: here, since this time (Unix)."""
+
+    since: float
+    provider: Literal["qwen"] = "qwen"
+
+
 class Control:
     def __init__(self, state: SimulatorState, twilio: Twilio) -> None:
         self._state = state
@@ -61,6 +68,9 @@ class Control:
                 return json_response({"released": self._state.release()})
             case "POST", "verification":
                 return self._verify(msgspec.json.decode(request.body, type=Verification))
+            case "POST", "unused":
+                unused = msgspec.json.decode(request.body, type=Unused)
+                return json_response({"deleted": self._state.drop_unused(unused.provider, unused.since)})
             case "POST", "reset":
                 self._state.reset()
                 return json_response({"voices": 0})

@@ -68,8 +68,8 @@ class ElevenLabs:
                 form = parse_form(request)
                 return "create", form.fields.get("name", ""), lambda call: self._create(call, form)
             case "GET", ["v2", "voices"]:
-                search = request.query.get("search", "")
-                return "list", search, lambda _: self._list(request)
+                asked = f"{request.query.get('search', '')} {request.query.get('next_page_token', '')}"
+                return "list", asked.strip(), lambda _: self._list(request)
             case "GET", ["v1", "voices"]:
                 return "list", "", lambda _: self._list_all()
             case "GET", ["v1", "user", "subscription"]:

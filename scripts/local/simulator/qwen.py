@@ -206,6 +206,7 @@ class Qwen:
         names = {name: code for code, name in LANGUAGES.items()}
         language = names.get(str(given.get("language_type")), voice.language or "en")
         pcm = await synthesize(text, language, voice.pitch, instant=self._state.instant)
+        voice.used_at = time.time()
         url = self._publish(request, region, pcm)
         expires = int(time.time()) + RESULT_SECONDS
         audio = {"data": "", "expires_at": expires, "id": f"audio_{secrets.token_hex(8)}", "url": url}

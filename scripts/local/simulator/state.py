@@ -28,6 +28,7 @@ class Voice(Struct, kw_only=True):
     removes_noise: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     created_at: float = 0.0
+    used_at: float = 0.0  # when it last spoke; 0: never
     pitch: float = 120.0  # hertz, measured in the sample
     sample_seconds: float = 0.0
     visible_at: float = 0.0
@@ -100,6 +101,17 @@ class SimulatorState:
     def drop(self, voice: Voice) -> None:
         del self._voices[voice.provider, voice.voice_id]
         self._append({"dropped": [voice.provider, voice.voice_id]})
+
+    def drop_unused(self, provider: str, since: float) -> list[str]:
+        """Those that were neither made nor used since then; their ids."""
+        unused = [
+            voice
+            for voice in self.all_voices()
+            if voice.provider == provider and max(voice.created_at, voice.used_at) < since
+        ]
+        for voice in unused:
+            self.drop(voice)
+        return [voice.voice_id for voice in unused]
 
     def listed(self, provider: str, account: str) -> list[Voice]:
         """The voices a list call shows; each call brings the hidden ones nearer."""

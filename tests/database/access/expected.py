@@ -96,6 +96,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "voice_clone.events_id_seq": {},
     "voice_clone.idempotency_keys": {},
     "voice_clone.job_slots": {},
+    "voice_clone.kept_manifests": {},
     "voice_clone.legacy_events": {},
     "voice_clone.installation": {},
     "voice_clone.machines": {},
@@ -139,7 +140,10 @@ FUNCTIONS: dict[str, str] = {
         operations.compare_storage  operations.compare_voices  operations.end_reconciliation
         operations.gone_voices  operations.places  operations.repair_storage  operations.repair_voice
         operations.sweep  operations.unlisted_voices  operations.voice_checks_state
+        operations.voices_to_move  operations.move_voice  operations.move_employee_voice
         operations.redrive_dead_letters  operations.slots  operations.stats  operations.stuck_attempts
+        operations.recording_moves  operations.claim_recording_move  operations.complete_recording_move
+        operations.legacy_voices  operations.import_legacy_voices
     """,
     "service_role": """
         operations.anchor_consents
@@ -165,7 +169,6 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.await_verification
         voice_clone.begin_cleanup
         voice_clone.begin_object_removal
-        voice_clone.begin_recording_move
         voice_clone.check_consents
         voice_clone.check_employee_clone
         voice_clone.check_opening
@@ -176,6 +179,9 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.claimed_voice_check
         voice_clone.lose_checked_voice
         voice_clone.record_voice_check
+        voice_clone.begin_canary
+        voice_clone.end_canary
+        voice_clone.note_speech_of
         voice_clone.voice_checks_state
         voice_clone.voices_to_check
         voice_clone.claim_attempt
@@ -216,6 +222,9 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.create_webhook
         voice_clone.dead_letter_messages
         voice_clone.delete_expired_idempotency_keys
+        voice_clone.delete_expired_manifests
+        voice_clone.keep_manifest
+        voice_clone.kept_manifest
         voice_clone.delete_employee_voice
         voice_clone.delete_speech_job
         voice_clone.delete_sample
@@ -230,7 +239,6 @@ FUNCTIONS: dict[str, str] = {
         voice_clone.request_erasure
         voice_clone.retention
         voice_clone.end_object_removal
-        voice_clone.end_recording_move
         voice_clone.events_after
         voice_clone.fail_attempt
         voice_clone.fail_recording

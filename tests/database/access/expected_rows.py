@@ -113,7 +113,7 @@ CLOSED = """
     voice_clone.legal_holds  voice_clone.previews  voice_clone.listed_voices  voice_clone.reconciliations
     voice_clone.deadlines  voice_clone.deferred_messages  voice_clone.edges  voice_clone.enrolling_attempts
     voice_clone.enrollments
-    voice_clone.events  voice_clone.idempotency_keys  voice_clone.installation
+    voice_clone.events  voice_clone.kept_manifests  voice_clone.idempotency_keys  voice_clone.installation
     voice_clone.legacy_events  voice_clone.machines  voice_clone.mirror_key  voice_clone.queues
     voice_clone.rate_limits  voice_clone.slots  voice_clone.sweep_errors
     voice_clone.job_slots  voice_clone.timeouts  voice_clone.uploads  voice_clone.waiting_jobs

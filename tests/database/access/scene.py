@@ -95,6 +95,7 @@ class Scene(People):
             attempt = given.queued(user, given.reflection(user))
             given.one("select * from voice_clone.claim_attempt(%s, 'worker', 60, 1, true)", attempt)
         given.one("select * from voice_clone.claim_idempotency_key(%s, 'k', '')", user)
+        given.one("select voice_clone.keep_manifest(sha256('audio'), 'x')")
         given.superuser.execute("select operations.anchor_consents()")
         given.superuser.execute(
             "insert into voice_clone.takedowns (subject_id, attempts, reason) values (%s, '{}', 'a claim')",

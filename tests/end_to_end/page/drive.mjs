@@ -1,5 +1,5 @@
 // Runs the scenarios of the page in one Chromium: node drive.mjs '{"chromium": …}'
-// Its last line is what came of each. A line before that asks the test for something; a line on stdin says that it is done.
+// Its last line is what came of each: an error, or what was measured. A line before that asks the test for something; a line on stdin says that it is done.
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -36,13 +36,14 @@ const wanted = Object.entries({ operations, scenarios, outages, spoken, identity
 
 async function run(name, scenario) {
   const visitor = await Visitor.enter(browser, settings);
+  visitor.name = name;
   try {
-    await scenario(visitor, settings);
+    const measured = await scenario(visitor, settings);
     visitor.requireOrder();
-    results[name] = null;
+    results[name] = { measured };
   } catch (error) {
     await visitor.page.screenshot({ path: `${settings.directory}/${name.replaceAll(" ", "-")}.png`, fullPage: true });
-    results[name] = `${error.stack}\n${visitor.complaints.join("\n")}`;
+    results[name] = { error: `${error.stack}\n${visitor.complaints.join("\n")}` };
   }
   await visitor.context.close();
 }

@@ -12,6 +12,15 @@ export const identity = {
     await signedIn(visitor);
   },
 
+  "no address leads to another site after the sign-in": async (visitor) => {
+    visitor.expected = /status of 503/;
+    const elsewhere = "https://attacker.example/";
+    await visitor.open(`?redirect_to=${elsewhere}&next=${elsewhere}&returnTo=//attacker.example#redirect_to=${elsewhere}`);
+    await visitor.click("Continue with github");
+    await signedIn(visitor);
+    assert(!visitor.requests.some((each) => new URL(each.url()).hostname === "attacker.example"));
+  },
+
   "a provider that refuses is explained, and another way is there": async (visitor, { ask }) => {
     await ask("refuse the next");
     await visitor.open();

@@ -36,6 +36,7 @@ export const operations = {
     await settings.ask("plant");
     await enter(visitor, settings);
     const { page } = visitor;
+    const picture = async (name, options) => settings.pictures && (await page.screenshot({ path: `${settings.pictures}/${name}`, ...options }));
     await page.getByRole("link", { name: "1 dead letter" }).waitFor();
     await page.getByText("<img src=x onerror=alert(1)>").waitFor();
     assert.equal(await page.locator("main img").count(), 0, "text stays text");
@@ -43,20 +44,19 @@ export const operations = {
     await page.locator(".tile", { hasText: "Takedowns" }).getByText("1 attempt frozen").waitFor();
     await page.locator(".plot svg").nth(2).waitFor(); // the series is read every 30 seconds
     await axes(visitor);
-    await page.screenshot({ path: `${settings.directory}/operations.png`, clip: { x: 0, y: 0, width: 1280, height: 1560 }, fullPage: true });
+    await picture("operations.png", { clip: { x: 0, y: 0, width: 1280, height: 1560 }, fullPage: true });
     await page.emulateMedia({ colorScheme: "dark" });
     await axes(visitor);
-    await page.screenshot({ path: `${settings.directory}/operations-dark.png`, fullPage: true });
+    await picture("operations-dark.png", { fullPage: true });
     await page.emulateMedia({ colorScheme: "light" });
-    await page.screenshot({ path: `${settings.directory}/operations-light.png`, fullPage: true });
+    await picture("operations-light.png", { fullPage: true });
     await page.setViewportSize({ width: 320, height: 800 });
     await axes(visitor);
     await page.setViewportSize({ width: 390, height: 800 });
     await axes(visitor);
-    await page.screenshot({ path: `${settings.directory}/operations-narrow.png`, fullPage: true });
-    await page.screenshot({ path: `${settings.directory}/operations.png`, clip: { x: 0, y: 0, width: 1280, height: 1560 }, fullPage: true });
+    await picture("operations-narrow.png", { fullPage: true });
     await page.emulateMedia({ colorScheme: "dark" });
-    await page.screenshot({ path: `${settings.directory}/operations-narrow-dark.png`, fullPage: true });
+    await picture("operations-narrow-dark.png", { fullPage: true });
     await page.emulateMedia({ colorScheme: "light" });
     await page.setViewportSize({ width: 640, height: 400 }); // 1280 at a zoom of 200 %
     await axes(visitor);

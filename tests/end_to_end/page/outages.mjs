@@ -12,6 +12,8 @@ export const outages = {
     await visitor.make();
     await visitor.problem("invalid_format");
     await visitor.accessible();
+    assert.equal(await visitor.page.locator("main img").count(), 0, "what the provider said is no HTML here");
+    assert.equal(await visitor.page.title(), "Likeness");
     await visitor.click("Try again");
     await visitor.hear();
     await ask("be down for speech");

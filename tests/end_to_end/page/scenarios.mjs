@@ -8,6 +8,7 @@ const BUDGET = 150_000; // bytes before sign-in
 export const scenarios = {
   "a dropped file becomes a voice that speaks": async (visitor, { sample }) => {
     let transferred = 0;
+    const began = performance.now();
     visitor.page.on("response", async (response) => {
       const { responseBodySize, responseHeadersSize } = await response.request().sizes().catch(() => ({}));
       transferred += (responseBodySize ?? 0) + (responseHeadersSize ?? 0);
@@ -16,7 +17,8 @@ export const scenarios = {
     await visitor.heading("Start here");
     await visitor.page.waitForLoadState("networkidle");
     await visitor.accessible();
-    assert(transferred > 0 && transferred < BUDGET, `${transferred} bytes before sign-in`);
+    const before = transferred;
+    assert(before > 0 && before < BUDGET, `${before} bytes before sign-in`);
     await visitor.signUp();
     assert(await visitor.page.getByRole("button", { name: "Make my voice" }).isDisabled(), "before the consent");
     await visitor.agree();
@@ -36,6 +38,7 @@ export const scenarios = {
     await visitor.page.getByRole("link", { name: "Download" }).click();
     const speech = await readFile(await (await download).path());
     assert.equal(speech.subarray(0, 4).toString(), "RIFF");
+    const measured = { clicks: visitor.clicks, seconds: (performance.now() - began) / 1000, transferred: before };
     await visitor.page.reload();
     await visitor.click("Open My voice");
     await visitor.click("Play");
@@ -65,11 +68,12 @@ export const scenarios = {
     const buffer = Buffer.alloc(16 * 2 ** 20 + 1);
     await visitor.page.locator("input[type=file]").setInputFiles({ name: "long.wav", mimeType: "audio/wav", buffer });
     await visitor.problem("body_too_large");
-    return { clicks: visitor.clicks, transferred };
+    return measured;
   },
 
   "the microphone is recorded": async (visitor) => {
     await visitor.context.grantPermissions(["microphone"]);
+    const began = performance.now();
     await visitor.signUp();
     await visitor.agree();
     await visitor.click("Record");
@@ -78,8 +82,15 @@ export const scenarios = {
     await visitor.click("Stop");
     await visitor.page.getByLabel("Your sample", { exact: true }).last().waitFor();
     await visitor.make();
-    await visitor.heading("Hear it first");
+    await visitor.hear();
+    await visitor.speak("Hello from the microphone.");
+    const download = visitor.page.waitForEvent("download");
+    visitor.clicks += 1;
+    await visitor.page.getByRole("link", { name: "Download" }).click();
+    await (await download).path();
+    const measured = { clicks: visitor.clicks, seconds: (performance.now() - began) / 1000 };
     await visitor.compare();
+    return measured;
   },
 
   "a phone of 320 pixels in the dark shows all of it": async (visitor, { sample }) => {
@@ -124,7 +135,7 @@ export const scenarios = {
     await visitor.accessible();
   },
 
-  "a sample that is too short is refused in words": async (visitor, { short, sample }) => {
+  "a sample that is too short or too noisy is refused in words, and an MP3 is taken": async (visitor, { short, noisy, mp3 }) => {
     visitor.expected = /status of 422/;
     await visitor.signUp();
     await visitor.agree();
@@ -132,11 +143,10 @@ export const scenarios = {
     await visitor.make();
     await visitor.problem("sample_too_short");
     await visitor.accessible();
-    await visitor.page.locator(".problem").getByRole("button", { name: "Use another sample" }).click();
-    await visitor.heading("Another sample for My voice");
-    await visitor.agree();
-    await visitor.drop(sample, "sample.wav", "audio/wav");
-    await visitor.make();
+    await visitor.useAnother(noisy, "noisy.wav", "audio/wav");
+    await visitor.problem("sample_noisy");
+    await visitor.accessible();
+    await visitor.useAnother(mp3, "sample.mp3", "audio/mpeg");
     await visitor.heading("Hear it first");
   },
 

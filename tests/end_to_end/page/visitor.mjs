@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const WAIT = { timeout: 60_000 };
+const ZOOMED = { width: 640, height: 360 }; // a screen of 1280 × 720 at 200 %
 
 export class Visitor {
   static async enter(browser, settings, options = {}) {
@@ -71,6 +72,15 @@ export class Visitor {
     await this.click("Make my voice");
   }
 
+  // After a sample was refused.
+  async useAnother(path, name, type) {
+    await this.page.locator(".problem").getByRole("button", { name: "Use another sample" }).click();
+    await this.heading("Another sample for My voice");
+    await this.agree();
+    await this.drop(path, name, type);
+    await this.make();
+  }
+
   // Plays the clip to its end, as its listener does, and confirms it.
   async hear() {
     await this.heading("Hear it first");
@@ -105,14 +115,28 @@ export class Visitor {
     await this.page.locator(`[data-code="${code}"]`).first().waitFor();
   }
 
-  // Nothing serious, and nothing wider than the screen.
+  // Of the state, where the test was asked for pictures.
+  async picture() {
+    const { pictures } = this.settings;
+    this.pictures = (this.pictures ?? 0) + 1;
+    const name = `${this.name.replaceAll(/\W+/g, "-")}-${this.pictures}`;
+    if (pictures) await this.page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });
+  }
+
+  // Nothing serious, and nothing wider than the screen, at a zoom of 200 % as well.
   async accessible() {
+    await this.picture();
     const axe = await readFile(AXE, "utf8");
     await this.page.evaluate(`window.axe || (() => { ${axe} })()`);
     const { violations } = await this.page.evaluate(() => window.axe.run());
     assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), []);
-    const excess = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert(excess <= 0, `${excess} px wider than the screen`);
+    const size = this.page.viewportSize();
+    for (const { width, height } of size.width > ZOOMED.width ? [size, ZOOMED] : [size]) {
+      await this.page.setViewportSize({ width, height });
+      const excess = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert(excess <= 0, `${excess} px wider than a screen of ${width} px`);
+    }
+    await this.page.setViewportSize(size);
   }
 
   async tokens() {
