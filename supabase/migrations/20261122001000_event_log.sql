@@ -194,6 +194,9 @@ begin
     return null;
   end if;
   perform voice_clone.queue_deliveries(v_event, new);
+  if tg_op = 'UPDATE' and old.taken_down_at is not null and new.taken_down_at is null then
+    v_follows := v_queue is not null; -- what it waited for was not done meanwhile
+  end if;
   if v_follows and not voice_clone.is_long_wait(new.not_before) then
     perform pgmq.send(v_queue, voice_clone.queue_message(v_queue, new.id, new.version, new.reflection_id),
                       greatest(0, ceil(extract(epoch from new.not_before - now())))::int);

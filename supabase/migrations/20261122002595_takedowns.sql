@@ -15,6 +15,8 @@ create table voice_clone.takedowns (
 comment on table voice_clone.takedowns is 'evidence: what was frozen, and why; a row is never deleted, and is closed once';
 comment on column voice_clone.takedowns.subject_id is 'the voice or the attempt that the operator named';
 create index takedowns_open_idx on voice_clone.takedowns (placed_at) where lifted_at is null;
+-- Columns that never change: any other would make the writes of each attempt dearer (no HOT update), frozen or not.
+create index voice_clone_attempts_taken_down_idx on public.voice_clone_attempts (provider, region) where taken_down_at is not null;
 alter table voice_clone.takedowns enable row level security;
 revoke all on voice_clone.takedowns from public, anon, authenticated, service_role;
 
@@ -53,6 +55,10 @@ begin
     or exists (
       select from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id
       where v.provider_voice_id = new.provider_voice_id and v.tts_provider = new.provider and v.provider_region = new.region
+        and a.taken_down_at is not null)
+    or exists ( -- a use whose voice has no row yet
+      select from public.voice_clone_attempts a
+      where a.provider_voice_id = new.provider_voice_id and a.provider = new.provider and a.region = new.region
         and a.taken_down_at is not null)
   then
     perform voice_clone.refuse_taken_down('this voice was taken down after a notice');
@@ -98,7 +104,7 @@ create trigger speech_jobs_refuse_taken_down before insert on public.speech_jobs
 create trigger speech_jobs_refuse_taken_down_again before update of status on public.speech_jobs
   for each row when (old.status = 'failed' and new.status = 'queued') execute function voice_clone.refuse_taken_down_speech();
 
--- The attempts of a voice's family: of the same samples, and with the same provider voices, until there are no more.
+-- The attempts of a voice's family: of the same samples, with the same provider voices, and frozen by the same notice, until there are no more.
 create function voice_clone.taken_down_family(p_attempt uuid) returns uuid[]
 language sql stable security definer set search_path = ''
 as $$
@@ -110,13 +116,13 @@ as $$
     cross join lateral (
       select b.id from public.voice_clone_attempts b where b.sample_id = a.sample_id
       union all
-      select w.attempt_id from public.voices v
-      join public.voices w on w.provider_voice_id = v.provider_voice_id and w.tts_provider = v.tts_provider
-        and w.provider_region = v.provider_region
-      where v.attempt_id = a.id
+      select w.attempt_id from public.voices w
+      where w.provider_voice_id = a.provider_voice_id and w.tts_provider = a.provider and w.provider_region = a.region
       union all -- a use whose voice has no row yet
       select b.id from voice_clone.enrolling_attempts n join public.voice_clone_attempts b on b.id = n.attempt_id
       where n.provider = a.provider and n.region = a.region and b.provider_voice_id = a.provider_voice_id
+      union all
+      select unnest(t.attempts) from voice_clone.takedowns t where t.lifted_at is null and a.id = any (t.attempts)
     ) near
   )
   select coalesce(array_agg(f.id order by f.id), '{}') from family f
@@ -190,6 +196,11 @@ begin
       insert into voice_clone.takedowns (subject_id, attempts, reason) values (p_id, v_family, p_reason);
     end if;
     update public.voice_clone_attempts a set taken_down_at = now() where a.id = any (v_family) and a.taken_down_at is null;
+    -- One that is queued will not be claimed: it keeps no slot from the jobs of others, and waits for none.
+    perform voice_clone.release_job_slot(q.id, q.owner)
+    from (
+      select a.id, coalesce(a.user_id, a.org_id) as owner from public.voice_clone_attempts a
+      where a.id = any (v_family) and a.status = 'queued' order by a.id) q;
   end if;
   return query select * from voice_clone.taken_down_attempts(p_id);
 end

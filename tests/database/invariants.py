@@ -1,4 +1,4 @@
-"""The fourteen invariants of the lifecycle as checks, and for each a mutant that removes it.
+"""The fifteen invariants of the lifecycle as checks, and for each a mutant that removes it.
 
 A check passes on the migrated schema and must fail on its mutant: a check that cannot fail checks nothing.
 """
@@ -347,6 +347,33 @@ def what_is_lost_is_silent(given: Fixture) -> None:
     assert voice["provider_voice_id"] != enrollment["provider_voice_id"]
 
 
+def what_is_taken_down_is_silent(given: Fixture) -> None:
+    user = given.user()
+    reflection = given.reflection(user)
+    attempt = given.launchable(user, reflection)
+    again = (
+        "select * from voice_clone.clone_sample(gen_random_uuid(), %s, %s, null, 'local', '', true, 'Ada')"
+    )
+    sample = given.attempt(attempt)["sample_id"]
+    made = given.one(again, user, sample)["id"]
+    take_down = "select count(*) from operations.take_down(%s, 'Notice 17', true)"
+    assert given.truth(take_down, attempt)["count"] == 2, "all that is of its sample"
+    gate = "select blockers from voice_clone.launch_gate(%s, %s)"
+    assert given.one(gate, reflection, user)["blockers"] == ["voice_taken_down"]
+    assert given.mirror(reflection)["cloneStatus"] == "failed"
+    assert given.claim(made)["outcome"] == "nothing_to_do"
+    speak = (
+        "select * from voice_clone.request_speech(gen_random_uuid(), %s, %s, 'local', '', 'Hello.', 'Ada')"
+    )
+    for sql in (again, speak):
+        with pytest.raises(psycopg.Error) as caught:
+            given.one(sql, user, sample)
+        assert caught.value.sqlstate == "VC007"
+    given.truth("select count(*) from operations.lift_takedown(%s, 'Withdrawn', true)", attempt)
+    assert given.one(gate, reflection, user)["blockers"] == []
+    assert given.claim(made)["outcome"] == "claimed"
+
+
 class as_client:  # noqa: N801 - reads as a clause
     """A connection as the Data API makes it: the role and the claims of one user."""
 
@@ -420,6 +447,10 @@ INVARIANTS: dict[int, tuple[Check, Mutant]] = {
     14: (
         what_is_lost_is_silent,
         patch("voice_clone.lose_voice", "(v_attempts) and a.status = 'ready'", "(v_attempts) and false"),
+    ),
+    15: (
+        what_is_taken_down_is_silent,
+        patch("voice_clone.refuse_taken_down_origin", "a.sample_id = new.sample_id", "false"),
     ),
 }
 
@@ -515,6 +546,14 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "a lost voice that still has its slot": (
         14,
         patch("voice_clone.lose_voice", "set status = 'removed', ", "set status = 'attached', "),
+    ),
+    "a gate that stays open": (
+        15,
+        patch("voice_clone.launch_blockers", "p_taken_down_at is not null", "false"),
+    ),
+    "a frozen attempt that is worked on": (
+        15,
+        patch("voice_clone.claim_attempt", "or a.taken_down_at is not null", ""),
     ),
     "a first event that leaves out too much": (
         11,

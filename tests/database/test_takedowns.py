@@ -14,6 +14,11 @@ from tests.fixture import Fixture, Row
 FAMILY = "select * from operations.take_down(%s, 'Notice 17', %s)"
 LIFT = "select * from operations.lift_takedown(%s, 'Withdrawn', true)"
 
+USE = (
+    "select * from voice_clone.use_custom_voice"
+    "(gen_random_uuid(), %s, %s, 'local', '', %s, null, 'm', 'Ada', 'en', true)"
+)
+
 
 def take_down(given: Fixture, subject: UUID, *, apply: bool = True) -> list[Row]:
     return given.superuser.execute(FAMILY.encode(), (subject, apply)).fetchall()
@@ -160,6 +165,58 @@ def test_a_queued_attempt_is_not_processed_until_it_is_lifted(given: Fixture) ->
     assert given.claim(attempt)["outcome"] == "claimed"
 
 
+def test_a_lifted_takedown_sends_what_waited(given: Fixture) -> None:
+    attempt = given.queued(given.user(), None)
+    take_down(given, attempt)
+    given.superuser.execute("select pgmq.purge_queue('voice_clone_process')")
+    lift(given, attempt)
+    (message,) = given.messages("voice_clone_process")
+    assert message["message"]["id"] == str(attempt)
+
+
+def test_a_frozen_attempt_keeps_no_slot_from_others(given: Fixture) -> None:
+    """It waited for the only one, or got it when its turn came."""
+    first, waits, other = (given.queued(given.user(), None) for _ in range(3))
+    claim = "select outcome from voice_clone.claim_attempt(%s, 'w', 60, 1, true, 1)"
+    assert [given.one(claim, each)["outcome"] for each in (first, waits, other)] == [
+        "claimed", "all_busy", "all_busy",
+    ]  # fmt: skip
+    take_down(given, waits)
+    taken = "select job_id from voice_clone.job_slots where job_id is not null"
+    given.one("select * from voice_clone.fail_attempt(%s, 1, 'c', 'm', null, null)", first)
+    assert given.truth(taken)["job_id"] == other
+    take_down(given, other)
+    assert given.superuser.execute(taken).fetchall() == []
+    lift(given, waits)
+    assert given.one(claim, waits)["outcome"] == "claimed"
+
+
+def test_a_stock_voice_is_frozen_while_its_use_is_still_made(given: Fixture) -> None:
+    """There is no row of the voice yet; the use that works is frozen by a notice about the other."""
+    user, other = given.user(), given.user()
+    ready = custom_voice(given, user, given.reflection(user))
+    queued = given.one(USE, other, given.reflection(other), provider_voice(given, ready))["id"]
+    assert {row["attempt_id"] for row in take_down(given, ready, apply=False)} == {ready, queued}
+    assert {row["attempt_id"] for row in take_down(given, queued)} == {ready, queued}
+    third = given.user()
+    first = given.one(USE, third, given.reflection(third), "stock-of-nobody")["id"]
+    take_down(given, first)
+    with refused("VC007", "voice_taken_down"):
+        given.one(USE, third, given.reflection(third), "stock-of-nobody")
+
+
+def test_what_one_notice_froze_is_lifted_together(given: Fixture) -> None:
+    """Also what has left the family since: a use that was reset before its voice was made."""
+    user, other = given.user(), given.user()
+    ready = custom_voice(given, user, given.reflection(user))
+    reflection = given.reflection(other)
+    queued = given.one(USE, other, reflection, provider_voice(given, ready))["id"]
+    take_down(given, ready)
+    reset(given, reflection, other)
+    lift(given, ready)
+    assert given.attempt(queued)["taken_down_at"] is None
+
+
 def test_its_objects_are_not_read_by_their_owner(given: Fixture) -> None:
     user, _, attempt = launchable(given)
     job = speech(given, user, given.attempt(attempt)["sample_id"])["id"]
@@ -227,7 +284,7 @@ MUTANTS = {
         test_open_speech_fails_and_no_more_is_requested_until_it_is_lifted,
     ),
     "a family without its uses": (
-        "taken_down_family", "v.attempt_id = a.id", "false",
+        "taken_down_family", "w.provider_voice_id = a.provider_voice_id", "false",
         test_every_use_of_a_stock_voice_is_frozen_by_whatever_user,
     ),
     "the same sample again": (
@@ -237,6 +294,26 @@ MUTANTS = {
     "a frozen attempt that is claimed": (
         "claim_attempt", "or a.taken_down_at is not null", "",
         test_a_queued_attempt_is_not_processed_until_it_is_lifted,
+    ),
+    "a lifted attempt that nobody is told of": (
+        "append_event", "v_follows := v_queue is not null", "null",
+        test_a_lifted_takedown_sends_what_waited,
+    ),
+    "a frozen attempt with a slot": (
+        "operations.take_down", "perform voice_clone.release_job_slot(q.id, q.owner)", "perform q.id",
+        test_a_frozen_attempt_keeps_no_slot_from_others,
+    ),
+    "a use that is not made yet": (
+        "taken_down_family", "b.provider_voice_id = a.provider_voice_id", "false",
+        test_a_stock_voice_is_frozen_while_its_use_is_still_made,
+    ),
+    "another use of what is not made yet": (
+        "refuse_taken_down_origin", "a.provider_voice_id = new.provider_voice_id", "false",
+        test_a_stock_voice_is_frozen_while_its_use_is_still_made,
+    ),
+    "a notice that is lifted in part": (
+        "taken_down_family", "t.lifted_at is null and a.id = any (t.attempts)", "false",
+        test_what_one_notice_froze_is_lifted_together,
     ),
     "a request that does not see it": (
         "share_takedowns", "not pg_try_advisory_xact_lock_shared(hashtextextended('takedowns', 0))", "false",
@@ -248,6 +325,6 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_mutant_is_found(given: Fixture, mutant: str) -> None:
     function, old, new, test = MUTANTS[mutant]
-    given.replace(f"voice_clone.{function}", old, new)
+    given.replace(function if "." in function else f"voice_clone.{function}", old, new)
     with pytest.raises((Exception, pytest.fail.Exception)):  # a statement fails, or the test
         test(given)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,12 +13,20 @@ from scripts.local.supabase.processes import Child
 from tests.end_to_end.conftest import PATIENT, Product, person
 from tests.end_to_end.test_cleanup import abandoned_create, until_status
 from tests.end_to_end.test_crashes import queue, stuck_at
+from tests.end_to_end.test_reflection_voice import clone_file, launchable
 from tests.preloaded import command
 
 SHORT = {"orphan_grace": "0.2 s", "lost_message": "1 s"}
+BUDGET = 2  # tries of a message
 STUCK = {"dead_letter", "no_consumer", "lease_ended", "sweep_overdue", "sweep_error"}
 LEASE_ENDED = "select from voice_clone.deadlines where attempt_id = %s and lease_expires_at <= now()"
 SHOWN = "select from public.reflections where id = %s and voice ->> 'attemptId' = %s"
+IN_HAND = "select from pgmq.q_voice_clone_process where message ->> 'id' = %s and read_ct = %s"
+VISIBLE = "select from pgmq.q_voice_clone_process where message ->> 'id' = %s and vt <= now()"
+LETTER = "select from voice_clone.dead_letters where message ->> 'id' = %s"
+EMPTIED = """
+select where not exists (select from voice_clone.object_removals where split_part(folder, '/', 1) = %s)
+"""
 NO_MESSAGE = "select where not exists (select from pgmq.q_voice_mirror)"
 READY = "select from public.voice_clone_attempts where id = %s and status = 'ready'"
 
@@ -147,3 +156,114 @@ async def test_a_mirror_whose_consumers_died_is_found_and_repaired(
         await product.until(NO_MESSAGE)
         assert await operator.findings(*mirrors) == (0, {})
         assert await operator.findings(*mirrors, "--apply") == (0, {})
+
+
+@pytest.mark.long
+async def test_a_message_that_killed_its_consumers_is_a_dead_letter_and_sent_again(
+    product: Product, prepared: bytes, operator: Operator
+) -> None:
+    """`dead-letters`, `stats` and `attempts`. The service is frozen: each consumer dies in its call."""
+    service = await product.start("service", FINALIZE_WAIT_SECONDS="0")
+    async with person(product) as ada:
+        upload = await ada.upload(prepared)
+        attempt = upload["attempt_id"]
+        queue(product, upload)
+        os.killpg(service.pid, signal.SIGSTOP)
+        for read in range(1, BUDGET + 1):
+            consumers = await product.start("consumers", MESSAGE_BUDGET=str(BUDGET))
+            await product.until(IN_HAND, attempt, read)
+            await product.kill(consumers)
+            await product.until(VISIBLE, attempt)
+        consumers = await product.start("consumers", MESSAGE_BUDGET=str(BUDGET))
+        await product.until(LETTER, attempt)
+        assert await dead_letters(operator) == [attempt]
+        assert await finding(operator, attempt) == "dead_letter"
+        assert await dead_in(operator, "voice_clone_process") == 1
+
+        os.killpg(service.pid, signal.SIGCONT)
+        sent = await operator.one("dead-letters", "redrive", "--apply")
+        assert [letter["subject"] for letter in sent] == [attempt]
+        await product.until(READY, attempt)
+        assert await dead_letters(operator) == []
+        assert await dead_in(operator, "voice_clone_process") == 0
+        assert await operator.one("dead-letters", "redrive", "--apply") == []
+        assert await finding(operator, attempt) not in STUCK
+
+
+async def dead_letters(operator: Operator) -> list[str]:
+    """What each is about."""
+    return [letter["subject"] for letter in await operator.one("dead-letters")]
+
+
+async def dead_in(operator: Operator, name: str) -> int:
+    queues = (await operator.one("stats"))["queues"]
+    return next(each["dead_length"] for each in queues if each["queue"] == name)
+
+
+@pytest.mark.long
+async def test_an_erasure_whose_consumers_died_is_partial_and_completed_by_the_next(
+    product: Product, prepared: bytes, operator: Operator
+) -> None:
+    """`erase`."""
+    await product.start("service", LEASE_SECONDS="30")
+    consumers = await product.start("consumers")
+    with product.timeouts({"object_removal": "1 s"}):
+        async with person(product) as ada:
+            attempt = (await clone_file(ada, prepared, provider="qwen")).json()["attempt_id"]
+            await launchable(ada, attempt)
+            user = str(product.attempt(attempt)["user_id"])
+        await product.kill(consumers)
+        code, ((receipt,),) = await operator.run("erase", "user", user, "--apply")
+        assert (code, receipt["status"]) == (1, "partial")
+        assert {each["place"] for each in open_places(receipt)} == {"provider", "storage"}
+        assert len(product.providers.voices("qwen")) == 1
+        assert (await operator.run("erase", "show", receipt["erasure_id"]))[0] == 1
+
+        await product.start("consumers")
+        await until_status(product, attempt, "removed")
+        await product.until(EMPTIED, user)
+        (receipt,) = await operator.one("erase", "show", receipt["erasure_id"])
+        assert (receipt["status"], open_places(receipt)) == ("complete", [])
+        assert product.providers.voices("qwen") == []
+        with product.connect() as connection:
+            objects = connection.execute(
+                "select from storage.objects where name like %s", (f"{user}%",)
+            ).fetchall()
+        assert objects == []
+        _, ((again,),) = await operator.run("erase", "user", user, "--apply")
+        assert {each["place"] for each in open_places(again)} <= {"storage"}, "an upload may still arrive"
+
+
+def open_places(receipt: Mapping[str, Any]) -> list[Any]:
+    return [each for each in receipt["places"] if each["confirmed_at"] is None]
+
+
+@pytest.mark.long
+async def test_what_expired_while_all_were_dead_is_due_and_then_gone(
+    product: Product, prepared: bytes, operator: Operator
+) -> None:
+    """`retention`, `stats` and `doctor`."""
+    service = await product.start("service", **PATIENT)
+    consumers = await product.start("consumers")
+    async with person(product) as ada:
+        attempt = (await clone_file(ada, prepared)).json()["attempt_id"]
+        await launchable(ada, attempt)
+        await kill_all(product, service, consumers)
+        with product.timeouts({"sample": "0 s", "preview": "0 s"}):
+            due = await due_samples(operator)
+            assert due >= 1
+            assert (await operator.one("stats"))["consumers"]["alive"] == 0
+            await product.start("service", **PATIENT)
+            await product.start("consumers")
+            await product.until(
+                "select from public.voice_samples where id = %s and removed_at is not null",
+                product.attempt(attempt)["sample_id"],
+            )
+            assert await due_samples(operator) == 0
+            assert (await operator.one("stats"))["consumers"]["alive"] == 1
+        assert await finding(operator, attempt) not in STUCK
+
+
+async def due_samples(operator: Operator) -> int:
+    rows = await operator.one("retention")
+    return next(each["due"] for each in rows if each["name"] == "sample")

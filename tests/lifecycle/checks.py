@@ -1,4 +1,4 @@
-"""The fourteen invariants, checked from outside on the rows before and after a step."""
+"""The fifteen invariants, checked from outside on the rows before and after a step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def check(number: int, holds: object, what: str) -> None:
 def check_all(before: Snapshot, after: Snapshot, step: Step) -> None:
     for each in (
         refusals, actives, edges, traces, epochs, intents, mirrors, gates, orphans, consents, archives,
-        replays, strangers, removals, losses,
+        replays, strangers, removals, losses, takedowns,
     ):  # fmt: skip
         each(before, after, step)
     samples(before, after, step)
@@ -155,7 +155,7 @@ def edges(before: Snapshot, after: Snapshot, step: Step) -> None:
 
 def awaited(row: Row) -> str | None:
     """The queue whose message this attempt awaits."""
-    if not row.get("is_active") or row.get("lease_owner"):
+    if not row.get("is_active") or row.get("lease_owner") or row.get("taken_down_at"):
         return None
     if row["status"] in ("queued", "verifying"):
         return {"queued": "voice_clone_process", "verifying": "voice_clone_verify"}[row["status"]]
@@ -246,6 +246,13 @@ def attempt_mirror(a: Row) -> dict[str, Any]:
             "version": a["version"], "updatedAt": utc_text(a["updated_at"]),
             "error": error if a["cancel_reason"] == "original_removed" else None,
         }  # fmt: skip
+    if a["taken_down_at"]:
+        error = {
+            "code": "voice_taken_down", "message": "This voice was taken down after a notice.", "final": True,
+        }  # fmt: skip
+        return attempt_mirror(a | {"taken_down_at": None}) | {
+            "cloneStatus": "failed", "voiceId": None, "error": error,
+        }  # fmt: skip
     return {
         "cloneStatus": a["status"], "runtimeStatus": a["runtime_status"],
         "previewStatus": a["preview_status"], "previewRequired": a["preview_status"] not in HEARD,
@@ -294,6 +301,7 @@ def gates(_: Snapshot, after: Snapshot, step: Step) -> None:
         and a["status"] == "ready"
         and a["runtime_status"] == "synced"
         and a["preview_status"] in HEARD
+        and not a["taken_down_at"]
     }
     for r in after.reflections:
         is_open = (r["id"], r["user_id"]) in launchable
@@ -384,3 +392,27 @@ def losses(_: Snapshot, after: Snapshot, step: Step) -> None:
     attached = {e["attempt_id"] for e in after.enrollments if e["status"] == "attached"}
     failed = {a["id"] for a in after.attempts if a["status"] == "failed"}
     check(14, not attached & failed & lost, f"{step.name}: a lost voice has its slot")
+
+
+def takedowns(before: Snapshot, after: Snapshot, step: Step) -> None:
+    """What is taken down is of one piece, is told by an open notice, and neither speaks nor is worked on."""
+    frozen = {a["id"] for a in after.attempts if a["taken_down_at"]}
+    noticed = {id_ for each in after.takedowns if not each["lifted_at"] for id_ in each["attempts"]}
+    check(15, frozen == noticed, f"{step.name}: {frozen} are frozen, by notices about {noticed}")
+    speaking = {j["attempt_id"] for j in after.speeches if j["status"] in ("queued", "processing")}
+    check(15, not speaking & frozen, f"{step.name}: what was taken down is about to speak")
+    samples = {a["sample_id"] for a in after.attempts if a["id"] in frozen} - {None}
+    voices = {provider_voice(v) for v in after.voices if v["attempt_id"] in frozen}
+    same = {a["id"] for a in after.attempts if a["sample_id"] in samples}
+    same |= {v["attempt_id"] for v in after.voices if provider_voice(v) in voices}
+    check(15, same <= frozen, f"{step.name}: {same - frozen} are of a sample or voice that was taken down")
+    idle = {a["id"] for a in before.attempts if a["taken_down_at"] and not a["lease_owner"]}
+    worked_on = {a["id"] for a in after.attempts if a["lease_owner"]} & idle & frozen
+    check(15, not worked_on, f"{step.name}: what was taken down is worked on")
+    held = {s["job_id"] for s in after.job_slots} | {w["job_id"] for w in after.waiting_jobs}
+    waiting = {a["id"] for a in after.attempts if a["status"] == "queued"} & frozen
+    check(15, not waiting & held, f"{step.name}: what was taken down keeps a slot from others")
+
+
+def provider_voice(voice: Row) -> tuple[str, str, str]:
+    return voice["tts_provider"], voice["provider_region"], voice["provider_voice_id"]

@@ -23,6 +23,7 @@ NO_EDGE = Refusal("VC001", 2)
 NO_CONSENT = Refusal("VC003", 9)
 NOT_THERE = Refusal("VC004", 13)
 TOO_MANY = Refusal("VC008", 0)
+TAKEN_DOWN = Refusal("VC007", 15)
 MOST_SAMPLES = 3  # that are kept, in one example
 MOST = 8  # attempts in one example: what matters happens between few
 WORKERS = ("the left hand", "the right hand")
@@ -147,6 +148,9 @@ class Driver(RuleBasedStateMachine):
             for name in COMPARED:
                 said, is_ = getattr(a, name), rows[a.id][name]
                 check(0, said == is_, f"{self.step.name}: {name} is {is_}, the model says {said}")
+        is_ = {id_ for id_, row in rows.items() if row["taken_down_at"]}
+        said = {a.id for a in self.model.attempts.values() if a.is_taken_down}
+        check(0, said == is_, f"{self.step.name}: {is_} are taken down, the model says {said}")
         rows = {s["id"]: s for s in self.snapshot.samples}
         check(
             0, rows.keys() == {s.id for s in self.model.samples.values()}, f"{self.step.name}: other samples"
@@ -181,6 +185,16 @@ class Driver(RuleBasedStateMachine):
         changed = any(getattr(before, name) != getattr(self.snapshot, name) for name in WATCHED)
         if not self.step.refused_by and (changed or self.step.name == "starts a session"):
             self.bench.effects[self.step.name] += 1
+
+    def is_taken_down(self, a: Attempt) -> bool:
+        """Whether a notice covers what it is made of: its sample, or the provider voice that it uses."""
+        frozen = [x for x in self.model.attempts.values() if x.is_taken_down]
+        ids, voice = {x.id for x in frozen}, (a.provider, a.provider_voice_id)
+        used = {(v["tts_provider"], v["provider_voice_id"]) for v in self.snapshot.voices
+                if v["attempt_id"] in ids} | {(x.provider, x.provider_voice_id) for x in frozen}  # fmt: skip
+        return any(x.sample == a.sample for x in frozen if a.sample) or (
+            a.provider_voice_id is not None and voice in used
+        )
 
     def choose(self, pick: int, *statuses: str) -> Attempt | None:
         """One of the attempts in these statuses, the newest first; of all attempts if no status is given."""

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from tests.lifecycle.checks import EDGES
 from tests.lifecycle.rows import OPEN, Attempt, Refusal
+from tests.lifecycle.takedowns import Takedowns
 from tests.lifecycle.users import Action
-from tests.lifecycle.voice_checks import VoiceChecks
 
 AS_CLIENT: LiteralString = """
     with me as materialized (
@@ -27,7 +27,7 @@ CLIENT_WRITES: tuple[LiteralString, ...] = (
 )
 
 
-class ForbiddenWrites(VoiceChecks):
+class ForbiddenWrites(Takedowns):
     def forbidden_writes(self) -> list[Action]:
         second, edge = self.activates_a_second_attempt, self.takes_no_edge
         found: list[Action] = [

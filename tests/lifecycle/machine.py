@@ -131,6 +131,8 @@ class Lifecycle(Quiescence):
             actions += [self.is_inspected_by_another]
         if any(self.model.speaks_with(id_) for id_ in self.model.voices):
             actions += [self.loses_a_voice, self.begins_a_check, self.answers_a_check_that_was_taken_over]
+        is_frozen = any(a.is_taken_down for a in self.model.attempts.values())
+        actions += [self.lifts_a_takedown] * 3 if is_frozen else [self.takes_a_voice_down]
         actions += [self.finds_a_voice_gone] * 3 * bool(self.checking)
         actions += [self.makes_a_voice_speak] * bool(self.checking)
         if self.choose(0, "verifying"):

@@ -168,7 +168,7 @@ class Model:
     def claim(self, a: Attempt, owner: str, *, early: bool) -> str:
         if not a.is_active:
             return "inactive"
-        if a.status not in ("queued", "processing"):
+        if a.status not in ("queued", "processing") or a.is_taken_down:
             return "nothing_to_do"
         if a.status == "processing" and self.is_leased(a):
             return "busy"
@@ -212,7 +212,7 @@ class Model:
         waiting, lost = state in ("pending", "required"), state in ("syncing", "rendering")
         if not a.is_active or a.status != "ready":
             return "inactive"
-        if not waiting and not lost:
+        if (not waiting and not lost) or a.is_taken_down:
             return "nothing_to_do"
         if self.is_leased(a):
             return "busy"
@@ -334,7 +334,8 @@ class Model:
                 or (a.runtime_status == "synced" and a.preview_status == "required")
             )
         )
-        return a.until is None and a.status != "awaiting_upload" and not (a.is_active and waits)
+        waits = waits and a.is_active and not a.is_taken_down
+        return a.until is None and a.status != "awaiting_upload" and not waits
 
     def recover(self, a: Attempt, is_mirror_behind: bool) -> str:
         """The sweep of one attempt that is due."""

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from backend.moves.moves import queries as moves
-from tests.lifecycle.driver import NO_CONSENT, NOT_THERE, TOO_MANY
+from tests.lifecycle.driver import NO_CONSENT, NOT_THERE, TAKEN_DOWN, TOO_MANY
 from tests.lifecycle.rows import Attempt, Refusal
 from tests.lifecycle.snapshot import Bench
 from tests.lifecycle.uploads import Uploads
@@ -54,6 +54,8 @@ class Moves(Uploads):
         if changes_over:
             new.reflection_id, new.source, new.preview_status = old.reflection_id, "custom_voice", "required"
             new.provider_voice_id = self.moved[old.id].provider_voice_id
+        if refusal is None and self.is_taken_down(new):
+            refusal = TAKEN_DOWN
         voice = next(v["id"] for v in self.snapshot.voices if v["attempt_id"] == old.id)
         beside = " beside" if old.is_active and old.reflection_id and not new.reflection_id else ""
         self.call(

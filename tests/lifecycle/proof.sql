@@ -76,6 +76,7 @@ begin
   delete from public.voice_consents;
   delete from voice_clone.consent_chains;
   delete from voice_clone.object_removals;
+  delete from voice_clone.takedowns;
   delete from voice_clone.erasure_places;
   delete from voice_clone.erasures;
   delete from public.reflections;
@@ -172,6 +173,7 @@ begin
                   select from public.voice_consents r where r.revokes = s.consent_id))), '[]') from public.voice_samples s),
     'messages', (select coalesce(jsonb_agg(to_jsonb(m)), '[]') from proof.messages m),
     'job_slots', (select coalesce(jsonb_agg(to_jsonb(s)), '[]') from voice_clone.job_slots s),
+    'takedowns', (select coalesce(jsonb_agg(to_jsonb(t)), '[]') from voice_clone.takedowns t),
     'waiting_jobs', (select coalesce(jsonb_agg(to_jsonb(w)), '[]') from voice_clone.waiting_jobs w));
 end
 $$;

@@ -82,6 +82,7 @@ class Quiescence(ForbiddenWrites):
         self.speaking.clear()
         self.delivering.clear()
         self.inspections.clear()
+        self.lifts_every_takedown()
         for _ in range(ROUNDS):
             while self.reads_whatever_there_is():
                 pass

@@ -96,6 +96,7 @@ class Attempt:
     provider_voice_id: str | None = None
     error_code: str | None = None
     cancel_reason: str | None = None
+    is_taken_down: bool = False
 
     def has_ended_without_voice(self) -> bool:
         return self.has_failed() or (
@@ -105,7 +106,8 @@ class Attempt:
 
     def is_launchable(self) -> bool:
         is_heard = self.preview_status in ("not_required", "completed")
-        return self.status == "ready" and self.runtime_status == "synced" and is_heard
+        is_synced = self.status == "ready" and self.runtime_status == "synced"
+        return is_synced and is_heard and not self.is_taken_down
 
     def has_failed(self) -> bool:
         return self.status == "failed" or (

@@ -38,6 +38,7 @@ class Snapshot(Struct):
     messages: list[Row] = []
     job_slots: list[Row] = []
     waiting_jobs: list[Row] = []
+    takedowns: list[Row] = []
     strangers: int = 0
 
     def attempt(self, id_: str) -> Row:

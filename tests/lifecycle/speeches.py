@@ -7,7 +7,7 @@ from backend.lifecycle.claim import queries as lifecycle
 from backend.speech.jobs import queries as speech
 from tests.lifecycle.checks import check
 from tests.lifecycle.cleanups import Cleanups
-from tests.lifecycle.driver import ARCHIVE, MOST, NO_CONSENT, NOT_THERE, STALE
+from tests.lifecycle.driver import ARCHIVE, MOST, NO_CONSENT, NOT_THERE, STALE, TAKEN_DOWN
 from tests.lifecycle.rows import LEASE, MOST_JOBS, SHORT, USER_CAP, Attempt, Refusal
 from tests.lifecycle.snapshot import Bench
 from tests.lifecycle.speech_model import Speech
@@ -52,7 +52,9 @@ class Speeches(Cleanups):
             return NOT_THERE
         assert old.consent is not None
         covered = known or self.model.covers(old.consent, old.user_id or "", None)
-        return None if covered else NO_CONSENT
+        if not covered:
+            return NO_CONSENT
+        return TAKEN_DOWN if self.is_taken_down(old) else None
 
     def call_for_voice(
         self, name: str, sql: str, refusal: Refusal | None, j: Speech, old: Attempt, known: set[str]

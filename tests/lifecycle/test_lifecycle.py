@@ -61,7 +61,7 @@ EFFECTS = {
     "sends a sample", "stores a sample", "deletes a sample", "claims a sample", "prepares a sample",
     "refuses a sample", "gives a sample back",
     "registers a webhook", "claims a webhook", "delivers", "replays an event", "enables a webhook",
-    "loses a voice", "finds a voice gone",
+    "loses a voice", "finds a voice gone", "takes a voice down", "lifts a takedown",
     "mirrors", "sweeps", "waits", "loses a message", "doubles a message",
 }  # fmt: skip
 
@@ -99,6 +99,14 @@ MUTANTS: dict[str, tuple[int, Mutant]] = {
     "a check by a worker that lost its lease": (
         4,
         patch("voice_clone.require_voice_check", "and x.lease_epoch = p_epoch", ""),
+    ),
+    "what is taken down keeps its slot": (
+        15,
+        patch("operations.take_down", "perform voice_clone.release_job_slot(q.id, q.owner)", "perform q.id"),
+    ),
+    "what was lifted waits for ever": (
+        3,
+        patch("voice_clone.append_event", "v_follows := v_queue is not null", "null"),
     ),
     "a late delivery is recorded": (
         4,

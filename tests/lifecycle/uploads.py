@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from backend.samples.sample_leases import queries as samples
 from tests.lifecycle.checks import check
-from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, STALE, TOO_MANY, Driver
+from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, STALE, TAKEN_DOWN, TOO_MANY, Driver
 from tests.lifecycle.rows import LEASE, OPEN_UPLOADS, TICK, TIMES, USER_CAP, Attempt, Refusal, Sample
 from tests.lifecycle.snapshot import Bench
 
@@ -177,6 +177,8 @@ class Uploads(Driver):
         refusal = None if a.status == "awaiting_upload" else NO_EDGE if a.user_id else NOT_THERE
         if refusal is None and (s is None or s.status != "ready"):
             refusal = NOT_READY
+        if refusal is None and self.is_taken_down(a):
+            refusal = TAKEN_DOWN
         self.call(
             f"queues an attempt that is {a.status}", samples.queue, refusal, attempt=a.id, user=a.user_id,
             name="Ada", language="en", transcript="hello", delay=0,

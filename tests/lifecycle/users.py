@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from backend.lifecycle.claim import queries as lifecycle
 from backend.reflections.clone import queries as reflections
-from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TOO_MANY
+from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TAKEN_DOWN, TOO_MANY
 from tests.lifecycle.moves import Moves
 from tests.lifecycle.rows import Attempt, Refusal
 
@@ -70,6 +70,8 @@ class Users(Moves):
         if model.samples[old.sample or ""].status != "ready":
             refusal = NOT_THERE
         a = Attempt(str(uuid4()), old.user_id, reflection, old.consent, old.sample)
+        if refusal is None and self.is_taken_down(a):
+            refusal = TAKEN_DOWN
         self.call(
             "clones a sample again", reflections.clone_sample, refusal, attempt=a.id, user=a.user_id,
             sample=self.samples[old.id], reflection=reflection, provider="local", region="", name="Ada",
@@ -124,7 +126,7 @@ class Users(Moves):
     def retries(self, pick: int) -> None:
         _, a, parameters = self.reflection(pick, lambda _, a: a and a.has_failed())
         can = a and a.has_failed() and a.user_retry_count < a.user_retry_budget
-        can = can and a and not (a.status == "failed" and self.is_gone(a))
+        can = can and a and not (a.status == "failed" and (self.is_gone(a) or self.is_taken_down(a)))
         self.call("retries", reflections.retry, None if can else Refusal("VC007", 2), **parameters)
         if a and can:
             self.model.retry(a)
@@ -141,6 +143,8 @@ class Users(Moves):
         refusal = None if can else Refusal("VC007", 2)
         if a and can and a.consent and not self.model.covers(a.consent, a.user_id or "", id_):
             refusal = NO_CONSENT
+        if refusal is None and self.is_taken_down(new):
+            refusal = TAKEN_DOWN
         self.call(
             "retries elsewhere", reflections.retry_elsewhere, refusal, attempt=new.id,
             failed=a.id if a else None, provider=other, region="", preview_required=True, **parameters,
@@ -164,7 +168,8 @@ class Users(Moves):
 
     def can_restore(self, reflection: str) -> bool:
         last = self.model.last_shown(reflection)
-        is_kept = self.model.restorable(reflection) is not None
+        kept = self.model.restorable(reflection)
+        is_kept = kept is not None and not kept.is_taken_down
         return is_kept and (last is None or last.has_ended_without_voice())
 
     def uses_a_stock_voice(self, pick: int) -> None:
@@ -172,12 +177,13 @@ class Users(Moves):
         id_, active, parameters = self.reflection(pick)
         a = Attempt(str(uuid4()), parameters["user"], id_, None, source="custom_voice")
         a.provider_voice_id = f"stock-{pick % 2}"
+        refusal = None if self.is_used_already(a, active) or not self.is_taken_down(a) else TAKEN_DOWN
         self.call(
-            "uses a stock voice", lifecycle.use_custom_voice, attempt=a.id, provider=a.provider, region="",
-            account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada", language="en",
-            preview_required=True, **parameters,
+            "uses a stock voice", lifecycle.use_custom_voice, refusal, attempt=a.id, provider=a.provider,
+            region="", account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada",
+            language="en", preview_required=True, **parameters,
         )  # fmt: skip
-        self.opened_custom(a, active)
+        self.opened_custom(a, active, refusal)
 
     def resets(self, pick: int) -> None:
         id_, a, parameters = self.reflection(pick)
@@ -260,6 +266,8 @@ class Users(Moves):
         a = Attempt(str(uuid4()), original.user_id, id_, original.consent, original.sample, "custom_voice")
         a.provider, a.provider_voice_id = original.provider, original.provider_voice_id
         refusal = None if self.model.covers(original.consent, a.user_id or "", id_) else NO_CONSENT
+        if refusal is None and not self.is_used_already(a, active) and self.is_taken_down(a):
+            refusal = TAKEN_DOWN
         self.call(
             "uses an own voice", lifecycle.use_custom_voice, refusal, attempt=a.id, provider=a.provider,
             region="", account="", voice=a.provider_voice_id, label=None, target_model="m", name="Ada",
@@ -270,11 +278,13 @@ class Users(Moves):
             self.samples[a.id] = self.samples[original.id]
 
     def opened_custom(self, a: Attempt, active: Attempt | None, refusal: Refusal | None = None) -> None:
-        """The same voice again is the same attempt, unless that failed. A moved one has an account."""
-        same = active and active.id in self.customs and active.provider_voice_id == a.provider_voice_id
-        if same and active and "failed" not in (active.status, active.runtime_status, active.preview_status):
-            return
-        if refusal is None:
+        if refusal is None and not self.is_used_already(a, active):
             self.customs.add(a.id)
             self.model.add(a)
             self.model.queue(a)
+
+    def is_used_already(self, a: Attempt, active: Attempt | None) -> bool:
+        """The same voice again is the same attempt, unless that failed. A moved one has an account."""
+        same = active and active.id in self.customs and active.provider_voice_id == a.provider_voice_id
+        states = (active.status, active.runtime_status, active.preview_status) if active else ()
+        return bool(same) and "failed" not in states

@@ -69,7 +69,7 @@ class VoiceChecks(Deliveries):
         if refusal is not None:
             return
         may_speak = (
-            self.model.speaks_with(attempt.id) and attempt.status == "ready"
+            self.model.speaks_with(attempt.id) and attempt.status == "ready" and not attempt.is_taken_down
             and voice["enrollment_id"] is not None
             and (voice["tts_provider"], voice["provider_account"]) == (done.provider, done.account)
         )  # fmt: skip

@@ -249,7 +249,10 @@ async def test_a_move_that_failed_is_listed_with_the_reason_and_made_again(voice
     assert voices.new_attempt(attempt)["id"] != failed
 
 
-async def test_a_run_that_is_interrupted_is_continued_by_the_next(voices: Voices) -> None:
+@pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGKILL])
+async def test_a_run_that_is_interrupted_or_killed_is_continued_by_the_next(
+    voices: Voices, ended: signal.Signals
+) -> None:
     """Ids decide the order, so that the voice of the locked user is the last."""
     attempts = {voices.voice(attempt)["id"]: attempt for attempt in (voices.library() for _ in range(3))}
     last = attempts[max(attempts)]
@@ -261,13 +264,18 @@ async def test_a_run_that_is_interrupted_is_continued_by_the_next(voices: Voices
         while voices.given.superuser.execute(waiting).fetchone() is None:
             assert process.returncode is None
             await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended)
         _, errors = await process.communicate()
-    assert process.returncode == 130, errors
-    assert b"Run the command again" in errors
+    if ended == signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert b"Run the command again" in errors
+    else:
+        assert process.returncode == -ended
     code, found = await voices.outcomes("--apply")
     assert (code, Counter(found.values())) == (0, Counter({"moving": 2, "queued": 1}))
     assert found[voices.voice(last)["id"]] == "queued"
+    code, found = await voices.outcomes("--apply")
+    assert (code, Counter(found.values())) == (0, Counter({"moving": 3}))
 
 
 async def test_two_runs_at_once_move_each_voice_once(voices: Voices) -> None:
