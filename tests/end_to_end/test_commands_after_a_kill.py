@@ -18,6 +18,7 @@ from tests.preloaded import command
 
 SHORT = {"orphan_grace": "0.2 s", "lost_message": "1 s"}
 BUDGET = 2  # tries of a message
+PROCESSING = ("--queue", "voice_clone_process")
 STUCK = {"dead_letter", "no_consumer", "lease_ended", "sweep_overdue", "sweep_error"}
 LEASE_ENDED = "select from voice_clone.deadlines where attempt_id = %s and lease_expires_at <= now()"
 SHOWN = "select from public.reflections where id = %s and voice ->> 'attemptId' = %s"
@@ -27,6 +28,7 @@ LETTER = "select from voice_clone.dead_letters where message ->> 'id' = %s"
 EMPTIED = """
 select where not exists (select from voice_clone.object_removals where split_part(folder, '/', 1) = %s)
 """
+NOBODY = "select from voice_clone.consumers_state() s where s.alive = 0"
 NO_MESSAGE = "select where not exists (select from pgmq.q_voice_mirror)"
 READY = "select from public.voice_clone_attempts where id = %s and status = 'ready'"
 
@@ -181,18 +183,18 @@ async def test_a_message_that_killed_its_consumers_is_a_dead_letter_and_sent_aga
         assert await dead_in(operator, "voice_clone_process") == 1
 
         os.killpg(service.pid, signal.SIGCONT)
-        sent = await operator.one("dead-letters", "redrive", "--apply")
+        sent = await operator.one("dead-letters", "redrive", *PROCESSING, "--apply")
         assert [letter["subject"] for letter in sent] == [attempt]
         await product.until(READY, attempt)
         assert await dead_letters(operator) == []
         assert await dead_in(operator, "voice_clone_process") == 0
-        assert await operator.one("dead-letters", "redrive", "--apply") == []
+        assert await operator.one("dead-letters", "redrive", *PROCESSING, "--apply") == []
         assert await finding(operator, attempt) not in STUCK
 
 
 async def dead_letters(operator: Operator) -> list[str]:
     """What each is about."""
-    return [letter["subject"] for letter in await operator.one("dead-letters")]
+    return [letter["subject"] for letter in await operator.one("dead-letters", *PROCESSING)]
 
 
 async def dead_in(operator: Operator, name: str) -> int:
@@ -252,6 +254,7 @@ async def test_what_expired_while_all_were_dead_is_due_and_then_gone(
         with product.timeouts({"sample": "0 s", "preview": "0 s"}):
             due = await due_samples(operator)
             assert due >= 1
+            await product.until(NOBODY)
             assert (await operator.one("stats"))["consumers"]["alive"] == 0
             await product.start("service", **PATIENT)
             await product.start("consumers")

@@ -52,6 +52,7 @@ class ForbiddenWrites(Takedowns):
             return
         reflection = active[pick % len(active)]
         waiting = [a for a in self.model.of_reflection(reflection) if a.status == "awaiting_upload"]
+        waiting = [a for a in waiting if not a.is_taken_down]  # which is refused before
         if not waiting and (opened := self.open(list(self.model.reflections).index(reflection), "good")):
             waiting = [opened]
             self.verify_invariants()
