@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
+# Where bytecode is not kept, each of the many processes compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # The embedded Postgres of every target: 16, or 18 with PG=18.
 ifdef PG
 export POSTGRES_VERSION := $(PG)

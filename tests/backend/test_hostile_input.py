@@ -152,7 +152,7 @@ async def slowest_answer(service: Service, until: asyncio.Event) -> float:
             began = time.monotonic()
             await http.get(f"http://127.0.0.1:{service.port}/health/live")
             slowest = max(slowest, time.monotonic() - began)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
     return slowest
 
 

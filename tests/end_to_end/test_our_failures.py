@@ -151,8 +151,15 @@ async def test_a_temporary_folder_that_is_gone_costs_no_upload(product: Product,
         assert (await finalize(ada, upload, "key")).status_code in {201, 202}
 
 
-@pytest.mark.parametrize("key", [None, "a-key"])
-@pytest.mark.parametrize("fault", ["full", "gone"])
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        ("full", None),
+        ("gone", "a-key"),
+        pytest.param("full", "a-key", marks=pytest.mark.long),
+        pytest.param("gone", None, marks=pytest.mark.long),
+    ],
+)
 async def test_a_form_that_cannot_be_stored_is_no_fault_of_the_sample(
     product: Product, small_disk: Path, fault: str, key: str | None
 ) -> None:

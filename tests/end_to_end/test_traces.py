@@ -17,9 +17,10 @@ WRITE_TO = os.environ.get("LIKENESS_TRACE")  # a file that gets the trace of the
 
 
 @pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
+async def collector(product: Product) -> AsyncIterator[Collector]:
     async with collecting() as started:
         yield started
+        await product.stop()  # without a collector its processes would wait for one as they end
 
 
 def named(spans: list[Seen], name: str) -> list[Seen]:

@@ -42,7 +42,7 @@ async def test_a_service_that_answers_so_for_several_budgets_dead_letters_nothin
     handled: list[str] = []
 
     async def answer(asked: Asked) -> Answered:
-        if len(service.asked) <= 2 * 4 * BUDGET:
+        if len(service.asked) <= 2 * 2 * BUDGET:
             return away
         handled.append(asked.path.split("/")[-2])
         return Answered()
@@ -58,7 +58,7 @@ async def test_a_service_that_refuses_connections_dead_letters_nothing(queued: Q
     queued.send_many(1)
     nobody = ServiceSettings(url=f"http://127.0.0.1:{free_port()}", internal_token=TOKEN)
     async with consuming(queued.database, QUEUES["voice_preview"], service=nobody, **QUICK):
-        await until(lambda: len(queued.archived()) > 4 * BUDGET)  # an entry for each time it was requeued
+        await until(lambda: len(queued.archived()) > 2 * BUDGET)  # an entry for each time it was requeued
     assert queued.dead() == {}
     ((message,),) = queued.rows("select message from {queue}")
     assert (message["tries"], "waiting_since" in message) == (0, True)
