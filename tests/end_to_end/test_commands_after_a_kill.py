@@ -227,11 +227,7 @@ async def test_an_erasure_whose_consumers_died_is_partial_and_completed_by_the_n
         (receipt,) = await operator.one("erase", "show", receipt["erasure_id"])
         assert (receipt["status"], open_places(receipt)) == ("complete", [])
         assert product.providers.voices("qwen") == []
-        with product.connect() as connection:
-            objects = connection.execute(
-                "select from storage.objects where name like %s", (f"{user}%",)
-            ).fetchall()
-        assert objects == []
+        assert product.rows("select from storage.objects where name like %s", f"{user}%") == []
         _, ((again,),) = await operator.run("erase", "user", user, "--apply")
         assert {each["place"] for each in open_places(again)} <= {"storage"}, "an upload may still arrive"
 
@@ -270,3 +266,58 @@ async def test_what_expired_while_all_were_dead_is_due_and_then_gone(
 async def due_samples(operator: Operator) -> int:
     rows = await operator.one("retention")
     return next(each["due"] for each in rows if each["name"] == "sample")
+
+
+@pytest.mark.long
+async def test_the_parts_that_were_killed_are_named_until_they_are_back(
+    product: Product, operator: Operator
+) -> None:
+    """`doctor` and `consents verify`, after a crash of Postgres too."""
+    service = await product.start("service", **PATIENT)
+    consumers = await product.start("consumers")
+    cluster = product.stack.cluster
+    async with person(product):
+        port = cluster.port
+        cluster.stop(immediately=True)
+        cluster.start(port=port)
+        await kill_all(product, service, consumers)
+        await product.until(NOBODY)
+        assert await faults(operator) >= {"consumers", "service"}
+        await product.start("service", **PATIENT)
+        await product.start("consumers")
+        assert not await faults(operator) & {"consumers", "service"}
+        assert (await operator.one("consents", "verify"))["broken"] == []
+
+
+async def faults(operator: Operator) -> set[str]:
+    """The parts that have one."""
+    _, (report,) = await operator.run("doctor")
+    return {each["part"] for each in report["findings"] if each["state"] == "fault"}
+
+
+@pytest.mark.long
+async def test_a_file_that_comes_after_all_were_killed_is_found_and_removed(
+    product: Product, prepared: bytes, operator: Operator
+) -> None:
+    """`reconcile storage`. Its upload was opened before, expired, and was removed for the last time."""
+    service = await product.start("service", **PATIENT)
+    consumers = await product.start("consumers")
+    async with person(product) as ada:
+        upload = await ada.open(bytes=len(prepared))
+        user = str(product.attempt(upload["attempt_id"])["user_id"])
+        with product.timeouts({"upload": "0 s", "object_removal": "0 s"}):
+            with product.connect() as connection:
+                connection.execute("update voice_clone.deadlines set sweep_at = now()")
+            expired = "select from public.voice_clone_attempts where id = %s and status = 'expired'"
+            await product.until(expired, upload["attempt_id"])
+            await product.until(EMPTIED, user)
+            await kill_all(product, service, consumers)
+            await ada.put(upload, prepared)
+            storage = ("storage", "--older-than", "0s")
+            assert await operator.findings(*storage) == (1, {"unowned": 1})
+            assert await operator.findings(*storage, "--apply") == (1, {"unowned": 1})
+            await product.start("service")
+            await product.start("consumers")
+            await product.until(EMPTIED, user)
+        assert await operator.findings(*storage) == (0, {})
+    assert product.rows("select from storage.objects where name like %s", f"{user}%") == []

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 
+from scripts.sweep import MEANINGS
 from tests.fixture import Fixture
 from tests.preloaded import command
 
@@ -56,3 +58,21 @@ async def test_the_command_says_what_it_needs() -> None:
     assert code == 1
     assert "The database refused" in errors
     assert "Traceback" not in errors
+
+
+RETURNED = re.compile(
+    r"(?:\b(?:return(?: next)?|select|then|else|returning)\s+|(?<![a-z_])\(\s*|array_fill\(|array\[)"
+    r"'([a-z_]+)'(?!\s*\|\|)"
+)
+ARGUMENTS = {"worker_lost", "deadline_exceeded", "awaiting_upload", "intended", "runtime", "preview"}
+OF_A_RECORDING = {"recording_requeued", "recording_failed", "recording_move_given_up"}  # put together
+
+
+def test_each_word_of_the_sweep_has_a_meaning(given: Fixture) -> None:
+    """Read from the bodies of its functions."""
+    bodies = given.superuser.execute(
+        "select p.prosrc from pg_proc p"
+        " where p.pronamespace = 'voice_clone'::regnamespace and p.proname like 'sweep%'"
+    ).fetchall()
+    words = {word for row in bodies for word in RETURNED.findall(row["prosrc"])} - ARGUMENTS
+    assert words | OF_A_RECORDING == MEANINGS.keys()
