@@ -25,6 +25,11 @@ NOTHING_SET = (
     "postgresql://voice_clone_service:…@host:5432/postgres"
 )
 
+NO_RIGHT = (
+    "This login may not do that, as that of the service. Run the command with DATABASE_URL= (empty), and it"
+    " uses SUPABASE_URL and SUPABASE_SECRET_KEY; or give it the login of the owner."
+)
+
 Row = dict[str, Any]  # of a function that returns a table: by the name of the column
 
 
@@ -89,6 +94,8 @@ def operations(fault: int = 1) -> Iterator[Operations]:
                 yield ByDataApi(client)
         else:
             raise typer.BadParameter(NOTHING_SET)
+    except psycopg.errors.InsufficientPrivilege as error:
+        end(f"The database refused: {error}\n{NO_RIGHT}", fault)
     except psycopg.Error as error:
         end(f"The database refused: {error}", fault)
     except APIError as error:

@@ -38,3 +38,9 @@ async def test_the_command_says_what_it_needs() -> None:
     assert (code, "set SUPABASE_URL and SUPABASE_SECRET_KEY" in errors) == (2, True)
     code, _, errors = await verify("postgresql://nobody@127.0.0.1:1/none")
     assert (code, "The database refused" in errors) == (1, True)
+
+
+async def test_a_login_without_the_right_is_told_which_one_has_it(given: Fixture) -> None:
+    env = os.environ | {"DATABASE_URL": given.database.service}
+    done = await asyncio.to_thread(command, "consents", "anchor", env=env)
+    assert (done.returncode, "with DATABASE_URL= (empty)" in done.stderr) == (1, True)
