@@ -1,16 +1,22 @@
 """Runbooks that no fault asks for: checks, proof, the event log, and what was there before."""
 
+import os
 from pathlib import Path
 from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
 from backend.provenance.certificates import make_development_key_pair
-from scripts.local.supabase.postgres import HERE
-from tests.end_to_end.conftest import Product, person
+from scripts.local.supabase.postgres import DEFAULT_VERSION, HERE
+from scripts.local.supabase.stack import running_stack
+from tests.clusters import SPEED, copied_cluster, temporary_directory
+from tests.end_to_end.conftest import Idle, Product, person
 from tests.end_to_end.test_legacy import Sender
+from tests.end_to_end.test_reflection_voice import launchable
+from tests.preloaded import command
 from tests.runbooks.runbook import Runbook
-from tests.runbooks.test_runbooks import PATIENT, past_the_guard
+from tests.runbooks.test_runbooks import PATIENT, past_the_guard, until_removed, voice_of
+from tests.simulators import Simulator
 
 CLONED = "select from public.voice_clone_attempts where source = 'legacy_outbox' and status = 'ready'"
 BACKDATED = "update public.voice_consents set recorded_at = recorded_at - interval '1 day' where id = %s"
@@ -116,4 +122,52 @@ async def test_import_legacy_voices(product: Product) -> None:
     await book.follow("2.")
     (states,) = await book.follow("3.")
     assert "pending" in states
+    book.assert_followed()
+
+
+async def test_remove_likeness(
+    template_directory: Path, providers: Simulator, prepared: bytes, tmp_path: Path
+) -> None:
+    """On a project of its own: nothing is left for others."""
+    with temporary_directory() as directory:
+        copied_cluster(template_directory, directory / f"postgres-{DEFAULT_VERSION}")
+        async with running_stack(directory, postgres_settings=SPEED) as stack:
+            product = Product(stack, providers, Idle(stack))
+            await follow_the_removal(product, prepared, application(tmp_path))
+            await product.stop()
+
+
+def application(folder: Path) -> Path:
+    """The folder of an application that has installed Likeness."""
+    (folder / "supabase").mkdir()
+    (folder / "supabase" / "config.toml").write_text('project_id = "my-app"\n')
+    done = command("install", str(folder), env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+async def follow_the_removal(product: Product, prepared: bytes, app: Path) -> None:
+    book = Runbook("remove-likeness", product)
+    owner = {"DATABASE_URL": product.stack.cluster.dsn("postgres")}
+    await product.start("service", **PATIENT)
+    await product.start("consumers")
+    async with voice_of(product, prepared, "elevenlabs") as (ada, made):
+        await launchable(ada, made["attempt_id"])
+        user = product.attempt(made["attempt_id"])["user_id"]
+    book.values |= {
+        "../my-app": str(app),
+        "3f0c1c5e-8f5b-4a51-9d5e-0d6c2f7f6f11": str(user),
+        "--apply": "--apply --yes",
+    }
+    (shown,) = await book.follow("1.", 1, settings=owner)
+    assert "elevenlabs" in shown
+    await book.follow("2.", settings=owner)
+    await book.follow("3.", settings=owner)
+    await until_removed(product, made["attempt_id"])
+    assert product.providers.voices("elevenlabs") == []
+    await product.stop()
+    await book.follow("5.", settings=owner)
+    assert product.row("select to_regnamespace('voice_clone') as schema")["schema"] is None
+    assert product.rows("select from storage.buckets") == []
+    assert list((app / "supabase" / "migrations").iterdir()) == []
     book.assert_followed()
