@@ -51,6 +51,9 @@ begin
     return new;
   end if;
   perform voice_clone.share_takedowns();
+  if not exists (select from public.voice_clone_attempts a where a.taken_down_at is not null) then -- mostly: one look instead of three
+    return new;
+  end if;
   if exists (select from public.voice_clone_attempts a where a.sample_id = new.sample_id and a.taken_down_at is not null)
     or exists (
       select from public.voices v join public.voice_clone_attempts a on a.id = v.attempt_id

@@ -197,6 +197,7 @@ RARE = {  # found after many orders: the hunt is slow
     "a late delivery is recorded",
     "more jobs than there are slots",
     "a slot is handed over without a message",
+    "what is taken down keeps its slot",
 }
 
 

@@ -272,8 +272,10 @@ async def test_a_run_that_is_interrupted_or_killed_is_continued_by_the_next(
     else:
         assert process.returncode == -ended
     code, found = await voices.outcomes("--apply")
-    assert (code, Counter(found.values())) == (0, Counter({"moving": 2, "queued": 1}))
-    assert found[voices.voice(last)["id"]] == "queued"
+    rest = found.pop(voices.voice(last)["id"])
+    assert (code, Counter(found.values())) == (0, Counter({"moving": 2}))
+    # Postgres may end the statement of a client that was killed.
+    assert rest == "queued" or (ended == signal.SIGKILL and rest == "moving")
     code, found = await voices.outcomes("--apply")
     assert (code, Counter(found.values())) == (0, Counter({"moving": 3}))
 

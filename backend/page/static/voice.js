@@ -33,6 +33,9 @@ export async function voiceView(voice, pages, open, signal) {
     canRestore: steps.attempt.status === "failed" && attempts.some((each) => each.cancel_reason === "superseded"),
   });
   let following = new AbortController();
+  const reading = new AbortController();
+  signal.addEventListener("abort", () => reading.abort(), { once: true });
+  const stop = () => { following.abort(); reading.abort(); }; // before the reflection goes: what is read of it would not be found
   let shown = {};
 
   const record = () => open(pages.create(voice));
@@ -47,8 +50,8 @@ export async function voiceView(voice, pages, open, signal) {
   };
 
   async function reload() {
-    read = await call(`${path}/voice`, { signal });
-    if (steps.failed) attempts = await call(`${path}/voice-clone-attempts`, { signal }); // for the voice before
+    read = await call(`${path}/voice`, { signal: reading.signal });
+    if (steps.failed) attempts = await call(`${path}/voice-clone-attempts`, { signal: reading.signal }); // for the voice before
     show();
   }
 
@@ -74,7 +77,7 @@ export async function voiceView(voice, pages, open, signal) {
     }
     needed.managed = `${voice.name} ${state().canRestore} ${state().sample}`; // not made again meanwhile: somebody may be typing in it
     if (needed.managed !== shown.managed) {
-      managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload)));
+      managing.replaceChildren(card(texts.manage, manageVoice(voice, state, pages, open, reload, stop)));
     }
     shown = needed;
     if (steps.failed) {

@@ -29,7 +29,7 @@ export async function voicesView(pages, open, signal, listed) {
 }
 
 // Rename, another sample, the voice before, take back the consent, delete.
-export function manageVoice(voice, state, pages, open, reload) {
+export function manageVoice(voice, state, pages, open, reload, stop) {
   const place = el("div");
   const name = el("input", { maxlength: "120", required: true, value: voice.name ?? "" });
   const attempt = (work, done) => async () => {
@@ -58,6 +58,7 @@ export function manageVoice(voice, state, pages, open, reload) {
     if (!await ask(texts.delete_question(voice.name), texts.delete, texts.keep)) return;
     try {
       for (const each of await voicesOf(voice.id)) await deleteVoice(each.voice_id);
+      stop();
       await data(`reflections?id=eq.${voice.id}`, { method: "DELETE" });
       announce(texts.deleted);
       await open(pages.voices);
