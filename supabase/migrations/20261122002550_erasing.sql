@@ -15,13 +15,15 @@ begin
   perform voice_clone.lock_consents(p_user);
   v_reflections := array(select r.id from public.reflections r where r.user_id = p_user order by r.id for no key update);
   v_attempts := array(select a.id from public.voice_clone_attempts a where a.user_id = p_user);
+  update voice_clone.legacy_events e set payload = '{}'
+  where e.attempt_id = any (v_attempts) or e.reflection_id = any (v_reflections);
   perform voice_clone.silence(v_attempts, p_user, 'user_deleted', array(
     select s.id from public.voice_samples s where s.user_id = p_user));
   perform voice_clone.withdraw(v_attempts);
   perform voice_clone.withdraw_employee_consents(p_user);
   perform voice_clone.request_object_removal(b.bucket, p_user::text) from unnest(v_buckets) b (bucket);
   perform voice_clone.mirror_reflections(v_reflections);
-  perform voice_clone.forget_user(p_user, v_attempts, v_reflections);
+  perform voice_clone.forget_user(p_user, v_attempts);
   v_erasure := voice_clone.record_erasure('user', p_user, p_by, v_attempts, v_buckets, p_user::text);
   -- A call that is being answered keeps its key: the answer goes with the key, in a day.
   delete from voice_clone.idempotency_keys k where k.id in (
@@ -61,7 +63,7 @@ end
 $$;
 
 -- The rows stay as a record without the person: no id of the user or of a reflection, no name, no path, nothing that was said.
-create function voice_clone.forget_user(p_user uuid, p_attempts uuid[], p_reflections uuid[]) returns void
+create function voice_clone.forget_user(p_user uuid, p_attempts uuid[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -77,8 +79,6 @@ begin
   where s.user_id = p_user;
   update public.voice_consents c set user_id = null where c.user_id = p_user;
   update voice_clone.consent_chains k set user_id = null where k.user_id = p_user;
-  update voice_clone.legacy_events e set payload = '{}'
-  where e.attempt_id = any (p_attempts) or e.reflection_id = any (p_reflections);
   perform set_config('voice_clone.erasing', 'on', true);
   update voice_clone.events e
   set changes = e.changes - '{name,preview_path}'::text[]

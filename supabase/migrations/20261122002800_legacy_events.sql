@@ -41,25 +41,42 @@ as $$
   order by c.position desc limit 1
 $$;
 
+-- What is decided about a reflection's events stays true until the transaction ends. Before any event is locked: an erasure
+-- clears the events of the reflections that it has locked.
+create function voice_clone.lock_for_legacy_event(p_reflection uuid) returns public.reflections
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_owner uuid := (select x.user_id from public.reflections x where x.id = p_reflection);
+  r public.reflections;
+begin
+  perform voice_clone.lock_user(v_owner);
+  perform voice_clone.lock_consents_shared(v_owner);
+  select * into r from public.reflections x where x.id = p_reflection for no key update;
+  if r.user_id <> v_owner then
+    raise exception 'the reflection has another owner since this call began' using errcode = 'serialization_failure';
+  end if;
+  return r;
+end
+$$;
+
 -- Evaluates an event without its recording. Accepted and skipped are final; a refused event is evaluated again each time
--- it is received. Locks the user, the event, the consents and the reflection in this order (lock_consents_shared), or a
--- revocation and this call could wait for each other.
+-- it is received.
 create function voice_clone.evaluate_legacy_event(p_event uuid) returns voice_clone.legacy_decision
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_reflection uuid := (select x.reflection_id from voice_clone.legacy_events x where x.id = p_event);
+  r public.reflections := voice_clone.lock_for_legacy_event(v_reflection);
   e voice_clone.legacy_events;
-  r public.reflections;
   v_consent uuid;
 begin
-  perform voice_clone.lock_user(y.user_id) from voice_clone.legacy_events x
-  join public.reflections y on y.id = x.reflection_id where x.id = p_event;
   select * into e from voice_clone.legacy_events x where x.id = p_event for update;
   if e.outcome in ('accepted', 'skipped') then
     return (e.id, e.outcome, e.code, e.message, e.attempt_id, null, null, null)::voice_clone.legacy_decision;
+  elsif e.reflection_id <> v_reflection then
+    raise exception 'the event names another reflection since this call began' using errcode = 'serialization_failure';
   end if;
-  perform voice_clone.lock_consents_shared(x.user_id) from public.reflections x where x.id = e.reflection_id;
-  select * into r from public.reflections x where x.id = e.reflection_id for no key update;
   v_consent := voice_clone.consent_for(r.user_id, r.id);
   if r.id is null then
     return voice_clone.decide_legacy_event(e.id, 'refused', 'reflection_not_found', 'There is no such reflection.');
@@ -96,7 +113,7 @@ as $$
 declare
   v_id uuid;
 begin
-  perform voice_clone.lock_user(r.user_id) from public.reflections r where r.id = p_reflection;
+  perform voice_clone.lock_for_legacy_event(p_reflection);
   insert into voice_clone.legacy_events as e (source, event_id, reflection_id, payload)
   values (p_source, p_event_id, p_reflection, p_payload)
   on conflict (source, event_id) do update

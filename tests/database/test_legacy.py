@@ -207,3 +207,28 @@ def test_a_consent_that_is_being_revoked_is_awaited_without_other_locks(
         )
         withdrawal.commit()
         assert decided(accepting.result()) == ("refused", "consent_required")
+
+
+@pytest.mark.parametrize("event_moves", [True, False], ids=["event", "reflection"])
+def test_what_changes_hands_while_an_event_is_accepted_is_tried_again(
+    given: Fixture, owner: UUID, reflection: UUID, event_moves: bool
+) -> None:
+    """Nobody's consents but those of the owner before are locked."""
+    given.consent(owner)
+    received = receive(given, reflection)
+    sample = copy(given, received)
+    other = given.user()
+    elsewhere = given.reflection(other)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as change:
+        if event_moves:
+            change.execute(RECEIVE.encode(), ("e", elsewhere, Jsonb(PAYLOAD)))
+        else:
+            change.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
+        accepting = pool.submit(accept, given, received, sample)
+        while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+            assert not accepting.done(), "it waits for nobody"
+        change.commit()
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            accepting.result()
+    assert accept(given, received, sample)["outcome"] == "refused"
+    assert not given.superuser.execute("select from public.voice_clone_attempts").fetchall()
