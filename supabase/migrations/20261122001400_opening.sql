@@ -29,24 +29,15 @@ begin
 end
 $$;
 
--- Whether this user may open an upload: what open_attempt requires, before anything is sent or decoded. An upload whose slot
--- reservation ended gives way to a new one (make_room_for_upload), so only the others count.
-create function voice_clone.check_opening(
-  p_user uuid, p_consent uuid, p_reflection uuid, p_per_day int, p_provider text default null, p_region text default null
-) returns void
+-- Raises VC008 where this user has as many open uploads as are allowed. An upload whose slot reservation ended gives way to a new
+-- one (make_room_for_upload), so only the others count.
+create function voice_clone.check_open_uploads(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   c_open_limit constant int := voice_clone.open_upload_limit();
   v_free_at timestamptz[];
 begin
-  if p_reflection is not null and not exists (
-    select from public.reflections r where r.id = p_reflection and r.user_id = p_user
-  ) then
-    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
-  end if;
-  perform voice_clone.check_sample_consent(p_consent, p_user, p_reflection);
-  perform voice_clone.require_daily_allowance(p_user, p_per_day);
   select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at
   from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
   where n.user_id = p_user and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id);
@@ -56,9 +47,25 @@ begin
         detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit, 'retry_after', (
           select greatest(1, ceil(extract(epoch from min(f) - now()))) from unnest(v_free_at) f))::text;
   end if;
-  if p_provider is not null then -- in open_attempt the attempt itself takes the slot
-    perform voice_clone.check_slot(p_provider, p_region);
+end
+$$;
+
+-- Whether this user may open an upload: what open_attempt requires, before anything is sent or decoded.
+create function voice_clone.check_opening(
+  p_user uuid, p_consent uuid, p_reflection uuid, p_per_day int, p_provider text, p_region text
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_reflection is not null and not exists (
+    select from public.reflections r where r.id = p_reflection and r.user_id = p_user
+  ) then
+    raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
+  perform voice_clone.check_sample_consent(p_consent, p_user, p_reflection);
+  perform voice_clone.require_daily_allowance(p_user, p_per_day);
+  perform voice_clone.check_open_uploads(p_user);
+  perform voice_clone.check_slot(p_provider, p_region); -- in open_attempt the attempt itself takes the slot
 end
 $$;
 
@@ -74,6 +81,7 @@ begin
       where n.user_id = p_user and a.status = 'awaiting_upload') < c_open_limit then
     return;
   end if;
+  perform voice_clone.check_open_uploads(p_user);
   update public.voice_clone_attempts x set status = 'expired'
   where x.id = (
     select a.id from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
@@ -88,7 +96,7 @@ end
 $$;
 
 -- An attempt that waits for its upload. Activates nothing, so a working voice keeps working. With a name and a language the
--- object that arrives is finalized without a call (object_triggers.sql).
+-- object that arrives is finalized without a call (object_triggers.sql). The consent is checked with the sample (require_consent).
 create function voice_clone.open_attempt(
   p_attempt uuid, p_user uuid, p_consent uuid, p_reflection uuid, p_provider text, p_region text,
   p_path text, p_content_type text, p_bytes bigint, p_preview_required boolean, p_per_day int default null,
@@ -101,9 +109,11 @@ declare
 begin
   perform voice_clone.lock_user(p_user);
   perform voice_clone.lock_consents_shared(p_user);
-  perform voice_clone.keep_reflection(p_reflection, p_user) where p_reflection is not null;
+  if p_reflection is not null then
+    perform voice_clone.keep_reflection(p_reflection, p_user);
+  end if;
   perform pg_advisory_xact_lock(hashtextextended('open:' || p_user::text, 0));
-  perform voice_clone.check_opening(p_user, p_consent, p_reflection, p_per_day);
+  perform voice_clone.require_daily_allowance(p_user, p_per_day);
   perform voice_clone.make_room_for_upload(p_user);
   insert into public.voice_samples (user_id, consent_id, reflection_id, is_upload, path, content_type, bytes)
   values (p_user, p_consent, p_reflection, true, p_path, p_content_type, p_bytes)
@@ -113,9 +123,11 @@ begin
     values (p_attempt, p_user, p_reflection, v_sample, 'sample', p_provider, p_region,
             case when p_preview_required and p_reflection is not null then 'required' else 'not_required' end)
     returning *;
-  update voice_clone.uploads u
-  set name = p_name, language = p_language, transcript = p_transcript, sweep_at = now() + voice_clone.timeout('lost_message')
-  where u.attempt_id = p_attempt and p_name is not null;
+  if p_name is not null then
+    update voice_clone.uploads u
+    set name = p_name, language = p_language, transcript = p_transcript, sweep_at = now() + voice_clone.timeout('lost_message')
+    where u.attempt_id = p_attempt;
+  end if;
 end
 $$;
 

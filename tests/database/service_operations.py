@@ -26,7 +26,7 @@ def operate(function: str, arguments: str, *states: str) -> Operation:
 
 SERVICE_OPERATIONS = [
     # the owner's
-    call("check_opening", "%(user)s, %(consent)s, %(reflection)s, 100", ONE),
+    call("check_opening", "%(user)s, %(consent)s, %(reflection)s, 100, 'local', ''", ONE),
     call("create_webhook", f"gen_random_uuid(), %(user)s, 'https://example.org', {SECRET}", ONE),
     call("delete_webhook", "%(webhook)s, %(user)s", ONE),
     call("enable_webhook", "%(webhook)s, %(user)s", ONE),

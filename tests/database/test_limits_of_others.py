@@ -49,6 +49,7 @@ def the_open_uploads(given: Fixture) -> None:
     other, user = given.user(), given.user()
     for _ in range(OPEN_UPLOADS):
         opens(given, other)
+    given.one("select voice_clone.check_opening(%s, %s, null, null, 'local', '')", user, given.consent(user))
     opens(given, user)
 
 
@@ -79,7 +80,7 @@ LIMITS: dict[str, tuple[Callable[[Fixture], None], str, str]] = {
         the_attempts_of_a_day, "voice_clone.require_daily_allowance", f"{OF_USER}created_at",
     ),
     "open uploads": (
-        the_open_uploads, "voice_clone.check_opening",
+        the_open_uploads, "voice_clone.check_open_uploads",
         f"{ENROLLING_OF_USER} and",
     ),
     "open uploads that need room": (

@@ -1,4 +1,4 @@
-"""The lock order: user, consents, reflection, legacy events, attempts, samples, voices, speech jobs, enrollments, deadlines.
+"""The lock order: user, consents, reflection, legacy events, attempts, samples, voices, and so on (PLACES).
 
 Each operation runs into locks on all rows of one table after the other. While it waits, it may hold rows of
 earlier tables only. So no two operations wait for each other, and a new one need only be added to the table.

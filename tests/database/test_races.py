@@ -43,10 +43,14 @@ begin
   execute format('alter database %I set deadlock_timeout = ''10ms''', current_database());
 end $$
 """
+# There are fifty job slots, and the jobs of earlier situations never end.
+FREE_SLOTS = "update voice_clone.job_slots set job_id = null, user_id = null"
 OF_VOICES = [operation for operation in OPERATIONS if operation not in SERVICE_OPERATIONS]
 TAKEDOWN = ("55P03", "a voice is being taken down")  # its client is told to try again (share_takedowns)
 FEW = 4  # operations that race with each other one in the ordinary run
 COMMITTED = {"delete reflection", "delete user", "revoke_consent"}  # the other one goes on without the row
+OF_ALL = {"set_slots", "require_spoken_consent", "set_retention"}  # they would refuse the next situations
+ROUNDS = 6  # of each pair in the long test
 Connections = Sequence[dict[str, AsyncConnection]]  # two of each role
 
 
@@ -111,11 +115,15 @@ async def races(
     for second in others:
         for turn in range(rounds):
             state = random.choice(random.choice((first, second)).states or list(STATES))
-            parameters = situations.setdefault(state, {}) or situation(given, STATES[state])
+            if not situations.setdefault(state, {}):
+                given.superuser.execute(FREE_SLOTS)
+                situations[state] = situation(given, STATES[state])
+            parameters = situations[state]
             commit = is_committed(turn, {first.name, second.name})
             found = await race(connections, (first, second), parameters, commit)
             problems += [f"{first.name} beside {second.name}, {state}: {each}" for each in found]
-            situations[state] = {} if commit else parameters
+            if commit:
+                situations[state] = {}
     return "\n".join(problems)
 
 
@@ -133,5 +141,10 @@ async def test_two_operations_at_once_do_not_deadlock(
 async def test_two_operations_at_once_do_not_deadlock_in_many_rounds(
     given: Fixture, connections: Connections, first: Operation
 ) -> None:
+    """All pairs: a few rounds that are undone, and for some pairs one that is not."""
     others = OPERATIONS[OPERATIONS.index(first) :]
-    assert not await races(given, connections, first, others, 40, lambda turn, names: turn % 4 > 1)
+
+    def may_commit(turn: int, names: set[str]) -> bool:
+        return turn == ROUNDS - 1 and not names & OF_ALL and random.random() < 0.5
+
+    assert not await races(given, connections, first, others, ROUNDS, may_commit)

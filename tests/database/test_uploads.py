@@ -233,7 +233,7 @@ def test_an_opening_is_checked_with_its_consent_before_anything_is_sent(given: F
     """Where a whole file comes with the request, nothing of it is read without a consent."""
     user = given.user()
     consent = given.consent(user)
-    check = "select voice_clone.check_opening(%s, %s, null, null)"
+    check = "select voice_clone.check_opening(%s, %s, null, null, 'local', '')"
     given.one(check, user, consent)
     given.one("select * from voice_clone.revoke_consent(%s, %s)", consent, user)
     assert refusal(given, check, user, consent)[0] == "VC003"
