@@ -29,23 +29,29 @@ begin
 end
 $$;
 
--- Raises VC008 where this user has as many open uploads as are allowed. An upload whose slot reservation ended gives way to a new
--- one (make_room_for_upload), so only the others count.
+create function voice_clone.refuse_open_uploads(p_user uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  raise exception '% uploads are open already', voice_clone.open_upload_limit()
+    using errcode = 'VC008', hint = 'Finalize one of them; the oldest one gives way after the time in Retry-After.',
+      detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', voice_clone.open_upload_limit(), 'retry_after', (
+        select greatest(1, ceil(extract(epoch from min(voice_clone.slot_reserved_until(a.id)) - now())))
+        from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+        where n.user_id = p_user and a.status = 'awaiting_upload'))::text;
+end
+$$;
+
+-- An upload whose slot reservation ended gives way to a new one (make_room_for_upload), so only the others count.
 create function voice_clone.check_open_uploads(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  c_open_limit constant int := voice_clone.open_upload_limit();
-  v_free_at timestamptz[];
 begin
-  select array_agg(voice_clone.slot_reserved_until(a.id)) into v_free_at
-  from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
-  where n.user_id = p_user and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id);
-  if cardinality(v_free_at) >= c_open_limit then
-    raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', hint = 'Finalize one of them; the oldest one gives way after the time in Retry-After.',
-        detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit, 'retry_after', (
-          select greatest(1, ceil(extract(epoch from min(f) - now()))) from unnest(v_free_at) f))::text;
+  if (select count(*) from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
+      where n.user_id = p_user and a.status = 'awaiting_upload' and voice_clone.has_slot_reservation(a.id))
+    >= voice_clone.open_upload_limit()
+  then
+    perform voice_clone.refuse_open_uploads(p_user);
   end if;
 end
 $$;
@@ -74,14 +80,11 @@ $$;
 create function voice_clone.make_room_for_upload(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  c_open_limit constant int := voice_clone.open_upload_limit();
 begin
   if (select count(*) from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
-      where n.user_id = p_user and a.status = 'awaiting_upload') < c_open_limit then
+      where n.user_id = p_user and a.status = 'awaiting_upload') < voice_clone.open_upload_limit() then
     return;
   end if;
-  perform voice_clone.check_open_uploads(p_user);
   update public.voice_clone_attempts x set status = 'expired'
   where x.id = (
     select a.id from voice_clone.enrolling_attempts n join public.voice_clone_attempts a on a.id = n.attempt_id
@@ -89,8 +92,7 @@ begin
       and not voice_clone.has_slot_reservation(a.id)
     order by a.created_at limit 1 for no key update of a skip locked);
   if not found then
-    raise exception '% uploads are open already', c_open_limit
-      using errcode = 'VC008', detail = jsonb_build_object('code', 'too_many_open_uploads', 'limit', c_open_limit)::text, hint = 'Finalize one of them.';
+    perform voice_clone.refuse_open_uploads(p_user);
   end if;
 end
 $$;
