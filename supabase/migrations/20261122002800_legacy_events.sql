@@ -47,16 +47,23 @@ create function voice_clone.lock_for_legacy_event(p_reflection uuid) returns pub
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_owner uuid := (select x.user_id from public.reflections x where x.id = p_reflection);
+  v_owner uuid;
   r public.reflections;
 begin
-  perform voice_clone.lock_user(v_owner);
-  perform voice_clone.lock_consents_shared(v_owner);
-  select * into r from public.reflections x where x.id = p_reflection for no key update;
-  if r.user_id <> v_owner then
-    raise exception 'the reflection has another owner since this call began' using errcode = 'serialization_failure';
-  end if;
-  return r;
+  loop
+    v_owner := (select x.user_id from public.reflections x where x.id = p_reflection);
+    perform voice_clone.lock_user(v_owner);
+    perform voice_clone.lock_consents_shared(v_owner);
+    begin
+      select * into r from public.reflections x where x.id = p_reflection for no key update;
+      if r.user_id <> v_owner then
+        raise exception using errcode = 'serialization_failure';
+      end if;
+      return r;
+    exception when serialization_failure then
+      null; -- it has another owner since. Its lock is given back, because the new owner's consents come before it
+    end;
+  end loop;
 end
 $$;
 

@@ -9,7 +9,7 @@ from tests.database.operation import Operation, Situation, call, host
 from tests.fixture import Fixture
 
 SECRET = "'whsec_' || repeat('A', 43) || '='"
-OTHER_SECRET = "'whsec_' || repeat('B', 43) || '='"
+OTHER_SECRET = "'whsec_' || replace(gen_random_uuid()::text, '-', '')"
 LEASE = "%(active)s, %(epoch)s"
 OF_KEY = "%(key)s, 1"
 PROOF = {

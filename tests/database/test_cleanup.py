@@ -212,6 +212,19 @@ def test_owning_and_removing_a_voice_at_once_is_one_of_them(given: Fixture) -> N
             assert beginning.result() == "owned"
 
 
+def test_a_sweep_waits_for_nobody_who_refers_to_an_enrollment(given: Fixture) -> None:
+    """A voice that is written twice locks its enrollment's key. A sweep that waits for it holds the row."""
+    used, free = open_outcome(given)[1], open_outcome(given)[1]
+    for enrollment in (used, free):
+        due(given, enrollment)
+    with psycopg.connect(given.database.superuser) as writer:
+        writer.execute("select from voice_clone.enrollments where id = %s for key share", (used,))
+        given.service.execute("set lock_timeout = '5 s'")
+        assert sweep(given) == 1
+    assert asked_for(given) == [str(free)]
+    assert sweep(given) == 1
+
+
 def test_two_sweeps_at_once_share_the_work(given: Fixture) -> None:
     enrollments = {open_outcome(given)[1] for _ in range(6)}
     for enrollment in enrollments:

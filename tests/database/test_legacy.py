@@ -1,6 +1,8 @@
 """A legacy event becomes an attempt at most once, never without consent, never beside an active one."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from tests.fixture import Fixture, Row
 
+FREE_CONSENTS = "select pg_try_advisory_xact_lock(hashtextextended('consents:' || %s::text, 0)) as free"
 PAYLOAD: dict[str, Any] = {"recording": {"path": "x"}}
 RECEIVE = "select * from voice_clone.receive_legacy_event('voice_clone_outbox', %s, %s, %s)"
 ACCEPT = "select * from voice_clone.accept_legacy_event(%s, %s, 'local', '', 'Ada', true)"
@@ -209,26 +212,49 @@ def test_a_consent_that_is_being_revoked_is_awaited_without_other_locks(
         assert decided(accepting.result()) == ("refused", "consent_required")
 
 
-@pytest.mark.parametrize("event_moves", [True, False], ids=["event", "reflection"])
-def test_what_changes_hands_while_an_event_is_accepted_is_tried_again(
-    given: Fixture, owner: UUID, reflection: UUID, event_moves: bool
+def test_an_event_whose_reflection_changes_hands_is_decided_under_the_lock_of_its_new_owner(
+    given: Fixture, owner: UUID, reflection: UUID
+) -> None:
+    given.consent(owner)
+    received = receive(given, reflection)
+    sample = copy(given, received)
+    other = given.user()
+
+    def accept_and_look() -> tuple[Row, bool]:
+        with given.service.transaction():
+            return accept(given, received, sample), given.truth(FREE_CONSENTS, other)["free"]
+
+    with waiting(given, accept_and_look) as (change, results):
+        change.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
+    row, is_free = results[0]
+    assert (decided(row), is_free) == (("refused", "consent_required"), False)
+    assert given.truth(FREE_CONSENTS, other)["free"]
+    assert not given.superuser.execute("select from public.voice_clone_attempts").fetchall()
+
+
+def test_an_event_that_names_another_reflection_meanwhile_is_tried_again(
+    given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
     """Nobody's consents but those of the owner before are locked."""
     given.consent(owner)
     received = receive(given, reflection)
     sample = copy(given, received)
-    other = given.user()
-    elsewhere = given.reflection(other)
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as change:
-        if event_moves:
-            change.execute(RECEIVE.encode(), ("e", elsewhere, Jsonb(PAYLOAD)))
-        else:
-            change.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
-        accepting = pool.submit(accept, given, received, sample)
-        while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
-            assert not accepting.done(), "it waits for nobody"
-        change.commit()
-        with pytest.raises(psycopg.errors.SerializationFailure):
-            accepting.result()
+    elsewhere = given.reflection(given.user())
+    refused = pytest.raises(psycopg.errors.SerializationFailure)
+    with refused, waiting(given, lambda: accept(given, received, sample)) as (change, _):
+        change.execute(RECEIVE.encode(), ("e", elsewhere, Jsonb(PAYLOAD)))
     assert accept(given, received, sample)["outcome"] == "refused"
     assert not given.superuser.execute("select from public.voice_clone_attempts").fetchall()
+
+
+@contextmanager
+def waiting(given: Fixture, act: Callable[[], Any]) -> Iterator[tuple[psycopg.Connection[Any], list[Any]]]:
+    """A transaction for a change, which commits once the act waits for it."""
+    results: list[Any] = []
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as change:
+        yield change, results
+        done = pool.submit(act)
+        while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
+            assert not done.done(), "it waits for nobody"
+        change.commit()
+        results.append(done.result())

@@ -211,6 +211,7 @@ EQUIVALENT: dict[str, str] = {
     "voice_clone.move_voice, 2": "another's reflection has no attempt of the caller's active",
     "voice_clone.no_voice_blockers, 1": LOCKED,
     "voice_clone.custom_uses, 1": "called with attempts of one user, who may use no other's voice",
+    "voice_clone.refuse_open_uploads, 1": "says when to come back, after the refusal",
     "voice_clone.check_sample, 1": "spares an early refusal; add_sample compares the caller",
     "voice_clone.withdraw_employee_consents, 1": "called for a user who is being deleted",
     **{
