@@ -1,8 +1,6 @@
 """A legacy event becomes an attempt at most once, never without consent, never beside an active one."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +9,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from tests.database.situations import meanwhile, refused
 from tests.fixture import Fixture, Row
 
 FREE_CONSENTS = "select pg_try_advisory_xact_lock(hashtextextended('consents:' || %s::text, 0)) as free"
@@ -220,14 +219,15 @@ def test_an_event_whose_reflection_changes_hands_is_decided_under_the_lock_of_it
     sample = copy(given, received)
     other = given.user()
 
-    def accept_and_look() -> tuple[Row, bool]:
+    def accept_and_look() -> Row:
         with given.service.transaction():
-            return accept(given, received, sample), given.truth(FREE_CONSENTS, other)["free"]
+            return accept(given, received, sample) | given.truth(FREE_CONSENTS, other)
 
-    with waiting(given, accept_and_look) as (change, results):
-        change.execute("update public.reflections set user_id = %s where id = %s", (other, reflection))
-    row, is_free = results[0]
-    assert (decided(row), is_free) == (("refused", "consent_required"), False)
+    with meanwhile(given, accept_and_look) as accepting:
+        give = "update public.reflections set user_id = %s where id = %s"
+        given.superuser.execute(give, (other, reflection))
+    row = accepting[0].result()
+    assert (decided(row), row["free"]) == (("refused", "consent_required"), False)
     assert given.truth(FREE_CONSENTS, other)["free"]
     assert not given.superuser.execute("select from public.voice_clone_attempts").fetchall()
 
@@ -240,21 +240,9 @@ def test_an_event_that_names_another_reflection_meanwhile_is_tried_again(
     received = receive(given, reflection)
     sample = copy(given, received)
     elsewhere = given.reflection(given.user())
-    refused = pytest.raises(psycopg.errors.SerializationFailure)
-    with refused, waiting(given, lambda: accept(given, received, sample)) as (change, _):
-        change.execute(RECEIVE.encode(), ("e", elsewhere, Jsonb(PAYLOAD)))
+    with meanwhile(given, lambda: accept(given, received, sample)) as accepting:
+        given.superuser.execute(RECEIVE.encode(), ("e", elsewhere, Jsonb(PAYLOAD)))
+    with refused("40001"):
+        accepting[0].result()
     assert accept(given, received, sample)["outcome"] == "refused"
     assert not given.superuser.execute("select from public.voice_clone_attempts").fetchall()
-
-
-@contextmanager
-def waiting(given: Fixture, act: Callable[[], Any]) -> Iterator[tuple[psycopg.Connection[Any], list[Any]]]:
-    """A transaction for a change, which commits once the act waits for it."""
-    results: list[Any] = []
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(given.database.superuser) as change:
-        yield change, results
-        done = pool.submit(act)
-        while given.superuser.execute("select from pg_locks where not granted").fetchone() is None:
-            assert not done.done(), "it waits for nobody"
-        change.commit()
-        results.append(done.result())
