@@ -53,8 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for processes, for leases to end, for a clock."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: many tests wait for processes, for leases to end, for a clock."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(trylast=True)  # after pytest's own order, by parameters
