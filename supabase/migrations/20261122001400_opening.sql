@@ -56,7 +56,7 @@ begin
 end
 $$;
 
--- Whether this user may open an upload: what open_attempt requires, before anything is sent or decoded.
+-- Whether this user may open an upload: what open_attempt requires and in its order, before anything is sent or decoded.
 create function voice_clone.check_opening(
   p_user uuid, p_consent uuid, p_reflection uuid, p_per_day int, p_provider text, p_region text
 ) returns void
@@ -68,9 +68,9 @@ begin
   ) then
     raise exception 'there is no such reflection' using errcode = 'VC004', detail = '{"field": "reflection_id"}';
   end if;
-  perform voice_clone.check_sample_consent(p_consent, p_user, p_reflection);
   perform voice_clone.require_daily_allowance(p_user, p_per_day);
   perform voice_clone.check_open_uploads(p_user);
+  perform voice_clone.check_sample_consent(p_consent, p_user, p_reflection);
   perform voice_clone.check_slot(p_provider, p_region); -- in open_attempt the attempt itself takes the slot
 end
 $$;

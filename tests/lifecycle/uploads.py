@@ -72,9 +72,9 @@ class Uploads(Driver):
             return None
         consent = usable[pick % len(usable)]
         per_day, is_allowed = self.allowance(user, pick)
-        refusal = None if is_allowed and model.may_open(user) else TOO_MANY
-        if not model.covers(consent, user, reflection):
-            refusal = NO_CONSENT
+        refusal = None if model.covers(consent, user, reflection) else NO_CONSENT
+        if not is_allowed or not model.may_open(user):
+            refusal = TOO_MANY
         a = Attempt(str(uuid4()), user, reflection, consent)
         a.sample = a.id
         a.preview_status = "required" if reflection else "not_required"
