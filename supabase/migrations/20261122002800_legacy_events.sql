@@ -56,12 +56,12 @@ begin
     perform voice_clone.lock_consents_shared(v_owner);
     begin
       select * into r from public.reflections x where x.id = p_reflection for no key update;
-      if r.user_id <> v_owner then
-        raise exception using errcode = 'serialization_failure';
+      if r.user_id is distinct from v_owner then
+        raise no_data_found using message = 'the reflection has another owner by now';
       end if;
       return r;
-    exception when serialization_failure then
-      null; -- it has another owner since. Its lock is given back, because the new owner's consents come before it
+    exception when no_data_found then
+      null; -- it has another owner since, or is gone. Its lock is given back, because the new owner's consents come before it
     end;
   end loop;
 end
