@@ -41,7 +41,7 @@ begin
     select * from voice_clone.enrollments x where x.sweep_at <= now()
       and not exists (select from voice_clone.sweep_errors s where s.row_id = x.id and s.retry_at > now())
     order by x.sweep_at limit p_limit
-    for update skip locked -- not less: the update takes this lock, because the id is generated, and would wait for who refers to the row
+    for update skip locked -- the update below takes this lock, because the id is generated. After a weaker lock it would wait for it
   loop
     v_count := v_count + 1;
     begin

@@ -235,7 +235,7 @@ def test_an_event_whose_reflection_changes_hands_is_decided_under_the_lock_of_it
 def test_an_event_that_names_another_reflection_meanwhile_is_tried_again(
     given: Fixture, owner: UUID, reflection: UUID
 ) -> None:
-    """Nobody's consents but those of the owner before are locked."""
+    """Only the consents of the first reflection's owner are locked."""
     given.consent(owner)
     received = receive(given, reflection)
     sample = copy(given, received)

@@ -115,15 +115,14 @@ async def races(
     for second in others:
         for turn in range(rounds):
             state = random.choice(random.choice((first, second)).states or list(STATES))
-            if not situations.setdefault(state, {}):
+            if state not in situations:
                 given.superuser.execute(FREE_SLOTS)
                 situations[state] = situation(given, STATES[state])
-            parameters = situations[state]
             commit = is_committed(turn, {first.name, second.name})
-            found = await race(connections, (first, second), parameters, commit)
+            found = await race(connections, (first, second), situations[state], commit)
             problems += [f"{first.name} beside {second.name}, {state}: {each}" for each in found]
             if commit:
-                situations[state] = {}
+                del situations[state]
     return "\n".join(problems)
 
 

@@ -5,7 +5,6 @@ import random
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tests.database.operation import Situation
 from tests.database.operation_situations import STATES, situation
@@ -17,10 +16,10 @@ pytestmark = pytest.mark.one_postgres
 
 MANY = 1500  # rows
 FILLED = ("public.voice_clone_attempts", "public.reflections", "auth.users")
-# The operator's, once in a while: each looks through everything.
-OF_ALL = {"take_down", "lift_takedown", "import_legacy_voices", "withdraw voices"}
+# An operator's, once in a while: each reads everything.
+OF_OPERATORS = {"take_down", "lift_takedown", "import_legacy_voices"}
 READ = """
-select format('%s.%s', schemaname, relname) as table_name from pg_stat_xact_user_tables
+select schemaname || '.' || relname from pg_stat_xact_user_tables
 where schemaname in ('public', 'voice_clone', 'auth') and seq_tup_read >= %s
 """
 
@@ -29,7 +28,7 @@ def tables_read_whole(given: Fixture, role: str, statement: str, about: Situatio
     with psycopg.connect(given.database.dsn(role)) as connection:
         with contextlib.suppress(psycopg.Error), connection.transaction():
             connection.execute(statement.encode(), about)
-        found = {name for (name,) in connection.execute(READ.replace("%s.%s", "%%s.%%s").encode(), (MANY,))}
+        found = {name for (name,) in connection.execute(READ.encode(), (MANY,))}
         connection.rollback()
     return found
 
@@ -44,8 +43,7 @@ def filled(given: Fixture) -> Fixture:
         given.superuser.execute("set local session_replication_role = replica")
         given.superuser.execute(FILL, {"user": user})
     for table in FILLED:
-        statement = sql.SQL("select count(*) as count from {}").format(sql.SQL(table))
-        assert given.truth(statement.as_string())["count"] > MANY
+        assert given.truth(f"select count(*) from {table}")["count"] > MANY  # noqa: S608
     return given
 
 
@@ -53,9 +51,11 @@ def test_no_operation_reads_a_large_table_whole(filled: Fixture) -> None:
     situations: dict[str, Situation] = {}
     found = {}
     for operation in OPERATIONS:
+        if operation.name in OF_OPERATORS:
+            continue
         state = random.choice(operation.states or ["launched", "failed", "processing"])
-        about = situations.setdefault(state, {}) or situation(filled, STATES[state])
-        situations[state] = about
-        if tables := tables_read_whole(filled, operation.role, operation.sql, about):
+        if state not in situations:
+            situations[state] = situation(filled, STATES[state])
+        if tables := tables_read_whole(filled, operation.role, operation.sql, situations[state]):
             found[operation.name] = tables
-    assert {name: tables for name, tables in found.items() if name not in OF_ALL} == {}
+    assert found == {}
