@@ -11,15 +11,15 @@ import structlog
 import typer
 import uvloop
 
+from backend.app.queues import QUEUES, LifecycleQueue
 from backend.checks.database import check_database
 from backend.checks.findings import Check, Finding
 from backend.checks.listening import check_service
 from backend.checks.starting import found_parts, report_faults, require_no_fault
-from backend.env_file import read_env_file
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings.database import DatabaseSettings
+from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError, sound_section
-from backend.steps.queues import QUEUES, LifecycleQueue
 from backend.telemetry.traces import configure_traces, end_traces
 from backend.web.logs import configure_logging
 from queue_consumers.http_steps import http_queue, open_client

@@ -10,9 +10,9 @@ from http import HTTPStatus
 import msgspec
 from msgspec import Struct
 
+from backend.app.queues import LifecycleMessage, LifecycleQueue
 from backend.queues.outcomes import Cancel, Outcome, Retry
 from backend.queues.queue import Delivery, Handle, Queue
-from backend.steps.queues import LifecycleMessage, LifecycleQueue
 from backend.telemetry.traces import current_traceparent
 from backend.web.http_client import FAILURES, NEVER_SENT, HttpClient
 from backend.web.retry_after import retry_after

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from backend.app.queues import LifecycleQueue
 from backend.settings.database import DatabaseSettings
 from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.queues import QueueSettings
@@ -19,7 +20,6 @@ from backend.settings.sections import (
     url_problems,
 )
 from backend.settings.server import Port, own_url
-from backend.steps.queues import LifecycleQueue
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

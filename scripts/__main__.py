@@ -6,7 +6,7 @@ from importlib import import_module
 
 import typer
 
-from backend.env_file import read_env_file
+from backend.settings.env_file import read_env_file
 
 COMMANDS = {  # name → the module that has a function of this name, with _ for -
     "attempts": "scripts.attempts",

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from msgspec import Struct, convert
 
-from backend.anchors.anchors import Anchor, SignedAnchor, read_anchor
+from backend.domains.anchors.anchors import Anchor, SignedAnchor, read_anchor
 from backend.errors import AppError
 from backend.provenance.jws import NotSigned
 from backend.settings.sections import sound_section

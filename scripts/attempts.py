@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from backend.operations.findings import explain
+from backend.page.operations.findings import explain
 from scripts.operations import Row, draw, operations, plain
 
 COLUMNS = (

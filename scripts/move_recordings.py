@@ -11,8 +11,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from backend.domains.samples.preparation import temporary_file
 from backend.lifecycle.leases import WORKER_ID
-from backend.samples.preparation import temporary_file
 from backend.storage.buckets import RECORDING_BUCKET
 from backend.storage.client import Storage
 from scripts.operations import Operations, Row

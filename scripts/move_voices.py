@@ -10,11 +10,11 @@ from msgspec import Struct
 from postgrest import APIError
 
 from backend.audio.inspection_frames import Inspection
+from backend.domains.samples.preparation import require_movable
 from backend.errors import InvalidInput
 from backend.lifecycle.slots import place
 from backend.providers.base import VoiceProvider
 from backend.providers.places import is_here
-from backend.samples.preparation import require_movable
 from scripts.operations import Operations, Row, refusal
 
 PAGE = 50

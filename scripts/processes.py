@@ -15,6 +15,6 @@ def serve() -> None:
 
     Example: likeness serve
     """
-    from backend.__main__ import main
+    from backend.app.serving import main
 
     main()

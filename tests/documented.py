@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from backend.app import create_app
-from backend.error_codes import ErrorCode
+from backend.app.service import create_app
 from backend.settings import load_settings
+from backend.web.error_codes import ErrorCode
 
 SETTINGS = {
     "DATABASE_URL": "postgresql://voice_clone_service:secret@127.0.0.1/postgres",

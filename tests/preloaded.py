@@ -28,8 +28,8 @@ from scripts.migrations import ROOT
 from scripts.parent_death import die_with_parent
 
 MODULES = (
-    "backend.app",
-    "backend.__main__",
+    "backend.app.service",
+    "backend.app.serving",
     "queue_consumers.__main__",
     "scripts.local.supabase.gateway",
     "scripts.verify",

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 from litestar.routes import HTTPRoute
 
-from backend.app import create_app
+from backend.app.service import create_app
 from backend.settings import load_settings
 
 UUID_TEXT = "11111111-1111-4111-8111-111111111111"

@@ -9,9 +9,9 @@ from msgspec import Struct
 from backend.context import AppContext
 from backend.database.caller import Caller
 from backend.database.queries import load_queries
-from backend.error_codes import ErrorCode
 from backend.errors import NotFound
-from backend.values import AttemptSource, CloneStatus, PreviewStatus, Provider, RuntimeStatus
+from backend.lifecycle.values import AttemptSource, CloneStatus, PreviewStatus, Provider, RuntimeStatus
+from backend.web.error_codes import ErrorCode
 from backend.web.pages import Page
 
 queries = load_queries(__file__)

@@ -19,13 +19,13 @@ from msgspec import Struct
 
 from backend.database.caller import Caller
 from backend.database.pool import Database
-from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidInput, NotFound
 from backend.lifecycle.event_streams import EventHub, EventStream, Transition, queries
 from backend.settings import Settings
 from backend.web.authentication import UserRequest, require_user
 from backend.web.contract import CODES, HEADERS, header
 from backend.web.deadlines import ClientDeadlines
+from backend.web.error_codes import ErrorCode as E
 from backend.web.logs import log
 
 EVENT_ID = re.compile(r"[0-9]{1,18}")

@@ -7,7 +7,7 @@ from msgspec import Struct
 from backend.database.batching import Batcher
 from backend.database.pool import Database
 from backend.database.queries import load_queries
-from backend.values import Blocker
+from backend.lifecycle.values import Blocker
 
 queries = load_queries(__file__)
 

@@ -6,10 +6,10 @@ from backend.context import AppContext
 from backend.errors import MarkingUnavailable, StorageUnavailable
 from backend.lifecycle.claim import Step, claimed, is_outage, mark, queries, waiting_delay
 from backend.lifecycle.provider_errors import note_provider_error
+from backend.lifecycle.synthesis.speaking import speak_marked
 from backend.providers.base import ProviderError, SpeechRequest
 from backend.queues.outcomes import Outcome
 from backend.storage.buckets import PREVIEW_BUCKET
-from backend.synthesis.speaking import speak_marked
 
 PREVIEW_TEXTS = {
     "de": "Hallo. So klingt diese Stimme, wenn sie für dich spricht.",

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backend.error_codes import ErrorCode
-from backend.values import MirroredStatus, PreviewStatus, Provider, RuntimeStatus
+from backend.lifecycle.values import MirroredStatus, PreviewStatus, Provider, RuntimeStatus
+from backend.web.error_codes import ErrorCode
 
 
 class MirrorError(Struct, frozen=True, kw_only=True):

@@ -17,11 +17,11 @@ from backend.database.backoff import outage_delay
 from backend.errors import AppError, InferenceFailed, Unavailable
 from backend.lifecycle.claim import queries, retry_delay
 from backend.lifecycle.leases import WORKER_ID, Claim, finish, renewed, unclaimed
+from backend.lifecycle.synthesis.speaking import speak_marked
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest
 from backend.providers.places import find_provider
 from backend.queues.outcomes import Outcome
 from backend.storage.buckets import SPEECH_BUCKET
-from backend.synthesis.speaking import speak_marked
 from backend.web.logs import log
 from backend.web.retry_after import MAX_RETRY_AFTER
 

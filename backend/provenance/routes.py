@@ -9,13 +9,13 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from backend.database.pool import Database
-from backend.error_codes import ErrorCode as E
 from backend.errors import InvalidInput, NotFound, RequestTimeout
 from backend.provenance.formats import container_of
 from backend.provenance.frames import Verification
 from backend.provenance.kept_manifests import find_manifest, read_manifest
 from backend.provenance.verifying import MOST_BYTES, MarkReader
 from backend.web.contract import BODY, CODES, MEDIA, file_body
+from backend.web.error_codes import ErrorCode as E
 from backend.web.rate_limits import POLICY, RateLimits
 from backend.web.request_bounds import BODY_BYTES
 

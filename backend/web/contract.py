@@ -31,8 +31,8 @@ from litestar.plugins import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 from msgspec import Struct
 
-from backend.error_codes import ErrorCode
 from backend.web.authentication import require_user
+from backend.web.error_codes import ErrorCode
 from backend.web.idempotency import IDEMPOTENT
 
 # In a route's `opt`:

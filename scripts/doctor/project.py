@@ -8,13 +8,13 @@ from typing import Any
 import jwt
 import msgspec
 
+from backend.app.queues import QUEUES
 from backend.checks.database import PUSH, check_version
 from backend.checks.findings import Finding, good
 from backend.checks.requests import Answer, Unreachable, send
 from backend.checks.storage import KEY_REMEDY, check_buckets, read_buckets
 from backend.database.probes import ConsumersState, Installation
 from backend.settings.supabase import SupabaseSettings
-from backend.steps.queues import QUEUES
 from backend.storage.buckets import BUCKETS
 from backend.web.jwks import read_keys
 from scripts.doctor.anchors import AnchorsState, judge_anchors

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from backend.app import ROUTES, create_app
+from backend.app.service import ROUTES, create_app
 from backend.database.pool import Database
 from backend.errors import AppError
 from backend.providers.base import ErrorKind, ProviderError

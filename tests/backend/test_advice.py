@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from msgspec import structs
 
-from backend.error_codes import SPEECH_TEXT, ErrorCode
-from backend.samples.advice import AGAIN, WAITS, WITHOUT_MEASURES, sample_advice
-from backend.samples.stored import SampleStatus, StoredSample
-from backend.speech import advice as speech
+from backend.domains.samples.advice import AGAIN, WAITS, WITHOUT_MEASURES, sample_advice
+from backend.domains.samples.stored import SampleStatus, StoredSample
+from backend.domains.speech import advice as speech
+from backend.web.error_codes import SPEECH_TEXT, ErrorCode
 from tests.backend.test_preflight import GOOD
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -13,8 +13,8 @@ import soxr
 from backend.audio.clean import CEILING_DBTP, KEPT_SECONDS, TARGET_LUFS
 from backend.audio.inspect import AudioInspector
 from backend.audio.inspection_frames import Inspection
+from backend.domains.samples.findings import check, warnings
 from backend.providers.base import Limits
-from backend.samples.findings import check, warnings
 from scripts.migrations import ROOT
 from tests import audio_mixtures as mix
 from tests.audio_mixtures import RATE, clean_speech, mixed, similarity_db

@@ -12,8 +12,8 @@ import pytest
 from backend.audio.containers import ends_early, has_length
 from backend.audio.inspect import AudioInspector
 from backend.audio.inspection_frames import Inspection
+from backend.domains.samples.findings import check
 from backend.providers.base import Limits
-from backend.samples.findings import check
 from backend.sandbox.errors import InputRefused
 from tests.audio_mixtures import RATE, clean_speech
 from tests.audio_samples import encoded

@@ -13,19 +13,22 @@ from litestar import Response
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
-from backend.app import create_app
+from backend.app.queues import ALL_QUEUES
+from backend.app.service import create_app
 from backend.settings import load_settings
-from backend.steps.queues import ALL_QUEUES
 from scripts.migrations import ROOT
 from tests.project.test_docs import SETTINGS
 
 # Who may name what makes speech: the providers themselves, the one function that marks, and who calls it.
 CANARIES = "backend/lifecycle/canaries.py"
-MAKES_SPEECH = {"synthesize": "backend/synthesis/speaking.py", "speak": "backend/synthesis/speaking.py"}
+MAKES_SPEECH = {
+    "synthesize": "backend/lifecycle/synthesis/speaking.py",
+    "speak": "backend/lifecycle/synthesis/speaking.py",
+}
 SPEAKS_MARKED = {
     "backend/lifecycle/preview.py",
     "backend/lifecycle/speech_jobs.py",
-    "backend/speech/routes.py",
+    "backend/domains/speech/routes.py",
 }
 # Answers that are no JSON of a struct. Each is marked, or no audio.
 OTHER_ANSWERS = {
@@ -36,18 +39,18 @@ OTHER_ANSWERS = {
 }
 # What Storage gets, and who puts it there.
 STORED = {
-    ("backend/anchors/publishing.py", "ANCHOR_BUCKET"): "a signature",
-    ("backend/employees/employee_files.py", "EMPLOYEE_FILE_BUCKET"): "JSON",
+    ("backend/domains/anchors/publishing.py", "ANCHOR_BUCKET"): "a signature",
+    ("backend/domains/employees/employee_files.py", "EMPLOYEE_FILE_BUCKET"): "JSON",
     ("backend/lifecycle/preview.py", "PREVIEW_BUCKET"): "marked",
     ("backend/lifecycle/speech_jobs.py", "SPEECH_BUCKET"): "marked",
-    ("backend/samples/preparation.py", "bucket"): "what a person recorded",
+    ("backend/domains/samples/preparation.py", "bucket"): "what a person recorded",
     ("backend/storage/client.py", "self._bucket"): "JSON",
 }
 # What is handed out as a signed address.
 SIGNED = {
-    ("backend/reflections/routes.py", "PREVIEW_BUCKET"): "marked",
-    ("backend/employees/voice_routes.py", "PREVIEW_BUCKET"): "marked",
-    ("backend/speech/jobs.py", "SPEECH_BUCKET"): "marked",
+    ("backend/domains/reflections/routes.py", "PREVIEW_BUCKET"): "marked",
+    ("backend/domains/employees/voice_routes.py", "PREVIEW_BUCKET"): "marked",
+    ("backend/domains/speech/jobs.py", "SPEECH_BUCKET"): "marked",
     ("backend/storage/samples.py", "SAMPLE_BUCKET"): "what a person recorded, to a provider",
 }
 BUCKETS = {

@@ -13,8 +13,8 @@ from msgspec import structs
 from backend.audio.decode import MAX_PACKETS, MAX_SAMPLES, open_source
 from backend.audio.inspect import MAX_SECONDS, AudioInspector
 from backend.audio.inspection_frames import Inspection
+from backend.domains.samples.findings import check, warnings
 from backend.providers.base import Limits
-from backend.samples.findings import check, warnings
 from backend.sandbox.errors import InputRefused
 from tests import audio_samples as samples
 from tests.audio_mixtures import RATE, clean_speech

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from backend.audio.inspect import AudioInspector
+from backend.domains.samples.findings import check
 from backend.providers.base import Limits
-from backend.samples.findings import check
 from scripts.local.sample import TEXT, speak_sample
 
 STRICT = Limits(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backend.audio.inspect import AudioInspector
+from backend.domains.samples.findings import check, warnings
 from backend.providers.base import Limits
-from backend.samples.findings import check, warnings
 from tests.audio_mixtures import RATE, clean_speech, level, mixed, other_voice, white
 from tests.audio_samples import wav
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from backend.error_codes import ErrorCode
 from backend.provenance.formats import FORMATS
+from backend.web.error_codes import ErrorCode
 from tests.documented import PROBLEM, document, listed_codes, operations
 from tests.project.documents import inline_code, section, table_rows
 from tests.project.test_docs import ANSWERS, ERRORS

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from tests.backend.conftest import INTERNAL_TOKEN, Served, served
 from tests.backend.test_verification import verifying
 from tests.fixture import Fixture

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from backend.employees.employee_files import file_path, write_file
+from backend.domains.employees.employee_files import file_path, write_file
 from backend.errors import AppError, StorageUnavailable
 from backend.queues.outcomes import Done
 from backend.storage.client import Storage

@@ -11,8 +11,8 @@ import httpx
 import psycopg
 import pytest
 
+from backend.app.queues import QUEUES
 from backend.database.schema_version import SCHEMA_VERSION
-from backend.steps.queues import QUEUES
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import NOBODY, Served, served

@@ -6,8 +6,8 @@ import wave
 import numpy as np
 import pytest
 
+from backend.lifecycle.synthesis.joining import FADE_SECONDS, join_clips
 from backend.providers.wav import pcm_wav
-from backend.synthesis.joining import FADE_SECONDS, join_clips
 
 RATE = 24_000
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from backend.lifecycle.synthesis.speaking import MOST_PARTS, speak
 from backend.providers.base import ErrorKind, ProviderError, SpeechRequest, VoiceProvider, new_label
-from backend.synthesis.speaking import MOST_PARTS, speak
 from backend.web.http_client import HttpClient
 from tests.backend.adapters import ADAPTERS, enrolling, speaking
 from tests.simulators import Simulator, assert_is_speech, simulator

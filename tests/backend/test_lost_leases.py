@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from backend.employees.recording_clones import clone_stored_recording
+from backend.domains.employees.recording_clones import clone_stored_recording
+from backend.domains.samples.upload_step import finalize_upload
 from backend.queues.outcomes import Done, Outcome, Snooze
-from backend.samples.upload_step import finalize_upload
 from tests.backend.storages import embedded_storage
 from tests.backend.workers import PROVIDER, Workers, workers
 from tests.database.test_employee_voices import Staffed

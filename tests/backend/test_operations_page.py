@@ -11,9 +11,9 @@ import jwt
 import pytest
 from structlog.testing import capture_logs
 
-from backend.operations.access import role_of
-from backend.operations.overview import Kept
-from backend.operations.routes import FOLDER, SHARED_FILES
+from backend.page.operations.access import role_of
+from backend.page.operations.overview import Kept
+from backend.page.operations.routes import FOLDER, SHARED_FILES
 from tests.backend.conftest import INTERNAL_TOKEN, NOBODY, served
 from tests.backend.following import SECRET, serving
 from tests.backend.test_erasures import client

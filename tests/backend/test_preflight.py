@@ -8,11 +8,11 @@ import pytest
 from msgspec import structs
 
 from backend.audio.inspection_frames import Cleaning, Inspection
+from backend.domains.samples.formats import audio_format, wav_or_mp3, wav_or_mp3_of
+from backend.domains.samples.forms import sent_content_type
+from backend.domains.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
 from backend.errors import InvalidFormat
 from backend.providers.base import Limits
-from backend.samples.formats import audio_format, wav_or_mp3, wav_or_mp3_of
-from backend.samples.forms import sent_content_type
-from backend.samples.preflight import Preflight, of_file, of_language, of_speech, preflight
 from tests.audio_samples import encoded
 
 LIMITS = Limits(min_seconds=10, max_seconds=60, max_bytes=10_000_000, min_sample_rate=8_000, max_characters=1)

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import pytest_asyncio
 
+from backend.domains.samples.findings import MIN_SAMPLE_RATE
 from backend.providers.base import (
     ErrorKind,
     ProviderError,
@@ -18,7 +19,6 @@ from backend.providers.base import (
 )
 from backend.providers.local.adapter import LocalProvider
 from backend.providers.wav import pcm_wav
-from backend.samples.findings import MIN_SAMPLE_RATE
 from backend.settings.providers import ProviderName
 from backend.web.http_client import HttpClient
 from scripts.local.simulator.http import Request, Response, Server

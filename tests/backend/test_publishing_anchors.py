@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from backend.anchors.anchors import anchor_path, read_anchor
-from backend.anchors.publishing import publish_anchor
+from backend.domains.anchors.anchors import anchor_path, read_anchor
+from backend.domains.anchors.publishing import publish_anchor
 from backend.provenance.certificates import make_development_key_pair
 from backend.queues.outcomes import Done
 from backend.storage.buckets import ANCHOR_BUCKET

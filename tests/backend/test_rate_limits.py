@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from backend.app import ROUTES
+from backend.app.service import ROUTES
 from backend.web.rate_limits import LocalUses, Policy
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.test_request_bounds import Service, running, token

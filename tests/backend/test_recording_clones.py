@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from backend.employees.recording_clones import clone_stored_recording
+from backend.domains.employees.recording_clones import clone_stored_recording
 from backend.queues.outcomes import Done
 from tests.backend.storages import embedded_storage
 from tests.backend.workers import Workers, workers

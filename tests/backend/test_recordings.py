@@ -12,8 +12,8 @@ import httpx
 import jwt
 import pytest
 
-from backend.recordings.callbacks import started_at
-from backend.recordings.signatures import Form, is_signed, sign
+from backend.domains.recordings.callbacks import started_at
+from backend.domains.recordings.signatures import Form, is_signed, sign
 from tests.backend.conftest import Served, served
 from tests.backend.storages import JWT_SECRET, SECRET_KEY, embedded_storage
 from tests.backend.test_draining import drain

@@ -29,7 +29,7 @@ assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
 REPORT = """
 import asyncio
 from backend.web.logs import configure_logging
-from backend.web.sandbox_report import report_sandbox
+from backend.app.sandbox_report import report_sandbox
 
 configure_logging("info", "json")
 asyncio.run(report_sandbox())

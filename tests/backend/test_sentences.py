@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.lifecycle.synthesis.sentences import Boundary, split_text
 from backend.providers.qwen.adapter import count_characters
-from backend.synthesis.sentences import Boundary, split_text
 
 LETTERS = "aBz 9ä你好。！？、，.!?…,;:—-\n\t\"'”」()\u0301\u200d🙂ا۔؟।ABC Dr.z.B."
 

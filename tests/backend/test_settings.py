@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 import queue_consumers.settings as consumer_settings
+from backend.app.queues import QUEUES
 from backend.settings import load_settings
 from backend.settings.sections import Section, SettingsError
-from backend.steps.queues import QUEUES
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 COMPLETE = {

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from backend.domains.reflections.clone_routes import CloneForm
+from backend.domains.samples.routes import NewUpload
+from backend.domains.samples.sample_routes import SampleForm
 from backend.errors import InvalidInput
-from backend.reflections.clone_routes import CloneForm
-from backend.samples.routes import NewUpload
-from backend.samples.sample_routes import SampleForm
 from backend.web.strict_input import require_valid
 from tests.backend.conftest import Served, served
 from tests.backend.test_employee_consents import headers

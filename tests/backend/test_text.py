@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
+from backend.domains.samples.voice_details import clean_name, clean_transcript
 from backend.errors import InvalidInput
-from backend.samples.voice_details import clean_name, clean_transcript
 from backend.web.text import LONGEST_DECOMPOSED, MOST_MARKS, clean_text
 
 MARKS = "\u0315\u0301\u0327"  # of several combining classes, so that normalising sorts them

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from backend.domains.webhooks.signing import new_secret, signed_headers
 from backend.web.addresses import MOST_CHARACTERS
-from backend.webhooks.signing import new_secret, signed_headers
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.conftest import Served, served
 from tests.backend.following import headers

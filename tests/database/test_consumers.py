@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from tests.fixture import Fixture
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from backend import values
+from backend.lifecycle import values
 from backend.settings.providers import ProviderName
 from tests.fixture import Fixture
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from scripts.local.main_job import Client
 from scripts.local.product import TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 from scripts.local.supabase.postgres import DEFAULT_VERSION, PostgresError, packaged_postgres

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from tests.end_to_end.conftest import Person, Product, person
 from tests.end_to_end.test_reflection_voice import clone_file, gate, launchable
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from scripts.local.product import TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
 from scripts.local.supabase.processes import Child
 from tests.backend.receiver import Receiver, receiver

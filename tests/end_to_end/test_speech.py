@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.synthesis.speaking import MOST_PARTS
+from backend.lifecycle.synthesis.speaking import MOST_PARTS
 from tests.end_to_end.conftest import Product, person
 from tests.end_to_end.test_bad_input import answer
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
-from backend.webhooks.delivery import queries as webhooks
+from backend.domains.webhooks.delivery import queries as webhooks
 from tests.lifecycle.checks import check
 from tests.lifecycle.delivery_checks import QUEUE
 from tests.lifecycle.driver import ARCHIVE, STALE

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from backend.moves.moves import queries as moves
+from backend.domains.moves.moves import queries as moves
 from tests.lifecycle.driver import NO_CONSENT, NOT_THERE, TAKEN_DOWN, TOO_MANY
 from tests.lifecycle.rows import Attempt, Refusal
 from tests.lifecycle.snapshot import Bench

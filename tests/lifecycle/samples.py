@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from backend.samples.sample_leases import queries as samples
+from backend.domains.samples.sample_leases import queries as samples
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import ARCHIVE, MOST_SAMPLES, NO_CONSENT
 from tests.lifecycle.rows import Refusal, Sample

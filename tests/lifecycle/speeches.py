@@ -3,8 +3,8 @@
 from copy import deepcopy
 from uuid import uuid4
 
+from backend.domains.speech.jobs import queries as speech
 from backend.lifecycle.claim import queries as lifecycle
-from backend.speech.jobs import queries as speech
 from tests.lifecycle.checks import check
 from tests.lifecycle.cleanups import Cleanups
 from tests.lifecycle.driver import ARCHIVE, MOST, NO_CONSENT, NOT_THERE, STALE, TAKEN_DOWN

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from backend.samples.sample_leases import queries as samples
+from backend.domains.samples.sample_leases import queries as samples
 from tests.lifecycle.checks import check
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, STALE, TAKEN_DOWN, TOO_MANY, Driver
 from tests.lifecycle.rows import LEASE, OPEN_UPLOADS, TICK, TIMES, USER_CAP, Attempt, Refusal, Sample

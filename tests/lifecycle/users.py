@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from backend.domains.reflections.clone import queries as reflections
 from backend.lifecycle.claim import queries as lifecycle
-from backend.reflections.clone import queries as reflections
 from tests.lifecycle.driver import MOST, NO_CONSENT, NO_EDGE, NOT_THERE, TAKEN_DOWN, TOO_MANY
 from tests.lifecycle.moves import Moves
 from tests.lifecycle.rows import Attempt, Refusal

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import backend.app  # noqa: F401 - imports every module that defines an error
+import backend.app.service  # noqa: F401 - imports every module that defines an error
 from backend.errors import VOICE_CLONE_ERRORS, AppError
 from backend.providers.base import ErrorKind, ProviderError
 from backend.providers.problems import as_app_error

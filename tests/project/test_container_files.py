@@ -164,7 +164,7 @@ def test_what_the_dockerfile_installs_runs_without_anything_else(tmp_path: Path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     clean = ("env", "-i", f"HOME={elsewhere}")
-    modules = "backend.app, queue_consumers.__main__, backend.audio.examine, backend.audio.denoise"
+    modules = "backend.app.service, queue_consumers.__main__, backend.audio.examine, backend.audio.denoise"
     run(*clean, target / "bin" / "python", "-c", f"import {modules}", cwd=elsewhere)
     assert "health" in run(*clean, target / "bin" / "likeness", "--help", cwd=elsewhere)
     missing = subprocess.run(

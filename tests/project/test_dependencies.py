@@ -110,7 +110,7 @@ def test_no_other_class_overrides_a_private_name_of_a_library() -> None:
 
 @pytest.mark.parametrize(
     ("process", "unused"),
-    [("backend.app", WORKERS_ONLY), ("queue_consumers.__main__", {*WORKERS_ONLY, "litestar"})],
+    [("backend.app.service", WORKERS_ONLY), ("queue_consumers.__main__", {*WORKERS_ONLY, "litestar"})],
 )
 def test_a_process_does_not_import_a_library_that_only_others_need(process: str, unused: set[str]) -> None:
     program = f"import sys, {process}; print(*{unused!r} & set(sys.modules))"

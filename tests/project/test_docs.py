@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.app import create_app
+from backend.app.service import create_app
 from backend.errors import VOICE_CLONE_ERRORS, AppError
 from backend.settings import load_settings
 from backend.web.logs import request_id

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend import errors
-from backend.error_codes import ErrorCode
+from backend.web.error_codes import ErrorCode
 from tests.documented import LIMITS
 
 ROOT = Path(__file__).parents[2]

@@ -6,6 +6,7 @@ import msgspec
 import psycopg
 import pytest
 
+from backend.lifecycle.values import Blocker, Provider
 from backend.providers.base import Limits
 from backend.providers.cartesia.adapter import Cartesia
 from backend.providers.elevenlabs.adapter import ElevenLabs
@@ -16,7 +17,6 @@ from backend.settings import Settings, load_settings
 from backend.settings.database import DatabaseSettings
 from backend.settings.enrollments import EnrollmentSettings
 from backend.settings.sections import Section, SettingsError
-from backend.values import Blocker, Provider
 from queue_consumers.settings import ConsumerSettings, ServiceSettings
 from scripts.migrations import ROOT
 from tests.clusters import Database

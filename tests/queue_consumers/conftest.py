@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from backend.app.queues import LifecycleQueue
 from backend.queues.queue import Queue
 from backend.settings.database import DatabaseSettings
-from backend.steps.queues import LifecycleQueue
 from queue_consumers.http_steps import http_queue, open_client
 from queue_consumers.resident import consume
 from queue_consumers.settings import ConsumerSettings, ProcessSettings, ServiceSettings

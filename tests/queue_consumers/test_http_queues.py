@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from backend.app.queues import QUEUES, LifecycleMessage, LifecycleQueue
 from backend.queues.outcomes import Cancel, Done, Outcome, Retry, Snooze
 from backend.queues.queue import Delivery
-from backend.steps.queues import QUEUES, LifecycleMessage, LifecycleQueue
 from queue_consumers.http_steps import http_step, open_client
 from queue_consumers.settings import ServiceSettings
 from scripts.local.supabase.ports import free_port

@@ -4,7 +4,7 @@ import psycopg
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from backend.steps.queues import QUEUES
+from backend.app.queues import QUEUES
 from tests.queue_consumers.conftest import Queued, consuming, until
 
 

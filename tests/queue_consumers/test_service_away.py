@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
+from backend.app.queues import QUEUES
 from backend.database.backoff import outage_delay
 from backend.queues.outcomes import Done, Outcome, Retry
 from backend.queues.queue import Delivery, Message, Queue
-from backend.steps.queues import QUEUES
 from queue_consumers.settings import ServiceSettings
 from scripts.local.supabase.ports import free_port
 from tests.queue_consumers.conftest import Queued, body, consuming, until

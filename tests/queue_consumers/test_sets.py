@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import AsyncConnection, connect
 
+from backend.app.queues import QUEUES
 from backend.lifecycle.mirror import retry_after
 from backend.queues.outcomes import Cancel, Done, Outcome, Retry
 from backend.queues.queue import Message, Queue
-from backend.steps.queues import QUEUES
 from tests.clusters import Database
 from tests.queue_consumers.conftest import Queued, body, consuming, soon, until
 

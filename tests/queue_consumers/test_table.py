@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 import psycopg
 
-from backend.app import ROUTES
+from backend.app.internal_routes import step_routes
+from backend.app.queues import ALL_QUEUES, QUEUES, LifecycleQueue
+from backend.app.service import ROUTES
 from backend.lifecycle.cleanup import clean_up
 from backend.lifecycle.mirror import mirror_reflections
-from backend.steps.internal_routes import step_routes
-from backend.steps.queues import ALL_QUEUES, QUEUES, LifecycleQueue
 from scripts.migrations import ROOT
 from tests.clusters import Database
 from tests.project.documents import inline_code, section, table_rows
@@ -21,7 +21,7 @@ def missing(
 ) -> Iterator[str]:
     for name in sorted({*table, *created, *documented}):
         if name not in table:
-            yield f"{name}: no row in backend/steps/queues.py"
+            yield f"{name}: no row in backend/app/queues.py"
         elif (table[name].step is None) == (table[name].handle_batch is None):
             yield f"{name}: its row needs either a step or a handler of many messages"
         elif table[name].step is not None and not table[name].address:
@@ -52,7 +52,7 @@ def test_what_is_missing_is_named() -> None:
     created = {*table, "rowless"} - {"uncreated"}
     documented = {*table, "rowless"} - {"undocumented"}
     assert list(missing(table, created, documented)) == [
-        "rowless: no row in backend/steps/queues.py",
+        "rowless: no row in backend/app/queues.py",
         "stepless: its row needs either a step or a handler of many messages",
         "unaddressed: its step has no address",
         "uncreated: no migration creates the queue",

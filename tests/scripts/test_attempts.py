@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend.operations.findings import EXPLANATIONS
+from backend.page.operations.findings import EXPLANATIONS
 from scripts.migrations import ROOT
 from tests.database.situations import fail, fail_step
 from tests.fixture import Fixture

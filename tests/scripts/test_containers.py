@@ -22,7 +22,7 @@ from tests.scripts.contained import can_contain, contained
 
 REPORT = """
 import asyncio
-from backend.web.sandbox_report import report_sandbox
+from backend.app.sandbox_report import report_sandbox
 
 asyncio.run(report_sandbox())
 """

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from backend.app.queues import QUEUES
 from backend.checks.findings import Finding
 from backend.checks.requests import Answer
 from backend.database.probes import ConsumersState
 from backend.settings.reach import is_public_host
-from backend.steps.queues import QUEUES
 from scripts.doctor.command import examine
 from scripts.doctor.cors import lacks
 from scripts.doctor.database import check_clock, numbers

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from backend.domains.samples.preparation import EXTENSIONS
 from backend.lifecycle.object_removal import remove_objects
-from backend.samples.preparation import EXTENSIONS
 from backend.storage.client import Storage
 from tests.backend.storages import embedded_storage
 from tests.backend.workers import Workers, workers

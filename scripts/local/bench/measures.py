@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import psycopg
 
+from backend.app.queues import QUEUES
 from backend.settings.database import DatabaseSettings
-from backend.steps.queues import QUEUES
 from backend.web.http_client import HttpClient
 from queue_consumers.http_steps import http_queue
 from queue_consumers.resident import consume

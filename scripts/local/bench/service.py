@@ -3,7 +3,7 @@
 from litestar import Litestar, get
 from litestar.di import NamedDependency
 
-from backend.app import ROUTES, create_app
+from backend.app.service import ROUTES, create_app
 from backend.database.pool import Database
 
 

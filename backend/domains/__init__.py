@@ -1,0 +1,1 @@
+"""One package a domain: its routes, what they do, and its queries."""
