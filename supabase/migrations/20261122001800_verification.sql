@@ -14,7 +14,7 @@ begin
   return query
     select case
         when not a.is_active then 'inactive'
-        when a.status <> 'verifying' then 'nothing_to_do'
+        when a.status <> 'verifying' or a.taken_down_at is not null then 'nothing_to_do'
         when a.not_before > now() then 'not_due'
         else 'due'
       end,
@@ -116,7 +116,7 @@ begin
   update public.voice_clone_attempts x set verify_count = x.verify_count + 1, not_before = now() + v_wait,
       error_code = p_error_code, error_message = p_error_message
   where x.id = p_attempt returning * into a;
-  if not voice_clone.is_long_wait(a.not_before) then -- else the sweep sends it
+  if a.taken_down_at is null and not voice_clone.is_long_wait(a.not_before) then -- else the sweep or the lifting sends it
     perform pgmq.send('voice_clone_verify', voice_clone.queue_message('voice_clone_verify', a.id, a.version, a.reflection_id),
                       ceil(extract(epoch from v_wait))::int);
   end if;

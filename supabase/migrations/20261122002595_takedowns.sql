@@ -220,7 +220,13 @@ declare
 begin
   if p_apply then
     v_family := voice_clone.lock_taken_down_family(p_id);
-    update public.voice_clone_attempts a set taken_down_at = null where a.id = any (v_family) and a.taken_down_at is not null;
+    -- The time under the takedown counts neither for a verification nor for an outage.
+    update public.voice_clone_attempts a
+    set taken_down_at = null,
+        verifying_at = a.verifying_at
+          + case a.status when 'verifying' then now() - greatest(a.taken_down_at, a.verifying_at) else interval '0' end,
+        waiting_since = a.waiting_since + (now() - greatest(a.taken_down_at, a.waiting_since))
+    where a.id = any (v_family) and a.taken_down_at is not null;
     update voice_clone.takedowns t set lifted_at = now(), lift_reason = p_reason where t.lifted_at is null and t.attempts && v_family;
   end if;
   return query select * from voice_clone.taken_down_attempts(p_id);

@@ -53,7 +53,7 @@ begin
     end if;
     update public.voice_clone_attempts x set status = 'expired' where x.id = a.id;
     return 'expired';
-  elsif a.status = 'verifying' and a.verifying_at + voice_clone.timeout('verification') <= now() then
+  elsif a.status = 'verifying' and a.taken_down_at is null and a.verifying_at + voice_clone.timeout('verification') <= now() then
     perform voice_clone.fail_verification(a, 'verification_timeout',
       'The provider asked for a verification of this voice, and it was not completed in time. '
       'Try again and complete it, or record another sample.');

@@ -266,6 +266,14 @@ class Model:
         self.change(a, status="ready", not_before=None, error_code=None)
         self.make_voice(a)
 
+    def thaw(self, a: Attempt) -> None:
+        """The time under the takedown counts neither for a verification nor for an outage."""
+        if a.status == "verifying":
+            a.verifying_since += self.clock - max(a.frozen_since, a.verifying_since)
+        if a.waiting_since is not None:
+            a.waiting_since += self.clock - max(a.frozen_since, a.waiting_since)
+        self.change(a, is_taken_down=False)
+
     def reject(self, a: Attempt, code: str) -> None:
         self.change(a, status="failed", error_code=code, not_before=None, provider_voice_id=None)
         self.orphan_attached(a)

@@ -97,6 +97,7 @@ class Attempt:
     error_code: str | None = None
     cancel_reason: str | None = None
     is_taken_down: bool = False
+    frozen_since: float = 0.0
 
     def has_ended_without_voice(self) -> bool:
         return self.has_failed() or (

@@ -22,7 +22,7 @@ class Takedowns(VoiceChecks):
         for id_ in sorted(family):
             each = self.model.attempts[id_]
             if not each.is_taken_down:
-                self.model.change(each, is_taken_down=True)
+                self.model.change(each, is_taken_down=True, frozen_since=self.model.clock)
             if each.status == "queued":
                 self.model.jobs.release(id_)
 
@@ -31,9 +31,9 @@ class Takedowns(VoiceChecks):
         a = frozen[pick % len(frozen)]
         family = self.family(a)
         self.call("lifts a takedown", LIFT, forced=True, id=a.id)
-        for id_ in family:
-            if self.model.attempts[id_].is_taken_down:
-                self.model.change(self.model.attempts[id_], is_taken_down=False)
+        for each in (self.model.attempts[id_] for id_ in family):
+            if each.is_taken_down:
+                self.model.thaw(each)
 
     def lifts_every_takedown(self) -> None:
         while any(a.is_taken_down for a in self.model.attempts.values()):

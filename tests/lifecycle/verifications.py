@@ -12,7 +12,8 @@ class Verifications(Workers):
         """Polls, and writes the result; the attempt may change between the two."""
         work = self.bench.ask(lifecycle.verification_work, attempt=a.id)
         assert work is not None
-        is_due = a.is_active and a.status == "verifying" and (a.not_before or 0) <= self.model.clock
+        is_due = a.is_active and a.status == "verifying" and not a.is_taken_down
+        is_due = is_due and (a.not_before or 0) <= self.model.clock
         check(0, (work["outcome"] == "due") == is_due, f"a look is {work['outcome']}")
         if not is_due:
             self.call("looks for nothing", ARCHIVE, queue="voice_clone_verify", number=number)
