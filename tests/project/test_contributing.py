@@ -37,10 +37,10 @@ def blocks(heading: str) -> list[str]:
 
 def edit(copy: Path, pattern: str, change: Callable[[str], str]) -> None:
     (path,) = copy.glob(pattern)
-    before = path.read_text()
-    after = change(before)
-    assert after != before, f"{pattern} has no place for the example"
-    path.write_text(after)
+    text = path.read_text()
+    changed = change(text)
+    assert changed != text, f"{pattern} has no place for the example"
+    path.write_text(changed)
 
 
 def before(mark: str, added: str, indent: str = "") -> Callable[[str], str]:
