@@ -1,6 +1,6 @@
 """`python -m backend`: the service."""
 
-from backend.app.serving import main
+from backend.app.server import main
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,6 @@ def serve() -> None:
 
     Example: likeness serve
     """
-    from backend.app.serving import main
+    from backend.app.server import main
 
     main()

@@ -29,7 +29,7 @@ from scripts.parent_death import die_with_parent
 
 MODULES = (
     "backend.app.service",
-    "backend.app.serving",
+    "backend.app.server",
     "queue_consumers.__main__",
     "scripts.local.supabase.gateway",
     "scripts.verify",

@@ -1,6 +1,6 @@
 """Bounds of a request, checked before it is routed, authenticated or read.
 
-The server bounds the head: its size and how long it may take (`backend/app/serving.py`). This module bounds
+The server bounds the head: its size and how long it may take (`backend/app/server.py`). This module bounds
 the address, the method and the body: its size, how long a client may pause in it, and how slow it may be.
 
 docs/decisions/0031-bounds-of-a-request.md

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from backend.app.serving import DRAIN_SECONDS
+from backend.app.server import DRAIN_SECONDS
 from scripts.local.supabase.postgres import Cluster
 from tests.backend.following import PATIENCE, Service, headers, serving
 from tests.clusters import Database, cloned_database

@@ -15,7 +15,7 @@ import httpx
 import jwt
 import pytest
 
-from backend.app.serving import DRAIN_SECONDS
+from backend.app.server import DRAIN_SECONDS
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import Cluster
 from scripts.local.supabase.processes import Child, Processes

@@ -328,7 +328,7 @@ def test_a_port_that_is_taken_after_the_check_is_one_line() -> None:
 LATE = """
 import sys
 from granian.server import Server
-from backend.app.serving import serve
+from backend.app.server import serve
 from backend.settings.sections import read_section
 from backend.settings.server import ServerSettings
 environ = {"HOST": "127.0.0.1", "PORT": sys.argv[1], "INTERNAL_TOKEN": "x" * 32}

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 
-from backend.app.serving import DRAIN_SECONDS
+from backend.app.server import DRAIN_SECONDS
 from scripts.local.supabase.ports import free_port
 from scripts.local.supabase.postgres import DEFAULT_VERSION
 from scripts.local.supabase.processes import MOST_RESTARTS, ProcessError

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from backend.app.serving import allow_many_files
+from backend.app.server import allow_many_files
 from backend.database.queries import load_queries
 from scripts.local.bench.figures import ROUNDS, Figure, at_most, middle
 from scripts.local.bench.load import request_bytes

@@ -3,7 +3,7 @@
 The application is a module of its own, so that the server process does not import it, as in production.
 """
 
-from backend.app.serving import main
+from backend.app.server import main
 
 if __name__ == "__main__":
     main("scripts.local.bench.service:create_bench_app")
