@@ -9,18 +9,46 @@ from pathlib import Path
 
 # Below the range from which outgoing connections take theirs: none of them can take a port between the
 # probe and the server's own bind.
-FIRST, LAST = 20_000, 32_000
+CHOSEN = range(20_000, 32_000)
+MOST_RESERVED = 64
+_reserved: dict[int, socket.socket] = {}  # oldest first
 
 
-def free_port(preferred: int = 0) -> int:
-    """`preferred` when nothing listens there, else any free port."""
+def free_port(preferred: int = 0, among: range = CHOSEN) -> int:
+    """`preferred` when nothing listens there, else any free port that no other process was just given."""
     if preferred and is_free(preferred):
         return preferred
     for _ in range(1_000):
-        port = FIRST + secrets.randbelow(LAST - FIRST)
-        if is_free(port):
+        port = secrets.choice(among)
+        if reserve(port) and is_free(port):
             return port
     raise OSError("no free port on 127.0.0.1")
+
+
+def reserve(port: int) -> bool:
+    """Claim it, until this process has chosen so many more that its server listens."""
+    claimed = None if port in _reserved else claim(port)
+    if claimed is None:
+        return False
+    _reserved[port] = claimed
+    if len(_reserved) > MOST_RESERVED:
+        _reserved.pop(next(iter(_reserved))).close()
+    return True
+
+
+def claim(port: int) -> socket.socket | None:
+    """So that nobody else chooses the port before its server binds it; None where another has claimed it.
+
+    On Linux a name in the abstract socket space, which goes with the process. Elsewhere it claims nothing.
+    """
+    claimed = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":
+            claimed.bind(f"\0likeness-port-{port}")
+    except OSError:
+        claimed.close()
+        return None
+    return claimed
 
 
 def is_free(port: int) -> bool:
@@ -36,9 +64,6 @@ def is_free(port: int) -> bool:
 
 class Ports:
     """Ports of one stack, claimed against other stacks until closed.
-
-    A port is probed well before its server binds it, so two stacks that start together could choose the same
-    one. On Linux a claim is a name in the abstract socket space, which goes with the process.
 
     With a `memory`, a JSON file, each name gets the port of the run before, where that is free.
     """
@@ -66,18 +91,13 @@ class Ports:
         return port
 
     def close(self) -> None:
-        for claim in self._claims:
-            claim.close()
+        for each in self._claims:
+            each.close()
         self._claims.clear()
 
     def _claim(self, port: int) -> bool:
-        if sys.platform != "linux":
-            return True
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(f"\0likeness-port-{port}")
-        except OSError:
-            claim.close()
+        claimed = _reserved.pop(port, None) or claim(port)
+        if claimed is None:
             return False
-        self._claims.append(claim)
+        self._claims.append(claimed)
         return True
