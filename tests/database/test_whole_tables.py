@@ -36,6 +36,8 @@ def tables_read_whole(given: Fixture, role: str, statement: str, about: Situatio
 @pytest.fixture
 def filled(given: Fixture) -> Fixture:
     user = given.user()
+    for table in FILLED:  # no analyze in the background either
+        given.superuser.execute(f"alter table {table} set (autovacuum_enabled = off)".encode())
     given.superuser.execute(
         "insert into auth.users (id) select gen_random_uuid() from generate_series(1, 3000)"
     )

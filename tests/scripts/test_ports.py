@@ -41,3 +41,17 @@ def test_a_stack_claims_the_ports_that_it_takes() -> None:
     one.close()
     assert other.take(taken) == taken
     other.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no name that a process can claim")
+def test_a_stack_takes_the_port_that_another_process_chose_for_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHOOSER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        theirs = int(other.stdout.readline())
+        stack = Ports()
+        assert (stack.take(chosen=theirs), stack.moved) == (theirs, [])
+        stack.close()
+        other.stdin.close()

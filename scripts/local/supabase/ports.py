@@ -26,25 +26,25 @@ def free_port(preferred: int = 0, among: range = CHOSEN) -> int:
 
 
 def reserve(port: int) -> bool:
-    """Claim it, until this process has chosen so many more that its server listens."""
-    claimed = None if port in _reserved else claim(port)
-    if claimed is None:
+    """Until so many more are chosen that its server listens. Who asks for this very port gets it."""
+    reserved = None if port in _reserved else claim(f"choice-{port}")
+    if reserved is None:
         return False
-    _reserved[port] = claimed
+    _reserved[port] = reserved
     if len(_reserved) > MOST_RESERVED:
         _reserved.pop(next(iter(_reserved))).close()
     return True
 
 
-def claim(port: int) -> socket.socket | None:
-    """So that nobody else chooses the port before its server binds it; None where another has claimed it.
+def claim(name: str) -> socket.socket | None:
+    """On Linux a name in the abstract socket space, which goes with the process; None where another has it.
 
-    On Linux a name in the abstract socket space, which goes with the process. Elsewhere it claims nothing.
+    Elsewhere it claims nothing.
     """
     claimed = socket.socket(socket.AF_UNIX)
     try:
         if sys.platform == "linux":
-            claimed.bind(f"\0likeness-port-{port}")
+            claimed.bind(f"\0likeness-{name}")
     except OSError:
         claimed.close()
         return None
@@ -63,7 +63,7 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Ports of one stack, claimed against other stacks until closed.
+    """Ports of one stack, claimed against other stacks until closed: servers bind well after the probe.
 
     With a `memory`, a JSON file, each name gets the port of the run before, where that is free.
     """
@@ -96,7 +96,7 @@ class Ports:
         self._claims.clear()
 
     def _claim(self, port: int) -> bool:
-        claimed = _reserved.pop(port, None) or claim(port)
+        claimed = claim(f"port-{port}")
         if claimed is None:
             return False
         self._claims.append(claimed)
