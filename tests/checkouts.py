@@ -1,20 +1,20 @@
 """A copy of this checkout, so that what is built there does not touch it."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from scripts.migrations import ROOT
 
-UNUSED = {"examples", "node_modules", "tests"}  # of the checkout's own folder
+UNUSED = ("examples/", "tests/", ".")  # of what an installation is made of
+LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
-def copied_checkout(target: Path) -> Path:
-    def ignored(folder: str, names: list[str]) -> set[str]:
-        here = (
-            {name for name in names if name.startswith(".") or name in UNUSED}
-            if folder == str(ROOT)
-            else set()
-        )
-        return here | ({"__pycache__"} & set(names))
-
-    return Path(shutil.copytree(ROOT, target, ignore=ignored))
+def copied_checkout(target: Path, *, whole: bool = False) -> Path:
+    """The files that git has, and new ones; where it is not `whole`, only those of an installation."""
+    listed = subprocess.run(LISTED, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.rstrip("\0").split("\0"):
+        if (ROOT / name).exists() and (whole or not name.startswith(UNUSED)):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    return target

@@ -29,7 +29,7 @@ from backend.settings import Settings, load_settings
 from backend.settings.database import DatabaseSettings
 from backend.settings.env_file import read_env_file
 from backend.settings.sections import SettingsError, read_section, sound_section
-from backend.settings.server import ServerSettings
+from backend.settings.server import SERVER_PID, ServerSettings
 from backend.settings.supabase import SupabaseSettings
 from backend.telemetry import MULTIPROCESS_DIR
 from backend.web.logs import configure_logging, log
@@ -37,7 +37,6 @@ from backend.web.logs import configure_logging, log
 DRAIN_SECONDS = 20  # for open requests at shutdown; after that a worker is killed
 MOST_CONNECTIONS = 16_384  # of one worker at the same time; most are idle event streams
 HEAD_BYTES = 65_536  # of one request: its first line and its headers
-SERVER_PID = "LIKENESS_SERVER_PID"
 
 
 def main(app: str = "backend.app.service:create_worker_app") -> None:

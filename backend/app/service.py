@@ -64,6 +64,7 @@ from backend.providers.registry import remote_providers
 from backend.queues.draining import Drainer
 from backend.sandbox.kernel import hide_from_workers
 from backend.settings import Settings, load_settings
+from backend.settings.server import SERVER_PID
 from backend.storage.buckets import LOCAL_VOICES, REFERENCE_VOICES
 from backend.storage.client import Storage, StorageProfiles
 from backend.storage.samples import StoredSamples
@@ -119,7 +120,6 @@ ROUTES: list[ControllerRouterHandler] = [
 ]
 
 PR_SET_PDEATHSIG = 1
-SERVER_PID = "LIKENESS_SERVER_PID"  # set by the server process for its workers
 
 
 def create_app(

@@ -12,6 +12,7 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+SERVER_PID = "LIKENESS_SERVER_PID"  # a variable that the server process sets for its workers
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 

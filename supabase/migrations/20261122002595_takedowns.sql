@@ -223,8 +223,8 @@ begin
     -- The time under the takedown counts neither for a verification nor for an outage.
     update public.voice_clone_attempts a
     set taken_down_at = null,
-        verifying_at = a.verifying_at
-          + case a.status when 'verifying' then now() - greatest(a.taken_down_at, a.verifying_at) else interval '0' end,
+        verifying_at = case a.status when 'verifying'
+          then a.verifying_at + (now() - greatest(a.taken_down_at, a.verifying_at)) else a.verifying_at end,
         waiting_since = a.waiting_since + (now() - greatest(a.taken_down_at, a.waiting_since))
     where a.id = any (v_family) and a.taken_down_at is not null;
     update voice_clone.takedowns t set lifted_at = now(), lift_reason = p_reason where t.lifted_at is null and t.attempts && v_family;

@@ -24,6 +24,12 @@ def restore(given: Fixture, reflection: UUID, user: UUID) -> Row:
     return given.one("select * from voice_clone.restore_attempt(%s, %s)", reflection, user)
 
 
+def sweep(given: Fixture, limit: int = 100) -> dict[str, int]:
+    """How often it did what."""
+    rows = given.service.execute("select what, count from voice_clone.sweep(%s)", (limit,))
+    return {row["what"]: row["count"] for row in rows}
+
+
 @contextmanager
 def refused(sqlstate: str, code: str | None = None) -> Iterator[None]:
     with pytest.raises(psycopg.Error) as caught:

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.database.situations import ids, lose
+from tests.database.situations import ids, lose, sweep
 from tests.database.test_speech_jobs import request as request_speech
 from tests.fixture import Fixture, Row
 
@@ -251,10 +251,7 @@ def test_jobs_that_wait_although_slots_are_free_get_them_by_the_sweep(given: Fix
     given.superuser.execute("insert into voice_clone.job_slots (number) values (2)")
     given.superuser.execute("update voice_clone.waiting_jobs set max_jobs = 2, awaits = %s", (awaits,))
     lose(given)
-    swept = {
-        row["what"]: row["count"] for row in given.service.execute("select * from voice_clone.sweep(10)")
-    }
-    assert swept["job_slots"] == 1
+    assert sweep(given)["job_slots"] == 1
     assert turns(given) == [str(waiting)]
     assert holders(given) == {running, waiting}
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.database.situations import fail, reset
+from tests.database.situations import fail, reset, sweep
 from tests.database.test_sweep import lose, wait
 from tests.fixture import Fixture
 
@@ -25,11 +25,6 @@ def messages(given: Fixture, *, visible: bool = False) -> list[str]:
         (visible,),
     )
     return [row["id"] for row in rows]
-
-
-def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(100)")
-    return {row["what"]: row["count"] for row in rows}
 
 
 def version(given: Fixture, reflection: UUID) -> int:

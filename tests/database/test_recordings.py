@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.database.invariants import Check, Mutant, patch, run
+from tests.database.situations import sweep
 from tests.fixture import Fixture, Row
 
 ACCOUNT = f"AC{0:032x}"
@@ -82,11 +83,6 @@ def messages(given: Fixture) -> list[UUID]:
 def message_of(given: Fixture, recording: UUID) -> int:
     found = (m["msg_id"] for m in given.messages("recordings") if m["message"]["id"] == str(recording))
     return next(found)
-
-
-def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    return {each["what"]: each["count"] for each in rows}
 
 
 def refused(given: Fixture, sqlstate: str, sql: str, *parameters: object) -> Row:

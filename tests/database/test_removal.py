@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.database.situations import refused, revoke
+from tests.database.situations import refused, revoke, sweep
 from tests.fixture import Fixture, Row
 
 
@@ -40,11 +40,6 @@ def folders(given: Fixture) -> set[tuple[str, str]]:
 
 def set_time(given: Fixture, name: str, value: str | None) -> None:
     given.superuser.execute("update voice_clone.timeouts set value = %s where name = %s", (value, name))
-
-
-def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    return {row["what"]: row["count"] for row in rows}
 
 
 def cleanups(given: Fixture) -> list[str]:

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.database import test_recordings as recordings
-from tests.database.situations import fail, refused
-from tests.database.test_removal import delete, folders, gate, sample_row, set_time, sweep
+from tests.database.situations import fail, refused, sweep
+from tests.database.test_removal import delete, folders, gate, sample_row, set_time
 from tests.fixture import Fixture, Row
 
 KINDS = ("sample", "preview", "recording")

@@ -7,14 +7,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tests.database import situations
 from tests.database.situations import events, ids
 from tests.fixture import Fixture
 
 
 def sweep(given: Fixture, limit: int = 100) -> dict[str, int]:
     """What it did, but for the mirrors: see test_mirror_healing.py."""
-    rows = given.service.execute("select what, count from voice_clone.sweep(%s)", (limit,))
-    return {row["what"]: row["count"] for row in rows if row["what"] not in {"mirrors", "compared"}}
+    did = situations.sweep(given, limit)
+    return {what: count for what, count in did.items() if what not in {"mirrors", "compared"}}
 
 
 def past_triggers(given: Fixture, sql: LiteralString, *parameters: Any) -> None:

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from tests.database.situations import sweep
 from tests.database.test_takedowns import lift, take_down
 from tests.database.test_verification import complete, postpone, verifying, work
 from tests.fixture import Fixture
@@ -25,11 +26,6 @@ def pass_days(given: Fixture, attempt: UUID) -> None:
             " on conflict (attempt_id) do update set sweep_at = now()",
             (attempt,),
         )
-
-
-def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(10)").fetchall()
-    return {row["what"]: row["count"] for row in rows}
 
 
 def test_a_frozen_verification_does_not_run_out(given: Fixture) -> None:

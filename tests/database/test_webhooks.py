@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tests.database import situations
 from tests.database.situations import refused
 from tests.fixture import Fixture, Row
 
@@ -108,8 +109,8 @@ def purge(given: Fixture) -> None:
 
 
 def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    return {row["what"]: row["count"] for row in rows if row["what"].startswith(("webhooks", "deliveries"))}
+    did = situations.sweep(given)
+    return {what: count for what, count in did.items() if what.startswith(("webhooks", "deliveries"))}
 
 
 # -- what is queued

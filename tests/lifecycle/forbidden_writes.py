@@ -75,9 +75,8 @@ class ForbiddenWrites(Takedowns):
     def takes_no_edge(self, pick: int) -> None:
         attempts = list(self.model.attempts.values())
         moves = [(a, to) for a in attempts for to in EDGES if to != a.status and to not in EDGES[a.status]]
-        moves = [
-            (a, to) for a, to in moves if not (a.is_taken_down and to in ("queued", "ready"))
-        ]  # likewise
+        # A frozen one is refused as frozen, before its edge is looked at.
+        moves = [(a, to) for a, to in moves if not (a.is_taken_down and to in ("queued", "ready"))]
         a, to = moves[(pick * 7) % len(moves)]
         self.call(
             f"takes {a.status} to {to}", "update public.voice_clone_attempts set status = %(to)s"

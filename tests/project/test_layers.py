@@ -8,9 +8,7 @@ from scripts.migrations import ROOT
 
 def test_contributing_draws_the_layers_of_the_contracts() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    layers = {
-        each["containers"][0]: each["layers"] for each in contracts if "containers" in each
-    }  # of backend, and of its domains
+    layers = {each["containers"][0]: each["layers"] for each in contracts if "containers" in each}
     text = (ROOT / "CONTRIBUTING.md").read_text()
     drawing = re.search(r"```\ntests\n.*?```", text, re.DOTALL)
     assert drawing is not None

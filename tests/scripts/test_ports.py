@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,19 +18,24 @@ input()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="no name that a process can claim")
-def test_a_port_that_another_process_chose_is_not_chosen() -> None:
+@contextmanager
+def chosen_elsewhere() -> Iterator[int]:
     with subprocess.Popen(
         [sys.executable, "-c", CHOOSER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdin
         assert other.stdout
-        theirs = int(other.stdout.readline())
+        yield int(other.stdout.readline())
+        other.stdin.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no name that a process can claim")
+def test_a_port_that_another_process_chose_is_not_chosen() -> None:
+    with chosen_elsewhere() as theirs:
         alone = range(theirs, theirs + 1)
         assert is_free(theirs), "nothing listens there"
         with pytest.raises(OSError, match="no free port"):
             free_port(among=alone)
-        other.stdin.close()
     assert free_port(among=alone) == theirs, "it went with the process"
     with pytest.raises(OSError, match="no free port"):
         free_port(among=alone)
@@ -45,13 +52,7 @@ def test_a_stack_claims_the_ports_that_it_takes() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no name that a process can claim")
 def test_a_stack_takes_the_port_that_another_process_chose_for_it() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", CHOOSER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdin
-        assert other.stdout
-        theirs = int(other.stdout.readline())
+    with chosen_elsewhere() as theirs:
         stack = Ports()
         assert (stack.take(chosen=theirs), stack.moved) == (theirs, [])
         stack.close()
-        other.stdin.close()
