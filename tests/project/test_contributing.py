@@ -29,9 +29,8 @@ def example(heading: str) -> tuple[list[str], list[list[str]]]:
     """Its blocks of code, and the targets of `make` at its end."""
     text = section(ROOT / "CONTRIBUTING.md", heading)
     targets = re.findall(r"^\d\. `make (.*)`, then `make (.*)`\.$", text, re.MULTILINE)[0]
-    return [textwrap.dedent(block) for _, block in FENCE.findall(text)], [
-        shlex.split(each) for each in targets
-    ]
+    blocks = [textwrap.dedent(block) for _, block in FENCE.findall(text)]
+    return blocks, [shlex.split(each) for each in targets]
 
 
 def edit(copy: Path, pattern: str, change: Callable[[str], str]) -> None:
