@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from backend.audio.inspect import AudioInspector
 from scripts.local.main_job import Client
 from scripts.local.product import service_settings
-from scripts.local.supabase.processes import Child
+from scripts.local.supabase.processes import Child, last_lines
 from scripts.local.supabase.stack import Stack, running_stack
 from tests.audio_samples import speech, wav
 from tests.clusters import temporary_directory
@@ -39,10 +39,22 @@ QUICK = {
 # For a create that a test holds until something else has happened, on a slow machine too.
 PATIENT = {"LEASE_SECONDS": "60", "PROVIDER_CREATE_SECONDS": "30", "ENROLLMENT_SETTLE_SECONDS": "60"}
 POLL_SECONDS = 0.02
+LOGGED_LINES = 30
 LEASES = """
 select table_schema, table_name from information_schema.columns
 where column_name = 'lease_expires_at' and table_schema in ('public', 'voice_clone')
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the product and its Supabase said last stands beside a failure."""
+    report = yield
+    stack = item.funcargs.get("stack")
+    if report.failed and isinstance(stack, Stack):
+        logs = {child.log for child in stack.processes.children}
+        report.sections += [(f"the end of {log.name}", last_lines(log, LOGGED_LINES)) for log in sorted(logs)]
+    return report
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -180,7 +180,8 @@ async def test_a_form_that_cannot_be_stored_is_no_fault_of_the_sample(
         assert objects(product) == before
         folder.mkdir(exist_ok=True)
         await grow(small_disk)
-        assert (await clone_file(ada, large)).status_code == 202
+        stored = await clone_file(ada, large)
+        assert stored.status_code == 202, stored.text
 
 
 async def test_concurrent_finalizes_delete_the_inspected_object_and_no_replacement(product: Product) -> None:

@@ -1,5 +1,6 @@
 """Free TCP ports on the loopback interface."""
 
+import atexit
 import json
 import secrets
 import socket
@@ -34,6 +35,13 @@ def reserve(port: int) -> bool:
     if len(_reserved) > MOST_RESERVED:
         _reserved.pop(next(iter(_reserved))).close()
     return True
+
+
+@atexit.register
+def release() -> None:
+    """Every port that this process has reserved."""
+    while _reserved:
+        _reserved.popitem()[1].close()
 
 
 def claim(name: str) -> socket.socket | None:
