@@ -27,11 +27,14 @@ def free_port(preferred: int = 0, among: range = CHOSEN) -> int:
 
 
 def reserve(port: int) -> bool:
-    """Until so many more are chosen that its server listens. Who asks for this very port gets it."""
-    reserved = None if port in _reserved else claim(f"choice-{port}")
-    if reserved is None:
+    """No other process chooses the port until this one has chosen MOST_RESERVED more.
+
+    Its server listens by then. A process that names the port as its preferred one may still take it.
+    """
+    claimed = None if port in _reserved else claim(f"choice-{port}")
+    if claimed is None:
         return False
-    _reserved[port] = reserved
+    _reserved[port] = claimed
     if len(_reserved) > MOST_RESERVED:
         _reserved.pop(next(iter(_reserved))).close()
     return True
@@ -39,9 +42,9 @@ def reserve(port: int) -> bool:
 
 @atexit.register
 def release() -> None:
-    """Every port that this process has reserved."""
-    while _reserved:
-        _reserved.popitem()[1].close()
+    """Close the claim of every port that this process has reserved, or Python warns at its exit."""
+    for claimed in _reserved.values():
+        claimed.close()
 
 
 def claim(name: str) -> socket.socket | None:
