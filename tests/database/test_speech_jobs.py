@@ -1,12 +1,12 @@
 """Speech jobs in the database: one voice for a sample, leases, what ends a job, what the sweep repairs."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from tests.database import situations
 from tests.database.situations import fail, refused, revoke
 from tests.fixture import Fixture, Row
 
@@ -76,8 +76,8 @@ def folders(given: Fixture) -> list[str]:
 
 
 def sweep(given: Fixture) -> dict[str, int]:
-    rows = given.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    return {row["what"]: row["count"] for row in rows if row["what"].startswith("speech")}
+    did = situations.sweep(given)
+    return {what: count for what, count in did.items() if what.startswith("speech")}
 
 
 def age(given: Fixture, id_: UUID, **times: str) -> None:
@@ -523,5 +523,4 @@ def test_a_job_with_an_error_stops_no_other(given: Fixture, user: UUID, sample: 
     given.superuser.execute(breaking.encode())
     for each in (broken, other):
         age(given, each, sweep_at="1 s")
-    found: list[Any] = given.service.execute("select what, count from voice_clone.sweep(100)").fetchall()
-    assert {row["what"]: row["count"] for row in found} == {"speech_sent": 1, "errors": 1}
+    assert situations.sweep(given) == {"speech_sent": 1, "errors": 1}
